@@ -1,0 +1,3 @@
+//! API-key authentication for Envoy.
+pub mod credential;
+pub mod request;
