@@ -62,12 +62,7 @@ impl KeyHasher {
     pub fn hash(&self, key: &[u8]) -> KeyHash {
         KeyHash(match &self.pepper {
             None => Sha256::digest(key).into(),
-            Some(mac) => mac
-                .clone()
-                .chain_update(key)
-                .finalize()
-                .into_bytes()
-                .into(),
+            Some(mac) => mac.clone().chain_update(key).finalize().into_bytes().into(),
         })
     }
 
@@ -155,6 +150,15 @@ pub struct Source {
 }
 
 impl Source {
+    /// Whether some value could be a credential to both.
+    pub(crate) fn overlaps(&self, other: &Self) -> bool {
+        self.header == other.header
+            && match (&self.scheme, &other.scheme) {
+                (Some(mine), Some(theirs)) => mine.eq_ignore_ascii_case(theirs),
+                _ => true,
+            }
+    }
+
     /// The credential in one element of a header's value; `None` when it is blank or of another
     /// scheme.
     fn credential<'a>(&self, element: &'a [u8]) -> Option<&'a [u8]> {
@@ -283,3 +287,6 @@ fn trim(mut value: &[u8]) -> &[u8] {
 fn is_blank(byte: &u8) -> bool {
     matches!(byte, b' ' | b'\t')
 }
+
+#[cfg(test)]
+mod tests;

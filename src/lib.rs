@@ -1,3 +1,45 @@
-//! API-key authentication for Envoy.
+//! API-key authentication for Envoy and Istio, as a proxy-wasm filter.
+//!
+//! # Decision table
+//!
+//! The first row that applies wins.
+//!
+//! | # | the request | outcome |
+//! |---|---|---|
+//! | 0 | every request, whatever follows | the client's own identity headers are removed |
+//! | 1 | matches an exemption: a path rule, or a genuine CORS preflight | forwarded without authentication |
+//! | 2 | carries no credential | `api_key_missing` |
+//! | 3 | carries more than one | `api_key_invalid` |
+//! | 4 | carries one that is not shaped like a key | `api_key_invalid`, without a lookup |
+//! | 5 | no record of the key's hash, or one of another environment | `api_key_not_found` |
+//! | 6 | a revoked record | `api_key_revoked` |
+//! | 7 | an active record that has ended | `api_key_revoked`, in other words |
+//! | 8 | an active record, but the path is outside its endpoints | `endpoint_restricted` |
+//! | 9 | an active record | forwarded: credential removed, identity headers set |
+//! | 10 | no verdict, for whatever reason | `internal_error` |
+//!
+//! # How it is built
+//!
+//! [`config`] reads the plugin configuration, [`request`] the request. [`flow`] takes a request
+//! through the table: [`credential`] has rows 2 to 4, [`lookup`] asks the auth cluster and makes a
+//! verdict of its answer, [`path`] compares paths, [`reply`] has the replies, [`stats`] the
+//! counters. All of that is plain Rust without I/O: time and randomness are passed in. Only
+//! `host` talks to the proxy-wasm host.
+//!
+//! # Deployment
+//!
+//! - Set `failure_policy` to `FAIL_CLOSED` or `FAIL_RELOAD`; `FAIL_OPEN` turns a fault into an
+//!   open door.
+//! - Paths are compared as Envoy routes them: turn `normalize_path` and `merge_slashes` on.
+//! - Envoy's own logger `http` prints request headers at level `debug`, before any filter runs.
+
+pub mod config;
 pub mod credential;
+pub mod flow;
+mod host;
+pub mod lookup;
+pub mod path;
+pub mod reply;
 pub mod request;
+pub mod stats;
+pub mod throttle;

@@ -1,0 +1,123 @@
+//! The plugin configuration: JSON in, a [`Config`] out that cannot be wrong.
+//!
+//! Reading it is pure, as Envoy runs it on several threads and a refusal on one worker alone
+//! would leave that worker without the filter: the same bytes always give the same answer.
+
+mod build;
+mod check;
+mod raw;
+
+use std::fmt;
+
+use crate::credential::{CredentialRules, KeyHasher};
+use crate::lookup::Lookup;
+use crate::path::PathPrefix;
+use crate::reply::{Replies, Wording};
+use crate::request::Request;
+
+pub(crate) use raw::Object;
+
+/// Why a configuration was refused: the field's path, what is wrong and what would be right.
+/// Never the value of a field that may hold a secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigError {
+    path: String,
+    problem: String,
+}
+
+impl ConfigError {
+    fn new(path: impl Into<String>, problem: impl Into<String>) -> Self {
+        Self {
+            path: path.into(),
+            problem: problem.into(),
+        }
+    }
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let path = if self.path.is_empty() {
+            "configuration"
+        } else {
+            &self.path
+        };
+        write!(f, "{path}: {}", self.problem)
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+/// A field of the key's record that an identity header can carry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IdentityField {
+    /// `key_id`
+    KeyId,
+    /// `account_id`
+    AccountId,
+    /// `environment`
+    Environment,
+}
+
+/// Requests that need no key (row 1 of the decision table).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Exemptions {
+    paths: Vec<String>,
+    path_prefixes: Vec<PathPrefix>,
+    preflight: bool,
+}
+
+impl Exemptions {
+    /// Whether this request is exempt.
+    pub fn cover(&self, request: &Request) -> bool {
+        let path = request.path();
+        self.paths.iter().any(|exempt| exempt.as_bytes() == path)
+            || self.path_prefixes.iter().any(|prefix| prefix.covers(path))
+            || (self.preflight && request.is_preflight())
+    }
+}
+
+/// A checked configuration.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// How the auth cluster is asked.
+    pub lookup: Lookup,
+    /// Where credentials are looked for and what a key looks like.
+    pub credential: CredentialRules,
+    /// From key to hash.
+    pub hasher: KeyHasher,
+    /// When set, only records of this environment count.
+    pub environment: Option<String>,
+    /// Requests that need no key.
+    pub exempt: Exemptions,
+    /// Headers set for the upstream, names in lower case.
+    pub identity_headers: Vec<(String, IdentityField)>,
+    /// The replies to refused requests.
+    pub replies: Replies,
+}
+
+impl Config {
+    /// Reads the plugin configuration (JSON, UTF-8).
+    ///
+    /// # Errors
+    /// The first problem, with its field's path: not JSON, an unknown or repeated field, a wrong
+    /// type, an impossible value, or no `lookup.cluster`.
+    pub fn parse(bytes: &[u8]) -> Result<Self, ConfigError> {
+        build::config(raw::Raw::parse(bytes)?)
+    }
+}
+
+/// The replies of a filter that has no configuration to take them from.
+impl Default for Replies {
+    fn default() -> Self {
+        let raw = raw::RawReplies::default();
+        Self::new(
+            Wording::for_service(&raw.service_name),
+            &raw.doc_base_url,
+            &raw.realm,
+            raw.retry_after_seconds,
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests;

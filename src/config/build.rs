@@ -1,0 +1,234 @@
+//! From the configuration as it is written to the checked one, field by field.
+
+use std::time::Duration;
+
+use super::raw::{
+    Entries, Object, Raw, RawCredential, RawExempt, RawFormat, RawHash, RawLookup, RawReplies,
+};
+use super::{Config, ConfigError, Exemptions, IdentityField, check};
+use crate::credential::{Alphabet, CredentialRules, Format, KeyHasher, Source};
+use crate::lookup::{Lookup, PathTemplate};
+use crate::path::{self, PathPrefix};
+use crate::reply::{Replies, Wording};
+
+pub(super) fn config(raw: Raw) -> Result<Config, ConfigError> {
+    let credential = credential_rules(raw.credential.0)?;
+    Ok(Config {
+        lookup: lookup(raw.lookup.0)?,
+        hasher: hasher(raw.hash.0)?,
+        environment: environment(raw.environment)?,
+        exempt: exemptions(raw.exempt.0)?,
+        identity_headers: identity_headers(raw.identity_headers, &credential)?,
+        replies: replies(raw.replies.0)?,
+        credential,
+    })
+}
+
+/// Puts the field's path before what a check found.
+fn at<T>(path: impl Into<String>, checked: Result<T, impl Into<String>>) -> Result<T, ConfigError> {
+    checked.map_err(|problem| ConfigError::new(path, problem))
+}
+
+fn lookup(raw: RawLookup) -> Result<Lookup, ConfigError> {
+    let Some(cluster) = raw.cluster else {
+        return Err(ConfigError::new(
+            "lookup.cluster",
+            "is required: the name of the Envoy cluster that answers lookups",
+        ));
+    };
+    at("lookup.cluster", check::cluster(&cluster))?;
+    // Istio's cluster names end in the host: outbound|80||auth.default.svc.cluster.local
+    let authority = raw
+        .authority
+        .unwrap_or_else(|| cluster.rsplit('|').next().unwrap_or_default().to_owned());
+    at("lookup.authority", check::authority(&authority))?;
+    let timeout = at("lookup.timeout", check::duration(&raw.timeout))?;
+    if !(Duration::from_millis(1)..=Duration::from_secs(60)).contains(&timeout) {
+        return Err(ConfigError::new(
+            "lookup.timeout",
+            "must be from \"1ms\" to \"60s\"",
+        ));
+    }
+    let mut headers = Vec::new();
+    for (name, value) in raw.headers.0 {
+        let path = format!("lookup.headers.{name}");
+        let name = at(&path, check::header_name(&name))?;
+        at(&path, check::header_value(&value))?;
+        at(&path, check::once(headers.iter().map(|(n, _)| n), &name))?;
+        headers.push((name, value));
+    }
+    Ok(Lookup {
+        authority,
+        cluster,
+        path: at("lookup.path", PathTemplate::parse(&raw.path))?,
+        timeout,
+        headers,
+    })
+}
+
+fn credential_rules(raw: RawCredential) -> Result<CredentialRules, ConfigError> {
+    let mut sources: Vec<Source> = Vec::new();
+    for (index, Object(source)) in raw.sources.into_iter().enumerate() {
+        let path = format!("credential.sources[{index}]");
+        let header = source.header.ok_or("is required: the name of a header");
+        let header = at(format!("{path}.header"), header)?;
+        let header = at(format!("{path}.header"), check::header_name(&header))?;
+        if let Some(scheme) = &source.scheme {
+            at(format!("{path}.scheme"), check::token(scheme))?;
+        }
+        let source = Source {
+            header,
+            scheme: source.scheme,
+        };
+        if sources.iter().any(|other| other.overlaps(&source)) {
+            return Err(ConfigError::new(
+                path,
+                "reads the same value as a source before it; name a header more than once only \
+                 with different schemes",
+            ));
+        }
+        sources.push(source);
+    }
+    if sources.is_empty() {
+        return Err(ConfigError::new(
+            "credential.sources",
+            "must name at least one header",
+        ));
+    }
+    Ok(CredentialRules {
+        sources,
+        format: format(raw.format.0)?,
+        forward: raw.forward,
+    })
+}
+
+fn format(raw: RawFormat) -> Result<Format, ConfigError> {
+    const LONGEST: u32 = 8192;
+    let alphabet = match raw.alphabet.as_str() {
+        "alphanumeric" => Ok(Alphabet::Alphanumeric),
+        "base64" => Ok(Alphabet::Base64),
+        "hex" => Ok(Alphabet::Hex),
+        "url_safe" => Ok(Alphabet::UrlSafe),
+        _ => Err("must be \"url_safe\", \"alphanumeric\", \"hex\" or \"base64\""),
+    };
+    let format = Format {
+        alphabet: at("credential.format.alphabet", alphabet)?,
+        min_length: usize::try_from(raw.min_length).unwrap_or(usize::MAX),
+        max_length: usize::try_from(raw.max_length).unwrap_or(usize::MAX),
+        prefix: raw.prefix,
+    };
+    at(
+        "credential.format.prefix",
+        check::key_prefix(&format.prefix),
+    )?;
+    if format.min_length <= format.prefix.len() {
+        return Err(ConfigError::new(
+            "credential.format.min_length",
+            format!(
+                "counts the prefix, so it must be more than {}",
+                format.prefix.len()
+            ),
+        ));
+    }
+    if raw.max_length < raw.min_length || raw.max_length > LONGEST {
+        return Err(ConfigError::new(
+            "credential.format.max_length",
+            format!("must be from {} (min_length) to {LONGEST}", raw.min_length),
+        ));
+    }
+    Ok(format)
+}
+
+fn hasher(raw: RawHash) -> Result<KeyHasher, ConfigError> {
+    if raw.pepper.as_deref() == Some("") {
+        return Err(ConfigError::new(
+            "hash.pepper",
+            "must not be empty; null is plain SHA-256",
+        ));
+    }
+    at(
+        "hash.pepper",
+        KeyHasher::new(raw.pepper.as_deref()).map_err(|error| error.to_string()),
+    )
+}
+
+fn environment(raw: Option<String>) -> Result<Option<String>, ConfigError> {
+    if let Some(environment) = &raw {
+        at(
+            "environment",
+            check::text(environment, 256).map_err(|problem| format!("{problem}; null is any")),
+        )?;
+    }
+    Ok(raw)
+}
+
+fn exemptions(raw: RawExempt) -> Result<Exemptions, ConfigError> {
+    let checked = |list: &str, paths: Vec<String>| {
+        for (index, entry) in paths.iter().enumerate() {
+            at(format!("exempt.{list}[{index}]"), path::check(entry))?;
+        }
+        Ok(paths)
+    };
+    Ok(Exemptions {
+        paths: checked("paths", raw.paths)?,
+        path_prefixes: checked("path_prefixes", raw.path_prefixes)?
+            .into_iter()
+            .map(PathPrefix::new)
+            .collect(),
+        preflight: raw.preflight,
+    })
+}
+
+fn identity_headers(
+    raw: Entries,
+    credential: &CredentialRules,
+) -> Result<Vec<(String, IdentityField)>, ConfigError> {
+    let mut headers = Vec::new();
+    for (name, field) in raw.0 {
+        let path = format!("identity_headers.{name}");
+        let name = at(&path, check::header_name(&name))?;
+        at(&path, check::once(headers.iter().map(|(n, _)| n), &name))?;
+        if credential
+            .sources
+            .iter()
+            .any(|source| source.header == name)
+        {
+            return Err(ConfigError::new(
+                path,
+                "carries the credential, so it cannot carry the identity as well",
+            ));
+        }
+        let field = match field.as_str() {
+            "key_id" => Ok(IdentityField::KeyId),
+            "account_id" => Ok(IdentityField::AccountId),
+            "environment" => Ok(IdentityField::Environment),
+            _ => Err("must be \"key_id\", \"account_id\" or \"environment\""),
+        };
+        headers.push((name, at(path, field)?));
+    }
+    Ok(headers)
+}
+
+fn replies(raw: RawReplies) -> Result<Replies, ConfigError> {
+    at("replies.service_name", check::text(&raw.service_name, 64))?;
+    at("replies.doc_base_url", check::url(&raw.doc_base_url))?;
+    at("replies.realm", check::quotable(&raw.realm))?;
+    if !(1..=86_400).contains(&raw.retry_after_seconds) {
+        return Err(ConfigError::new(
+            "replies.retry_after_seconds",
+            "must be from 1 to 86400",
+        ));
+    }
+    let mut wording = Wording::for_service(&raw.service_name);
+    for (name, message) in raw.messages.0 {
+        let path = format!("replies.messages.{name}");
+        at(&path, check::message(&message))?;
+        at(path, wording.set(&name, message))?;
+    }
+    Ok(Replies::new(
+        wording,
+        &raw.doc_base_url,
+        &raw.realm,
+        raw.retry_after_seconds,
+    ))
+}

@@ -1,0 +1,163 @@
+//! What single values of the configuration must be like. Each error says what would be right and
+//! goes behind the field's path; none repeats a value that may be a secret.
+
+use std::time::Duration;
+
+type Problem = &'static str;
+
+/// Headers that HTTP itself or Envoy governs: setting or removing one would break the message.
+const GOVERNED: [&str; 10] = [
+    "connection",
+    "content-length",
+    "expect",
+    "host",
+    "keep-alive",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+];
+
+/// RFC 9110 section 5.6.2.
+pub(super) fn token(value: &str) -> Result<(), Problem> {
+    let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    if value.is_empty() || !value.bytes().all(is_token) {
+        Err("must be one word of letters, digits and !#$%&'*+-.^_`|~")
+    } else {
+        Ok(())
+    }
+}
+
+/// A header that the filter may set, read or remove; gives its name in lower case.
+pub(super) fn header_name(name: &str) -> Result<String, Problem> {
+    let lower = name.to_ascii_lowercase();
+    if token(name).is_err() {
+        Err("must be a header's name: one word of letters, digits and !#$%&'*+-.^_`|~")
+    } else if GOVERNED.contains(&lower.as_str()) {
+        Err("is a header that HTTP itself governs; choose another")
+    } else {
+        Ok(lower)
+    }
+}
+
+/// RFC 9110 section 5.5, without the obsolete bytes above ASCII.
+pub(super) fn header_value(value: &str) -> Result<(), Problem> {
+    let visible = |byte: u8| byte.is_ascii_graphic() || matches!(byte, b' ' | b'\t');
+    if !value.bytes().all(visible) {
+        Err("must be a header's value: visible ASCII and blanks, without line breaks")
+    } else if value.trim_ascii() != value {
+        Err("must not begin or end with a blank")
+    } else {
+        Ok(())
+    }
+}
+
+/// Refuses a header whose name, but for case, was given before.
+pub(super) fn once<'a>(
+    mut seen: impl Iterator<Item = &'a String>,
+    name: &str,
+) -> Result<(), Problem> {
+    if seen.any(|other| other == name) {
+        Err("is given more than once (names are compared without case)")
+    } else {
+        Ok(())
+    }
+}
+
+pub(super) fn cluster(name: &str) -> Result<(), Problem> {
+    if name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_graphic()) {
+        Err("must be the name of an Envoy cluster, without blanks")
+    } else {
+        Ok(())
+    }
+}
+
+/// RFC 3986 section 3.2, without user information.
+pub(super) fn authority(value: &str) -> Result<(), Problem> {
+    let is_host = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~:[]".contains(&byte);
+    if value.is_empty() || !value.bytes().all(is_host) {
+        Err("must be a host, with a port where one is needed, such as \"auth.example.com:8080\"")
+    } else {
+        Ok(())
+    }
+}
+
+/// `"250ms"`, `"10s"`, `"5m"`, `"1h"`: a whole number and its unit.
+pub(super) fn duration(text: &str) -> Result<Duration, Problem> {
+    const EXPECTED: Problem =
+        "must be a whole number with its unit, such as \"250ms\", \"10s\", \"5m\" or \"1h\"";
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = text.split_at_checked(digits).ok_or(EXPECTED)?;
+    let unit_ms: u64 = match unit {
+        "ms" => 1,
+        "s" => 1_000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        _ => return Err(EXPECTED),
+    };
+    let number: u64 = number.parse().map_err(|_| EXPECTED)?;
+    let ms = number.checked_mul(unit_ms).ok_or("is too long")?;
+    Ok(Duration::from_millis(ms))
+}
+
+pub(super) fn key_prefix(prefix: &str) -> Result<(), Problem> {
+    let fits = |byte: u8| byte.is_ascii_graphic() && byte != b',';
+    if prefix.len() > 64 || !prefix.bytes().all(fits) {
+        Err("must be at most 64 characters of visible ASCII, without a comma")
+    } else {
+        Ok(())
+    }
+}
+
+/// Text without control characters, not blank.
+pub(super) fn text(value: &str, longest: usize) -> Result<(), String> {
+    if value.trim().is_empty()
+        || value.chars().count() > longest
+        || value.contains(char::is_control)
+    {
+        Err(format!(
+            "must be a text of 1 to {longest} characters, without control characters"
+        ))
+    } else {
+        Ok(())
+    }
+}
+
+/// A message to clients: short, and silent about what became of a key.
+pub(super) fn message(value: &str) -> Result<(), String> {
+    text(value, 199)?;
+    let lower = value.to_lowercase();
+    if ["deleted", "once valid"]
+        .iter()
+        .any(|word| lower.contains(word))
+    {
+        return Err(
+            "must not say \"deleted\" or \"once valid\": a reply never discloses whether a key \
+             once existed"
+                .to_owned(),
+        );
+    }
+    Ok(())
+}
+
+pub(super) fn url(value: &str) -> Result<(), Problem> {
+    let rest = value
+        .strip_prefix("https://")
+        .or_else(|| value.strip_prefix("http://"));
+    if rest.is_some_and(|rest| !rest.is_empty()) && value.bytes().all(|b| b.is_ascii_graphic()) {
+        Ok(())
+    } else {
+        Err("must be an http:// or https:// address, to which the error's code is added")
+    }
+}
+
+/// Text that needs no escape in a quoted string (RFC 9110 section 5.6.4).
+pub(super) fn quotable(value: &str) -> Result<(), Problem> {
+    let plain = |byte: u8| (byte.is_ascii_graphic() || byte == b' ') && !b"\"\\".contains(&byte);
+    if value.is_empty() || value.len() > 128 || !value.bytes().all(plain) {
+        Err("must be 1 to 128 characters of visible ASCII, without \" and \\")
+    } else {
+        Ok(())
+    }
+}

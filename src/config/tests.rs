@@ -1,0 +1,635 @@
+use std::time::Duration;
+
+use super::*;
+
+#[test]
+fn the_smallest_configuration_has_the_documented_defaults() {
+    let smallest = Config::parse(br#"{"lookup":{"cluster":"auth"}}"#).unwrap();
+    let documented = Config::parse(
+        br#"{
+      "lookup": {"cluster": "auth", "authority": "auth", "path": "/v1/key-hashes/{key_hash}", "timeout": "250ms",
+                 "headers": {}},
+      "credential": {"sources": [{"header": "authorization", "scheme": "Bearer"}, {"header": "x-api-key"}],
+                     "format": {"prefix": "aw_", "min_length": 43, "max_length": 256, "alphabet": "url_safe"},
+                     "forward": false},
+      "hash": {"pepper": null},
+      "environment": null,
+      "exempt": {"paths": [], "path_prefixes": [], "preflight": true},
+      "identity_headers": {"x-keystile-key-id": "key_id", "x-keystile-account-id": "account_id"},
+      "replies": {"service_name": "Asterwise", "doc_base_url": "https://docs.asterwise.com/reference/errors/",
+                  "realm": "api", "retry_after_seconds": 1, "messages": {}}
+    }"#,
+    )
+    .unwrap();
+    assert_eq!(format!("{smallest:?}"), format!("{documented:?}"));
+    assert_eq!(smallest.lookup.timeout, Duration::from_millis(250));
+    assert_eq!(smallest.replies, Replies::default());
+}
+
+#[test]
+fn a_partial_object_keeps_the_other_defaults() {
+    let config = Config::parse(
+        br#"{"lookup":{"cluster":"auth","timeout":"2s"},"credential":{"format":{"max_length":64}}}"#,
+    )
+    .unwrap();
+    assert_eq!(config.lookup.timeout, Duration::from_secs(2));
+    assert_eq!(config.credential.sources.len(), 2);
+    assert_eq!(config.credential.format.min_length, 43);
+    assert_eq!(config.credential.format.max_length, 64);
+}
+
+/// What stands in the configuration beside the cluster, and how its refusal begins.
+const REFUSED: &[(&str, &str)] = &[
+    // unknown fields and wrong types, at every level
+    (
+        r#""lookups":{}"#,
+        "lookups: is unknown here; known are lookup, credential",
+    ),
+    (r#""lookup":null"#, "lookup: is given more than once"),
+    (
+        r#""credential":[]"#,
+        "credential: must be an object, not an array",
+    ),
+    (
+        r#""credential":null"#,
+        "credential: must be an object, not null",
+    ),
+    (
+        r#""credential":{"source":[]}"#,
+        "credential.source: is unknown here; known are sources",
+    ),
+    (
+        r#""credential":{"sources":{}}"#,
+        "credential.sources: must be an array, not an object",
+    ),
+    (
+        r#""credential":{"sources":[]}"#,
+        "credential.sources: must name at least one header",
+    ),
+    (
+        r#""credential":{"sources":["x-api-key"]}"#,
+        "credential.sources[0]: must be an object, not a string",
+    ),
+    (
+        r#""credential":{"sources":[["x-api-key"]]}"#,
+        "credential.sources[0]: must be an object, not an array",
+    ),
+    (
+        r#""credential":{"sources":[{}]}"#,
+        "credential.sources[0].header: is required",
+    ),
+    (
+        r#""credential":{"sources":[{"header":""}]}"#,
+        "credential.sources[0].header: must be a header's name",
+    ),
+    (
+        r#""credential":{"sources":[{"header":"x api"}]}"#,
+        "credential.sources[0].header: must be a header's name",
+    ),
+    (
+        r#""credential":{"sources":[{"header":":path"}]}"#,
+        "credential.sources[0].header: must be a header's name",
+    ),
+    (
+        r#""credential":{"sources":[{"header":"Host"}]}"#,
+        "credential.sources[0].header: is a header that HTTP itself governs",
+    ),
+    (
+        r#""credential":{"sources":[{"header":"a","scheme":""}]}"#,
+        "credential.sources[0].scheme: must be one word",
+    ),
+    (
+        r#""credential":{"sources":[{"header":"a","scheme":"a b"}]}"#,
+        "credential.sources[0].scheme: must be one word",
+    ),
+    (
+        r#""credential":{"sources":[{"header":"a","query":"b"}]}"#,
+        "credential.sources[0].query: is unknown here; known are header or scheme",
+    ),
+    (
+        r#""credential":{"sources":[{"header":"a"},{"header":"A"}]}"#,
+        "credential.sources[1]: reads the same value",
+    ),
+    (
+        r#""credential":{"sources":[{"header":"a","scheme":"B"},{"header":"a","scheme":"b"}]}"#,
+        "credential.sources[1]: reads the same value",
+    ),
+    (
+        r#""credential":{"sources":[{"header":"a","scheme":"b"},{"header":"a"}]}"#,
+        "credential.sources[1]: reads the same value",
+    ),
+    (
+        r#""credential":{"forward":"no"}"#,
+        "credential.forward: must be true or false, not a string",
+    ),
+    (
+        r#""credential":{"forward":0}"#,
+        "credential.forward: must be true or false",
+    ),
+    (
+        r#""credential":{"format":{"prefix":7}}"#,
+        "credential.format.prefix: must be a string",
+    ),
+    (
+        r#""credential":{"format":{"prefix":"a b"}}"#,
+        "credential.format.prefix: must be at most 64 characters",
+    ),
+    (
+        r#""credential":{"format":{"prefix":"a,b"}}"#,
+        "credential.format.prefix: must be at most 64 characters",
+    ),
+    (
+        r#""credential":{"format":{"prefix":"aé"}}"#,
+        "credential.format.prefix: must be at most 64 characters",
+    ),
+    (
+        r#""credential":{"format":{"min_length":-1}}"#,
+        "credential.format.min_length: must be a whole number",
+    ),
+    (
+        r#""credential":{"format":{"min_length":1.5}}"#,
+        "credential.format.min_length: must be a whole number",
+    ),
+    (
+        r#""credential":{"format":{"min_length":"43"}}"#,
+        "credential.format.min_length: must be a whole number from 0 to 4294967295, not a string",
+    ),
+    (
+        r#""credential":{"format":{"min_length":3}}"#,
+        "credential.format.min_length: counts the prefix, so it must be more than 3",
+    ),
+    (
+        r#""credential":{"format":{"min_length":0,"prefix":""}}"#,
+        "credential.format.min_length: counts the prefix, so it must be more than 0",
+    ),
+    (
+        r#""credential":{"format":{"max_length":42}}"#,
+        "credential.format.max_length: must be from 43 (min_length) to 8192",
+    ),
+    (
+        r#""credential":{"format":{"max_length":8193}}"#,
+        "credential.format.max_length: must be from 43 (min_length) to 8192",
+    ),
+    (
+        r#""credential":{"format":{"max_length":99999999999}}"#,
+        "credential.format.max_length: must be a whole number",
+    ),
+    (
+        r#""credential":{"format":{"alphabet":"utf8"}}"#,
+        "credential.format.alphabet: must be \"url_safe\"",
+    ),
+    (
+        r#""credential":{"format":{"alphabet":["a"]}}"#,
+        "credential.format.alphabet: must be a string, not an array",
+    ),
+    (
+        r#""hash":"pepper""#,
+        "hash: must be an object, not a string",
+    ),
+    (r#""hash":{"pepper":""}"#, "hash.pepper: must not be empty"),
+    (
+        r#""hash":{"pepper":12345}"#,
+        "hash.pepper: must be a string",
+    ),
+    (
+        r#""hash":{"salt":"x"}"#,
+        "hash.salt: is unknown here; known are pepper",
+    ),
+    (
+        r#""environment":"""#,
+        "environment: must be a text of 1 to 256 characters",
+    ),
+    (r#""environment":7"#, "environment: must be a string"),
+    (
+        r#""environment":["production"]"#,
+        "environment: must be a string, not an array",
+    ),
+    (
+        r#""exempt":{"paths":"/x"}"#,
+        "exempt.paths: must be an array, not a string",
+    ),
+    (
+        r#""exempt":{"paths":["/ok","x"]}"#,
+        "exempt.paths[1]: must start with \"/\"",
+    ),
+    (
+        r#""exempt":{"paths":["/x?y"]}"#,
+        "exempt.paths[0]: is compared without the query",
+    ),
+    (
+        r#""exempt":{"paths":["/x y"]}"#,
+        "exempt.paths[0]: must be visible ASCII",
+    ),
+    (
+        r#""exempt":{"paths":[null]}"#,
+        "exempt.paths[0]: must be a string, not null",
+    ),
+    (
+        r#""exempt":{"path_prefixes":["/a/../b"]}"#,
+        "exempt.path_prefixes[0]: must not have a \"..\" segment",
+    ),
+    (
+        r#""exempt":{"path_prefixes":[""]}"#,
+        "exempt.path_prefixes[0]: must start with \"/\"",
+    ),
+    (
+        r#""exempt":{"preflight":"yes"}"#,
+        "exempt.preflight: must be true or false, not a string",
+    ),
+    (
+        r#""exempt":{"methods":["GET"]}"#,
+        "exempt.methods: is unknown here; known are paths, path_prefixes, preflight",
+    ),
+    (
+        r#""identity_headers":[]"#,
+        "identity_headers: must be an object, not an array",
+    ),
+    (
+        r#""identity_headers":{"x a":"key_id"}"#,
+        "identity_headers.x a: must be a header's name",
+    ),
+    (
+        r#""identity_headers":{"x-a":"plan"}"#,
+        "identity_headers.x-a: must be \"key_id\"",
+    ),
+    (
+        r#""identity_headers":{"x-a":null}"#,
+        "identity_headers.x-a: must be a string, not null",
+    ),
+    (
+        r#""identity_headers":{"x-a":"key_id","X-A":"key_id"}"#,
+        "identity_headers.X-A: is given more than once",
+    ),
+    (
+        r#""identity_headers":{"x-a":"key_id","x-a":"key_id"}"#,
+        "identity_headers.x-a: is given more than once",
+    ),
+    (
+        r#""identity_headers":{"X-API-Key":"key_id"}"#,
+        "identity_headers.X-API-Key: carries the credential",
+    ),
+    (
+        r#""identity_headers":{"content-length":"key_id"}"#,
+        "identity_headers.content-length: is a header that HTTP",
+    ),
+    (
+        r#""replies":{"service_name":""}"#,
+        "replies.service_name: must be a text of 1 to 64 characters",
+    ),
+    (
+        r#""replies":{"service_name":"a\nb"}"#,
+        "replies.service_name: must be a text of 1 to 64 characters",
+    ),
+    (
+        r#""replies":{"doc_base_url":"docs"}"#,
+        "replies.doc_base_url: must be an http://",
+    ),
+    (
+        r#""replies":{"doc_base_url":"https://"}"#,
+        "replies.doc_base_url: must be an http://",
+    ),
+    (
+        r#""replies":{"doc_base_url":"https://a b/"}"#,
+        "replies.doc_base_url: must be an http://",
+    ),
+    (
+        r#""replies":{"realm":"a\"b"}"#,
+        "replies.realm: must be 1 to 128 characters",
+    ),
+    (
+        r#""replies":{"realm":""}"#,
+        "replies.realm: must be 1 to 128 characters",
+    ),
+    (
+        r#""replies":{"realm":"a\r\nb"}"#,
+        "replies.realm: must be 1 to 128 characters",
+    ),
+    (
+        r#""replies":{"retry_after_seconds":0}"#,
+        "replies.retry_after_seconds: must be from 1 to 86400",
+    ),
+    (
+        r#""replies":{"retry_after_seconds":86401}"#,
+        "replies.retry_after_seconds: must be from 1 to 86400",
+    ),
+    (
+        r#""replies":{"retry_after_seconds":"1s"}"#,
+        "replies.retry_after_seconds: must be a whole number",
+    ),
+    (
+        r#""replies":{"messages":{"oops":"x"}}"#,
+        "replies.messages.oops: is unknown here; known are api_key_missing",
+    ),
+    (
+        r#""replies":{"messages":{"api_key_missing":""}}"#,
+        "replies.messages.api_key_missing: must be a text of 1 to 199",
+    ),
+    (
+        r#""replies":{"messages":{"api_key_revoked":"The key was Deleted."}}"#,
+        "replies.messages.api_key_revoked: must not say",
+    ),
+    (
+        r#""replies":{"messages":{"api_key_missing":"a","api_key_missing":"b"}}"#,
+        "replies.messages.api_key_missing: is given more than once",
+    ),
+    (
+        r#""environment":"a","environment":"b""#,
+        "environment: is given more than once",
+    ),
+    (
+        r#""exempt":{"preflight":true,"preflight":true}"#,
+        "exempt.preflight: is given more than once",
+    ),
+];
+
+/// The same for what stands beside the cluster inside `lookup`.
+const REFUSED_IN_LOOKUP: &[(&str, &str)] = &[
+    (
+        r#""clusters":"b""#,
+        "lookup.clusters: is unknown here; known are cluster, authority, path, timeout, headers",
+    ),
+    (
+        r#""cluster":"b""#,
+        "lookup.cluster: is given more than once",
+    ),
+    (r#""authority":"""#, "lookup.authority: must be a host"),
+    (r#""authority":"a/b""#, "lookup.authority: must be a host"),
+    (
+        r#""authority":"user@host""#,
+        "lookup.authority: must be a host",
+    ),
+    (r#""path":"""#, "lookup.path: must start with \"/\""),
+    (
+        r#""path":"/v1/keys""#,
+        "lookup.path: must start with \"/\", hold {key_hash} exactly once",
+    ),
+    (r#""path":"v1/{key_hash}""#, "lookup.path: must start with"),
+    (
+        r#""path":"/{key_hash}/{key_hash}""#,
+        "lookup.path: must start with",
+    ),
+    (
+        r#""path":"/a b/{key_hash}""#,
+        "lookup.path: must start with",
+    ),
+    (r#""path":"/{key_hash}#x""#, "lookup.path: must start with"),
+    (
+        r#""path":"/{key_hash}\r\nx: y""#,
+        "lookup.path: must start with",
+    ),
+    (r#""timeout":250"#, "lookup.timeout: must be a string"),
+    (
+        r#""timeout":"""#,
+        "lookup.timeout: must be a whole number with its unit",
+    ),
+    (
+        r#""timeout":"250""#,
+        "lookup.timeout: must be a whole number with its unit",
+    ),
+    (
+        r#""timeout":"ms""#,
+        "lookup.timeout: must be a whole number with its unit",
+    ),
+    (
+        r#""timeout":"-1s""#,
+        "lookup.timeout: must be a whole number with its unit",
+    ),
+    (
+        r#""timeout":"1.5s""#,
+        "lookup.timeout: must be a whole number with its unit",
+    ),
+    (
+        r#""timeout":"250us""#,
+        "lookup.timeout: must be a whole number with its unit",
+    ),
+    (
+        r#""timeout":"1 s""#,
+        "lookup.timeout: must be a whole number with its unit",
+    ),
+    (
+        r#""timeout":"99999999999999999999s""#,
+        "lookup.timeout: must be a whole number with its unit",
+    ),
+    (
+        r#""timeout":"9999999999999999999h""#,
+        "lookup.timeout: is too long",
+    ),
+    (
+        r#""timeout":"0ms""#,
+        "lookup.timeout: must be from \"1ms\" to \"60s\"",
+    ),
+    (
+        r#""timeout":"60001ms""#,
+        "lookup.timeout: must be from \"1ms\" to \"60s\"",
+    ),
+    (
+        r#""timeout":"2m""#,
+        "lookup.timeout: must be from \"1ms\" to \"60s\"",
+    ),
+    (
+        r#""headers":"hunter2""#,
+        "lookup.headers: must be an object, not a string",
+    ),
+    (r#""headers":{"a":1}"#, "lookup.headers.a: must be a string"),
+    (
+        r#""headers":{"a b":"c"}"#,
+        "lookup.headers.a b: must be a header's name",
+    ),
+    (
+        r#""headers":{"":"c"}"#,
+        "lookup.headers.: must be a header's name",
+    ),
+    (
+        r#""headers":{":path":"/x"}"#,
+        "lookup.headers.:path: must be a header's name",
+    ),
+    (
+        r#""headers":{"host":"x"}"#,
+        "lookup.headers.host: is a header that HTTP itself governs",
+    ),
+    (
+        r#""headers":{"Content-Length":"7"}"#,
+        "lookup.headers.Content-Length: is a header that HTTP itself governs",
+    ),
+    (
+        r#""headers":{"a":"b\r\nc: d"}"#,
+        "lookup.headers.a: must be a header's value",
+    ),
+    (
+        r#""headers":{"a":"ü"}"#,
+        "lookup.headers.a: must be a header's value",
+    ),
+    (
+        r#""headers":{"a":" b"}"#,
+        "lookup.headers.a: must not begin or end with a blank",
+    ),
+    (
+        r#""headers":{"a":"b","A":"c"}"#,
+        "lookup.headers.A: is given more than once",
+    ),
+    (
+        r#""headers":{"a":"b","a":"c"}"#,
+        "lookup.headers.a: is given more than once",
+    ),
+];
+
+/// Whole texts.
+const REFUSED_TEXTS: &[(&str, &str)] = &[
+    ("", "lookup.cluster: is required"),
+    (" \n ", "lookup.cluster: is required"),
+    ("{}", "lookup.cluster: is required"),
+    (r#"{"lookup":{}}"#, "lookup.cluster: is required"),
+    (
+        r#"{"lookup":{"cluster":""}}"#,
+        "lookup.cluster: must be the name of an Envoy cluster",
+    ),
+    (
+        r#"{"lookup":{"cluster":"a b"}}"#,
+        "lookup.cluster: must be the name of an Envoy cluster",
+    ),
+    (
+        r#"{"lookup":{"cluster":7}}"#,
+        "lookup.cluster: must be a string",
+    ),
+    (
+        r#"{"lookup":{"cluster":"a/b"}}"#,
+        "lookup.authority: must be a host",
+    ),
+    (
+        r#"{"lookup":["auth"]}"#,
+        "lookup: must be an object, not an array",
+    ),
+    (
+        r#"[{"lookup":{"cluster":"auth"}}]"#,
+        "configuration: must be a JSON object as text",
+    ),
+    (
+        r#""lookup""#,
+        "configuration: must be a JSON object as text",
+    ),
+    ("null", "configuration: must be a JSON object as text"),
+    (
+        "lookup:\n  cluster: auth\n",
+        "configuration: must be a JSON object as text",
+    ),
+    // a protobuf Struct, and one whose first length is the code of "{"
+    (
+        "\n\x1f\n\x06lookup\x12\x15*\x13\n\x11\n\x07cluster\x12\x06\x1a\x04auth",
+        "configuration: must be a JSON object as text",
+    ),
+    (
+        "\n{\n\x06lookup\x12\x15*\x13\n\x11\n\x07cluster\x12\x06\x1a\x04auth",
+        "configuration: must be a JSON object as text",
+    ),
+    ("{", "configuration: is not JSON: EOF"),
+    (
+        r#"{"lookup":{"cluster":"auth"},}"#,
+        "configuration: is not JSON: trailing comma",
+    ),
+    (
+        r#"{"lookup":{"cluster":"auth"}} x"#,
+        "configuration: is not JSON: trailing characters",
+    ),
+    (
+        r#"{"lookup":{"cluster":"auth"}}{}"#,
+        "configuration: is not JSON: trailing characters",
+    ),
+    (
+        r#"{lookup:{}}"#,
+        "configuration: is not JSON: key must be a string",
+    ),
+    (
+        "{'lookup':{}}",
+        "configuration: is not JSON: key must be a string",
+    ),
+    ("{// comment\n}", "configuration: is not JSON"),
+];
+
+#[test]
+fn broken_configurations_are_refused_with_the_fields_path() {
+    let beside = REFUSED.iter().map(|(rest, expected)| {
+        (
+            format!(r#"{{"lookup":{{"cluster":"auth"}},{rest}}}"#),
+            expected,
+        )
+    });
+    let inside = REFUSED_IN_LOOKUP.iter().map(|(rest, expected)| {
+        (
+            format!(r#"{{"lookup":{{"cluster":"auth",{rest}}}}}"#),
+            expected,
+        )
+    });
+    let texts = REFUSED_TEXTS
+        .iter()
+        .map(|(text, expected)| ((*text).to_owned(), expected));
+    for (text, expected) in beside.chain(inside).chain(texts) {
+        let error = Config::parse(text.as_bytes())
+            .err()
+            .unwrap_or_else(|| panic!("accepted: {text}"))
+            .to_string();
+        assert!(
+            error.starts_with(expected),
+            "{text}\n  says {error}\n  not  {expected}"
+        );
+        assert_eq!(
+            Config::parse(text.as_bytes()).err().map(|e| e.to_string()),
+            Some(error),
+            "the same bytes give the same answer: {text}"
+        );
+    }
+}
+
+#[test]
+fn bytes_that_are_not_utf_8_are_refused() {
+    let error = Config::parse(b"{\"environment\":\"\xff\"}").err().unwrap();
+    assert!(
+        error.to_string().starts_with("configuration: is not JSON"),
+        "{error}"
+    );
+}
+
+#[test]
+fn what_is_at_the_border_is_accepted() {
+    let cases = [
+        r#""lookup":{"cluster":"auth","timeout":"1ms"}"#,
+        r#""lookup":{"cluster":"auth","timeout":"60s"}"#,
+        r#""lookup":{"cluster":"auth","timeout":"1m"}"#,
+        r#""lookup":{"cluster":"outbound|80||auth.default.svc.cluster.local"}"#,
+        r#""lookup":{"cluster":"auth","authority":"[::1]:8080"}"#,
+        r#""lookup":{"cluster":"auth","authority":null,"headers":{"x-empty":""}}"#,
+        r#""lookup":{"cluster":"auth","path":"/?h={key_hash}"}"#,
+        r#""lookup":{"cluster":"a"},"credential":{"format":{"prefix":"","min_length":1,"max_length":8192}}"#,
+        r#""lookup":{"cluster":"a"},"credential":{"sources":[{"header":"a","scheme":null}]}"#,
+        r#""lookup":{"cluster":"a"},"credential":{"sources":[{"header":"a","scheme":"B"},{"header":"a","scheme":"C"}]}"#,
+        r#""lookup":{"cluster":"a"},"exempt":{"path_prefixes":["/"]}"#,
+        r#""lookup":{"cluster":"a"},"identity_headers":{}"#,
+        r#""lookup":{"cluster":"a"},"replies":{"retry_after_seconds":86400}"#,
+        r#""lookup":{"cluster":"a"},"hash":{"pepper":"x"}"#,
+    ];
+    for case in cases {
+        let text = format!("\n {{{case}}} \n");
+        assert_eq!(Config::parse(text.as_bytes()).err(), None, "{text}");
+    }
+}
+
+#[test]
+fn secrets_are_in_no_error_and_no_debug() {
+    let wrong = [
+        r#"{"lookup":{"cluster":"auth","headers":"hunter2"}}"#,
+        r#"{"lookup":{"cluster":"auth","headers":{"a":["hunter2"]}}}"#,
+        r#"{"lookup":{"cluster":"auth","headers":{"a":"hunter2\n"}}}"#,
+        r#"{"lookup":{"cluster":"auth"},"hash":"hunter2"}"#,
+        r#"{"lookup":{"cluster":"auth"},"hash":{"pepper":["hunter2"]}}"#,
+        r#"{"lookup":{"cluster":"auth"},"environment":{"a":"hunter2, expected x at line 3"}}"#,
+        r#"{"lookup":{"cluster":"auth"},"hash":"hunter2, expected x at line 3"}"#,
+    ];
+    for text in wrong {
+        let error = format!("{:?}", Config::parse(text.as_bytes()).err().unwrap());
+        assert!(!error.contains("hunter2"), "{text}: {error}");
+    }
+    let config = Config::parse(
+        br#"{"lookup":{"cluster":"auth","headers":{"authorization":"hunter2"}},"hash":{"pepper":"hunter2"}}"#,
+    );
+    let shown = format!("{config:?}");
+    assert!(!shown.contains("hunter2"), "{shown}");
+}

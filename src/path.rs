@@ -1,0 +1,151 @@
+//! Paths: exemptions and a key's endpoints, compared with the path as Envoy routes it.
+
+/// A path prefix that ends on a segment border: `/v1/astro` covers `/v1/astro` and
+/// `/v1/astro/natal`, not `/v1/astrology`. One that does not begin with `/` covers nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PathPrefix(String);
+
+impl PathPrefix {
+    /// Takes the prefix as it is; see [`check`] for what an operator may configure.
+    pub fn new(prefix: String) -> Self {
+        Self(prefix)
+    }
+
+    /// Whether `path` (no query) lies under this prefix.
+    ///
+    /// A path that may climb out of it again covers nothing: Envoy resolves `..` before this
+    /// filter only where `normalize_path` is on, and leaves `%2f` alone even then, but the
+    /// upstream may resolve both.
+    pub fn covers(&self, path: &[u8]) -> bool {
+        let Some(rest) = path.strip_prefix(self.0.as_bytes()) else {
+            return false;
+        };
+        let on_border = self.0.ends_with('/') || matches!(rest.first(), None | Some(b'/'));
+        self.0.starts_with('/') && on_border && !may_climb(rest)
+    }
+}
+
+/// Says what is wrong with a path in an operator's configuration, if anything is.
+///
+/// # Errors
+/// What would be right, to be shown behind the field's path.
+pub fn check(path: &str) -> Result<(), &'static str> {
+    if !path.starts_with('/') {
+        Err("must start with \"/\"")
+    } else if !path.bytes().all(|byte| byte.is_ascii_graphic()) {
+        Err("must be visible ASCII; percent-encode anything else, as it is sent")
+    } else if path.contains(['?', '#']) {
+        Err("is compared without the query, so it must not have \"?\" or \"#\"")
+    } else if may_climb(path.as_bytes()) {
+        Err("must not have a \"..\" segment: write the path that it leads to")
+    } else {
+        Ok(())
+    }
+}
+
+/// Whether some reader of this path could find a `..` segment in it: behind `/`, `\` or their
+/// percent-encoded forms, with encoded dots, or with parameters (`..;x`).
+fn may_climb(path: &[u8]) -> bool {
+    let decoded = decode_once(path);
+    decoded
+        .split(|byte| matches!(byte, b'/' | b'\\'))
+        .any(|segment| segment.split(|byte| *byte == b';').next() == Some(b".."))
+}
+
+/// Percent-decodes once (RFC 3986 section 2.1); a `%` without two hex digits stays.
+fn decode_once(path: &[u8]) -> Vec<u8> {
+    let mut decoded = Vec::with_capacity(path.len());
+    let mut rest = path;
+    while let [first, tail @ ..] = rest {
+        rest = tail;
+        match (first, tail) {
+            (b'%', [high, low, after @ ..]) => match hex_pair(*high, *low) {
+                Some(byte) => {
+                    decoded.push(byte);
+                    rest = after;
+                }
+                None => decoded.push(b'%'),
+            },
+            _ => decoded.push(*first),
+        }
+    }
+    decoded
+}
+
+fn hex_pair(high: u8, low: u8) -> Option<u8> {
+    let mut byte = [0_u8];
+    const_hex::decode_to_slice([high, low], &mut byte).ok()?;
+    Some(byte[0])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn prefixes_end_on_segment_borders_and_cannot_be_climbed_out_of() {
+        let cases: &[(&str, &str, bool)] = &[
+            ("/v1/astro", "/v1/astro", true),
+            ("/v1/astro", "/v1/astro/", true),
+            ("/v1/astro", "/v1/astro/natal", true),
+            ("/v1/astro", "/v1/astro//natal", true),
+            ("/v1/astro", "/v1/astrology", false),
+            ("/v1/astro", "/v1/astro;x=1", false),
+            ("/v1/astro", "/v1/Astro", false),
+            ("/v1/astro", "/v1", false),
+            ("/v1/astro", "//v1/astro", false),
+            ("/v1/astro", "/v2/v1/astro", false),
+            ("/v1/astro", "", false),
+            ("/v1/astro/", "/v1/astro/natal", true),
+            ("/v1/astro/", "/v1/astro/", true),
+            ("/v1/astro/", "/v1/astro", false),
+            ("/", "/", true),
+            ("/", "/anything", true),
+            ("/", "*", false),
+            ("", "/anything", false),
+            ("v1", "v1/x", false),
+            ("/v1/astro", "/v1/astro/../admin", false),
+            ("/v1/astro", "/v1/astro/%2e%2e/admin", false),
+            ("/v1/astro", "/v1/astro/.%2E/admin", false),
+            ("/v1/astro", "/v1/astro/x%2f..%2f..%2fadmin", false),
+            ("/v1/astro", "/v1/astro/x%5C..%5c..%5Cadmin", false),
+            ("/v1/astro", "/v1/astro/..\\admin", false),
+            ("/v1/astro", "/v1/astro/..;/admin", false),
+            ("/v1/astro", "/v1/astro/..%3bx/admin", false),
+            ("/v1/astro", "/v1/astro/..", false),
+            ("/v1/astro", "/v1/astro/...", true),
+            ("/v1/astro", "/v1/astro/a..b", true),
+            ("/v1/astro", "/v1/astro/.", true),
+            ("/v1/astro", "/v1/astro/100%", true),
+            ("/v1/astro", "/v1/astro/%zz/%2", true),
+        ];
+        for (prefix, path, expected) in cases {
+            let prefix_of = PathPrefix::new((*prefix).to_owned());
+            assert_eq!(
+                prefix_of.covers(path.as_bytes()),
+                *expected,
+                "{prefix} covers {path}"
+            );
+        }
+    }
+
+    #[test]
+    fn configured_paths_are_checked() {
+        let cases = [
+            ("/", true),
+            ("/v1/public", true),
+            ("/a%20b", true),
+            ("", false),
+            ("v1", false),
+            ("/v1?x=1", false),
+            ("/v1#x", false),
+            ("/a b", false),
+            ("/ä", false),
+            ("/v1/../x", false),
+            ("/v1/%2e%2e/x", false),
+        ];
+        for (path, valid) in cases {
+            assert_eq!(check(path).is_ok(), valid, "{path}");
+        }
+    }
+}

@@ -1,0 +1,297 @@
+//! The replies to refused requests: one table from the denial to status, headers and body.
+
+use std::fmt;
+use std::time::Duration;
+
+use serde::Serialize;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+use ulid::Ulid;
+
+use crate::request::Request;
+
+/// Why a request is refused. Each denial is one row of the table of replies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Denial {
+    /// No credential.
+    Missing,
+    /// More than one credential, or one that is not shaped like a key.
+    Invalid,
+    /// No record, or one of another environment: deliberately the same.
+    NotFound,
+    /// A revoked record.
+    Revoked,
+    /// An active record that has ended; to clients a kind of revoked.
+    Expired,
+    /// The key may not call this path.
+    EndpointRestricted,
+    /// No verdict.
+    Internal,
+}
+
+/// What `www-authenticate` says (RFC 6750 section 3).
+#[derive(Clone, Copy)]
+enum Challenge {
+    None,
+    Plain,
+    Error(&'static str),
+}
+
+struct Row {
+    error: &'static str,
+    status: u16,
+    challenge: Challenge,
+    /// The name of its message in the configuration.
+    message: &'static str,
+}
+
+impl Denial {
+    const ALL: [Self; 7] = [
+        Self::Missing,
+        Self::Invalid,
+        Self::NotFound,
+        Self::Revoked,
+        Self::Expired,
+        Self::EndpointRestricted,
+        Self::Internal,
+    ];
+
+    const fn row(self) -> Row {
+        let invalid_token = Challenge::Error("invalid_token");
+        let (error, status, challenge) = match self {
+            Self::Missing => ("api_key_missing", 401, Challenge::Plain),
+            Self::Invalid => ("api_key_invalid", 401, invalid_token),
+            Self::NotFound => ("api_key_not_found", 401, invalid_token),
+            Self::Revoked | Self::Expired => ("api_key_revoked", 401, invalid_token),
+            Self::EndpointRestricted => (
+                "endpoint_restricted",
+                403,
+                Challenge::Error("insufficient_scope"),
+            ),
+            Self::Internal => ("internal_error", 503, Challenge::None),
+        };
+        let message = match self {
+            Self::Expired => "api_key_expired",
+            _ => error,
+        };
+        Row {
+            error,
+            status,
+            challenge,
+            message,
+        }
+    }
+
+    /// The code that clients branch on.
+    pub const fn error(self) -> &'static str {
+        self.row().error
+    }
+}
+
+/// The messages to clients, one for each denial.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wording([(Denial, String); 7]);
+
+impl Wording {
+    /// The default messages, which name the service where they send a client to its dashboard.
+    pub fn for_service(name: &str) -> Self {
+        Self(Denial::ALL.map(|denial| {
+            let message = match denial {
+                Denial::Missing => {
+                    "API key is missing. Include it in the Authorization header as \
+                     'Bearer YOUR_KEY'."
+                }
+                Denial::Invalid => "Invalid API key format.",
+                Denial::NotFound => {
+                    return (
+                        denial,
+                        format!(
+                            "The provided API key was not found. Verify the key in your {name} \
+                             dashboard."
+                        ),
+                    );
+                }
+                Denial::Revoked => "This API key has been revoked.",
+                Denial::Expired => "This API key has expired.",
+                Denial::EndpointRestricted => {
+                    "This API key is not permitted to call this endpoint."
+                }
+                Denial::Internal => "Something went wrong on our end. Please try again.",
+            };
+            (denial, message.to_owned())
+        }))
+    }
+
+    /// Replaces a message by its name: an error code, or `api_key_expired`.
+    ///
+    /// # Errors
+    /// When there is no message of that name; says which there are.
+    pub fn set(&mut self, name: &str, message: String) -> Result<(), String> {
+        let known = self.0.iter_mut().find(|(d, _)| d.row().message == name);
+        let Some((_, old)) = known else {
+            let names = Denial::ALL.map(|denial| denial.row().message).join(", ");
+            return Err(format!("is unknown here; known are {names}"));
+        };
+        *old = message;
+        Ok(())
+    }
+
+    fn of(&self, denial: Denial) -> &str {
+        self.0
+            .iter()
+            .find(|(other, _)| *other == denial)
+            .map_or("", |(_, message)| message)
+    }
+}
+
+/// `req_` and a ULID: what client, log and reply call one refused request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RequestId(Ulid);
+
+impl RequestId {
+    /// `now` is the time since the Unix epoch; of `random` the lower 80 bits count.
+    pub fn new(now: Duration, random: u128) -> Self {
+        let ms = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
+        Self(Ulid::from_parts(ms, random))
+    }
+}
+
+impl fmt::Display for RequestId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "req_{}", self.0)
+    }
+}
+
+/// The form of a reply. A `HEAD` request gets the HTTP form, whose body Envoy leaves out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// Status, headers and a JSON body.
+    Http,
+    /// Envoy turns the status into `grpc-status` and the body into `grpc-message`.
+    Grpc,
+}
+
+impl Form {
+    /// The form that Envoy will give to a reply to this request.
+    pub fn of(request: &Request) -> Self {
+        if request.is_grpc() {
+            Self::Grpc
+        } else {
+            Self::Http
+        }
+    }
+}
+
+/// A local reply, ready to be sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LocalReply {
+    /// The HTTP status.
+    pub status: u16,
+    /// Headers, names in lower case.
+    pub headers: Vec<(&'static str, String)>,
+    /// The body, or the message of a gRPC reply.
+    pub body: String,
+}
+
+/// What replies are made of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Replies {
+    wording: Wording,
+    doc_base_url: String,
+    realm: String,
+    retry_after_seconds: u32,
+}
+
+/// The eight fields of a body, in their order.
+#[derive(Serialize)]
+struct Body<'a> {
+    success: bool,
+    error: &'a str,
+    message: &'a str,
+    details: [(); 0],
+    retry_after: Option<u32>,
+    doc_url: &'a str,
+    request_id: &'a str,
+    timestamp: &'a str,
+}
+
+impl Replies {
+    /// Takes checked parts; the address of an error's documentation is `doc_base_url` + its code.
+    pub fn new(
+        wording: Wording,
+        doc_base_url: &str,
+        realm: &str,
+        retry_after_seconds: u32,
+    ) -> Self {
+        Self {
+            wording,
+            doc_base_url: doc_base_url.to_owned(),
+            realm: realm.to_owned(),
+            retry_after_seconds,
+        }
+    }
+
+    /// The reply to a refused request. `now` is the time since the Unix epoch.
+    pub fn render(&self, denial: Denial, form: Form, id: RequestId, now: Duration) -> LocalReply {
+        let row = denial.row();
+        let message = self.wording.of(denial);
+        let request_id = id.to_string();
+        let retry_after = (denial == Denial::Internal).then_some(self.retry_after_seconds);
+
+        let mut headers = vec![("cache-control", "no-store".to_owned())];
+        let realm = &self.realm;
+        match row.challenge {
+            Challenge::None => {}
+            Challenge::Plain => {
+                headers.push(("www-authenticate", format!("Bearer realm=\"{realm}\"")));
+            }
+            Challenge::Error(error) => headers.push((
+                "www-authenticate",
+                format!("Bearer realm=\"{realm}\", error=\"{error}\""),
+            )),
+        }
+        if let Some(seconds) = retry_after {
+            headers.push(("retry-after", seconds.to_string()));
+        }
+        headers.push(("x-request-id", request_id.clone()));
+
+        let body = match form {
+            Form::Grpc => {
+                headers.push(("x-keystile-error", row.error.to_owned()));
+                message.to_owned()
+            }
+            Form::Http => {
+                headers.push(("content-type", "application/json".to_owned()));
+                // Plain strings and numbers: writing them as JSON cannot fail.
+                serde_json::to_string(&Body {
+                    success: false,
+                    error: row.error,
+                    message,
+                    details: [],
+                    retry_after,
+                    doc_url: &format!("{}{}", self.doc_base_url, row.error),
+                    request_id: &request_id,
+                    timestamp: &timestamp(now),
+                })
+                .unwrap_or_default()
+            }
+        };
+        LocalReply {
+            status: row.status,
+            headers,
+            body,
+        }
+    }
+}
+
+/// RFC 3339 in UTC, whole seconds.
+fn timestamp(now: Duration) -> String {
+    i64::try_from(now.as_secs())
+        .ok()
+        .and_then(|seconds| OffsetDateTime::from_unix_timestamp(seconds).ok())
+        .and_then(|time| time.format(&Rfc3339).ok())
+        .unwrap_or_else(|| "1970-01-01T00:00:00Z".to_owned())
+}
+
+#[cfg(test)]
+mod tests;
