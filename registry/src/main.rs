@@ -1,1 +1,118 @@
-fn main(){}
+//! The registry: Keystile's reference auth cluster, over a real database.
+//!
+//! 1. A key is shown once, when it is created. What is stored is its hash, made by the filter's
+//!    own [`keystile`] code, and the first and last characters that tell keys apart in a list.
+//! 2. 404 is said of a well-formed hash without a record and of nothing else, because the filter
+//!    takes it for a verdict. Other mistakes of the caller are 400 or 405.
+//! 3. A failing database is 503. Its cause is in the log, never in an answer.
+//! 4. Expiry is the filter's to decide: a key past `expires_at` is still `active` here.
+//!
+//! Caveat: lookups are not authenticated. Whoever reaches the port can ask about a hash, so it
+//! belongs on a network that only the proxies reach.
+
+mod cli;
+mod commands;
+mod database_url;
+mod http;
+mod key;
+mod output;
+mod record;
+mod server;
+mod store;
+mod timestamp;
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::Parser;
+use time::OffsetDateTime;
+use tokio::net::TcpListener;
+use tracing::info;
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+
+use crate::cli::{Cli, Command, ServeArgs};
+use crate::output::Output;
+use crate::store::Store;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    match run(Cli::parse()).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {}", describe(&error));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(cli: Cli) -> anyhow::Result<()> {
+    start_log()?;
+    let store = Store::open(&cli.database_url).await?;
+    let now = OffsetDateTime::now_utc();
+    let mut out = Output::new(io::stdout().lock(), cli.json);
+    let result = match cli.command {
+        Command::Serve(args) => serve(&store, &args, &mut out).await,
+        Command::Create(args) => {
+            let hasher = cli.pepper.unwrap_or_default();
+            commands::create(&store, &hasher, args, now, &mut out).await
+        }
+        Command::List => commands::list(&store, &mut out).await,
+        Command::Revoke(args) => commands::revoke(&store, &args.key_id, now, &mut out).await,
+        Command::Delete(args) => commands::delete(&store, &args.key_id, &mut out).await,
+    };
+    store.close().await;
+    result
+}
+
+/// An error and its causes, but for those that the error before them has quoted already.
+fn describe(error: &anyhow::Error) -> String {
+    let mut text = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        if !text.ends_with(&cause) {
+            text.push_str(": ");
+            text.push_str(&cause);
+        }
+    }
+    text
+}
+
+fn start_log() -> anyhow::Result<()> {
+    let filter = match std::env::var("RUST_LOG") {
+        Ok(directives) if !directives.is_empty() => directives
+            .parse::<Targets>()
+            .context("RUST_LOG must be a list like `info,sqlx=debug`")?,
+        _ => Targets::new().with_default(LevelFilter::INFO),
+    };
+    let lines = tracing_subscriber::fmt::layer()
+        .with_ansi(false)
+        .with_writer(io::stderr);
+    tracing_subscriber::registry()
+        .with(lines)
+        .with(filter)
+        .init();
+    Ok(())
+}
+
+async fn serve(
+    store: &Store,
+    args: &ServeArgs,
+    out: &mut Output<impl Write>,
+) -> anyhow::Result<()> {
+    let listener = TcpListener::bind(args.listen).await.with_context(|| {
+        format!(
+            "cannot listen on {}, choose another address with --listen",
+            args.listen
+        )
+    })?;
+    // Before the address is announced: who waits for that line may send the signal right after.
+    let shutdown = server::shutdown_signal()?;
+    let address = listener.local_addr()?;
+    out.listening(address)?;
+    info!(%address, "listening");
+    server::serve(listener, http::router(store.clone()), shutdown).await?;
+    info!("stopped");
+    Ok(())
+}

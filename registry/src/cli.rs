@@ -1,0 +1,150 @@
+//! The command line. Each value is checked here, once, by the type it is parsed into.
+
+use std::net::SocketAddr;
+
+use clap::{Args, Parser, Subcommand};
+use keystile::credential::KeyHasher;
+
+use crate::record::{Endpoint, HeaderText, Name};
+use crate::timestamp::Timestamp;
+
+/// Keystile's reference auth cluster: registers API keys and answers lookups of their hashes.
+#[derive(Debug, Parser)]
+#[command(version)]
+pub(crate) struct Cli {
+    /// The database, as sqlite://FILE; the file is created when it is missing.
+    // A string, because clap would repeat a refused URL, and URLs of databases hold passwords.
+    #[arg(
+        long,
+        global = true,
+        value_name = "URL",
+        env = "KEYSTILE_DATABASE_URL",
+        hide_env_values = true,
+        default_value = "sqlite://keystile.db"
+    )]
+    pub(crate) database_url: String,
+
+    /// Print JSON: one value on stdout.
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+
+    /// The pepper that the filter is configured with; better set in the environment, where other
+    /// users of the host cannot see it.
+    #[arg(
+        long,
+        global = true,
+        value_name = "PEPPER",
+        env = "KEYSTILE_PEPPER",
+        hide_env_values = true,
+        value_parser = peppered
+    )]
+    pub(crate) pepper: Option<KeyHasher>,
+
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Answer lookups over HTTP.
+    Serve(ServeArgs),
+    /// Make a key, and show it this once.
+    Create(CreateArgs),
+    /// Show the registered keys, each with its first and last characters.
+    List,
+    /// Refuse a key from now on, and keep its record.
+    Revoke(KeyArgs),
+    /// Remove a key's record, as though the key had never existed.
+    Delete(KeyArgs),
+}
+
+/// Options of `serve`.
+#[derive(Args, Debug)]
+pub(crate) struct ServeArgs {
+    /// Where to listen; port 0 takes a free one.
+    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:8081", value_parser = address)]
+    pub(crate) listen: SocketAddr,
+}
+
+/// Options of `create`.
+#[derive(Args, Debug)]
+pub(crate) struct CreateArgs {
+    /// The account that the key belongs to.
+    #[arg(long, value_name = "ID")]
+    pub(crate) account: HeaderText,
+
+    /// What people call the key.
+    #[arg(long)]
+    pub(crate) name: Option<Name>,
+
+    /// The environment that the key is for; without it, the record names none.
+    #[arg(long)]
+    pub(crate) environment: Option<HeaderText>,
+
+    /// When the key stops working (RFC 3339); without it, never.
+    #[arg(long, value_name = "TIME")]
+    pub(crate) expires_at: Option<Timestamp>,
+
+    /// A path that the key may call, with all below it; may be repeated. Without it, every path.
+    #[arg(long = "endpoint", value_name = "PATH")]
+    pub(crate) endpoints: Vec<Endpoint>,
+}
+
+/// Options of `revoke` and `delete`.
+#[derive(Args, Debug)]
+pub(crate) struct KeyArgs {
+    /// The key's ID, as `create` and `list` show it.
+    pub(crate) key_id: String,
+}
+
+fn peppered(pepper: &str) -> Result<KeyHasher, String> {
+    // An unset variable and an empty one look alike in many deployments, and an HMAC under an
+    // empty key would only pretend to be peppered.
+    if pepper.is_empty() {
+        return Err(
+            "the pepper is empty; give the one that the filter has, or leave --pepper and \
+             KEYSTILE_PEPPER unset for plain SHA-256"
+                .to_owned(),
+        );
+    }
+    KeyHasher::new(Some(pepper)).map_err(|error| error.to_string())
+}
+
+fn address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| {
+        "expected an IP address and a port, like `127.0.0.1:8081` or `[::1]:8081`".to_owned()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_definition_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn global_options_stand_before_or_after_the_subcommand() {
+        for line in [
+            "registry --json --database-url sqlite://x.db --pepper p list",
+            "registry list --json --database-url sqlite://x.db --pepper p",
+            "registry --json list --pepper p --database-url sqlite://x.db",
+        ] {
+            let cli = Cli::try_parse_from(line.split(' ')).expect(line);
+            assert!(cli.json, "{line}");
+            assert_eq!(cli.database_url, "sqlite://x.db", "{line}");
+            assert!(cli.pepper.is_some(), "{line}");
+        }
+    }
+
+    #[test]
+    fn the_pepper_is_not_in_the_debug_output() {
+        let line = "registry list --pepper Sauerkraut";
+        let cli = Cli::try_parse_from(line.split(' ')).expect(line);
+        assert!(!format!("{cli:?}").contains("Sauerkraut"));
+    }
+}

@@ -1,0 +1,128 @@
+//! Keys: how they are made, and how much of one is ever shown again.
+
+use std::fmt;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use time::OffsetDateTime;
+use ulid::Ulid;
+
+/// A new API key. `Debug` shows nothing of it, and there is no `Display`.
+pub(crate) struct SecretKey(String);
+
+impl SecretKey {
+    /// 32 random bytes, so that neither the key nor its unsalted hash can be guessed.
+    pub(crate) fn generate() -> Result<Self, getrandom::Error> {
+        let mut bytes = [0; 32];
+        getrandom::fill(&mut bytes)?;
+        Ok(Self::from_bytes(&bytes))
+    }
+
+    /// The key itself, for its hash and for the one time that it is shown.
+    pub(crate) fn expose(&self) -> &str {
+        &self.0
+    }
+
+    /// What a list shows of the key.
+    pub(crate) fn preview(&self) -> Preview {
+        Preview {
+            head: self.0[..Preview::HEAD].to_owned(),
+            tail: self.0[self.0.len() - Preview::TAIL..].to_owned(),
+        }
+    }
+
+    fn from_bytes(bytes: &[u8; 32]) -> Self {
+        Self(format!("aw_{}", URL_SAFE_NO_PAD.encode(bytes)))
+    }
+}
+
+impl fmt::Debug for SecretKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SecretKey(redacted)")
+    }
+}
+
+/// The ends of a key: enough to tell keys apart, with some 200 random bits left unknown.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Preview {
+    /// The first characters, prefix included.
+    pub(crate) head: String,
+    /// The last characters.
+    pub(crate) tail: String,
+}
+
+impl Preview {
+    const HEAD: usize = 8;
+    const TAIL: usize = 4;
+}
+
+impl fmt::Display for Preview {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}…{}", self.head, self.tail)
+    }
+}
+
+/// A new key's ID: a ULID, so that IDs sort by the time they were made.
+pub(crate) fn new_key_id(now: OffsetDateTime) -> Result<String, getrandom::Error> {
+    let mut random = [0; 16];
+    getrandom::fill(&mut random)?;
+    // Only a clock before 1970 has no milliseconds to give, and the random part is enough then.
+    let milliseconds = u64::try_from(now.unix_timestamp_nanos() / 1_000_000).unwrap_or(0);
+    let ulid = Ulid::from_parts(milliseconds, u128::from_ne_bytes(random));
+    Ok(format!("key_{ulid}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_url_safe_and_unpadded() {
+        let cases = [
+            ([0x00; 32], "aw_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"),
+            ([0xff; 32], "aw___________________________________________8"),
+            ([0xfb; 32], "aw_-_v7-_v7-_v7-_v7-_v7-_v7-_v7-_v7-_v7-_v7-_s"),
+        ];
+        for (bytes, key) in cases {
+            assert_eq!(SecretKey::from_bytes(&bytes).expose(), key);
+        }
+    }
+
+    #[test]
+    fn keys_and_ids_do_not_repeat() {
+        let now = OffsetDateTime::UNIX_EPOCH;
+        let (one, other) = (
+            SecretKey::generate().expect("random"),
+            SecretKey::generate().expect("random"),
+        );
+        assert_ne!(one.expose(), other.expose());
+        assert_eq!(one.expose().len(), 46);
+        assert_ne!(
+            new_key_id(now).expect("random"),
+            new_key_id(now).expect("random")
+        );
+    }
+
+    #[test]
+    fn ids_hold_the_time() {
+        let id = |seconds| {
+            let now = OffsetDateTime::from_unix_timestamp(seconds).expect("time");
+            new_key_id(now).expect("random")
+        };
+        assert!(id(1_000_000_000) < id(1_000_000_001));
+        assert!(id(-1).starts_with("key_0000000000"));
+        assert_eq!(id(0).len(), "key_".len() + 26);
+    }
+
+    #[test]
+    fn a_preview_has_the_first_8_and_the_last_4_characters() {
+        let preview = SecretKey("aw_ABCDEFGHIJKLMNOPQRSTUVWXYZ".to_owned()).preview();
+        assert_eq!(preview.to_string(), "aw_ABCDE…WXYZ");
+    }
+
+    #[test]
+    fn debug_shows_nothing() {
+        let key = SecretKey::from_bytes(&[7; 32]);
+        assert_eq!(format!("{key:?}"), "SecretKey(redacted)");
+    }
+}

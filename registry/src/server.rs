@@ -1,0 +1,78 @@
+//! Serving on a listener of the caller's, until the caller says so.
+
+use std::io;
+
+use axum::Router;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tracing::info;
+
+/// Serves until `shutdown`, then finishes the requests in progress.
+pub(crate) async fn serve(
+    listener: TcpListener,
+    app: Router,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) -> io::Result<()> {
+    axum::serve(listener, app)
+        .with_graceful_shutdown(shutdown)
+        .await
+}
+
+/// Ends at the first SIGINT or SIGTERM after this call, even if it is awaited only later.
+pub(crate) fn shutdown_signal() -> io::Result<impl Future<Output = ()> + Send + 'static> {
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    Ok(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+        info!("stopping: requests in progress are finished first");
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::routing::get;
+    use tokio::sync::{Notify, oneshot};
+
+    #[tokio::test]
+    async fn shutdown_finishes_requests() {
+        static STARTED: Notify = Notify::const_new();
+        static RELEASE: Notify = Notify::const_new();
+        async fn slow() -> &'static str {
+            STARTED.notify_one();
+            RELEASE.notified().await;
+            "finished"
+        }
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("bind");
+        let address = listener.local_addr().expect("address");
+        let (stop, stopped) = oneshot::channel::<()>();
+        let app = Router::new().route("/slow", get(slow));
+        let server = tokio::spawn(serve(listener, app, async {
+            stopped.await.expect("the signal");
+        }));
+        // A connection that never sends a request must not keep the server up.
+        let _idle = tokio::net::TcpStream::connect(address).await.expect("idle");
+        let client = tokio::task::spawn_blocking(move || {
+            use std::io::{Read, Write};
+            let mut stream = std::net::TcpStream::connect(address).expect("connect");
+            write!(stream, "GET /slow HTTP/1.1\r\nhost: test\r\n\r\n").expect("send");
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).expect("receive");
+            answer
+        });
+        STARTED.notified().await;
+        stop.send(()).expect("the server listens");
+        while tokio::net::TcpStream::connect(address).await.is_ok() {
+            tokio::task::yield_now().await;
+        }
+        assert!(!server.is_finished(), "the request is still in progress");
+        RELEASE.notify_one();
+        let answer = client.await.expect("client");
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        assert!(answer.ends_with("finished"), "{answer}");
+        server.await.expect("server").expect("a clean end");
+    }
+}

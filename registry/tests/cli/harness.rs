@@ -1,0 +1,140 @@
+//! Runs the binary, and asks what it serves.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::process::{Child, Command, Output, Stdio};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// A directory with a database of its own.
+pub(crate) struct Registry {
+    pub(crate) dir: TempDir,
+}
+
+impl Registry {
+    pub(crate) fn new() -> Self {
+        Self {
+            dir: TempDir::new().expect("directory"),
+        }
+    }
+
+    pub(crate) fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_keystile-registry"));
+        command
+            .current_dir(self.dir.path())
+            .env_remove("KEYSTILE_DATABASE_URL")
+            .env_remove("KEYSTILE_PEPPER")
+            .env_remove("RUST_LOG")
+            .args(args);
+        command
+    }
+
+    pub(crate) fn run(&self, args: &[&str]) -> Output {
+        self.command(args).output().expect("run")
+    }
+
+    /// The one JSON value that a command with `--json` prints.
+    pub(crate) fn json(&self, args: &[&str]) -> Value {
+        let output = self.run(&[args, &["--json"]].concat());
+        assert!(output.status.success(), "{args:?}: {output:?}");
+        serde_json::from_slice(&output.stdout).expect("exactly one JSON value on stdout")
+    }
+
+    pub(crate) fn error(&self, args: &[&str]) -> (Option<i32>, String) {
+        let output = self.run(args);
+        assert!(output.stdout.is_empty(), "{args:?}: {output:?}");
+        (output.status.code(), text(&output.stderr))
+    }
+
+    /// What the files of the database hold, the write-ahead log included.
+    pub(crate) fn database_bytes(&self) -> Vec<u8> {
+        let files = std::fs::read_dir(self.dir.path()).expect("directory");
+        files
+            .flat_map(|file| std::fs::read(file.expect("entry").path()).expect("file"))
+            .collect()
+    }
+
+    pub(crate) fn serve(&self) -> Server {
+        let command = self.command(&["serve", "--listen", "127.0.0.1:0", "--json"]);
+        Server::start(command, |line| {
+            let ready: Value = serde_json::from_str(line).expect("JSON");
+            field(&ready, "listening").to_owned()
+        })
+    }
+}
+
+/// A registry that serves until it is dropped.
+pub(crate) struct Server {
+    pub(crate) address: SocketAddr,
+    child: Child,
+}
+
+impl Server {
+    /// Starts it, and takes its address from the first line that it prints.
+    pub(crate) fn start(mut command: Command, address: impl Fn(&str) -> String) -> Self {
+        let mut child = command
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("spawn");
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().expect("stdout"))
+            .read_line(&mut line)
+            .expect("the address");
+        let address = address(&line).parse().expect("address");
+        Self { address, child }
+    }
+
+    pub(crate) fn lookup(&self, hash: &str) -> (u16, Value) {
+        get(self.address, &format!("/v1/key-hashes/{hash}"))
+    }
+
+    /// Stops the server with a signal; what it logged.
+    pub(crate) fn stop(mut self, signal: &str) -> String {
+        let pid = self.child.id().to_string();
+        let kill = Command::new("kill").args([signal, &pid]).status();
+        assert!(kill.expect("kill").success());
+        let mut log = String::new();
+        let mut stderr = self.child.stderr.take().expect("stderr");
+        stderr.read_to_string(&mut log).expect("log");
+        assert!(
+            self.child.wait().expect("exit").success(),
+            "{signal}: {log}"
+        );
+        log
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // Fails only where the server has ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+pub(crate) fn get(address: SocketAddr, path: &str) -> (u16, Value) {
+    let mut stream = TcpStream::connect(address).expect("connect");
+    write!(
+        stream,
+        "GET {path} HTTP/1.1\r\nhost: registry\r\nconnection: close\r\n\r\n"
+    )
+    .expect("send");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("receive");
+    let (head, body) = answer.split_once("\r\n\r\n").expect("head and body");
+    let status = head.split(' ').nth(1).expect("status");
+    (
+        status.parse().expect("status"),
+        serde_json::from_str(body).expect("JSON"),
+    )
+}
+
+pub(crate) fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).expect("UTF-8")
+}
+
+pub(crate) fn field<'a>(value: &'a Value, name: &str) -> &'a str {
+    value[name].as_str().expect(name)
+}

@@ -1,0 +1,140 @@
+//! Options and the environment: what is refused, and what the error says.
+
+use std::net::TcpListener;
+
+use crate::harness::{Registry, text};
+
+#[test]
+fn bad_options_are_named() {
+    let long = "a".repeat(257);
+    let create = ["create", "--account", "acct_1"];
+    let cases: &[(&[&str], i32, &[&str])] = &[
+        (&["create"], 2, &["--account"]),
+        (
+            &["create", "--account", ""],
+            2,
+            &["--account", "from 1 to 256"],
+        ),
+        (
+            &["create", "--account", "a b"],
+            2,
+            &["--account", "visible ASCII"],
+        ),
+        (&["create", "--account", &long], 2, &["--account", "257"]),
+        (
+            &["--environment", "é"],
+            2,
+            &["--environment", "visible ASCII"],
+        ),
+        (&["--name", "a\nb"], 2, &["--name", "control characters"]),
+        (
+            &["--expires-at", "soon"],
+            2,
+            &["--expires-at", "RFC 3339", "2027-01-01T00:00:00Z"],
+        ),
+        (&["--endpoint", "v1"], 2, &["--endpoint", "start with `/`"]),
+        (
+            &["--endpoint", "/a", "--endpoint", "/a/../b"],
+            2,
+            &["--endpoint", "`..`"],
+        ),
+        (&["--endpoint", "/a?b"], 2, &["--endpoint", "without `?`"]),
+        (&["--pepper", ""], 2, &["--pepper", "empty"]),
+        (
+            &["--database-url", "postgres://db/x"],
+            1,
+            &["--database-url", "not supported yet"],
+        ),
+        (
+            &["--database-url", "redis://db"],
+            1,
+            &["--database-url", "sqlite://FILE"],
+        ),
+        (
+            &["--database-url", "sqlite://no/such/dir.db"],
+            1,
+            &["no/such/dir.db", "directory"],
+        ),
+        (
+            &["serve", "--listen", "8081"],
+            2,
+            &["--listen", "127.0.0.1:8081"],
+        ),
+        (
+            &["serve", "--listen", "localhost:0"],
+            2,
+            &["--listen", "IP address"],
+        ),
+        (&["revoke"], 2, &["KEY_ID"]),
+        (&["delete", "key_none"], 1, &["key_none", "list"]),
+    ];
+    let registry = Registry::new();
+    for (args, code, parts) in cases {
+        let mut args = args.to_vec();
+        if args[0].starts_with("--") {
+            args = [&create[..], &args].concat();
+        }
+        args.push("--json");
+        let (got, message) = registry.error(&args);
+        assert_eq!(got, Some(*code), "{args:?}: {message}");
+        for part in *parts {
+            assert!(message.contains(part), "{args:?}: {message}");
+        }
+    }
+}
+
+#[test]
+fn an_empty_pepper_in_the_environment_is_an_error() {
+    let registry = Registry::new();
+    let output = registry
+        .command(&["create", "--account=a"])
+        .env("KEYSTILE_PEPPER", "")
+        .output()
+        .expect("run");
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
+    assert!(text(&output.stderr).contains("the pepper is empty"));
+    assert!(!registry.dir.path().join("keystile.db").exists());
+}
+
+#[test]
+fn help_does_not_show_the_environment() {
+    let registry = Registry::new();
+    let output = registry
+        .command(&["create", "--help"])
+        .env("KEYSTILE_PEPPER", "Sauerkraut")
+        .env("KEYSTILE_DATABASE_URL", "postgres://u:hunter2@db/x")
+        .output()
+        .expect("run");
+    let help = text(&output.stdout);
+    assert!(help.contains("KEYSTILE_PEPPER"), "{help}");
+    assert!(
+        !help.contains("Sauerkraut") && !help.contains("hunter2"),
+        "{help}"
+    );
+}
+
+#[test]
+fn the_database_can_be_named_in_the_environment() {
+    let registry = Registry::new();
+    let output = registry
+        .command(&["create", "--account=a"])
+        .env("KEYSTILE_DATABASE_URL", "sqlite://other.db")
+        .output()
+        .expect("run");
+    assert!(output.status.success(), "{output:?}");
+    let has = |file: &str| registry.dir.path().join(file).exists();
+    assert!(has("other.db") && !has("keystile.db"));
+}
+
+#[test]
+fn a_taken_port_is_named() {
+    let taken = TcpListener::bind("127.0.0.1:0").expect("bind");
+    let address = taken.local_addr().expect("address").to_string();
+    let registry = Registry::new();
+    let (code, message) = registry.error(&["serve", "--json", "--listen", &address]);
+    assert_eq!(code, Some(1), "{message}");
+    assert!(
+        message.contains(&address) && message.contains("--listen"),
+        "{message}"
+    );
+}
