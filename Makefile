@@ -1,0 +1,36 @@
+# Two commands do everything: `make run` and `make test`.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+SOURCES := Cargo.toml Cargo.lock scripts/build-wasm.sh $(shell find src -name '*.rs')
+
+.PHONY: help setup build run test lint clean
+
+help: ## Show this
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+
+setup: ## Install what this machine lacks: a C compiler, the wasm target, Envoy
+	@scripts/setup.sh all
+
+build: dist/keystile.wasm ## Build dist/keystile.wasm
+
+dist/keystile.wasm: $(SOURCES)
+	@scripts/setup.sh build
+	@scripts/build-wasm.sh
+
+run: setup build ## Start registry, upstream and Envoy with keys to try; Ctrl-C stops them
+	@cargo build --quiet --package keystile-registry --package keystile-e2e --bins
+	@exec target/debug/keystile-stack
+
+test: setup build ## Run all tests: native ones, and end to end with real Envoy
+	@cargo build --package keystile-registry
+	cargo test --workspace
+
+lint: ## Check formatting, clippy and rustdoc, warnings refused
+	@scripts/setup.sh build
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- --deny warnings
+	RUSTDOCFLAGS="--deny warnings" cargo doc --workspace --no-deps --document-private-items
+
+clean: ## Remove what was built; .tools stays
+	rm -rf target dist

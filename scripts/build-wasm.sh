@@ -1,0 +1,28 @@
+#!/usr/bin/env bash
+# Builds the module that Envoy loads, dist/keystile.wasm.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+export CARGO_TARGET_DIR=$PWD/target/wasm
+# No path of this machine in the module.
+rustflags="--remap-path-prefix=$PWD=. --remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=cargo"
+build=(build --package keystile --lib --profile wasm --target wasm32-wasip1)
+
+case $(scripts/wasm-toolchain.sh) in
+installed)
+    RUSTFLAGS=$rustflags cargo "${build[@]}"
+    ;;
+debian)
+    PATH=/usr/bin:$PATH RUSTC=/usr/bin/rustc RUSTC_BOOTSTRAP=1 \
+        RUSTFLAGS="$rustflags -L native=/usr/lib/wasm32-wasi -C linker=wasm-ld-19" \
+        /usr/bin/cargo "${build[@]}" -Z build-std=std,panic_abort
+    ;;
+none)
+    echo "no way to build for wasm32-wasip1; run make setup" >&2
+    exit 1
+    ;;
+esac
+
+mkdir -p dist
+cp "$CARGO_TARGET_DIR/wasm32-wasip1/wasm/keystile.wasm" dist/keystile.wasm
+echo "dist/keystile.wasm: $(stat -c %s dist/keystile.wasm) bytes"

