@@ -1,1 +1,20 @@
-//! Placeholder
+//! The parts of a running Keystile: Envoy with the module, the registry, an upstream, an auth
+//! cluster that can misbehave, and clients that can send anything. The end-to-end tests and
+//! `make run` put them together.
+
+pub mod auth;
+pub mod client;
+pub mod envoy;
+pub mod process;
+pub mod registry;
+pub mod shipped;
+pub mod upstream;
+
+use std::path::PathBuf;
+
+/// The project's root.
+pub fn root() -> PathBuf {
+    let mut root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    root.pop();
+    root
+}

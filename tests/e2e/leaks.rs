@@ -1,0 +1,51 @@
+//! What must hold after everything else: no key anywhere, and no VM that died.
+
+use anyhow::{Result, ensure};
+
+use crate::world::World;
+
+/// No key is in what any part wrote, stored, received or answered.
+pub(crate) fn no_key_leaked(world: &World) -> Result<()> {
+    let mut places = vec![
+        (
+            "what the auth cluster received".to_owned(),
+            world.auth.text().into_bytes(),
+        ),
+        (
+            "what the upstream received".to_owned(),
+            world.received.text().into_bytes(),
+        ),
+        ("the replies".to_owned(), world.replies().into_bytes()),
+    ];
+    for (path, bytes) in world.logs()? {
+        places.push((path.display().to_string(), bytes));
+    }
+    let secrets = world.secrets();
+    ensure!(secrets.len() > 50, "{} keys were used", secrets.len());
+    for (place, text) in &places {
+        ensure!(
+            !text.is_empty() || place.ends_with("-wal"),
+            "nothing in {place}"
+        );
+        let text = String::from_utf8_lossy(text);
+        for secret in &secrets {
+            ensure!(!text.contains(secret), "the key {secret} is in {place}");
+        }
+    }
+    Ok(())
+}
+
+/// No VM failed or was loaded again, and the filter never panicked.
+pub(crate) fn every_vm_lives(world: &World) -> Result<()> {
+    let written = world.envoy.written();
+    for word in [
+        "panicked",
+        "Proxy-Wasm plugin in-VM backtrace",
+        "Function: proxy_on_",
+    ] {
+        ensure!(!written.contains(word), "{word} in Envoy's log");
+    }
+    let response = keystile_e2e::client::get(world.envoy.listener("plain")?, "/")?;
+    ensure!(response.status == 401, "{response:?}");
+    Ok(())
+}

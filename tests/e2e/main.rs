@@ -1,0 +1,108 @@
+//! End to end: real Envoy, the real module, the real registry on a real database.
+//!
+//! Each row of a table is a test of its own, which `cargo test` can choose by name.
+
+mod decisions;
+mod files;
+mod leaks;
+mod paused;
+mod table;
+mod verdicts;
+mod wire;
+mod world;
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::Result;
+use libtest_mimic::{Arguments, Failed, Trial};
+
+use crate::world::World;
+
+fn main() -> ExitCode {
+    let arguments = Arguments::from_args();
+    if arguments.list {
+        // Nothing needs to run for the names of what has no row in a table.
+        println!("run the tests for their names");
+        return ExitCode::SUCCESS;
+    }
+    match run(&arguments) {
+        Ok(code) => code,
+        Err(problem) => {
+            eprintln!("e2e: {problem:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: &Arguments) -> Result<ExitCode> {
+    let world = Arc::new(World::new()?);
+    let mut trials = Vec::new();
+    for case in [decisions::cases(), verdicts::cases(&world)?].concat() {
+        let name = case.name.clone();
+        trials.push(trial(&world, &name, move |world| case.run(world)));
+    }
+    trials.extend([
+        trial(&world, "wire: gRPC", wire::grpc),
+        trial(&world, "wire: HTTP/2", wire::over_http2),
+        trial(
+            &world,
+            "wire: everything configured otherwise",
+            wire::custom,
+        ),
+        trial(&world, "wire: credential forwarded", wire::forwarded),
+        trial(&world, "wire: trace headers", wire::trace_headers),
+        trial(&world, "wire: non-disclosure", wire::non_disclosure),
+        trial(&world, "paused: body is held", paused::body_is_held),
+        trial(
+            &world,
+            "paused: large body is whole",
+            paused::large_body_is_whole,
+        ),
+        trial(&world, "paused: client leaves", paused::client_leaves),
+        trial(&world, "paused: many at once", paused::many_at_once),
+        trial(&world, "files: shipped configurations are valid", |_| {
+            files::shipped_configurations_are_valid()
+        }),
+        trial(
+            &world,
+            "files: broken configurations are refused",
+            |world| files::broken_configurations_are_refused(world.folder.path()),
+        ),
+        trial(&world, "files: shipped stack", files::shipped_stack),
+        trial(&world, "files: a taken port is named", |_| {
+            files::a_taken_port_is_named()
+        }),
+    ]);
+    let rows = libtest_mimic::run(arguments, trials);
+
+    // What must hold after all of them. Nothing may still be written by then.
+    let after = vec![
+        trial(&world, "after: every VM lives", leaks::every_vm_lives),
+        trial(&world, "after: no key leaked", leaks::no_key_leaked),
+    ];
+    let all = Arguments {
+        filter: None,
+        skip: Vec::new(),
+        exact: false,
+        ..arguments.clone()
+    };
+    let after = libtest_mimic::run(&all, after);
+    let failed = rows.has_failed() || after.has_failed();
+    Ok(if failed {
+        ExitCode::FAILURE
+    } else {
+        ExitCode::SUCCESS
+    })
+}
+
+fn trial(
+    world: &Arc<World>,
+    name: &str,
+    run: impl FnOnce(&World) -> Result<()> + Send + 'static,
+) -> Trial {
+    let world = Arc::clone(world);
+    Trial::test(name, move || {
+        run(&world).map_err(|problem| Failed::from(format!("{problem:#}")))
+    })
+}

@@ -1,0 +1,166 @@
+//! Requests that wait for their verdict: what they send meanwhile, and clients that leave.
+
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+use keystile_e2e::auth::{Script, answer};
+use keystile_e2e::client::{self, Sent};
+use serde_json::Value;
+use tokio::sync::Notify;
+
+use crate::world::World;
+
+const GOOD: &str = r#"{"key_id":"key_1","status":"active","account_id":"acct_1"}"#;
+
+/// A request that has been sent up to its headers, and whose lookup is under way.
+struct Waiting {
+    id: String,
+    sent: Sent,
+    verdict: Arc<Notify>,
+}
+
+fn wait_for_verdict(world: &World, listener: &str, answer: Vec<u8>, body: &str) -> Result<Waiting> {
+    let id = format!("e2e-{}", ulid::Ulid::generate());
+    let verdict = Arc::new(Notify::new());
+    let key = world.scripted_key(Script::AnswerWhen(Arc::clone(&verdict), answer))?;
+    let head = format!(
+        "POST /v1/x HTTP/1.1\r\nhost: test\r\nconnection: close\r\nx-request-id: {id}\r\n\
+         x-api-key: {key}\r\n{body}\r\n\r\n"
+    );
+    let sent = client::send(world.envoy.listener(listener)?, head.as_bytes())?;
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while world.auth.lookups_of(&id).is_empty() {
+        ensure!(Instant::now() < deadline, "no lookup");
+        thread::park_timeout(Duration::from_millis(5));
+    }
+    Ok(Waiting { id, sent, verdict })
+}
+
+/// Every worker has had its turn after this, so what it would do it has done.
+fn let_workers_run(world: &World) -> Result<()> {
+    for _ in 0..50 {
+        let response = client::get(world.envoy.listener("plain")?, "/v1/x")?;
+        ensure!(response.status == 401, "{response:?}");
+    }
+    Ok(())
+}
+
+/// Body and trailers that arrive before the verdict go nowhere until it is there, and are then
+/// forwarded whole or not at all.
+pub(crate) fn body_is_held(world: &World) -> Result<()> {
+    for listener in ["plain", "stop_iteration"] {
+        for (verdict, status) in [(answer("200 OK", GOOD), 200), (answer("404 No", ""), 401)] {
+            let name = format!("{listener}, {status}");
+            let mut waiting =
+                wait_for_verdict(world, listener, verdict, "transfer-encoding: chunked")?;
+            waiting.sent.send(b"5\r\nhello\r\n6\r\n world\r\n")?;
+            waiting
+                .sent
+                .send(b"0\r\nx-trailer: 1\r\nx-keystile-key-id: evil\r\n\r\n")?;
+            let_workers_run(world)?;
+            let early = world.received.with("x-request-id", &waiting.id);
+            ensure!(
+                early.is_empty(),
+                "{name}: forwarded without a verdict: {early:?}"
+            );
+
+            waiting.verdict.notify_one();
+            let response = waiting.sent.response()?;
+            ensure!(response.status == status, "{name}: {response:?}");
+            let received = world.received.with("x-request-id", &waiting.id);
+            if status == 200 {
+                let echo: Value = serde_json::from_slice(&response.body)?;
+                ensure!(echo["body"] == "hello world", "{name}: {echo}");
+                ensure!(echo["whole"] == true, "{name}: {echo}");
+                ensure!(!echo.to_string().contains("evil"), "{name}: {echo}");
+                ensure!(received.len() == 1, "{name}: {} times", received.len());
+            } else {
+                ensure!(received.is_empty(), "{name}: refused, and forwarded");
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A body far over the buffers' limits, sent while the verdict is pending, arrives whole.
+pub(crate) fn large_body_is_whole(world: &World) -> Result<()> {
+    const SIZE: usize = 8 * 1024 * 1024;
+    let length = format!("content-length: {SIZE}");
+    let mut waiting = wait_for_verdict(world, "plain", answer("200 OK", GOOD), &length)?;
+    let verdict = Arc::clone(&waiting.verdict);
+    // The proxy stops reading at its limit, so the rest of the body can be sent only after this.
+    let told = thread::spawn(move || verdict.notify_one());
+    waiting.sent.send(&vec![b'x'; SIZE])?;
+    let response = waiting.sent.response()?;
+    ensure!(told.join().is_ok(), "the verdict was not told");
+    ensure!(response.status == 200, "{}", response.status);
+    let echo: Value = serde_json::from_slice(&response.body)?;
+    let body = echo["body"].as_str().unwrap_or_default();
+    ensure!(body.len() == SIZE, "{} bytes arrived", body.len());
+    Ok(())
+}
+
+/// A client that leaves while its lookup is under way takes nobody with it.
+pub(crate) fn client_leaves(world: &World) -> Result<()> {
+    for listener in ["plain", "stop_iteration"] {
+        for verdict in [answer("200 OK", GOOD), answer("404 No", "")] {
+            let waiting = wait_for_verdict(world, listener, verdict, "content-length: 5")?;
+            waiting.sent.leave();
+            let_workers_run(world)?;
+            waiting.verdict.notify_one();
+            let_workers_run(world)?;
+            let received = world.received.with("x-request-id", &waiting.id);
+            ensure!(
+                received.is_empty(),
+                "{listener}: forwarded for a client that left"
+            );
+        }
+    }
+    Ok(())
+}
+
+/// Many at once, of every outcome: each gets its own.
+pub(crate) fn many_at_once(world: &World) -> Result<()> {
+    const EACH: usize = 40;
+    let outcomes = [
+        ("active", 200, "acct_1"),
+        ("revoked", 401, "api_key_revoked"),
+        ("unknown", 401, "api_key_not_found"),
+        ("deleted", 401, "api_key_not_found"),
+        ("astro", 403, "endpoint_restricted"),
+        ("expired", 401, "This API key has expired."),
+    ];
+    let to = world.envoy.listener("plain")?;
+    thread::scope(|scope| {
+        let clients: Vec<_> = outcomes
+            .into_iter()
+            .map(|(key, status, text)| {
+                scope.spawn(move || -> Result<()> {
+                    let request = format!(
+                        "GET /v1/x HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\
+                         x-api-key: {}\r\n\r\n",
+                        world.key(key)?
+                    );
+                    let sent: Vec<_> = (0..EACH)
+                        .map(|_| client::send(to, request.as_bytes()))
+                        .collect::<Result<_>>()?;
+                    for sent in sent {
+                        let response = sent.response()?;
+                        ensure!(response.status == status, "{key}: {response:?}");
+                        ensure!(response.text().contains(text), "{key}: {}", response.text());
+                    }
+                    Ok(())
+                })
+            })
+            .collect();
+        for client in clients {
+            match client.join() {
+                Ok(result) => result?,
+                Err(_) => anyhow::bail!("a client panicked"),
+            }
+        }
+        Ok(())
+    })
+}

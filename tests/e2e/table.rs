@@ -1,0 +1,329 @@
+//! Cases as rows: one HTTP/1.1 request, what must come back, and how many lookups it may cost.
+
+use anyhow::{Context, Result, ensure};
+use keystile_e2e::client::{self, Response};
+use keystile_e2e::upstream::values;
+use serde_json::Value;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use crate::world::World;
+
+/// What must become of a request.
+#[derive(Clone, Debug)]
+pub(crate) enum Expect {
+    /// Reaches the upstream with an identity and without the credential.
+    Allowed,
+    /// Reaches the upstream without an identity.
+    Exempt,
+    /// Gets the reply with this error, and does not reach the upstream.
+    Refused(&'static str),
+    /// Gets `api_key_revoked` in the words for an expired key.
+    Expired,
+    /// Gets this status from Envoy, before or after the filter, and does not reach the upstream.
+    ByEnvoy(u16),
+}
+
+/// One row. In `target`, headers and body, `{name}` stands for a key of the world; the text is
+/// sent as Latin-1, so `\u{ff}` is the byte 0xFF.
+#[derive(Clone, Debug)]
+pub(crate) struct Case {
+    pub(crate) name: String,
+    listener: &'static str,
+    method: &'static str,
+    target: &'static str,
+    headers: Vec<String>,
+    body: &'static str,
+    expect: Expect,
+    lookups: usize,
+}
+
+/// A row: `GET /v1/x` to the listener `plain`.
+pub(crate) fn case(name: &str, expect: Expect) -> Case {
+    Case {
+        name: name.to_owned(),
+        listener: "plain",
+        method: "GET",
+        target: "/v1/x",
+        headers: Vec::new(),
+        body: "",
+        expect,
+        lookups: 0,
+    }
+}
+
+impl Case {
+    pub(crate) fn on(mut self, listener: &'static str) -> Self {
+        self.listener = listener;
+        self
+    }
+
+    pub(crate) fn method(mut self, method: &'static str) -> Self {
+        self.method = method;
+        self
+    }
+
+    pub(crate) fn target(mut self, target: &'static str) -> Self {
+        self.target = target;
+        self
+    }
+
+    pub(crate) fn header(mut self, line: impl Into<String>) -> Self {
+        self.headers.push(line.into());
+        self
+    }
+
+    pub(crate) fn bearer(self, key: &str) -> Self {
+        self.header(format!("authorization: Bearer {key}"))
+    }
+
+    pub(crate) fn body(mut self, body: &'static str) -> Self {
+        self.body = body;
+        self
+    }
+
+    pub(crate) fn lookups(mut self, lookups: usize) -> Self {
+        self.lookups = lookups;
+        self
+    }
+
+    /// Sends the request and holds everything that happened against the row.
+    pub(crate) fn run(&self, world: &World) -> Result<()> {
+        let id = format!("e2e-{}", ulid::Ulid::generate());
+        let response = client::send(
+            world.envoy.listener(self.listener)?,
+            &self.bytes(world, &id)?,
+        )?
+        .response()?;
+        world.keep_reply(&response);
+
+        let reached = world.received.with("x-request-id", &id);
+        match &self.expect {
+            Expect::Allowed | Expect::Exempt => {
+                ensure!(
+                    response.status == 200,
+                    "{} {}",
+                    response.status,
+                    response.text()
+                );
+                ensure!(
+                    reached.len() == 1,
+                    "reached the upstream {} times",
+                    reached.len()
+                );
+                self.check_upstream(world, &reached[0])?;
+            }
+            Expect::Refused(error) => self.check_refusal(&response, error, None)?,
+            Expect::Expired => {
+                let message = Some("This API key has expired.");
+                self.check_refusal(&response, "api_key_revoked", message)?;
+            }
+            Expect::ByEnvoy(status) => {
+                ensure!(
+                    response.status == *status,
+                    "{} {}",
+                    response.status,
+                    response.text()
+                );
+            }
+        }
+        if !matches!(self.expect, Expect::Allowed | Expect::Exempt) {
+            ensure!(reached.is_empty(), "a refused request reached the upstream");
+        }
+        let lookups = world.auth.lookups_of(&id).len();
+        ensure!(
+            lookups == self.lookups,
+            "{lookups} lookups, not {}",
+            self.lookups
+        );
+        Ok(())
+    }
+
+    fn bytes(&self, world: &World, id: &str) -> Result<Vec<u8>> {
+        let mut text = format!(
+            "{} {} HTTP/1.1\r\nhost: test\r\nconnection: close\r\nx-request-id: {id}\r\n",
+            self.method, self.target
+        );
+        for line in &self.headers {
+            text.push_str(line);
+            text.push_str("\r\n");
+        }
+        text.push_str("\r\n");
+        text.push_str(self.body);
+        while let Some((before, rest)) = text.split_once('{') {
+            let (name, after) = rest.split_once('}').context("an open {")?;
+            text = format!("{before}{}{after}", world.key(name)?);
+        }
+        text.chars()
+            .map(|c| u8::try_from(u32::from(c)).context("not Latin-1"))
+            .collect()
+    }
+
+    fn check_upstream(&self, world: &World, request: &Value) -> Result<()> {
+        let of = |name| values(request, name).collect::<Vec<_>>();
+        let (key_ids, accounts) = (of("x-keystile-key-id"), of("x-keystile-account-id"));
+        if matches!(self.expect, Expect::Allowed) {
+            ensure!(
+                matches!(key_ids[..], [id] if id.starts_with("key_")),
+                "x-keystile-key-id: {key_ids:?}"
+            );
+            ensure!(
+                accounts == ["acct_1"],
+                "x-keystile-account-id: {accounts:?}"
+            );
+        } else {
+            ensure!(
+                key_ids.is_empty() && accounts.is_empty(),
+                "{key_ids:?} {accounts:?}"
+            );
+        }
+        let text = request.to_string();
+        ensure!(
+            !text.contains("x_keystile"),
+            "an identity by underscores: {text}"
+        );
+        ensure!(!text.contains("evil"), "a spoofed value: {text}");
+        for secret in world.secrets() {
+            ensure!(!text.contains(&secret), "the key reached the upstream");
+        }
+        if !self.body.is_empty() && !self.headers.iter().any(|line| line.contains("chunked")) {
+            ensure!(
+                request["body"] == self.body,
+                "another body: {}",
+                request["body"]
+            );
+        }
+        Ok(())
+    }
+
+    fn check_refusal(&self, response: &Response, error: &str, message: Option<&str>) -> Result<()> {
+        let reply = Reply::of(error);
+        check_headers(response, &reply)?;
+        ensure!(
+            response.status == reply.status,
+            "{} {}",
+            response.status,
+            response.text()
+        );
+        ensure!(
+            response.header("content-type")? == Some("application/json"),
+            "content-type: {:?}",
+            response.header("content-type")
+        );
+        let length = response
+            .header("content-length")?
+            .context("no content-length")?;
+        if self.method == "HEAD" {
+            ensure!(response.body.is_empty(), "a body: {}", response.text());
+            ensure!(length.parse::<usize>()? > 200, "content-length: {length}");
+            return Ok(());
+        }
+        check_body(response, &reply, message)
+    }
+}
+
+/// What the contract says of a reply.
+pub(crate) struct Reply {
+    error: String,
+    pub(crate) status: u16,
+    pub(crate) grpc_status: &'static str,
+    pub(crate) message: &'static str,
+    challenge: Option<&'static str>,
+    retry_after: Option<&'static str>,
+}
+
+impl Reply {
+    pub(crate) fn of(error: &str) -> Self {
+        let invalid = "Bearer realm=\"api\", error=\"invalid_token\"";
+        let (status, grpc_status, message, challenge) = match error {
+            "api_key_missing" => (
+                401,
+                "16",
+                "API key is missing. Include it in the Authorization header as 'Bearer YOUR_KEY'.",
+                Some("Bearer realm=\"api\""),
+            ),
+            "api_key_invalid" => (401, "16", "Invalid API key format.", Some(invalid)),
+            "api_key_not_found" => (
+                401,
+                "16",
+                "The provided API key was not found. Verify the key in your Asterwise dashboard.",
+                Some(invalid),
+            ),
+            "api_key_revoked" => (401, "16", "This API key has been revoked.", Some(invalid)),
+            "endpoint_restricted" => (
+                403,
+                "7",
+                "This API key is not permitted to call this endpoint.",
+                Some("Bearer realm=\"api\", error=\"insufficient_scope\""),
+            ),
+            _ => (
+                503,
+                "14",
+                "Something went wrong on our end. Please try again.",
+                None,
+            ),
+        };
+        Self {
+            error: error.to_owned(),
+            status,
+            grpc_status,
+            message,
+            challenge,
+            retry_after: (status == 503).then_some("1"),
+        }
+    }
+}
+
+/// The headers that each form of a reply has.
+pub(crate) fn check_headers(response: &Response, reply: &Reply) -> Result<()> {
+    let expected = [
+        ("cache-control", Some("no-store")),
+        ("www-authenticate", reply.challenge),
+        ("retry-after", reply.retry_after),
+    ];
+    for (name, value) in expected {
+        let found = response.header(name)?;
+        ensure!(
+            found == value,
+            "{name}: {found:?}, not {value:?}\n{}",
+            response.text()
+        );
+    }
+    let id = response
+        .header("x-request-id")?
+        .context("no x-request-id")?;
+    let id = id
+        .strip_prefix("req_")
+        .context("x-request-id without req_")?;
+    ulid::Ulid::from_string(id)
+        .ok()
+        .context("x-request-id is no ULID")?;
+    Ok(())
+}
+
+/// The eight fields in their order, byte for byte.
+fn check_body(response: &Response, reply: &Reply, message: Option<&str>) -> Result<()> {
+    let text = response.text();
+    let body: Value = serde_json::from_str(&text).with_context(|| text.clone())?;
+    let timestamp = body["timestamp"].as_str().context("no timestamp")?;
+    let expected = format!(
+        "{{\"success\":false,\"error\":\"{error}\",\"message\":\"{}\",\"details\":[],\
+         \"retry_after\":{},\"doc_url\":\"https://docs.asterwise.com/reference/errors/{error}\",\
+         \"request_id\":\"{}\",\"timestamp\":\"{timestamp}\"}}",
+        message.unwrap_or(reply.message),
+        reply.retry_after.unwrap_or("null"),
+        response.header("x-request-id")?.unwrap_or_default(),
+        error = reply.error,
+    );
+    ensure!(text == expected, "{text}\nnot {expected}");
+    ensure!(
+        timestamp.len() == "2026-05-25T12:34:56Z".len(),
+        "{timestamp}"
+    );
+    let age = OffsetDateTime::now_utc() - OffsetDateTime::parse(timestamp, &Rfc3339)?;
+    ensure!(
+        (-1..30).contains(&age.whole_seconds()),
+        "{timestamp} is {age} ago"
+    );
+    Ok(())
+}

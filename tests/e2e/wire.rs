@@ -1,0 +1,288 @@
+//! HTTP/2 and gRPC, the custom configuration, and what all clients see alike.
+
+use anyhow::{Context, Result, ensure};
+use bytes::Bytes;
+use http_body_util::Full;
+use keystile_e2e::auth::{Script, answer};
+use keystile_e2e::client::{self, Response, http2};
+use keystile_e2e::upstream::values;
+use serde_json::Value;
+
+use crate::table::{Reply, check_headers};
+use crate::world::World;
+
+type Headers<'a> = &'a [(&'a str, &'a str)];
+
+/// gRPC replies: status 200, the outcome in `grpc-status` and `grpc-message`.
+pub(crate) fn grpc(world: &World) -> Result<()> {
+    let failing = world.scripted_key(Script::Answer(answer("500 Oops", "")))?;
+    let cases = [
+        ("api_key_missing", None),
+        ("api_key_invalid", Some("aw_short")),
+        ("api_key_not_found", Some(world.key("unknown")?)),
+        ("api_key_revoked", Some(world.key("revoked")?)),
+        ("endpoint_restricted", Some(world.key("astro")?)),
+        ("internal_error", Some(failing.as_str())),
+    ];
+    for content_type in ["application/grpc", "application/grpc+proto"] {
+        for (error, key) in cases {
+            let mut request = hyper::Request::post(format!("http://test/s.S/{error}"))
+                .header("content-type", content_type)
+                .header("te", "trailers");
+            if let Some(key) = key {
+                request = request.header("authorization", format!("Bearer {key}"));
+            }
+            let request = request.body(Full::new(Bytes::from_static(b"\0\0\0\0\0")))?;
+            let response = exchange(world, "plain", request)?;
+            let reply = Reply::of(error);
+            check_headers(&response, &reply).context(error)?;
+            let header = |name| response.header(name);
+            ensure!(response.status == 200, "{error}: {}", response.status);
+            ensure!(
+                header("content-type")? == Some("application/grpc"),
+                "{error}: {response:?}"
+            );
+            ensure!(
+                header("grpc-status")? == Some(reply.grpc_status),
+                "{error}: {response:?}"
+            );
+            ensure!(
+                header("grpc-message")? == Some(reply.message),
+                "{error}: {response:?}"
+            );
+            ensure!(
+                header("x-keystile-error")? == Some(error),
+                "{error}: {response:?}"
+            );
+            ensure!(response.body.is_empty(), "{error}: {}", response.text());
+        }
+    }
+    Ok(())
+}
+
+/// HTTP/2: the same decisions, header by header.
+pub(crate) fn over_http2(world: &World) -> Result<()> {
+    let request = |headers: Headers<'_>| {
+        headers
+            .iter()
+            .fold(
+                hyper::Request::post("http://test/v1/x"),
+                |request, (name, value)| request.header(*name, *value),
+            )
+            .body(Full::new(Bytes::from_static(b"hello")))
+    };
+    let bearer = |key: &str| Ok::<_, anyhow::Error>(format!("Bearer {}", world.key(key)?));
+    let (active, unknown) = (bearer("active")?, bearer("unknown")?);
+    let cases: [(&str, Headers<'_>, u16, &str); 5] = [
+        ("active", &[("authorization", &active)], 200, ""),
+        (
+            "unknown",
+            &[("authorization", &unknown)],
+            401,
+            "api_key_not_found",
+        ),
+        ("none", &[], 401, "api_key_missing"),
+        (
+            "repeated",
+            &[("authorization", &active), ("authorization", &active)],
+            401,
+            "api_key_invalid",
+        ),
+        ("empty", &[("authorization", "")], 401, "api_key_missing"),
+    ];
+    for (name, headers, status, error) in cases {
+        let response = exchange(world, "plain", request(headers)?)?;
+        ensure!(response.status == status, "{name}: {response:?}");
+        let body: Value = serde_json::from_slice(&response.body)?;
+        if status == 200 {
+            ensure!(body["body"] == "hello", "{name}: {body}");
+        } else {
+            ensure!(body["error"] == error, "{name}: {body}");
+        }
+    }
+    let non_utf8 = hyper::header::HeaderValue::from_bytes(b"Bearer \xff\xfe")?;
+    let mut request = request(&[])?;
+    request.headers_mut().insert("authorization", non_utf8);
+    let response = exchange(world, "plain", request)?;
+    ensure!(
+        response.text().contains("api_key_invalid"),
+        "non-UTF-8: {response:?}"
+    );
+    Ok(())
+}
+
+fn exchange(
+    world: &World,
+    listener: &str,
+    request: hyper::Request<Full<Bytes>>,
+) -> Result<Response> {
+    let to = world.envoy.listener(listener)?;
+    let response = world.runtime.block_on(http2(to, request))?;
+    world.keep_reply(&response);
+    Ok(response)
+}
+
+/// A configuration in which everything differs from the defaults.
+pub(crate) fn custom(world: &World) -> Result<()> {
+    let to = world.envoy.listener("custom")?;
+    let ask = |header: &str| {
+        let request = format!(
+            "GET /v1/x HTTP/1.1\r\nhost: test\r\nconnection: close\r\nx-request-id: custom-{}\r\n\
+             {header}\r\n\r\n",
+            header.len()
+        );
+        client::send(to, request.as_bytes())?.response()
+    };
+    let missing = ask("x-api-key: 12345678")?;
+    ensure!(missing.status == 401, "{missing:?}");
+    ensure!(
+        missing.header("www-authenticate")? == Some("Bearer realm=\"example\""),
+        "{missing:?}"
+    );
+    let body: Value = serde_json::from_slice(&missing.body)?;
+    ensure!(body["message"] == "Bring a key, s'il vous plaît.", "{body}");
+    ensure!(
+        body["doc_url"] == "https://example.com/errors#api_key_missing",
+        "{body}"
+    );
+
+    let not_found = ask("x-token: 12345678")?;
+    ensure!(
+        not_found
+            .text()
+            .contains("Verify the key in your Example dashboard."),
+        "{not_found:?}"
+    );
+    ensure!(
+        ask("x-token: 1234567")?.text().contains("api_key_invalid"),
+        "too short"
+    );
+    ensure!(
+        ask("authorization: Bearer 12345678")?
+            .text()
+            .contains("api_key_missing"),
+        "Bearer"
+    );
+
+    let staging = world.key("staging")?;
+    let allowed = ask(&format!("authorization: apikey {staging}"))?;
+    ensure!(allowed.status == 200, "{allowed:?}");
+    let echo: Value = serde_json::from_slice(&allowed.body)?;
+    ensure!(
+        values(&echo, "x-key").all(|id| id.starts_with("key_")),
+        "{echo}"
+    );
+    ensure!(
+        values(&echo, "x-env").collect::<Vec<_>>() == ["staging"],
+        "{echo}"
+    );
+    ensure!(values(&echo, "x-keystile-key-id").count() == 0, "{echo}");
+
+    let id = format!(
+        "custom-{}",
+        format!("authorization: apikey {staging}").len()
+    );
+    let lookups = world.auth.lookups_of(&id);
+    let [lookup] = &lookups[..] else {
+        anyhow::bail!("{} lookups", lookups.len());
+    };
+    ensure!(lookup.contains("?from=gateway HTTP/1.1"), "{lookup}");
+    ensure!(
+        lookup.contains("host: auth.default.svc.cluster.local\r\n"),
+        "{lookup}"
+    );
+    ensure!(
+        lookup.contains("authorization: Bearer service-token\r\n"),
+        "{lookup}"
+    );
+    Ok(())
+}
+
+/// `credential.forward`: the upstream gets the credential as it came.
+pub(crate) fn forwarded(world: &World) -> Result<()> {
+    let line = format!("authorization: Bearer {}", world.key("forwarded")?);
+    let request = format!("GET / HTTP/1.1\r\nhost: test\r\nconnection: close\r\n{line}\r\n\r\n");
+    let to = world.envoy.listener("forward")?;
+    let response = client::send(to, request.as_bytes())?.response()?;
+    let echo: Value = serde_json::from_slice(&response.body)?;
+    let expected = format!("Bearer {}", world.key("forwarded")?);
+    ensure!(
+        values(&echo, "authorization").collect::<Vec<_>>() == [expected],
+        "{echo}"
+    );
+    ensure!(
+        values(&echo, "x-keystile-account-id").collect::<Vec<_>>() == ["acct_1"],
+        "{echo}"
+    );
+    Ok(())
+}
+
+/// The lookup carries the trace of its request, and nothing else of it.
+pub(crate) fn trace_headers(world: &World) -> Result<()> {
+    let id = "e2e-trace";
+    let trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    let request = format!(
+        "GET /v1/x HTTP/1.1\r\nhost: test\r\nconnection: close\r\nx-request-id: {id}\r\n\
+         traceparent: {trace}\r\ntracestate: a=1\r\ncookie: session=1\r\nx-api-key: {}\r\n\r\n",
+        world.key("active")?
+    );
+    let to = world.envoy.listener("plain")?;
+    let response = client::send(to, request.as_bytes())?.response()?;
+    ensure!(response.status == 200, "{response:?}");
+    let lookups = world.auth.lookups_of(id);
+    let lookup = lookups.first().context("no lookup")?;
+    let hash = crate::world::hash(world.key("active")?)?;
+    ensure!(
+        lookup.starts_with(&format!("GET /v1/key-hashes/{hash} HTTP/1.1\r\n")),
+        "{lookup}"
+    );
+    for line in [
+        "host: auth\r\n",
+        "accept: application/json\r\n",
+        &format!("traceparent: {trace}\r\n"),
+        "tracestate: a=1\r\n",
+    ] {
+        ensure!(lookup.contains(line), "no {line} in {lookup}");
+    }
+    for word in ["cookie", "api-key", "authorization"] {
+        ensure!(!lookup.contains(word), "{word} in {lookup}");
+    }
+    Ok(())
+}
+
+/// A key that never existed, a deleted one and one of another environment get the same bytes.
+pub(crate) fn non_disclosure(world: &World) -> Result<()> {
+    let to = world.envoy.listener("production")?;
+    let masked = |key: &str, method: &str| -> Result<String> {
+        let request = format!(
+            "{method} /v1/x HTTP/1.1\r\nhost: test\r\nconnection: close\r\nx-api-key: {}\r\n\r\n",
+            world.key(key)?
+        );
+        let response = client::send(to, request.as_bytes())?.response()?;
+        let id = response
+            .header("x-request-id")?
+            .context("no id")?
+            .to_owned();
+        let mut text = format!("{}\n", response.status);
+        for (name, value) in &response.headers {
+            if name != "date" {
+                text.push_str(&format!("{name}: {}\n", String::from_utf8_lossy(value)));
+            }
+        }
+        text.push_str(&response.text());
+        let text = text.replace(&id, "ID");
+        Ok(match text.split_once("\"timestamp\":\"") {
+            Some((before, after)) => format!("{before}{}", &after[20..]),
+            None => text,
+        })
+    };
+    for method in ["GET", "HEAD"] {
+        let expected = masked("unknown", method)?;
+        ensure!(expected.contains("401"), "{expected}");
+        for key in ["deleted", "staging", "revoked_staging", "expired"] {
+            let text = masked(key, method)?;
+            ensure!(text == expected, "{key}:\n{text}\nnot\n{expected}");
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,293 @@
+//! What all cases share: one Envoy with a listener for each configuration, the registry with its
+//! keys, and everything that was written and received.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
+
+use anyhow::{Context, Result};
+use keystile::credential::KeyHasher;
+use keystile_e2e::auth::{Auth, Script};
+use keystile_e2e::client::Response;
+use keystile_e2e::envoy::{self, Envoy, Listener, cluster};
+use keystile_e2e::process::Process;
+use keystile_e2e::registry::Registry;
+use keystile_e2e::upstream::{self, Received};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::net::TcpListener;
+use tokio::runtime::Runtime;
+
+/// The pepper of the registry behind the listener `pepper`.
+const PEPPER: &str = "a pepper of the tests";
+
+pub(crate) struct World {
+    pub(crate) envoy: Envoy,
+    pub(crate) auth: Auth,
+    pub(crate) received: Received,
+    pub(crate) runtime: Runtime,
+    keys: HashMap<&'static str, String>,
+    /// Keys that must turn up nowhere.
+    secrets: Mutex<Vec<String>>,
+    replies: Mutex<String>,
+    _registries: [Process; 2],
+    pub(crate) folder: TempDir,
+}
+
+impl World {
+    pub(crate) fn new() -> Result<Self> {
+        let runtime = Runtime::new()?;
+        let folder = tempfile::tempdir()?;
+        let at = |name: &str| folder.path().join(name);
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+
+        let registry = Registry::new(&at("keys.db"), None);
+        let (server, lookups) = registry.serve(any, &at("registry.log"))?;
+        let peppered = Registry::new(&at("peppered.db"), Some(PEPPER));
+        let (peppered_server, peppered_lookups) =
+            peppered.serve(any, &at("peppered-registry.log"))?;
+
+        let (auth, received) = (Auth::default(), Received::default());
+        let (auth_address, upstream_address) = runtime.block_on(async {
+            let auth = auth.serve(TcpListener::bind(any).await?, lookups)?;
+            let listener = TcpListener::bind(any).await?;
+            let upstream = upstream::serve(listener, received.clone(), std::future::pending())?;
+            anyhow::Ok((auth, upstream))
+        })?;
+
+        let mut full = cluster("full", Some(auth_address));
+        full["circuit_breakers"] = json!({"thresholds": [{"max_requests": 0}]});
+        let config = envoy::config(
+            &listeners(),
+            &[
+                cluster("upstream", Some(upstream_address)),
+                cluster("auth", Some(auth_address)),
+                cluster(
+                    "outbound|80||auth.default.svc.cluster.local",
+                    Some(auth_address),
+                ),
+                cluster("peppered", Some(peppered_lookups)),
+                cluster("refused", Some(unused_port()?)),
+                cluster("hostless", None),
+                full,
+            ],
+        );
+        let file = at("envoy.json");
+        std::fs::write(&file, config.to_string())?;
+        let envoy = Envoy::start(&file, folder.path(), LOG_OPTIONS, false)?;
+
+        let world = Self {
+            envoy,
+            auth,
+            received,
+            runtime,
+            keys: keys(&registry, &peppered)?,
+            secrets: Mutex::default(),
+            replies: Mutex::default(),
+            _registries: [server, peppered_server],
+            folder,
+        };
+        for (name, key) in &world.keys {
+            // This one is meant to reach the upstream.
+            if *name != "forwarded" {
+                world.keep_secret(key);
+            }
+        }
+        Ok(world)
+    }
+
+    /// A key by its name, as [`keys`] has them.
+    pub(crate) fn key(&self, name: &str) -> Result<&str> {
+        let key = self.keys.get(name).map(String::as_str);
+        key.with_context(|| format!("no key {name}"))
+    }
+
+    /// A new key whose lookups are answered by script.
+    pub(crate) fn scripted_key(&self, script: Script) -> Result<String> {
+        let key = made_up_key();
+        self.auth.script(&hash(&key)?, script);
+        self.keep_secret(&key);
+        Ok(key)
+    }
+
+    pub(crate) fn keep_secret(&self, key: &str) {
+        let mut secrets = self.secrets.lock().unwrap_or_else(PoisonError::into_inner);
+        secrets.push(key.to_owned());
+    }
+
+    pub(crate) fn secrets(&self) -> Vec<String> {
+        let secrets = self.secrets.lock().unwrap_or_else(PoisonError::into_inner);
+        secrets.clone()
+    }
+
+    pub(crate) fn keep_reply(&self, response: &Response) {
+        let mut replies = self.replies.lock().unwrap_or_else(PoisonError::into_inner);
+        replies.push_str(&format!("{:?}{}", response.headers, response.text()));
+    }
+
+    pub(crate) fn replies(&self) -> String {
+        let replies = self.replies.lock().unwrap_or_else(PoisonError::into_inner);
+        replies.clone()
+    }
+
+    pub(crate) fn logs(&self) -> Result<Vec<(PathBuf, Vec<u8>)>> {
+        let mut logs = Vec::new();
+        for entry in std::fs::read_dir(self.folder.path())? {
+            let path = entry?.path();
+            logs.push((path.clone(), std::fs::read(path)?));
+        }
+        Ok(logs)
+    }
+}
+
+/// All loggers at their most talkative, but for those by which Envoy itself prints the headers
+/// of each request: no filter can keep it from that, and the README says so.
+const LOG_OPTIONS: &[&str] = &[
+    "--concurrency",
+    "2",
+    "--log-level",
+    "trace",
+    "--component-log-level",
+    "http:info,http2:info,dns:info,pool:info,main:info",
+];
+
+fn listeners() -> Vec<Listener> {
+    // Far from the default of 250 ms: a machine under load must not decide a case.
+    let lookup = json!({"cluster": "auth", "timeout": "10s"});
+    let with = |rest: &Value| {
+        let mut plugin = json!({"lookup": lookup});
+        if let (Some(plugin), Some(rest)) = (plugin.as_object_mut(), rest.as_object()) {
+            plugin.extend(rest.clone());
+        }
+        plugin
+    };
+    let to = |cluster: &str| json!({"lookup": {"cluster": cluster, "timeout": "10s"}});
+    vec![
+        Listener::new("plain", &with(&json!({}))),
+        Listener {
+            allow_on_headers_stop_iteration: true,
+            ..Listener::new("stop_iteration", &with(&json!({})))
+        },
+        Listener {
+            normalize_path: false,
+            ..Listener::new(
+                "raw_paths",
+                &with(&json!({"exempt": {"path_prefixes": ["/public"]}})),
+            )
+        },
+        Listener::new(
+            "exempt",
+            &with(&json!({"exempt": {"paths": ["/healthz"], "path_prefixes": ["/public"]}})),
+        ),
+        Listener::new(
+            "no_preflight",
+            &with(&json!({"exempt": {"preflight": false}})),
+        ),
+        Listener::new("production", &with(&json!({"environment": "production"}))),
+        Listener::new("forward", &with(&json!({"credential": {"forward": true}}))),
+        Listener::new(
+            "custom",
+            &json!({
+                "lookup": {
+                    "cluster": "outbound|80||auth.default.svc.cluster.local",
+                    "path": "/v1/key-hashes/{key_hash}?from=gateway",
+                    "timeout": "10s",
+                    "headers": {"Authorization": "Bearer service-token"},
+                },
+                "credential": {
+                    "sources": [{"header": "X-Token"}, {"header": "authorization", "scheme": "ApiKey"}],
+                    "format": {"prefix": "", "min_length": 8, "max_length": 64, "alphabet": "url_safe"},
+                },
+                "identity_headers": {"X-Key": "key_id", "x-env": "environment"},
+                "replies": {
+                    "service_name": "Example",
+                    "doc_base_url": "https://example.com/errors#",
+                    "realm": "example",
+                    "retry_after_seconds": 7,
+                    "messages": {"api_key_missing": "Bring a key, s'il vous plaît."},
+                },
+            }),
+        ),
+        Listener::new(
+            "impatient",
+            &json!({"lookup": {"cluster": "auth", "timeout": "200ms"}}),
+        ),
+        Listener::new(
+            "pepper",
+            &json!({"lookup": {"cluster": "peppered", "timeout": "10s"}, "hash": {"pepper": PEPPER}}),
+        ),
+        Listener::new("no_pepper", &to("peppered")),
+        Listener::new("unknown_cluster", &to("nowhere")),
+        Listener::new("refused", &to("refused")),
+        Listener::new("hostless", &to("hostless")),
+        Listener::new("breaker", &to("full")),
+    ]
+}
+
+/// The keys of the registry, by the names that cases use.
+fn keys(registry: &Registry, peppered: &Registry) -> Result<HashMap<&'static str, String>> {
+    let create = |name: &str, options: &[&str]| {
+        let always = ["--account", "acct_1", "--name", name];
+        registry.create(&[&always, options].concat())
+    };
+    let revoked = create("revoked", &[])?;
+    registry.run(&["revoke", &revoked.key_id])?;
+    let deleted = create("deleted", &[])?;
+    registry.run(&["delete", &deleted.key_id])?;
+    let active = create("active", &[])?;
+    let revoked_elsewhere = create("revoked_staging", &["--environment", "staging"])?;
+    registry.run(&["revoke", &revoked_elsewhere.key_id])?;
+    let revoked_here = create("revoked_production", &["--environment", "production"])?;
+    registry.run(&["revoke", &revoked_here.key_id])?;
+    Ok(HashMap::from([
+        ("active", active.key),
+        ("revoked", revoked.key),
+        ("deleted", deleted.key),
+        ("revoked_staging", revoked_elsewhere.key),
+        ("revoked_production", revoked_here.key),
+        ("unknown", made_up_key()),
+        ("other", create("other", &[])?.key),
+        ("forwarded", create("forwarded", &[])?.key),
+        (
+            "expired",
+            create("expired", &["--expires-at", "2020-01-01T00:00:00Z"])?.key,
+        ),
+        (
+            "lasting",
+            create("lasting", &["--expires-at", "2999-01-01T00:00:00+02:00"])?.key,
+        ),
+        (
+            "staging",
+            create("staging", &["--environment", "staging"])?.key,
+        ),
+        (
+            "production",
+            create("production", &["--environment", "production"])?.key,
+        ),
+        (
+            "astro",
+            create(
+                "astro",
+                &["--endpoint", "/v1/astro", "--endpoint", "/v1/moon/"],
+            )?
+            .key,
+        ),
+        ("peppered", peppered.create(&["--account", "acct_1"])?.key),
+    ]))
+}
+
+/// A well-formed key that no registry knows.
+pub(crate) fn made_up_key() -> String {
+    format!("aw_{}-{}", ulid::Ulid::generate(), ulid::Ulid::generate())
+}
+
+/// The hash of a key without a pepper.
+pub(crate) fn hash(key: &str) -> Result<String> {
+    Ok(KeyHasher::new(None)?.hash(key.as_bytes()).to_string())
+}
+
+/// An address on which nobody listens.
+fn unused_port() -> Result<SocketAddr> {
+    Ok(std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?)
+}

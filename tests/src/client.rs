@@ -1,0 +1,190 @@
+//! A client for HTTP/1.1 that sends exactly the bytes that it is given, and one for HTTP/2.
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+
+/// A request that takes longer than this hangs.
+const DEADLINE: Duration = Duration::from_secs(15);
+
+/// An answer, header names in lower case.
+#[derive(Clone, Debug, Default)]
+pub struct Response {
+    /// The status.
+    pub status: u16,
+    /// Headers, and behind them the trailers of HTTP/2.
+    pub headers: Vec<(String, Vec<u8>)>,
+    /// The body.
+    pub body: Vec<u8>,
+}
+
+impl Response {
+    /// The only value of a header.
+    ///
+    /// # Errors
+    /// When it is repeated or not text.
+    pub fn header(&self, name: &str) -> Result<Option<&str>> {
+        let mut values = self.headers.iter().filter(|(other, _)| other == name);
+        let value = values.next();
+        ensure!(values.next().is_none(), "{name} is repeated");
+        value
+            .map(|(_, value)| std::str::from_utf8(value).context("not text"))
+            .transpose()
+    }
+
+    /// The body as text; what is not UTF-8 is replaced.
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+}
+
+/// A connection that has sent its request.
+pub struct Sent(TcpStream);
+
+impl Sent {
+    /// Reads the answer: to its length where it says one, else to the end of the connection.
+    /// Envoy holds a connection that it closes early open for a second.
+    ///
+    /// # Errors
+    /// When there is no whole answer in time.
+    pub fn response(mut self) -> Result<Response> {
+        let mut bytes = Vec::new();
+        let mut buffer = [0; 64 * 1024];
+        loop {
+            if let Some(response) = parse(&bytes, false)? {
+                return Ok(response);
+            }
+            let read = self
+                .0
+                .read(&mut buffer)
+                .with_context(|| format!("no end after {} bytes", bytes.len()))?;
+            if read == 0 {
+                return parse(&bytes, true)?
+                    .with_context(|| format!("cut off: {:?}", String::from_utf8_lossy(&bytes)));
+            }
+            bytes.extend_from_slice(&buffer[..read]);
+        }
+    }
+
+    /// Sends more of the request.
+    ///
+    /// # Errors
+    /// When the other side is gone.
+    pub fn send(&mut self, bytes: &[u8]) -> Result<()> {
+        Ok(self.0.write_all(bytes)?)
+    }
+
+    /// Leaves without the answer.
+    pub fn leave(self) {
+        // Leaving cannot fail in a way that matters.
+        let _ = self.0.shutdown(Shutdown::Both);
+    }
+}
+
+/// Sends bytes, which should ask for `connection: close`.
+///
+/// # Errors
+/// When there is nobody to send them to.
+pub fn send(to: SocketAddr, bytes: &[u8]) -> Result<Sent> {
+    let mut stream = TcpStream::connect(to)?;
+    stream.set_read_timeout(Some(DEADLINE))?;
+    stream.set_write_timeout(Some(DEADLINE))?;
+    stream.set_nodelay(true)?;
+    stream.write_all(bytes)?;
+    Ok(Sent(stream))
+}
+
+/// A `GET` without any ado.
+///
+/// # Errors
+/// When there is no whole answer in time.
+pub fn get(from: SocketAddr, path: &str) -> Result<Response> {
+    let request = format!("GET {path} HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n");
+    send(from, request.as_bytes())?.response()
+}
+
+/// The answer in `bytes`, if it is whole. At the `end` of a connection, a body without a length is.
+fn parse(mut bytes: &[u8], end: bool) -> Result<Option<Response>> {
+    loop {
+        let mut headers = [httparse::EMPTY_HEADER; 64];
+        let mut head = httparse::Response::new(&mut headers);
+        let httparse::Status::Complete(length) = head.parse(bytes)? else {
+            return Ok(None);
+        };
+        bytes = &bytes[length..];
+        let mut response = Response {
+            status: head.code.context("no status")?,
+            headers: head
+                .headers
+                .iter()
+                .map(|header| (header.name.to_ascii_lowercase(), header.value.to_vec()))
+                .collect(),
+            body: bytes.to_vec(),
+        };
+        if response.status == 100 {
+            continue;
+        }
+        if response.header("transfer-encoding")? == Some("chunked") && end {
+            response.body = dechunk(bytes)?;
+        }
+        let length = response.header("content-length")?.map(str::parse::<usize>);
+        let whole = matches!(length, Some(Ok(length)) if bytes.len() >= length);
+        return Ok((whole || end).then_some(response));
+    }
+}
+
+fn dechunk(mut rest: &[u8]) -> Result<Vec<u8>> {
+    let mut body = Vec::new();
+    loop {
+        let Ok(httparse::Status::Complete((start, size))) = httparse::parse_chunk_size(rest) else {
+            bail!("a chunk is cut off");
+        };
+        if size == 0 {
+            return Ok(body);
+        }
+        let end = start + usize::try_from(size)?;
+        body.extend_from_slice(rest.get(start..end).context("a chunk is cut off")?);
+        rest = rest.get(end + 2..).context("a chunk is cut off")?;
+    }
+}
+
+/// Sends one request over HTTP/2 with prior knowledge.
+///
+/// # Errors
+/// When there is no whole answer in time.
+pub async fn http2(to: SocketAddr, request: hyper::Request<Full<Bytes>>) -> Result<Response> {
+    let exchange = async {
+        let stream = TokioIo::new(tokio::net::TcpStream::connect(to).await?);
+        let (mut sender, connection) =
+            hyper::client::conn::http2::handshake(TokioExecutor::new(), stream).await?;
+        let connection = tokio::spawn(connection);
+        let response = sender.send_request(request).await?;
+        let status = response.status().as_u16();
+        let mut headers = owned(response.headers());
+        let body = response.into_body().collect().await?;
+        if let Some(trailers) = body.trailers() {
+            headers.extend(owned(trailers));
+        }
+        connection.abort();
+        Ok(Response {
+            status,
+            headers,
+            body: body.to_bytes().to_vec(),
+        })
+    };
+    tokio::time::timeout(DEADLINE, exchange)
+        .await
+        .context("no answer in time")?
+}
+
+fn owned(headers: &hyper::HeaderMap) -> Vec<(String, Vec<u8>)> {
+    headers
+        .iter()
+        .map(|(name, value)| (name.as_str().to_owned(), value.as_bytes().to_vec()))
+        .collect()
+}

@@ -1,0 +1,245 @@
+//! A real Envoy: its configuration, its start, and what its admin page tells.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail, ensure};
+use serde_json::{Value, json};
+
+use crate::process::Process;
+use crate::{client, root};
+
+/// A listener with the filter, before the cluster `upstream`.
+pub struct Listener {
+    /// Its name, by which [`Envoy::listener`] finds its address.
+    pub name: &'static str,
+    /// The plugin configuration.
+    pub plugin: String,
+    /// Whether Envoy resolves `..` and `//` in paths first.
+    pub normalize_path: bool,
+    /// Whether a paused request's body still runs through the filter.
+    pub allow_on_headers_stop_iteration: bool,
+}
+
+impl Listener {
+    /// A listener as it should be set up, with this plugin configuration.
+    pub fn new(name: &'static str, plugin: &Value) -> Self {
+        Self {
+            name,
+            plugin: plugin.to_string(),
+            normalize_path: true,
+            allow_on_headers_stop_iteration: false,
+        }
+    }
+
+    fn config(&self) -> Value {
+        json!({
+            "name": self.name,
+            "address": address(0),
+            "filter_chains": [{"filters": [{
+                "name": "envoy.filters.network.http_connection_manager",
+                "typed_config": {
+                    "@type": "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
+                    "stat_prefix": self.name,
+                    "codec_type": "AUTO",
+                    "normalize_path": self.normalize_path,
+                    "merge_slashes": self.normalize_path,
+                    // The tests tell their requests apart by x-request-id.
+                    "preserve_external_request_id": true,
+                    // Enough for what is oversized to reach the filter.
+                    "max_request_headers_kb": 96,
+                    "common_http_protocol_options": {"max_headers_count": 500},
+                    "http_protocol_options": {"enable_trailers": true},
+                    "route_config": {"virtual_hosts": [{
+                        "name": "all",
+                        "domains": ["*"],
+                        "routes": [
+                            {"match": {"prefix": "/"}, "route": {"cluster": "upstream"}},
+                        ],
+                    }]},
+                    "http_filters": [
+                        {"name": "keystile", "typed_config": {
+                            "@type": "type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm",
+                            "config": {
+                                "name": self.name,
+                                "failure_policy": "FAIL_CLOSED",
+                                "allow_on_headers_stop_iteration": self.allow_on_headers_stop_iteration,
+                                "vm_config": {
+                                    "runtime": "envoy.wasm.runtime.v8",
+                                    "code": {"local": {"filename": module()}},
+                                },
+                                "configuration": {
+                                    "@type": "type.googleapis.com/google.protobuf.StringValue",
+                                    "value": self.plugin,
+                                },
+                            },
+                        }},
+                        {"name": "envoy.filters.http.router", "typed_config": {
+                            "@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router",
+                        }},
+                    ],
+                },
+            }]}],
+        })
+    }
+}
+
+/// The module under test.
+pub fn module() -> PathBuf {
+    root().join("dist/keystile.wasm")
+}
+
+fn address(port: u16) -> Value {
+    json!({"socket_address": {"address": "127.0.0.1", "port_value": port}})
+}
+
+/// A cluster with one host, or with none.
+pub fn cluster(name: &str, host: Option<SocketAddr>) -> Value {
+    let hosts: Vec<_> = host
+        .iter()
+        .map(|host| json!({"endpoint": {"address": address(host.port())}}))
+        .collect();
+    json!({
+        "name": name,
+        "connect_timeout": "1s",
+        "load_assignment": {"cluster_name": name, "endpoints": [{"lb_endpoints": hosts}]},
+    })
+}
+
+/// A whole configuration for Envoy.
+pub fn config(listeners: &[Listener], clusters: &[Value]) -> Value {
+    let listeners: Vec<_> = listeners.iter().map(Listener::config).collect();
+    json!({
+        "admin": {"address": address(0)},
+        "static_resources": {"listeners": listeners, "clusters": clusters},
+    })
+}
+
+/// A running Envoy.
+pub struct Envoy {
+    process: Process,
+    admin: SocketAddr,
+    listeners: HashMap<String, SocketAddr>,
+}
+
+/// The Envoy to use: `ENVOY`, or the one that `make setup` installed.
+///
+/// # Errors
+/// When there is none.
+pub fn program() -> Result<PathBuf> {
+    let found = Command::new(root().join("scripts/find-envoy.sh")).output()?;
+    ensure!(
+        found.status.success(),
+        "no Envoy; run `make setup`, or set ENVOY. {}",
+        String::from_utf8_lossy(&found.stderr)
+    );
+    Ok(PathBuf::from(String::from_utf8(found.stdout)?.trim_end()))
+}
+
+impl Envoy {
+    /// Starts Envoy on a configuration file, from the project's root, and waits until it is
+    /// ready. `folder` gets its log.
+    ///
+    /// # Errors
+    /// When it does not get ready, with what it wrote.
+    pub fn start(config: &Path, folder: &Path, options: &[&str], echo: bool) -> Result<Self> {
+        ensure!(
+            module().exists(),
+            "dist/keystile.wasm is missing; run `make build`"
+        );
+        let admin_file = folder.join("envoy-admin");
+        let mut command = Command::new(program()?);
+        command
+            .current_dir(root())
+            .arg("--config-path")
+            .arg(config)
+            .arg("--admin-address-path")
+            .arg(&admin_file)
+            .arg("--disable-hot-restart")
+            .args(options);
+        let mut process = Process::start("Envoy", &mut command, &folder.join("envoy.log"), echo)?;
+        let admin = process.wait_until(|| {
+            let admin = std::fs::read_to_string(&admin_file).ok()?.parse().ok()?;
+            (client::get(admin, "/ready").ok()?.status == 200).then_some(admin)
+        })?;
+        let listeners = listeners(&client::get(admin, "/listeners?format=json")?.text())?;
+        Ok(Self {
+            process,
+            admin,
+            listeners,
+        })
+    }
+
+    /// The address of a listener.
+    ///
+    /// # Errors
+    /// When there is none of that name.
+    pub fn listener(&self, name: &str) -> Result<SocketAddr> {
+        let address = self.listeners.get(name).copied();
+        address.with_context(|| format!("no listener {name}"))
+    }
+
+    /// A counter's value by its name in Envoy, 0 when it is not there.
+    ///
+    /// # Errors
+    /// When the admin page does not answer.
+    pub fn counter(&self, name: &str) -> Result<u64> {
+        let stats = client::get(self.admin, "/stats")?.text();
+        Ok(stats
+            .lines()
+            .filter_map(|line| line.split_once(": "))
+            .find(|(other, _)| *other == name)
+            .and_then(|(_, value)| value.parse().ok())
+            .unwrap_or(0))
+    }
+
+    /// The statistics as Prometheus gets them.
+    ///
+    /// # Errors
+    /// When the admin page does not answer.
+    pub fn prometheus(&self) -> Result<String> {
+        Ok(client::get(self.admin, "/stats/prometheus")?.text())
+    }
+
+    /// The process.
+    pub fn process(&mut self) -> &mut Process {
+        &mut self.process
+    }
+
+    /// Everything that Envoy wrote so far.
+    pub fn written(&self) -> String {
+        self.process.written()
+    }
+}
+
+fn listeners(json: &str) -> Result<HashMap<String, SocketAddr>> {
+    let all: Value = serde_json::from_str(json).context("Envoy's list of listeners")?;
+    let statuses = all["listener_statuses"].as_array().into_iter().flatten();
+    statuses
+        .map(|status| {
+            let socket = &status["local_address"]["socket_address"];
+            let name = status["name"].as_str().context("no name")?;
+            let host = socket["address"].as_str().context("no address")?;
+            let port = u16::try_from(socket["port_value"].as_u64().context("no port")?)?;
+            Ok((name.to_owned(), SocketAddr::new(host.parse()?, port)))
+        })
+        .collect()
+}
+
+/// Runs `envoy --mode validate`, which configures the filter too.
+///
+/// # Errors
+/// With what Envoy wrote, when it refuses the configuration.
+pub fn validate(config: &Path) -> Result<()> {
+    let output = Command::new(program()?)
+        .current_dir(root())
+        .args(["--mode", "validate", "--config-path"])
+        .arg(config)
+        .output()?;
+    if !output.status.success() {
+        bail!("{}", String::from_utf8_lossy(&output.stderr));
+    }
+    Ok(())
+}

@@ -1,0 +1,144 @@
+//! Child processes that end with their owner, with everything they wrote kept in a file.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+/// How long a process may take to be ready, or to end. Generous, as nothing waits for it to pass.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A running program. Dropping it ends it.
+pub struct Process {
+    name: &'static str,
+    child: Child,
+    lines: Mutex<Receiver<String>>,
+    log: PathBuf,
+}
+
+impl Process {
+    /// Starts a program whose output goes to `log`, and to this process's own standard output as
+    /// well when `echo` is set.
+    ///
+    /// # Errors
+    /// When the program or the log cannot be had.
+    pub fn start(
+        name: &'static str,
+        command: &mut Command,
+        log: &Path,
+        echo: bool,
+    ) -> Result<Self> {
+        let mut file = File::create(log).with_context(|| format!("cannot write {log:?}"))?;
+        let mut child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(file.try_clone()?)
+            .spawn()
+            .with_context(|| format!("cannot start {name}: {command:?}"))?;
+        let (sender, lines) = channel();
+        if let Some(stdout) = child.stdout.take() {
+            thread::spawn(move || {
+                for line in BufReader::new(stdout).split(b'\n').map_while(Result::ok) {
+                    let line = String::from_utf8_lossy(&line).into_owned();
+                    // A log that can no longer be written is no reason to stop reading.
+                    let _ = writeln!(file, "{line}");
+                    if echo {
+                        println!("{line}");
+                    }
+                    // Nobody may be waiting for a line any more.
+                    let _ = sender.send(line);
+                }
+            });
+        }
+        Ok(Self {
+            name,
+            child,
+            lines: Mutex::new(lines),
+            log: log.to_owned(),
+        })
+    }
+
+    /// Waits for a line on standard output that `pick` makes something of.
+    ///
+    /// # Errors
+    /// When the program ends or [`PATIENCE`] does before; with what it wrote.
+    pub fn wait_for_line<T>(&mut self, pick: impl Fn(&str) -> Option<T>) -> Result<T> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let lines = self.lines.get_mut().unwrap_or_else(PoisonError::into_inner);
+            match lines.recv_timeout(left) {
+                Ok(line) => {
+                    if let Some(found) = pick(&line) {
+                        return Ok(found);
+                    }
+                }
+                Err(RecvTimeoutError::Timeout) => {
+                    bail!("{} is not ready: {}", self.name, self.written());
+                }
+                Err(RecvTimeoutError::Disconnected) => {
+                    bail!("{} ended early: {}", self.name, self.written());
+                }
+            }
+        }
+    }
+
+    /// Asks until `probe` gives something.
+    ///
+    /// # Errors
+    /// When the program ends or [`PATIENCE`] does before; with what it wrote.
+    pub fn wait_until<T>(&mut self, mut probe: impl FnMut() -> Option<T>) -> Result<T> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Some(found) = probe() {
+                return Ok(found);
+            }
+            if let Some(status) = self.ended()? {
+                bail!("{} ended with {status}: {}", self.name, self.written());
+            }
+            if Instant::now() > deadline {
+                bail!("{} is not ready: {}", self.name, self.written());
+            }
+            thread::park_timeout(Duration::from_millis(10));
+        }
+    }
+
+    /// The status with which the program ended, if it has.
+    ///
+    /// # Errors
+    /// When the system cannot tell.
+    pub fn ended(&mut self) -> Result<Option<ExitStatus>> {
+        Ok(self.child.try_wait()?)
+    }
+
+    /// Everything that the program wrote so far.
+    pub fn written(&self) -> String {
+        let bytes = std::fs::read(&self.log).unwrap_or_default();
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+}
+
+impl Drop for Process {
+    /// SIGTERM, and SIGKILL for a program that does not heed it.
+    fn drop(&mut self) {
+        if let Ok(pid) = i32::try_from(self.child.id()) {
+            // It may have ended already.
+            let _ = kill(Pid::from_raw(pid), Signal::SIGTERM);
+        }
+        let deadline = Instant::now() + PATIENCE;
+        while matches!(self.child.try_wait(), Ok(None)) {
+            if Instant::now() > deadline {
+                let _ = self.child.kill();
+            }
+            thread::park_timeout(Duration::from_millis(10));
+        }
+    }
+}

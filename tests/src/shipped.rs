@@ -1,0 +1,164 @@
+//! The stack as it is shipped: `envoy/envoy.yaml` with the registry and the upstream, as
+//! `make run` starts it.
+
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+use tempfile::TempDir;
+
+use crate::envoy::Envoy;
+use crate::process::Process;
+use crate::registry::{Created, Registry};
+use crate::root;
+use crate::upstream::{self, Received};
+
+/// The ports of the stack, all on 127.0.0.1. 0 is any free one.
+#[derive(Clone, Copy, Debug)]
+pub struct Ports {
+    /// Envoy's listener.
+    pub listener: u16,
+    /// Envoy's admin page.
+    pub admin: u16,
+    /// The upstream.
+    pub upstream: u16,
+    /// The registry.
+    pub registry: u16,
+}
+
+/// As they stand in `envoy/envoy.yaml`.
+pub const SHIPPED: Ports = Ports {
+    listener: 10000,
+    admin: 9901,
+    upstream: 8080,
+    registry: 8081,
+};
+
+/// Any free ones.
+pub const FREE: Ports = Ports {
+    listener: 0,
+    admin: 0,
+    upstream: 0,
+    registry: 0,
+};
+
+/// The running stack. Dropping it ends it.
+pub struct Stack {
+    /// Envoy, first to be stopped.
+    pub envoy: Envoy,
+    /// Envoy's listener.
+    pub listener: SocketAddr,
+    /// What the upstream received.
+    pub received: Received,
+    /// The command line on the registry's database.
+    pub registry: Registry,
+    /// The registry's server.
+    pub server: Process,
+    /// Logs and the configuration, gone with the stack.
+    pub folder: TempDir,
+}
+
+/// Keys to try.
+pub struct Keys {
+    /// Gets a 200.
+    pub active: Created,
+    /// Gets `api_key_revoked`.
+    pub revoked: Created,
+    /// Gets `api_key_not_found`.
+    pub deleted: Created,
+}
+
+impl Stack {
+    /// Starts everything on a database file. `echo` shows Envoy's access log.
+    ///
+    /// # Errors
+    /// When a port is taken or a part does not get ready; says which.
+    pub async fn start(ports: Ports, database: &Path, echo: bool) -> Result<Self> {
+        let folder = tempfile::tempdir()?;
+        ensure_free("Envoy's listener", "LISTENER_PORT", ports.listener)?;
+        ensure_free("Envoy's admin page", "ADMIN_PORT", ports.admin)?;
+        ensure_free("the registry", "REGISTRY_PORT", ports.registry)?;
+        ensure_free("the upstream", "UPSTREAM_PORT", ports.upstream)?;
+
+        let registry = Registry::new(database, None);
+        let (server, auth) =
+            registry.serve(local(ports.registry), &folder.path().join("registry.log"))?;
+        let received = Received::default();
+        let listener = tokio::net::TcpListener::bind(local(ports.upstream)).await?;
+        let upstream = upstream::serve(listener, received.clone(), std::future::pending())?;
+
+        let config = on_ports(
+            folder.path(),
+            Ports {
+                upstream: upstream.port(),
+                registry: auth.port(),
+                ..ports
+            },
+        )?;
+        let envoy = Envoy::start(&config, folder.path(), &["--log-level", "warning"], echo)?;
+        Ok(Self {
+            listener: envoy.listener("api")?,
+            envoy,
+            received,
+            registry,
+            server,
+            folder,
+        })
+    }
+
+    /// Creates an active, a revoked and a deleted key.
+    ///
+    /// # Errors
+    /// When a command of the registry fails.
+    pub fn keys(&self) -> Result<Keys> {
+        let create = |name: &str| {
+            self.registry
+                .create(&["--account", "acct_demo", "--name", name])
+        };
+        let keys = Keys {
+            active: create("active")?,
+            revoked: create("revoked")?,
+            deleted: create("deleted")?,
+        };
+        self.registry.run(&["revoke", &keys.revoked.key_id])?;
+        self.registry.run(&["delete", &keys.deleted.key_id])?;
+        Ok(keys)
+    }
+}
+
+fn local(port: u16) -> SocketAddr {
+    SocketAddr::from((Ipv4Addr::LOCALHOST, port))
+}
+
+fn ensure_free(who: &str, variable: &str, port: u16) -> Result<()> {
+    TcpListener::bind(local(port)).map(drop).with_context(|| {
+        format!("port {port}, for {who}, is taken: stop what uses it, or set {variable} to another")
+    })
+}
+
+/// `envoy/envoy.yaml` on these ports: as it is where they are the shipped ones, else a copy.
+fn on_ports(folder: &Path, ports: Ports) -> Result<PathBuf> {
+    let shipped = root().join("envoy/envoy.yaml");
+    let mut config = std::fs::read_to_string(&shipped).context("envoy/envoy.yaml")?;
+    let changes = [
+        (SHIPPED.listener, ports.listener),
+        (SHIPPED.admin, ports.admin),
+        (SHIPPED.upstream, ports.upstream),
+        (SHIPPED.registry, ports.registry),
+    ];
+    if changes.iter().all(|(from, to)| from == to) {
+        return Ok(shipped);
+    }
+    // In two steps, so that one port's new number is not taken for another's old one.
+    for (from, _) in changes {
+        let old = format!("port_value: {from} }}");
+        ensure!(config.contains(&old), "envoy/envoy.yaml has no {old}");
+        config = config.replace(&old, &format!("port_value: <{from}> }}"));
+    }
+    for (from, to) in changes {
+        config = config.replace(&format!("<{from}>"), &to.to_string());
+    }
+    let copy = folder.join("envoy.yaml");
+    std::fs::write(&copy, config)?;
+    Ok(copy)
+}
