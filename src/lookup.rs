@@ -18,6 +18,9 @@ pub const MAX_ANSWER: usize = 64 * 1024;
 /// The longest `key_id`, `account_id` and `environment`, in bytes: they end in headers.
 const MAX_ID: usize = 256;
 
+/// The longest value that is carried on, in bytes; W3C Trace Context section 3.3.1.5 asks for 512.
+const MAX_TRACE: usize = 1024;
+
 /// Headers of the client's request that its lookup carries on, for tracing.
 const CARRIED_ON: [&str; 3] = ["x-request-id", "traceparent", "tracestate"];
 
@@ -115,7 +118,7 @@ impl Lookup {
             headers.extend(
                 request
                     .values(name)
-                    .filter_map(header_safe)
+                    .filter_map(|value| header_safe(value, MAX_TRACE))
                     .map(|value| header(name, value)),
             );
         }
@@ -236,7 +239,7 @@ struct RawRecord {
 fn read_record(body: &[u8]) -> Result<Verdict, String> {
     let Object(raw) = serde_json::from_slice::<Object<RawRecord>>(body)
         .map_err(|error| error.to_string().chars().take(160).collect::<String>())?;
-    let id = |field: &str, value: String| match header_safe(value.as_bytes()) {
+    let id = |field: &str, value: String| match header_safe(value.as_bytes(), MAX_ID) {
         Some(_) => Ok(value),
         None => Err(format!(
             "{field} must be 1 to {MAX_ID} characters of visible ASCII"
@@ -270,10 +273,10 @@ fn parse_time(text: &str) -> Result<Duration, String> {
 }
 
 /// The value as text when it can stand in a header as it is.
-fn header_safe(value: &[u8]) -> Option<&str> {
+fn header_safe(value: &[u8], longest: usize) -> Option<&str> {
     let visible = |byte: &u8| byte.is_ascii_graphic() || *byte == b' ';
     std::str::from_utf8(value).ok().filter(|text| {
-        (1..=MAX_ID).contains(&text.len())
+        (1..=longest).contains(&text.len())
             && text.bytes().all(|byte| visible(&byte))
             && text.trim_ascii() == *text
     })

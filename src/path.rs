@@ -15,13 +15,13 @@ impl PathPrefix {
     ///
     /// A path that may climb out of it again covers nothing: Envoy resolves `..` before this
     /// filter only where `normalize_path` is on, and leaves `%2f` alone even then, but the
-    /// upstream may resolve both.
+    /// upstream may resolve both. Out of `/` no path leads.
     pub fn covers(&self, path: &[u8]) -> bool {
         let Some(rest) = path.strip_prefix(self.0.as_bytes()) else {
             return false;
         };
         let on_border = self.0.ends_with('/') || matches!(rest.first(), None | Some(b'/'));
-        self.0.starts_with('/') && on_border && !may_climb(rest)
+        self.0.starts_with('/') && on_border && (self.0 == "/" || !may_climb(rest))
     }
 }
 
@@ -101,6 +101,7 @@ mod tests {
             ("/v1/astro/", "/v1/astro", false),
             ("/", "/", true),
             ("/", "/anything", true),
+            ("/", "/a/../b", true),
             ("/", "*", false),
             ("", "/anything", false),
             ("v1", "v1/x", false),

@@ -34,6 +34,14 @@ pub const SHIPPED: Ports = Ports {
     registry: 8081,
 };
 
+/// Little said, and the access log within a second, where Envoy would take ten.
+const OPTIONS: &[&str] = &[
+    "--log-level",
+    "warning",
+    "--file-flush-interval-msec",
+    "1000",
+];
+
 /// Any free ones.
 pub const FREE: Ports = Ports {
     listener: 0,
@@ -95,7 +103,7 @@ impl Stack {
                 ..ports
             },
         )?;
-        let envoy = Envoy::start(&config, folder.path(), &["--log-level", "warning"], echo)?;
+        let envoy = Envoy::start(&config, folder.path(), OPTIONS, echo)?;
         Ok(Self {
             listener: envoy.listener("api")?,
             envoy,

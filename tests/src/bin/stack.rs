@@ -23,6 +23,8 @@ async fn main() -> ExitCode {
 async fn run() -> Result<()> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
+    // The terminal was closed. Envoy does not heed this one itself.
+    let mut hang_up = signal(SignalKind::hangup())?;
     let ports = Ports {
         listener: port("LISTENER_PORT", SHIPPED.listener)?,
         admin: port("ADMIN_PORT", SHIPPED.admin)?,
@@ -33,17 +35,21 @@ async fn run() -> Result<()> {
     let mut stack = Stack::start(ports, &database, true).await?;
     print(&stack, &database)?;
 
+    let mut outage = false;
     let mut check = tokio::time::interval(Duration::from_secs(1));
     loop {
         tokio::select! {
             _ = interrupt.recv() => break,
             _ = terminate.recv() => break,
+            _ = hang_up.recv() => break,
             _ = check.tick() => {
                 if let Some(status) = stack.envoy.process().ended()? {
                     bail!("Envoy ended with {status}: {}", stack.envoy.written());
                 }
-                if let Some(status) = stack.server.ended()? {
-                    bail!("the registry ended with {status}: {}", stack.server.written());
+                // Deliberately no reason to stop: this is how to see what an outage looks like.
+                if let (false, Some(status)) = (outage, stack.server.ended()?) {
+                    println!("the registry ended with {status}: lookups get 503 internal_error now");
+                    outage = true;
                 }
             }
         }
