@@ -160,9 +160,10 @@ pub fn spoofed<'a>(config: &Config, names: impl Iterator<Item = &'a str>) -> Vec
     let mut spoofed: Vec<String> = Vec::new();
     for name in names {
         let same = |byte: u8| if byte == b'_' { b'-' } else { byte };
-        let is_identity = config.identity_headers.iter().any(|(identity, _)| {
-            identity.len() == name.len() && identity.bytes().map(same).eq(name.bytes().map(same))
-        });
+        let is_identity = config
+            .identity_headers
+            .iter()
+            .any(|(identity, _)| identity.bytes().map(same).eq(name.bytes().map(same)));
         if is_identity && !spoofed.iter().any(|other| other == name) {
             spoofed.push(name.to_owned());
         }

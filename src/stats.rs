@@ -48,3 +48,54 @@ fn named(what: &str, kind: &str) -> Option<Counter> {
         parts.next() == Some(what) && parts.next() == Some(kind)
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lookup::Cause;
+    use crate::reply::Denial;
+
+    #[test]
+    fn each_outcome_has_a_counter_of_its_error() {
+        let cases = [
+            (Outcome::Allowed, "allowed"),
+            (Outcome::Exempt, "exempt"),
+            (Outcome::Refused(Denial::Missing), "api_key_missing"),
+            (Outcome::Refused(Denial::Invalid), "api_key_invalid"),
+            (Outcome::Refused(Denial::NotFound), "api_key_not_found"),
+            (Outcome::Refused(Denial::Revoked), "api_key_revoked"),
+            (Outcome::Refused(Denial::Expired), "api_key_revoked"),
+            (
+                Outcome::Refused(Denial::EndpointRestricted),
+                "endpoint_restricted",
+            ),
+            (Outcome::Refused(Denial::Internal), "internal_error"),
+        ];
+        for (outcome, kind) in cases {
+            let name = format!("keystile.requests.{kind}.total");
+            assert_eq!(of_request(outcome).map(|c| c.0), Some(name.as_str()));
+            assert_eq!(outcome.name(), kind);
+        }
+    }
+
+    #[test]
+    fn each_verdict_has_a_counter() {
+        let record = crate::lookup::Record {
+            key_id: "key_1".to_owned(),
+            account_id: None,
+            environment: None,
+            expires_at: None,
+            endpoints: None,
+        };
+        let cases = [
+            (Verdict::Active(record.clone()), "active"),
+            (Verdict::Revoked(record), "revoked"),
+            (Verdict::NotFound, "not_found"),
+            (Verdict::Indeterminate(Cause::NoAnswer), "indeterminate"),
+        ];
+        for (verdict, kind) in cases {
+            let name = format!("keystile.lookups.{kind}.total");
+            assert_eq!(of_lookup(&verdict).map(|c| c.0), Some(name.as_str()));
+        }
+    }
+}

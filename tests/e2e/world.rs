@@ -16,7 +16,7 @@ use keystile_e2e::registry::Registry;
 use keystile_e2e::upstream::{self, Received};
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::runtime::Runtime;
 
 /// The pepper of the registry behind the listener `pepper`.
@@ -32,6 +32,7 @@ pub(crate) struct World {
     secrets: Mutex<Vec<String>>,
     replies: Mutex<String>,
     _registries: [Process; 2],
+    _closed_port: TcpSocket,
     pub(crate) folder: TempDir,
 }
 
@@ -56,6 +57,9 @@ impl World {
             anyhow::Ok((auth, upstream))
         })?;
 
+        // Bound, so that nobody else gets it, but not listened on.
+        let closed_port = TcpSocket::new_v4()?;
+        closed_port.bind(any)?;
         let mut full = cluster("full", Some(auth_address));
         full["circuit_breakers"] = json!({"thresholds": [{"max_requests": 0}]});
         let config = envoy::config(
@@ -68,7 +72,7 @@ impl World {
                     Some(auth_address),
                 ),
                 cluster("peppered", Some(peppered_lookups)),
-                cluster("refused", Some(unused_port()?)),
+                cluster("refused", Some(closed_port.local_addr()?)),
                 cluster("hostless", None),
                 full,
             ],
@@ -86,6 +90,7 @@ impl World {
             secrets: Mutex::default(),
             replies: Mutex::default(),
             _registries: [server, peppered_server],
+            _closed_port: closed_port,
             folder,
         };
         for (name, key) in &world.keys {
@@ -285,9 +290,4 @@ pub(crate) fn made_up_key() -> String {
 /// The hash of a key without a pepper.
 pub(crate) fn hash(key: &str) -> Result<String> {
     Ok(KeyHasher::new(None)?.hash(key.as_bytes()).to_string())
-}
-
-/// An address on which nobody listens.
-fn unused_port() -> Result<SocketAddr> {
-    Ok(std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?)
 }
