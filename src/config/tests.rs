@@ -613,6 +613,47 @@ fn what_is_at_the_border_is_accepted() {
 }
 
 #[test]
+fn the_longest_texts() {
+    let cases = [
+        ("credential", "format", "prefix", 64),
+        ("replies", "", "service_name", 64),
+        ("replies", "", "realm", 128),
+        ("replies", "messages", "internal_error", 199),
+    ];
+    for (outer, inner, field, longest) in cases {
+        for (length, fits) in [(longest, true), (longest + 1, false)] {
+            let text = "x".repeat(length);
+            let mut value = serde_json::json!({field: text});
+            if field == "prefix" {
+                value["min_length"] = 100.into();
+            }
+            if !inner.is_empty() {
+                value = serde_json::json!({inner: value});
+            }
+            let config = serde_json::json!({"lookup": {"cluster": "auth"}, outer: value});
+            let parsed = Config::parse(config.to_string().as_bytes());
+            assert_eq!(parsed.is_ok(), fits, "{config}: {:?}", parsed.err());
+        }
+    }
+}
+
+#[test]
+fn wrong_types_are_named() {
+    let cases = [
+        ("7", "environment: must be a string"),
+        ("1.5", "environment: must be a string"),
+        ("true", "environment: must be a string, not a boolean"),
+        ("[]", "environment: must be a string, not an array"),
+        ("{}", "environment: must be a string, not an object"),
+    ];
+    for (value, expected) in cases {
+        let text = format!(r#"{{"lookup":{{"cluster":"auth"}},"environment":{value}}}"#);
+        let error = Config::parse(text.as_bytes()).err().map(|e| e.to_string());
+        assert_eq!(error.as_deref(), Some(expected), "{text}");
+    }
+}
+
+#[test]
 fn secrets_are_in_no_error_and_no_debug() {
     let wrong = [
         r#"{"lookup":{"cluster":"auth","headers":"hunter2"}}"#,

@@ -167,6 +167,38 @@ fn an_oversized_answer_is_not_even_read() {
 }
 
 #[test]
+fn the_largest_answer_is_read() {
+    let record = r#"{"key_id":"key_1","status":"active"}"#;
+    let padded = format!("{record}{}", " ".repeat(MAX_ANSWER - record.len()));
+    assert_eq!(verdict("200", &padded), Verdict::Active(active()));
+}
+
+#[test]
+fn causes_say_what_happened() {
+    let cases = [
+        (
+            Cause::NotSent {
+                reason: "no such cluster",
+            },
+            "no such cluster",
+        ),
+        (Cause::NoAnswer, "reset"),
+        (Cause::Status(504), "lookup.timeout passed"),
+        (Cause::Status(503), "no connection"),
+        (Cause::Status(418), "answer 418"),
+        (Cause::TooLarge { bytes: 70_000 }, "70000 bytes"),
+        (
+            Cause::Unreadable("status must be".to_owned()),
+            "not a record: status must be",
+        ),
+    ];
+    for (cause, expected) in cases {
+        let text = cause.to_string();
+        assert!(text.contains(expected), "{text}");
+    }
+}
+
+#[test]
 fn causes_fit_a_line_of_the_log() {
     let long = format!(
         r#"{{"key_id":"key_1","status":"active","endpoints":["{}"#,
@@ -244,4 +276,33 @@ fn the_callout_is_configurable() {
         ("accept", "text/json"),
     ]);
     assert_eq!(made, expected);
+}
+
+#[test]
+fn a_configured_header_replaces_the_clients() {
+    let path = format!("/v1/key-hashes/{HASH}");
+    let made = callout(
+        r#"{"lookup":{"cluster":"auth","headers":{"X-Request-Id":"mine"}}}"#,
+        &[("x-request-id", b"theirs"), ("tracestate", b"a=1")],
+    );
+    let expected = owned(&[
+        (":method", "GET"),
+        (":path", &path),
+        (":authority", "auth"),
+        ("x-request-id", "mine"),
+        ("accept", "application/json"),
+        ("tracestate", "a=1"),
+    ]);
+    assert_eq!(made, expected);
+}
+
+#[test]
+fn debug_names_the_headers_without_their_values() {
+    let config =
+        Config::parse(br#"{"lookup":{"cluster":"auth","headers":{"authorization":"hunter2"}}}"#);
+    let shown = format!("{:?}", config.unwrap().lookup);
+    assert!(
+        shown.contains("authorization") && !shown.contains("hunter2"),
+        "{shown}"
+    );
 }
