@@ -74,6 +74,8 @@ pub(crate) fn body_is_held(world: &World) -> Result<()> {
                 let echo: Value = serde_json::from_slice(&response.body)?;
                 ensure!(echo["body"] == "hello world", "{name}: {echo}");
                 ensure!(echo["whole"] == true, "{name}: {echo}");
+                let trailers = serde_json::json!([["x-trailer", "1"]]);
+                ensure!(echo["trailers"] == trailers, "{name}: {echo}");
                 ensure!(!echo.to_string().contains("evil"), "{name}: {echo}");
                 ensure!(received.len() == 1, "{name}: {} times", received.len());
             } else {

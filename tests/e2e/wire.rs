@@ -266,7 +266,7 @@ pub(crate) fn non_disclosure(world: &World) -> Result<()> {
         let mut text = format!("{}\n", response.status);
         for (name, value) in &response.headers {
             if name != "date" {
-                text.push_str(&format!("{name}: {}\n", String::from_utf8_lossy(value)));
+                text.push_str(&format!("{name}: {}\n", value));
             }
         }
         text.push_str(&response.text());

@@ -10,7 +10,7 @@ use anyhow::{Context, Result};
 use keystile::credential::KeyHasher;
 use keystile_e2e::auth::{Auth, Script};
 use keystile_e2e::client::Response;
-use keystile_e2e::envoy::{self, Envoy, Listener, cluster};
+use keystile_e2e::envoy::{self, Envoy, Listener, cluster, http2_cluster};
 use keystile_e2e::process::Process;
 use keystile_e2e::registry::Registry;
 use keystile_e2e::upstream::{self, Received};
@@ -65,7 +65,7 @@ impl World {
         let config = envoy::config(
             &listeners(),
             &[
-                cluster("upstream", Some(upstream_address)),
+                http2_cluster("upstream", upstream_address),
                 cluster("auth", Some(auth_address)),
                 cluster(
                     "outbound|80||auth.default.svc.cluster.local",

@@ -1,5 +1,6 @@
 //! A client for HTTP/1.1 that sends exactly the bytes that it is given, and one for HTTP/2.
 
+use std::fmt;
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::time::Duration;
@@ -12,13 +13,13 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 /// A request that takes longer than this hangs.
 const DEADLINE: Duration = Duration::from_secs(15);
 
-/// An answer, header names in lower case.
-#[derive(Clone, Debug, Default)]
+/// An answer, header names in lower case. `Debug` shows it as text.
+#[derive(Clone, Default)]
 pub struct Response {
     /// The status.
     pub status: u16,
-    /// Headers, and behind them the trailers of HTTP/2.
-    pub headers: Vec<(String, Vec<u8>)>,
+    /// Headers, and behind them the trailers of HTTP/2; what is not UTF-8 is replaced.
+    pub headers: Vec<(String, String)>,
     /// The body.
     pub body: Vec<u8>,
 }
@@ -27,20 +28,28 @@ impl Response {
     /// The only value of a header.
     ///
     /// # Errors
-    /// When it is repeated or not text.
+    /// When it is repeated.
     pub fn header(&self, name: &str) -> Result<Option<&str>> {
         let mut values = self.headers.iter().filter(|(other, _)| other == name);
-        let value = values.next();
+        let value = values.next().map(|(_, value)| value.as_str());
         ensure!(values.next().is_none(), "{name} is repeated");
-        value
-            .map(|(_, value)| std::str::from_utf8(value).context("not text"))
-            .transpose()
+        Ok(value)
     }
 
     /// The body as text; what is not UTF-8 is replaced.
     pub fn text(&self) -> String {
-        String::from_utf8_lossy(&self.body).into_owned()
+        lossy(&self.body)
     }
+}
+
+impl fmt::Debug for Response {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {:?} {}", self.status, self.headers, self.text())
+    }
+}
+
+fn lossy(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
 }
 
 /// A connection that has sent its request.
@@ -122,7 +131,7 @@ fn parse(mut bytes: &[u8], end: bool) -> Result<Option<Response>> {
             headers: head
                 .headers
                 .iter()
-                .map(|header| (header.name.to_ascii_lowercase(), header.value.to_vec()))
+                .map(|header| (header.name.to_ascii_lowercase(), lossy(header.value)))
                 .collect(),
             body: bytes.to_vec(),
         };
@@ -182,9 +191,9 @@ pub async fn http2(to: SocketAddr, request: hyper::Request<Full<Bytes>>) -> Resu
         .context("no answer in time")?
 }
 
-fn owned(headers: &hyper::HeaderMap) -> Vec<(String, Vec<u8>)> {
+fn owned(headers: &hyper::HeaderMap) -> Vec<(String, String)> {
     headers
         .iter()
-        .map(|(name, value)| (name.as_str().to_owned(), value.as_bytes().to_vec()))
+        .map(|(name, value)| (name.as_str().to_owned(), lossy(value.as_bytes())))
         .collect()
 }

@@ -108,6 +108,18 @@ pub fn cluster(name: &str, host: Option<SocketAddr>) -> Value {
     })
 }
 
+/// The same over HTTP/2, which carries trailers.
+pub fn http2_cluster(name: &str, host: SocketAddr) -> Value {
+    let mut cluster = cluster(name, Some(host));
+    cluster["typed_extension_protocol_options"] = json!({
+        "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
+            "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
+            "explicit_http_config": {"http2_protocol_options": {}},
+        },
+    });
+    cluster
+}
+
 /// A whole configuration for Envoy.
 pub fn config(listeners: &[Listener], clusters: &[Value]) -> Value {
     let listeners: Vec<_> = listeners.iter().map(Listener::config).collect();
