@@ -4,6 +4,8 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::process::{Child, Command, Output, Stdio};
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -91,10 +93,9 @@ impl Server {
     }
 
     /// Stops the server with a signal; what it logged.
-    pub(crate) fn stop(mut self, signal: &str) -> String {
-        let pid = self.child.id().to_string();
-        let kill = Command::new("kill").args([signal, &pid]).status();
-        assert!(kill.expect("kill").success());
+    pub(crate) fn stop(mut self, signal: Signal) -> String {
+        let pid = i32::try_from(self.child.id()).expect("pid");
+        kill(Pid::from_raw(pid), signal).expect("kill");
         let mut log = String::new();
         let mut stderr = self.child.stderr.take().expect("stderr");
         stderr.read_to_string(&mut log).expect("log");

@@ -6,6 +6,7 @@ mod options;
 use std::process::Stdio;
 
 use keystile::credential::KeyHasher;
+use nix::sys::signal::Signal;
 use serde_json::json;
 
 use crate::harness::{Registry, Server, field, get, text};
@@ -73,7 +74,7 @@ fn a_key_from_creation_to_deletion() {
         assert_eq!(code, Some(1), "{message}");
         assert!(message.contains("there is no key") && message.contains(key_id));
     }
-    let log = server.stop("-TERM");
+    let log = server.stop(Signal::SIGTERM);
     assert!(!log.contains(&hash) && !log.contains(key), "{log}");
 }
 
@@ -125,7 +126,7 @@ fn the_key_is_shown_once_and_stored_nowhere() {
     let bytes = registry.database_bytes();
     assert!(holds(&bytes, head), "the record is there");
     assert!(!holds(&bytes, key) && !holds(&bytes, middle));
-    server.stop("-INT");
+    server.stop(Signal::SIGINT);
     let bytes = registry.database_bytes();
     assert!(holds(&bytes, head), "the record is there");
     assert!(!holds(&bytes, key) && !holds(&bytes, middle));
