@@ -28,6 +28,8 @@ test: setup build ## Run all tests: native ones, and end to end with real Envoy
 
 lint: ## Check formatting, clippy and rustdoc, warnings refused
 	@scripts/setup.sh build
+	@cargo fmt --version && cargo clippy --version || \
+		{ echo "lint needs both: rustup component add rustfmt clippy" >&2; exit 1; }
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- --deny warnings
 	RUSTDOCFLAGS="--deny warnings" cargo doc --workspace --no-deps --document-private-items

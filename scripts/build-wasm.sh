@@ -25,4 +25,4 @@ esac
 
 mkdir -p dist
 cp "$CARGO_TARGET_DIR/wasm32-wasip1/wasm/keystile.wasm" dist/keystile.wasm
-echo "dist/keystile.wasm: $(stat -c %s dist/keystile.wasm) bytes"
+echo "dist/keystile.wasm: $(wc -c <dist/keystile.wasm) bytes"

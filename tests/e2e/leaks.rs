@@ -49,3 +49,23 @@ pub(crate) fn every_vm_lives(world: &World) -> Result<()> {
     ensure!(response.status == 401, "{response:?}");
     Ok(())
 }
+
+/// The log says why requests got a 503.
+pub(crate) fn the_log_has_the_reasons(world: &World) -> Result<()> {
+    let written = world.envoy.written();
+    let reasons: Vec<_> = written
+        .lines()
+        .filter_map(|line| line.split_once("refused with 503, "))
+        .map(|(_, reason)| reason)
+        .collect();
+    for expected in [
+        "cluster \"nowhere\": no lookup was made: Envoy knows no such cluster",
+        "cluster \"refused\": answer 503: no connection to the auth cluster",
+        "cluster \"hostless\": no lookup was made: Envoy could not send it: no healthy host",
+        "cluster \"auth\": answer 504: lookup.timeout passed",
+    ] {
+        let found = reasons.iter().any(|reason| reason.starts_with(expected));
+        ensure!(found, "no {expected} among {reasons:#?}");
+    }
+    Ok(())
+}

@@ -81,6 +81,11 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
     let after = vec![
         trial(&world, "after: every VM lives", leaks::every_vm_lives),
         trial(&world, "after: no key leaked", leaks::no_key_leaked),
+        trial(
+            &world,
+            "after: the log has the reasons",
+            leaks::the_log_has_the_reasons,
+        ),
     ];
     let serially = Arguments {
         test_threads: Some(1),
