@@ -4,17 +4,24 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 export CARGO_TARGET_DIR=$PWD/target/wasm
-# No path of this machine in the module.
-rustflags="--remap-path-prefix=$PWD=. --remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=cargo"
 build=(build --package keystile --lib --profile wasm --target wasm32-wasip1)
+# No path of this machine in the module.
+flags=("--remap-path-prefix=$PWD=." "--remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=cargo")
+
+# Cargo's own separator, as paths may hold blanks.
+encoded() {
+    local IFS=$'\x1f'
+    echo "$*"
+}
 
 case $(scripts/wasm-toolchain.sh) in
 installed)
-    RUSTFLAGS=$rustflags cargo "${build[@]}"
+    CARGO_ENCODED_RUSTFLAGS=$(encoded "${flags[@]}") cargo "${build[@]}"
     ;;
 debian)
+    flags+=(-L native=/usr/lib/wasm32-wasi -C linker=wasm-ld-19)
     PATH=/usr/bin:$PATH RUSTC=/usr/bin/rustc RUSTC_BOOTSTRAP=1 \
-        RUSTFLAGS="$rustflags -L native=/usr/lib/wasm32-wasi -C linker=wasm-ld-19" \
+        CARGO_ENCODED_RUSTFLAGS=$(encoded "${flags[@]}") \
         /usr/bin/cargo "${build[@]}" -Z build-std=std,panic_abort
     ;;
 none)
