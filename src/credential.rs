@@ -128,15 +128,16 @@ impl Format {
     }
 
     /// Whether some word in a header's value is a key, or a damaged one by its prefix. Such a
-    /// value is kept from the upstream even where the request needs no key.
+    /// value is kept from the upstream even where the request needs no key. Words end where no
+    /// key goes on, so that quotes, `token=` and the like hide nothing.
     fn resembles_key(&self, value: &[u8]) -> bool {
-        value
-            .split(|byte| matches!(byte, b' ' | b'\t' | b','))
-            .any(|word| {
-                self.matches(word)
-                    || (self.prefix.len() >= Self::TELLING_PREFIX
-                        && word.starts_with(self.prefix.as_bytes()))
-            })
+        let of_key =
+            |byte: u8| self.alphabet.contains(byte) || self.prefix.as_bytes().contains(&byte);
+        value.split(|byte| !of_key(*byte)).any(|word| {
+            self.matches(word)
+                || (self.prefix.len() >= Self::TELLING_PREFIX
+                    && word.starts_with(self.prefix.as_bytes()))
+        })
     }
 }
 
@@ -231,38 +232,40 @@ impl CredentialRules {
 
     /// The headers that must not reach the upstream: those that hold a credential, and those in
     /// which a key stands where it is none (behind another scheme, or without one). Nothing when
-    /// the credential is to be forwarded.
-    pub fn headers_to_remove<'a>(&'a self, request: &'a Request) -> impl Iterator<Item = &'a str> {
-        self.removable(request, |source, value| {
-            elements_of(value).any(|element| source.credential(element).is_some())
-                || self.format.resembles_key(value)
+    /// the credential is to be forwarded. Repeated headers are named once for each repeat.
+    pub fn headers_to_remove<'a>(&self, request: &'a Request) -> impl Iterator<Item = &'a str> {
+        request.headers().filter_map(|(name, value)| {
+            let mut sources = self.sources.iter().filter(|source| source.header == name);
+            let holds_credential =
+                sources.any(|source| elements_of(value).any(|e| source.credential(e).is_some()));
+            ((holds_credential && !self.forward) || self.is_stray_key(name, value)).then_some(name)
         })
     }
 
-    /// The same for a request that needs no key: its `authorization` may be meant for the
-    /// upstream, so only what looks like one of our keys is kept back.
-    pub fn headers_to_remove_when_exempt<'a>(
-        &'a self,
-        request: &'a Request,
-    ) -> impl Iterator<Item = &'a str> {
-        self.removable(request, |_, value| self.format.resembles_key(value))
+    /// The same for a request that needs no key, and for trailers: its `authorization` may be
+    /// meant for the upstream, so only what looks like one of our keys is kept back.
+    pub fn stray_keys<'a>(&self, request: &'a Request) -> impl Iterator<Item = &'a str> {
+        request
+            .headers()
+            .filter(|(name, value)| self.is_stray_key(name, value))
+            .map(|(name, _)| name)
     }
 
-    fn removable<'a>(
-        &'a self,
-        request: &'a Request,
-        holds_key: impl Fn(&Source, &[u8]) -> bool + 'a,
-    ) -> impl Iterator<Item = &'a str> {
-        self.sources
-            .iter()
-            .filter(|_| !self.forward)
-            .filter(move |source| {
-                request
-                    .values(&source.header)
-                    .any(|value| holds_key(source, value))
-            })
-            .map(|source| source.header.as_str())
+    /// Whether a header that is a source, or that a server might take for one, has a key in it.
+    fn is_stray_key(&self, name: &str, value: &[u8]) -> bool {
+        !self.forward
+            && self.format.resembles_key(value)
+            && self
+                .sources
+                .iter()
+                .any(|source| same_name(&source.header, name))
     }
+}
+
+/// Whether some server takes two header names for one: CGI and WSGI read `_` as `-`.
+pub(crate) fn same_name(one: &str, other: &str) -> bool {
+    let same = |byte: u8| if byte == b'_' { b'-' } else { byte };
+    one.bytes().map(same).eq(other.bytes().map(same))
 }
 
 fn elements_of(value: &[u8]) -> impl Iterator<Item = &[u8]> {

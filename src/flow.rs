@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use crate::config::{Config, IdentityField};
-use crate::credential::Credential;
+use crate::credential::{Credential, same_name};
 use crate::lookup::{Callout, Cause, Record, Verdict};
 use crate::reply::{Denial, Form};
 use crate::request::Request;
@@ -85,44 +85,40 @@ pub struct Begun {
 /// Takes a request through rows 0 to 4 of the decision table.
 pub fn begin(config: &Config, request: &Request) -> Begun {
     let rules = &config.credential;
-    let mut remove = spoofed(config, request.names());
-    let form = Form::of(request);
-
-    if config.exempt.cover(request) {
-        remove.extend(
-            rules
-                .headers_to_remove_when_exempt(request)
-                .map(str::to_owned),
-        );
-        return Begun {
-            remove,
-            state: State::Settled(Outcome::Exempt),
-            step: Step::Forward { set: Vec::new() },
-        };
-    }
-
+    let exempt = config.exempt.cover(request);
     // A refused request loses its credential too: access logs and other filters still see it.
-    remove.extend(rules.headers_to_remove(request).map(str::to_owned));
-    let denial = match rules.extract(request) {
-        Credential::Missing => Denial::Missing,
-        Credential::Invalid => Denial::Invalid,
-        Credential::Key(key) => {
-            let hash = config.hasher.hash_key(key);
-            return Begun {
-                remove,
-                state: State::AwaitingVerdict(Pending {
-                    path: request.path().to_owned(),
-                    form,
-                }),
-                step: Step::Lookup(config.lookup.callout(&hash, request)),
-            };
-        }
+    let remove = if exempt {
+        unique(spoofed(config, request).chain(rules.stray_keys(request)))
+    } else {
+        unique(spoofed(config, request).chain(rules.headers_to_remove(request)))
     };
-    let (state, step) = refuse(denial, form, None);
+    let (state, step) = if exempt {
+        let set = Vec::new();
+        (State::Settled(Outcome::Exempt), Step::Forward { set })
+    } else {
+        authenticate(config, request)
+    };
     Begun {
         remove,
         state,
         step,
+    }
+}
+
+/// Rows 2 to 4 in their order.
+fn authenticate(config: &Config, request: &Request) -> (State, Step) {
+    let form = Form::of(request);
+    match config.credential.extract(request) {
+        Credential::Missing => refuse(Denial::Missing, form, None),
+        Credential::Invalid => refuse(Denial::Invalid, form, None),
+        Credential::Key(key) => {
+            let hash = config.hasher.hash_key(key);
+            let path = request.path().to_owned();
+            (
+                State::AwaitingVerdict(Pending { path, form }),
+                Step::Lookup(config.lookup.callout(&hash, request)),
+            )
+        }
     }
 }
 
@@ -154,21 +150,27 @@ impl State {
     }
 }
 
-/// The names among `names` by which a client could pass for somebody else: an identity header in
-/// any spelling that an upstream might take for it (CGI and WSGI read `_` as `-`).
-pub fn spoofed<'a>(config: &Config, names: impl Iterator<Item = &'a str>) -> Vec<String> {
-    let mut spoofed: Vec<String> = Vec::new();
-    for name in names {
-        let same = |byte: u8| if byte == b'_' { b'-' } else { byte };
-        let is_identity = config
-            .identity_headers
-            .iter()
-            .any(|(identity, _)| identity.bytes().map(same).eq(name.bytes().map(same)));
-        if is_identity && !spoofed.iter().any(|other| other == name) {
-            spoofed.push(name.to_owned());
-        }
-    }
-    spoofed
+/// The trailers to remove: what is kept from the upstream as a header is no better as a trailer.
+pub fn trailers_to_remove(config: &Config, trailers: &Request) -> Vec<String> {
+    unique(spoofed(config, trailers).chain(config.credential.stray_keys(trailers)))
+}
+
+/// The headers by which a client could pass for somebody else: an identity header in any spelling
+/// that an upstream might take for it.
+fn spoofed<'a>(config: &Config, request: &'a Request) -> impl Iterator<Item = &'a str> {
+    let identities = &config.identity_headers;
+    request
+        .headers()
+        .map(|(name, _)| name)
+        .filter(move |name| identities.iter().any(|(other, _)| same_name(other, name)))
+}
+
+/// Each name once: a removal takes all repeats with it.
+fn unique<'a>(names: impl Iterator<Item = &'a str>) -> Vec<String> {
+    let mut names: Vec<_> = names.map(str::to_owned).collect();
+    names.sort_unstable();
+    names.dedup();
+    names
 }
 
 fn refuse(denial: Denial, form: Form, cause: Option<Cause>) -> (State, Step) {

@@ -178,8 +178,8 @@ impl HttpContext for Stream {
 
     fn on_http_request_trailers(&mut self, _num_trailers: usize) -> Action {
         if let Some(config) = &self.plugin.config {
-            let trailers = self.get_http_request_trailers_bytes();
-            for name in flow::spoofed(config, trailers.iter().map(|(name, _)| name.as_str())) {
+            let trailers = Request::new(self.get_http_request_trailers_bytes());
+            for name in flow::trailers_to_remove(config, &trailers) {
                 self.remove_http_request_trailer(&name);
             }
         }

@@ -22,7 +22,7 @@ const MAX_ID: usize = 256;
 const MAX_TRACE: usize = 1024;
 
 /// Headers of the client's request that its lookup carries on, for tracing.
-const CARRIED_ON: [&str; 3] = ["x-request-id", "traceparent", "tracestate"];
+pub(crate) const CARRIED_ON: [&str; 3] = ["x-request-id", "traceparent", "tracestate"];
 
 const PLACEHOLDER: &str = "{key_hash}";
 
@@ -238,7 +238,7 @@ struct RawRecord {
 
 fn read_record(body: &[u8]) -> Result<Verdict, String> {
     let Object(raw) = serde_json::from_slice::<Object<RawRecord>>(body)
-        .map_err(|error| error.to_string().chars().take(160).collect::<String>())?;
+        .map_err(|error| without_value(&error.to_string()))?;
     let id = |field: &str, value: String| match header_safe(value.as_bytes(), MAX_ID) {
         Some(_) => Ok(value),
         None => Err(format!(
@@ -261,6 +261,15 @@ fn read_record(body: &[u8]) -> Result<Verdict, String> {
         "revoked" => Ok(Verdict::Revoked(record)),
         _ => Err("status must be \"active\" or \"revoked\"".to_owned()),
     }
+}
+
+/// Serde's text without the value that it quotes: an auth cluster may echo what is secret.
+fn without_value(error: &str) -> String {
+    let text = match error.rsplit_once(", expected ") {
+        Some((_, expected)) => format!("expected {expected}"),
+        None => error.to_owned(),
+    };
+    text.chars().take(160).collect()
 }
 
 /// RFC 3339, to the time since the Unix epoch; what lies before it has passed in any case.

@@ -36,20 +36,39 @@ pub fn check(path: &str) -> Result<(), &'static str> {
         Err("must be visible ASCII; percent-encode anything else, as it is sent")
     } else if path.contains(['?', '#']) {
         Err("is compared without the query, so it must not have \"?\" or \"#\"")
-    } else if may_climb(path.as_bytes()) {
-        Err("must not have a \"..\" segment: write the path that it leads to")
+    } else if may_climb(path.as_bytes()) || path.split('/').any(|segment| segment == ".") {
+        Err("must not have a \".\" or \"..\" segment: write the path that it leads to")
     } else {
         Ok(())
     }
 }
 
 /// Whether some reader of this path could find a `..` segment in it: behind `/`, `\` or their
-/// percent-encoded forms, with encoded dots, or with parameters (`..;x`).
+/// percent-encoded forms, with encoded dots, encoded more than once, with parameters (`..;x`), cut
+/// off (`..%00`) or trimmed (`..%20`). What only broken decoders understand (overlong UTF-8, `%u`)
+/// counts as well.
 fn may_climb(path: &[u8]) -> bool {
-    let decoded = decode_once(path);
+    /// More layers than any chain of servers takes off.
+    const LAYERS: usize = 4;
+
+    let mut decoded = path.to_vec();
+    for _ in 0..LAYERS {
+        decoded = decode_once(&decoded);
+    }
+    let overlong = |byte: &u8| matches!(byte, 0x00 | 0xc0 | 0xc1);
+    if decoded.iter().any(overlong) || decode_once(&decoded) != decoded {
+        return true;
+    }
+    if decoded
+        .windows(2)
+        .any(|pair| pair.eq_ignore_ascii_case(b"%u"))
+    {
+        return true;
+    }
     decoded
         .split(|byte| matches!(byte, b'/' | b'\\'))
-        .any(|segment| segment.split(|byte| *byte == b';').next() == Some(b".."))
+        .filter_map(|segment| segment.split(|byte| b";?#".contains(byte)).next())
+        .any(|segment| segment.trim_ascii() == b"..")
 }
 
 /// Percent-decodes once (RFC 3986 section 2.1); a `%` without two hex digits stays.
@@ -114,6 +133,21 @@ mod tests {
             ("/v1/astro", "/v1/astro/..;/admin", false),
             ("/v1/astro", "/v1/astro/..%3bx/admin", false),
             ("/v1/astro", "/v1/astro/..", false),
+            ("/v1/astro", "/v1/astro/%252e%252e/admin", false),
+            ("/v1/astro", "/v1/astro/..%25252fadmin", false),
+            ("/v1/astro", "/v1/astro/%252525252e./admin", false),
+            ("/v1/astro", "/v1/astro/%c0%ae%c0%ae/admin", false),
+            ("/v1/astro", "/v1/astro/..%c1%9cadmin", false),
+            ("/v1/astro", "/v1/astro/%u002e%u002e/admin", false),
+            ("/v1/astro", "/v1/astro/..%20/admin", false),
+            ("/v1/astro", "/v1/astro/%09../admin", false),
+            ("/v1/astro", "/v1/astro/..%00/admin", false),
+            ("/v1/astro", "/v1/astro/.%00./admin", false),
+            ("/v1/astro", "/v1/astro/..%3fx/admin", false),
+            ("/v1/astro", "/v1/astro/..%23x/admin", false),
+            ("/v1/astro", "/v1/astro/caf%C3%A9", true),
+            ("/v1/astro", "/v1/astro/100%25", true),
+            ("/v1/astro", "/v1/astro/a%2fb", true),
             ("/v1/astro", "/v1/astro/...", true),
             ("/v1/astro", "/v1/astro/a..b", true),
             ("/v1/astro", "/v1/astro/.", true),
@@ -144,6 +178,7 @@ mod tests {
             ("/ä", false),
             ("/v1/../x", false),
             ("/v1/%2e%2e/x", false),
+            ("/v1/./x", false),
         ];
         for (path, valid) in cases {
             assert_eq!(check(path).is_ok(), valid, "{path}");

@@ -26,9 +26,10 @@ impl Request {
         self.values(name).next()
     }
 
-    /// The names of all headers, repeats included.
-    pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.headers.iter().map(|(name, _)| name.as_str())
+    /// All headers in order, repeats included.
+    pub fn headers(&self) -> impl Iterator<Item = (&str, &[u8])> {
+        let headers = self.headers.iter();
+        headers.map(|(name, value)| (name.as_str(), value.as_slice()))
     }
 
     /// The path as Envoy routes it, without the query; empty when there is none (`CONNECT`).
@@ -43,7 +44,10 @@ impl Request {
     /// Whether this is a CORS preflight as browsers send it (Fetch standard, "CORS-preflight
     /// fetch"), and not just any `OPTIONS` request.
     pub fn is_preflight(&self) -> bool {
-        let present = |name| self.first(name).is_some_and(|value| !value.is_empty());
+        let present = |name| {
+            let value = self.first(name).unwrap_or_default();
+            !value.trim_ascii().is_empty()
+        };
         self.first(":method") == Some(b"OPTIONS")
             && present("origin")
             && present("access-control-request-method")

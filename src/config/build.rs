@@ -6,8 +6,8 @@ use super::raw::{
     Entries, Object, Raw, RawCredential, RawExempt, RawFormat, RawHash, RawLookup, RawReplies,
 };
 use super::{Config, ConfigError, Exemptions, IdentityField, check};
-use crate::credential::{Alphabet, CredentialRules, Format, KeyHasher, Source};
-use crate::lookup::{Lookup, PathTemplate};
+use crate::credential::{Alphabet, CredentialRules, Format, KeyHasher, Source, same_name};
+use crate::lookup::{CARRIED_ON, Lookup, PathTemplate};
 use crate::path::{self, PathPrefix};
 use crate::reply::{Replies, Wording};
 
@@ -73,6 +73,12 @@ fn credential_rules(raw: RawCredential) -> Result<CredentialRules, ConfigError> 
         let header = source.header.ok_or("is required: the name of a header");
         let header = at(format!("{path}.header"), header)?;
         let header = at(format!("{path}.header"), check::header_name(&header))?;
+        if CARRIED_ON.contains(&header.as_str()) {
+            return Err(ConfigError::new(
+                format!("{path}.header"),
+                "is passed on to the auth cluster, which must never see a key; choose another",
+            ));
+        }
         if let Some(scheme) = &source.scheme {
             at(format!("{path}.scheme"), check::token(scheme))?;
         }
@@ -154,10 +160,7 @@ fn hasher(raw: RawHash) -> Result<KeyHasher, ConfigError> {
 
 fn environment(raw: Option<String>) -> Result<Option<String>, ConfigError> {
     if let Some(environment) = &raw {
-        at(
-            "environment",
-            check::text(environment, 256).map_err(|problem| format!("{problem}; null is any")),
-        )?;
+        at("environment", check::environment(environment))?;
     }
     Ok(raw)
 }
@@ -191,7 +194,7 @@ fn identity_headers(
         if credential
             .sources
             .iter()
-            .any(|source| source.header == name)
+            .any(|source| same_name(&source.header, &name))
         {
             return Err(ConfigError::new(
                 path,
@@ -222,7 +225,7 @@ fn replies(raw: RawReplies) -> Result<Replies, ConfigError> {
     let mut wording = Wording::for_service(&raw.service_name);
     for (name, message) in raw.messages.0 {
         let path = format!("replies.messages.{name}");
-        at(&path, check::message(&message))?;
+        at(&path, check::text(&message, 199))?;
         at(path, wording.set(&name, message))?;
     }
     Ok(Replies::new(

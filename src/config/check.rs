@@ -110,27 +110,31 @@ pub(super) fn key_prefix(prefix: &str) -> Result<(), Problem> {
     }
 }
 
-/// Text without control characters, not blank.
-pub(super) fn text(value: &str, longest: usize) -> Result<(), String> {
-    if value.trim().is_empty()
-        || value.chars().count() > longest
-        || value.contains(char::is_control)
-    {
-        Err(format!(
-            "must be a text of 1 to {longest} characters, without control characters"
-        ))
+/// What a record can have for an environment, so that the two can be equal.
+pub(super) fn environment(value: &str) -> Result<(), Problem> {
+    if value.is_empty() || value.len() > 256 || header_value(value).is_err() {
+        Err("must be 1 to 256 characters of visible ASCII, as in a record; null is any")
     } else {
         Ok(())
     }
 }
 
-/// A message to clients: short, and silent about what became of a key.
-pub(super) fn message(value: &str) -> Result<(), String> {
-    text(value, 199)?;
-    let lower = value.to_lowercase();
+/// Text that ends in a reply: not blank, no control characters, and silent about what became of
+/// a key.
+pub(super) fn text(value: &str, longest: usize) -> Result<(), String> {
+    if value.trim().is_empty()
+        || value.chars().count() > longest
+        || value.contains(char::is_control)
+    {
+        return Err(format!(
+            "must be a text of 1 to {longest} characters, without control characters"
+        ));
+    }
+    let words = value.to_lowercase();
+    let words = words.split_whitespace().collect::<Vec<_>>().join(" ");
     if ["deleted", "once valid"]
         .iter()
-        .any(|word| lower.contains(word))
+        .any(|said| words.contains(said))
     {
         return Err(
             "must not say \"deleted\" or \"once valid\": a reply never discloses whether a key \
@@ -141,22 +145,24 @@ pub(super) fn message(value: &str) -> Result<(), String> {
     Ok(())
 }
 
-pub(super) fn url(value: &str) -> Result<(), Problem> {
+pub(super) fn url(value: &str) -> Result<(), String> {
+    text(value, 512)?;
     let rest = value
         .strip_prefix("https://")
         .or_else(|| value.strip_prefix("http://"));
     if rest.is_some_and(|rest| !rest.is_empty()) && value.bytes().all(|b| b.is_ascii_graphic()) {
         Ok(())
     } else {
-        Err("must be an http:// or https:// address, to which the error's code is added")
+        Err("must be an http:// or https:// address, to which the error's code is added".to_owned())
     }
 }
 
 /// Text that needs no escape in a quoted string (RFC 9110 section 5.6.4).
-pub(super) fn quotable(value: &str) -> Result<(), Problem> {
+pub(super) fn quotable(value: &str) -> Result<(), String> {
+    text(value, 128)?;
     let plain = |byte: u8| (byte.is_ascii_graphic() || byte == b' ') && !b"\"\\".contains(&byte);
-    if value.is_empty() || value.len() > 128 || !value.bytes().all(plain) {
-        Err("must be 1 to 128 characters of visible ASCII, without \" and \\")
+    if !value.bytes().all(plain) {
+        Err("must be visible ASCII, without \" and \\".to_owned())
     } else {
         Ok(())
     }

@@ -197,9 +197,49 @@ const REFUSED: &[(&str, &str)] = &[
     ),
     (
         r#""environment":"""#,
-        "environment: must be a text of 1 to 256 characters",
+        "environment: must be 1 to 256 characters of visible ASCII",
     ),
     (r#""environment":7"#, "environment: must be a string"),
+    (
+        r#""environment":"production ""#,
+        "environment: must be 1 to 256",
+    ),
+    (
+        r#""environment":"prodüktion""#,
+        "environment: must be 1 to 256",
+    ),
+    (
+        r#""credential":{"sources":[{"header":"X-Request-Id"}]}"#,
+        "credential.sources[0].header: is passed on",
+    ),
+    (
+        r#""credential":{"sources":[{"header":"tracestate"}]}"#,
+        "credential.sources[0].header: is passed on",
+    ),
+    (
+        r#""identity_headers":{"x_api_key":"key_id"}"#,
+        "identity_headers.x_api_key: carries the credential",
+    ),
+    (
+        r#""exempt":{"paths":["/a/./b"]}"#,
+        "exempt.paths[0]: must not have",
+    ),
+    (
+        r#""replies":{"service_name":"Deleted"}"#,
+        "replies.service_name: must not say",
+    ),
+    (
+        r#""replies":{"realm":"once valid"}"#,
+        "replies.realm: must not say",
+    ),
+    (
+        r#""replies":{"doc_base_url":"https://x/deleted/"}"#,
+        "replies.doc_base_url: must not say",
+    ),
+    (
+        r#""replies":{"messages":{"api_key_missing":"once \u00a0valid"}}"#,
+        "replies.messages.api_key_missing: must not say",
+    ),
     (
         r#""environment":["production"]"#,
         "environment: must be a string, not an array",
@@ -226,7 +266,7 @@ const REFUSED: &[(&str, &str)] = &[
     ),
     (
         r#""exempt":{"path_prefixes":["/a/../b"]}"#,
-        "exempt.path_prefixes[0]: must not have a \"..\" segment",
+        "exempt.path_prefixes[0]: must not have a \".\" or \"..\" segment",
     ),
     (
         r#""exempt":{"path_prefixes":[""]}"#,
@@ -292,18 +332,9 @@ const REFUSED: &[(&str, &str)] = &[
         r#""replies":{"doc_base_url":"https://a b/"}"#,
         "replies.doc_base_url: must be an http://",
     ),
-    (
-        r#""replies":{"realm":"a\"b"}"#,
-        "replies.realm: must be 1 to 128 characters",
-    ),
-    (
-        r#""replies":{"realm":""}"#,
-        "replies.realm: must be 1 to 128 characters",
-    ),
-    (
-        r#""replies":{"realm":"a\r\nb"}"#,
-        "replies.realm: must be 1 to 128 characters",
-    ),
+    (r#""replies":{"realm":"a\"b"}"#, "replies.realm: must be "),
+    (r#""replies":{"realm":""}"#, "replies.realm: must be "),
+    (r#""replies":{"realm":"a\r\nb"}"#, "replies.realm: must be "),
     (
         r#""replies":{"retry_after_seconds":0}"#,
         "replies.retry_after_seconds: must be from 1 to 86400",

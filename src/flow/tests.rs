@@ -440,8 +440,8 @@ fn identity_headers_of_the_client_are_removed_from_every_request() {
     ];
     let expected = [
         "x-keystile-account-id",
-        "x_keystile_account_id",
         "x-keystile-key_id",
+        "x_keystile_account_id",
     ];
     let with = |extra: (&'static str, &'static str)| {
         let mut headers = spoof.to_vec();
@@ -593,4 +593,30 @@ fn the_key_is_in_no_callout() {
     };
     let text = format!("{:?}", callout.headers);
     assert!(!text.contains("0123456789abcdefghij"), "{text}");
+}
+
+#[test]
+fn trailers_are_no_way_around() {
+    let drop = config("");
+    let forward = config(r#","credential":{"forward":true}"#);
+    let cases: [(&str, &Config, Headers<'_>, &[&str]); 4] = [
+        (
+            "identity",
+            &drop,
+            &[("x-keystile-key-id", "key_evil"), ("x_keystile_key_id", "")],
+            &["x-keystile-key-id", "x_keystile_key_id"],
+        ),
+        ("key", &drop, &[("x-api-key", KEY)], &["x-api-key"]),
+        ("key, forwarded", &forward, &[("x-api-key", KEY)], &[]),
+        (
+            "others",
+            &drop,
+            &[("x-checksum", "1"), ("x-api-key", "mine")],
+            &[],
+        ),
+    ];
+    for (name, config, trailers, expected) in cases {
+        let trailers = request("GET", "/", trailers);
+        assert_eq!(trailers_to_remove(config, &trailers), expected, "{name}");
+    }
 }

@@ -199,6 +199,22 @@ fn causes_say_what_happened() {
 }
 
 #[test]
+fn causes_do_not_quote_the_answer() {
+    for body in [
+        r#"{"key_id":"key_1","status":"active","endpoints":"hunter2"}"#,
+        r#"{"key_id":"key_1","status":"active","endpoints":"hunter2, expected x"}"#,
+        r#"{"key_id":"key_1","status":"active","expires_at":"hunter2"}"#,
+        r#"{"key_id":"key_1","status":"hunter2"}"#,
+        r#""hunter2""#,
+    ] {
+        let Verdict::Indeterminate(cause) = verdict("200", body) else {
+            panic!("{body}");
+        };
+        assert!(!cause.to_string().contains("hunter2"), "{cause}");
+    }
+}
+
+#[test]
 fn causes_fit_a_line_of_the_log() {
     let long = format!(
         r#"{{"key_id":"key_1","status":"active","endpoints":["{}"#,

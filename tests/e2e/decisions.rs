@@ -123,6 +123,16 @@ fn exemptions() -> Vec<Case> {
             "/public/..;/v1/x",
         )
         .on("raw_paths"),
+        exempt(
+            "1: climbing out, encoded twice",
+            MISSING,
+            "/public/%252e%252e/v1/x",
+        ),
+        exempt(
+            "1: climbing out by overlong UTF-8",
+            MISSING,
+            "/public/%c0%ae%c0%ae/v1/x",
+        ),
         exempt("1: below a prefix, paths as they come", Exempt, "/public/x").on("raw_paths"),
         preflight("1: preflight", Exempt),
         preflight("1: preflight is off", MISSING).on("no_preflight"),
@@ -162,6 +172,29 @@ fn missing() -> Vec<Case> {
         case("2: CONNECT", MISSING)
             .method("CONNECT")
             .target("test:443"),
+        case(
+            "2: the other side: another scheme with the key, which stays here",
+            Allowed,
+        )
+        .header("authorization: Token token=\"{active}\"")
+        .header("x-api-key: {active}")
+        .lookups(1),
+        case(
+            "2: the other side: the key by underscores too, which stays here",
+            Allowed,
+        )
+        .header("x_api_key: {active}")
+        .bearer("{active}")
+        .lookups(1),
+        case(
+            "2: the other side: the key in a trailer too, which stays here",
+            Allowed,
+        )
+        .method("POST")
+        .header("transfer-encoding: chunked")
+        .bearer("{active}")
+        .body("3\r\nabc\r\n0\r\nx-api-key: {active}\r\n\r\n")
+        .lookups(1),
         case("2: the other side: basic and a key", Allowed)
             .header("authorization: Basic dTpw")
             .header("x-api-key: {active}")
