@@ -86,8 +86,13 @@ pub(crate) async fn delete(
     Ok(())
 }
 
+/// What is not an ID is not repeated: it may be the key itself, in the wrong place.
 fn unknown(key_id: &str) -> String {
-    format!("there is no key with the ID {key_id:?}; `list` shows those that exist")
+    if key_id.starts_with("key_") {
+        format!("there is no key with the ID {key_id:?}; `list` shows those that exist")
+    } else {
+        "that is not a key's ID, which starts with `key_`; `list` shows those that exist".to_owned()
+    }
 }
 
 fn timestamp(now: OffsetDateTime) -> anyhow::Result<Timestamp> {

@@ -5,6 +5,8 @@ use std::str::FromStr;
 use anyhow::{Context, bail};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode};
 
+const NOT_A_FILE: &str = "--database-url: it must name a file, like sqlite://keystile.db";
+
 /// How to open the database of a URL. The errors do not repeat the URL: others than SQLite's hold
 /// passwords.
 pub(crate) fn connect_options(url: &str) -> anyhow::Result<SqliteConnectOptions> {
@@ -16,14 +18,19 @@ pub(crate) fn connect_options(url: &str) -> anyhow::Result<SqliteConnectOptions>
     };
     // A database in memory would be gone before the next command could read it.
     let (name, parameters) = file.split_once('?').unwrap_or((file, ""));
-    if name.is_empty() || name == ":memory:" || parameters.contains("mode=memory") {
-        bail!("--database-url: it must name a file, like sqlite://keystile.db");
+    if name.is_empty() || parameters.contains('%') || parameters.contains("mode=memory") {
+        bail!(NOT_A_FILE);
     }
     let options = SqliteConnectOptions::from_str(url)
         .context("--database-url: not readable, use sqlite://FILE")?
         .create_if_missing(true)
         // So that commands can write while a server reads.
         .journal_mode(SqliteJournalMode::Wal);
+    // sqlx gives a database in memory a name with `file:`, and SQLite knows others by it.
+    let file = options.get_filename().to_string_lossy();
+    if file.starts_with("file:") || file.contains(":memory:") {
+        bail!(NOT_A_FILE);
+    }
     Ok(options)
 }
 
@@ -56,6 +63,12 @@ mod tests {
             ("sqlite://", "must name a file"),
             ("sqlite://:memory:", "must name a file"),
             ("sqlite://x.db?mode=memory", "must name a file"),
+            (
+                "sqlite://x.db?cache=shared&mode=%6demory",
+                "must name a file",
+            ),
+            ("sqlite://file::memory:", "must name a file"),
+            ("sqlite://%3Amemory%3A", "must name a file"),
             ("sqlite://x.db?oops=1", "not readable"),
             ("sqlite://%ff.db", "not readable"),
         ];

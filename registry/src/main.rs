@@ -28,7 +28,7 @@ use anyhow::Context;
 use clap::Parser;
 use time::OffsetDateTime;
 use tokio::net::TcpListener;
-use tracing::info;
+use tracing::{info, warn};
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
@@ -112,7 +112,17 @@ async fn serve(
     let address = listener.local_addr()?;
     out.listening(address)?;
     info!(%address, "listening");
-    server::serve(listener, http::router(store.clone()), shutdown).await?;
+    if store.is_new {
+        // A volume that was not mounted looks like this too, and denies every key.
+        warn!("there was no database; this one is new and has no keys");
+    }
+    server::serve(
+        listener,
+        http::router(store.clone()),
+        shutdown,
+        server::GRACE,
+    )
+    .await?;
     info!("stopped");
     Ok(())
 }

@@ -1,21 +1,44 @@
 //! Serving on a listener of the caller's, until the caller says so.
 
 use std::io;
+use std::time::Duration;
 
 use axum::Router;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
-use tracing::info;
+use tokio::sync::oneshot;
+use tokio::time::sleep;
+use tracing::{info, warn};
 
-/// Serves until `shutdown`, then finishes the requests in progress.
+/// How long the requests in progress may take to finish: a client that never ends its own must not
+/// hold up a restart.
+pub(crate) const GRACE: Duration = Duration::from_secs(10);
+
+/// Serves until `shutdown`, then finishes the requests in progress, for as long as `grace`.
 pub(crate) async fn serve(
     listener: TcpListener,
     app: Router,
     shutdown: impl Future<Output = ()> + Send + 'static,
+    grace: Duration,
 ) -> io::Result<()> {
-    axum::serve(listener, app)
-        .with_graceful_shutdown(shutdown)
-        .await
+    let (stopping, stopped) = oneshot::channel();
+    let server = axum::serve(listener, app).with_graceful_shutdown(async {
+        shutdown.await;
+        // Nobody waits for it once the server has ended.
+        let _ = stopping.send(());
+    });
+    let deadline = async {
+        // An error says that the server dropped its end, as it does when it has failed.
+        let _ = stopped.await;
+        sleep(grace).await;
+    };
+    tokio::select! {
+        result = server.into_future() => result,
+        () = deadline => {
+            warn!("some requests were not finished in time");
+            Ok(())
+        }
+    }
 }
 
 /// Ends at the first SIGINT or SIGTERM after this call, even if it is awaited only later.
@@ -50,9 +73,8 @@ mod tests {
         let address = listener.local_addr().expect("address");
         let (stop, stopped) = oneshot::channel::<()>();
         let app = Router::new().route("/slow", get(slow));
-        let server = tokio::spawn(serve(listener, app, async {
-            stopped.await.expect("the signal");
-        }));
+        let stopped = async { stopped.await.expect("the signal") };
+        let server = tokio::spawn(serve(listener, app, stopped, GRACE));
         // A connection that never sends a request must not keep the server up.
         let _idle = tokio::net::TcpStream::connect(address).await.expect("idle");
         let client = tokio::task::spawn_blocking(move || {
@@ -73,6 +95,31 @@ mod tests {
         let answer = client.await.expect("client");
         assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
         assert!(answer.ends_with("finished"), "{answer}");
+        server.await.expect("server").expect("a clean end");
+    }
+
+    #[tokio::test]
+    async fn shutdown_does_not_wait_for_ever() {
+        use tokio::io::AsyncWriteExt;
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("bind");
+        let address = listener.local_addr().expect("address");
+        let (stop, stopped) = oneshot::channel::<()>();
+        static AT_WORK: Notify = Notify::const_new();
+        async fn stuck() {
+            AT_WORK.notify_one();
+            std::future::pending::<()>().await;
+        }
+        let app = Router::new().route("/stuck", get(stuck));
+        let grace = Duration::from_millis(50);
+        let stopped = async { stopped.await.expect("the signal") };
+        let server = tokio::spawn(serve(listener, app, stopped, grace));
+        let mut client = tokio::net::TcpStream::connect(address)
+            .await
+            .expect("connect");
+        let request = b"GET /stuck HTTP/1.1\r\nhost: test\r\n\r\n";
+        client.write_all(request).await.expect("send");
+        AT_WORK.notified().await;
+        stop.send(()).expect("the server listens");
         server.await.expect("server").expect("a clean end");
     }
 }

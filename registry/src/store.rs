@@ -21,6 +21,8 @@ static MIGRATIONS: Migrator = sqlx::migrate!();
 /// The registered keys.
 #[derive(Clone, Debug)]
 pub(crate) struct Store {
+    /// Whether there was no database before.
+    pub(crate) is_new: bool,
     pool: SqlitePool,
 }
 
@@ -32,10 +34,11 @@ impl Store {
     pub(crate) async fn open(url: &str) -> anyhow::Result<Self> {
         let options = connect_options(url)?.busy_timeout(Self::PATIENCE);
         let file = options.get_filename().display().to_string();
+        let is_new = !options.get_filename().exists();
         let pool = connect(options).await.with_context(|| {
             format!("cannot open the database {file}; its directory must exist and be writable")
         })?;
-        let store = Self { pool };
+        let store = Self { pool, is_new };
         store
             .migrate()
             .await

@@ -32,13 +32,21 @@ fn bad_options_are_named() {
             2,
             &["--expires-at", "RFC 3339", "2027-01-01T00:00:00Z"],
         ),
-        (&["--endpoint", "v1"], 2, &["--endpoint", "start with `/`"]),
+        (
+            &["--endpoint", "v1"],
+            2,
+            &["--endpoint", "start with \"/\""],
+        ),
         (
             &["--endpoint", "/a", "--endpoint", "/a/../b"],
             2,
-            &["--endpoint", "`..`"],
+            &["--endpoint", "\"..\""],
         ),
-        (&["--endpoint", "/a?b"], 2, &["--endpoint", "without `?`"]),
+        (
+            &["--endpoint", "/a?b"],
+            2,
+            &["--endpoint", "without the query"],
+        ),
         (&["--pepper", ""], 2, &["--pepper", "empty"]),
         (
             &["--database-url", "postgres://db/x"],
@@ -67,6 +75,7 @@ fn bad_options_are_named() {
         ),
         (&["revoke"], 2, &["KEY_ID"]),
         (&["delete", "key_none"], 1, &["key_none", "list"]),
+        (&["delete", "aw_secret"], 1, &["starts with `key_`"]),
     ];
     let registry = Registry::new();
     for (args, code, parts) in cases {
@@ -77,6 +86,7 @@ fn bad_options_are_named() {
         args.push("--json");
         let (got, message) = registry.error(&args);
         assert_eq!(got, Some(*code), "{args:?}: {message}");
+        assert!(!message.contains("aw_secret"), "{args:?}: {message}");
         for part in *parts {
             assert!(message.contains(part), "{args:?}: {message}");
         }
