@@ -636,6 +636,7 @@ fn what_is_at_the_border_is_accepted() {
         r#""lookup":{"cluster":"a"},"identity_headers":{}"#,
         r#""lookup":{"cluster":"a"},"replies":{"retry_after_seconds":86400}"#,
         r#""lookup":{"cluster":"a"},"hash":{"pepper":"x"}"#,
+        r#""lookup":{"cluster":"a"},"replies":{"realm":"my api"}"#,
     ];
     for case in cases {
         let text = format!("\n {{{case}}} \n");
@@ -665,6 +666,18 @@ fn the_longest_texts() {
             let parsed = Config::parse(config.to_string().as_bytes());
             assert_eq!(parsed.is_ok(), fits, "{config}: {:?}", parsed.err());
         }
+    }
+}
+
+#[test]
+fn the_longest_environment() {
+    for (length, fits) in [(256, true), (257, false)] {
+        let config = serde_json::json!({
+            "lookup": {"cluster": "auth"},
+            "environment": "x".repeat(length),
+        });
+        let parsed = Config::parse(config.to_string().as_bytes());
+        assert_eq!(parsed.is_ok(), fits, "{length}: {:?}", parsed.err());
     }
 }
 
