@@ -25,8 +25,8 @@ pub struct Process {
 }
 
 impl Process {
-    /// Starts a program whose output goes to `log`, and to this process's own standard output as
-    /// well when `echo` is set.
+    /// Starts a program whose output goes to `log`. With `echo`, what it writes is shown: its
+    /// standard output as well, its standard error instead.
     ///
     /// # Errors
     /// When the program or the log cannot be had.
@@ -37,10 +37,15 @@ impl Process {
         echo: bool,
     ) -> Result<Self> {
         let mut file = File::create(log).with_context(|| format!("cannot write {log:?}"))?;
+        let stderr = if echo {
+            Stdio::inherit()
+        } else {
+            file.try_clone()?.into()
+        };
         let mut child = command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
-            .stderr(file.try_clone()?)
+            .stderr(stderr)
             .spawn()
             .with_context(|| format!("cannot start {name}: {command:?}"))?;
         let (sender, lines) = channel();
