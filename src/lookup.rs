@@ -16,7 +16,7 @@ use crate::request::Request;
 pub const MAX_ANSWER: usize = 64 * 1024;
 
 /// The longest `key_id`, `account_id` and `environment`, in bytes: they end in headers.
-const MAX_ID: usize = 256;
+pub(crate) const MAX_ID: usize = 256;
 
 /// The longest value that is carried on, in bytes; W3C Trace Context section 3.3.1.5 asks for 512.
 const MAX_TRACE: usize = 1024;
@@ -95,6 +95,10 @@ impl fmt::Debug for Lookup {
 /// The HTTP callout of a lookup: `GET`, without a body.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Callout {
+    /// The Envoy cluster.
+    pub cluster: String,
+    /// How long the answer may take.
+    pub timeout: Duration,
     /// Pseudo-headers and headers.
     pub headers: Vec<(String, String)>,
 }
@@ -122,7 +126,11 @@ impl Lookup {
                     .map(|value| header(name, value)),
             );
         }
-        Callout { headers }
+        Callout {
+            cluster: self.cluster.clone(),
+            timeout: self.timeout,
+            headers,
+        }
     }
 }
 
@@ -282,7 +290,7 @@ fn parse_time(text: &str) -> Result<Duration, String> {
 }
 
 /// The value as text when it can stand in a header as it is.
-fn header_safe(value: &[u8], longest: usize) -> Option<&str> {
+pub(crate) fn header_safe(value: &[u8], longest: usize) -> Option<&str> {
     let visible = |byte: &u8| byte.is_ascii_graphic() || *byte == b' ';
     std::str::from_utf8(value).ok().filter(|text| {
         (1..=longest).contains(&text.len())

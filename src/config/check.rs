@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use crate::lookup::{MAX_ID, header_safe};
+
 type Problem = &'static str;
 
 /// Headers that HTTP itself or Envoy governs: setting or removing one would break the message.
@@ -112,11 +114,9 @@ pub(super) fn key_prefix(prefix: &str) -> Result<(), Problem> {
 
 /// What a record can have for an environment, so that the two can be equal.
 pub(super) fn environment(value: &str) -> Result<(), Problem> {
-    if value.is_empty() || value.len() > 256 || header_value(value).is_err() {
-        Err("must be 1 to 256 characters of visible ASCII, as in a record; null is any")
-    } else {
-        Ok(())
-    }
+    header_safe(value.as_bytes(), MAX_ID)
+        .map(drop)
+        .ok_or("must be 1 to 256 characters of visible ASCII, as in a record; null is any")
 }
 
 /// Text that ends in a reply: not blank, no control characters, and silent about what became of

@@ -204,6 +204,7 @@ const REFUSED: &[(&str, &str)] = &[
         r#""environment":"production ""#,
         "environment: must be 1 to 256",
     ),
+    (r#""environment":"a\tb""#, "environment: must be 1 to 256"),
     (
         r#""environment":"prodüktion""#,
         "environment: must be 1 to 256",
