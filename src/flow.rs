@@ -84,22 +84,19 @@ pub struct Begun {
 
 /// Takes a request through rows 0 to 4 of the decision table.
 pub fn begin(config: &Config, request: &Request) -> Begun {
-    let rules = &config.credential;
-    let exempt = config.exempt.cover(request);
-    // A refused request loses its credential too: access logs and other filters still see it.
-    let remove = if exempt {
-        unique(spoofed(config, request).chain(rules.stray_keys(request)))
-    } else {
-        unique(spoofed(config, request).chain(rules.headers_to_remove(request)))
-    };
-    let (state, step) = if exempt {
-        let set = Vec::new();
-        (State::Settled(Outcome::Exempt), Step::Forward { set })
-    } else {
-        authenticate(config, request)
-    };
+    if config.exempt.cover(request) {
+        return Begun {
+            remove: kept_back(config, request),
+            state: State::Settled(Outcome::Exempt),
+            step: Step::Forward { set: Vec::new() },
+        };
+    }
+    let (state, step) = authenticate(config, request);
     Begun {
-        remove,
+        // A refused request loses its credential too: access logs and other filters still see it.
+        remove: unique(
+            spoofed(config, request).chain(config.credential.headers_to_remove(request)),
+        ),
         state,
         step,
     }
@@ -150,9 +147,9 @@ impl State {
     }
 }
 
-/// The trailers to remove: what is kept from the upstream as a header is no better as a trailer.
-pub fn trailers_to_remove(config: &Config, trailers: &Request) -> Vec<String> {
-    unique(spoofed(config, trailers).chain(config.credential.stray_keys(trailers)))
+/// What never reaches the upstream, of an exempt request's headers or of any request's trailers.
+pub fn kept_back(config: &Config, headers: &Request) -> Vec<String> {
+    unique(spoofed(config, headers).chain(config.credential.stray_keys(headers)))
 }
 
 /// The headers by which a client could pass for somebody else: an identity header in any spelling

@@ -15,10 +15,10 @@ use proxy_wasm::types::{Action, ContextType, LogLevel, MetricType, Status};
 
 use crate::config::Config;
 use crate::flow::{self, Outcome, State, Step};
-use crate::lookup::{Callout, Cause, Lookup, Verdict};
+use crate::lookup::{Callout, Cause, Verdict};
 use crate::reply::{Denial, Form, Replies, RequestId};
 use crate::request::Request;
-use crate::stats::{self, Counter};
+use crate::stats::Counter;
 use crate::throttle::Throttle;
 
 proxy_wasm::main! {{
@@ -32,7 +32,8 @@ proxy_wasm::main! {{
 struct Plugin {
     /// `None` when there is none to enforce; each request is refused then.
     config: Option<Config>,
-    metrics: Vec<(Counter, u32)>,
+    /// One for each counter, in the order of [`Counter::ALL`].
+    metrics: Vec<Option<u32>>,
     warnings: RefCell<Throttle>,
 }
 
@@ -63,7 +64,7 @@ impl RootContext for Root {
         };
         self.plugin = Rc::new(Plugin {
             config,
-            metrics: stats::ALL.into_iter().filter_map(define).collect(),
+            metrics: Counter::ALL.into_iter().map(define).collect(),
             warnings: RefCell::default(),
         });
         true
@@ -83,23 +84,16 @@ impl RootContext for Root {
     }
 }
 
-fn define(counter: Counter) -> Option<(Counter, u32)> {
-    match hostcalls::define_metric(MetricType::Counter, counter.0) {
-        Ok(id) => Some((counter, id)),
-        Err(status) => {
-            warn!("keystile: no statistic {}: {status:?}", counter.0);
-            None
-        }
-    }
+fn define(counter: Counter) -> Option<u32> {
+    let defined = hostcalls::define_metric(MetricType::Counter, counter.name());
+    defined
+        .inspect_err(|status| warn!("keystile: no statistic {}: {status:?}", counter.name()))
+        .ok()
 }
 
 impl Plugin {
-    fn count(&self, counter: Option<Counter>) {
-        let metric = self
-            .metrics
-            .iter()
-            .find(|(defined, _)| Some(*defined) == counter);
-        if let Some((_, id)) = metric {
+    fn count(&self, counter: Counter) {
+        if let Some(Some(id)) = self.metrics.get(counter as usize) {
             // A statistic that cannot be counted is no reason to treat the request otherwise.
             let _ = hostcalls::increment_metric(*id, 1);
         }
@@ -179,7 +173,7 @@ impl HttpContext for Stream {
     fn on_http_request_trailers(&mut self, _num_trailers: usize) -> Action {
         if let Some(config) = &self.plugin.config {
             let trailers = Request::new(self.get_http_request_trailers_bytes());
-            for name in flow::trailers_to_remove(config, &trailers) {
+            for name in flow::kept_back(config, &trailers) {
                 self.remove_http_request_trailer(&name);
             }
         }
@@ -190,7 +184,7 @@ impl HttpContext for Stream {
 impl Stream {
     fn settle(&mut self, verdict: Verdict) -> Action {
         let plugin = Rc::clone(&self.plugin);
-        plugin.count(stats::of_lookup(&verdict));
+        plugin.count(Counter::of_lookup(&verdict));
         let (Some(config), Some(state)) = (&plugin.config, self.state.take()) else {
             return Action::Pause;
         };
@@ -254,18 +248,13 @@ impl Stream {
     }
 
     fn dispatch(&self, callout: &Callout) -> Result<(), &'static str> {
-        let Some(config) = &self.plugin.config else {
-            return Err("the filter has no configuration");
-        };
         let headers = callout
             .headers
             .iter()
             .map(|(name, value)| (name.as_str(), value.as_str()))
             .collect();
-        let Lookup {
-            cluster, timeout, ..
-        } = &config.lookup;
-        match self.dispatch_http_call(cluster, headers, None, Vec::new(), *timeout) {
+        let cluster = &callout.cluster;
+        match self.dispatch_http_call(cluster, headers, None, Vec::new(), callout.timeout) {
             Ok(_) => Ok(()),
             Err(Status::BadArgument) => Err("Envoy knows no such cluster"),
             Err(_) => Err("Envoy could not send it: no healthy host, or a full circuit breaker"),
@@ -275,7 +264,7 @@ impl Stream {
     /// Counts the outcome, and leaves it to the access log as `wasm.keystile_outcome`.
     fn record(&self) {
         if let Some(State::Settled(outcome)) = &self.state {
-            self.plugin.count(stats::of_request(*outcome));
+            self.plugin.count(Counter::of_request(*outcome));
             self.set_property(vec!["keystile_outcome"], Some(outcome.name().as_bytes()));
         }
     }

@@ -53,6 +53,9 @@ fn may_climb(path: &[u8]) -> bool {
 
     let mut decoded = path.to_vec();
     for _ in 0..LAYERS {
+        if !decoded.contains(&b'%') {
+            break;
+        }
         decoded = decode_once(&decoded);
     }
     let overlong = |byte: &u8| matches!(byte, 0x00 | 0xc0 | 0xc1);

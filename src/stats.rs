@@ -5,55 +5,92 @@
 
 use crate::flow::Outcome;
 use crate::lookup::Verdict;
+use crate::reply::Denial;
 
-/// A counter by its full name.
+/// A counter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Counter(pub &'static str);
-
-/// All counters, to be defined once.
-pub const ALL: [Counter; 12] = [
-    Counter("keystile.requests.allowed.total"),
-    Counter("keystile.requests.exempt.total"),
-    Counter("keystile.requests.api_key_missing.total"),
-    Counter("keystile.requests.api_key_invalid.total"),
-    Counter("keystile.requests.api_key_not_found.total"),
-    Counter("keystile.requests.api_key_revoked.total"),
-    Counter("keystile.requests.endpoint_restricted.total"),
-    Counter("keystile.requests.internal_error.total"),
-    Counter("keystile.lookups.active.total"),
-    Counter("keystile.lookups.revoked.total"),
-    Counter("keystile.lookups.not_found.total"),
-    Counter("keystile.lookups.indeterminate.total"),
-];
-
-/// The counter of a request that came to `outcome`.
-pub fn of_request(outcome: Outcome) -> Option<Counter> {
-    named("requests", outcome.name())
+#[allow(missing_docs, reason = "the names say it")]
+pub enum Counter {
+    RequestsAllowed,
+    RequestsExempt,
+    RequestsMissing,
+    RequestsInvalid,
+    RequestsNotFound,
+    RequestsRevoked,
+    RequestsRestricted,
+    RequestsInternal,
+    LookupsActive,
+    LookupsRevoked,
+    LookupsNotFound,
+    LookupsIndeterminate,
 }
 
-/// The counter of a lookup that came to `verdict`.
-pub fn of_lookup(verdict: &Verdict) -> Option<Counter> {
-    let kind = match verdict {
-        Verdict::Active(_) => "active",
-        Verdict::Revoked(_) => "revoked",
-        Verdict::NotFound => "not_found",
-        Verdict::Indeterminate(_) => "indeterminate",
-    };
-    named("lookups", kind)
-}
+impl Counter {
+    /// All counters, to be defined once.
+    pub const ALL: [Self; 12] = [
+        Self::RequestsAllowed,
+        Self::RequestsExempt,
+        Self::RequestsMissing,
+        Self::RequestsInvalid,
+        Self::RequestsNotFound,
+        Self::RequestsRevoked,
+        Self::RequestsRestricted,
+        Self::RequestsInternal,
+        Self::LookupsActive,
+        Self::LookupsRevoked,
+        Self::LookupsNotFound,
+        Self::LookupsIndeterminate,
+    ];
 
-fn named(what: &str, kind: &str) -> Option<Counter> {
-    ALL.into_iter().find(|counter| {
-        let mut parts = counter.0.split('.').skip(1);
-        parts.next() == Some(what) && parts.next() == Some(kind)
-    })
+    /// The counter's full name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::RequestsAllowed => "keystile.requests.allowed.total",
+            Self::RequestsExempt => "keystile.requests.exempt.total",
+            Self::RequestsMissing => "keystile.requests.api_key_missing.total",
+            Self::RequestsInvalid => "keystile.requests.api_key_invalid.total",
+            Self::RequestsNotFound => "keystile.requests.api_key_not_found.total",
+            Self::RequestsRevoked => "keystile.requests.api_key_revoked.total",
+            Self::RequestsRestricted => "keystile.requests.endpoint_restricted.total",
+            Self::RequestsInternal => "keystile.requests.internal_error.total",
+            Self::LookupsActive => "keystile.lookups.active.total",
+            Self::LookupsRevoked => "keystile.lookups.revoked.total",
+            Self::LookupsNotFound => "keystile.lookups.not_found.total",
+            Self::LookupsIndeterminate => "keystile.lookups.indeterminate.total",
+        }
+    }
+
+    /// The counter of a request that came to `outcome`.
+    pub const fn of_request(outcome: Outcome) -> Self {
+        match outcome {
+            Outcome::Allowed => Self::RequestsAllowed,
+            Outcome::Exempt => Self::RequestsExempt,
+            Outcome::Refused(denial) => match denial {
+                Denial::Missing => Self::RequestsMissing,
+                Denial::Invalid => Self::RequestsInvalid,
+                Denial::NotFound => Self::RequestsNotFound,
+                Denial::Revoked | Denial::Expired => Self::RequestsRevoked,
+                Denial::EndpointRestricted => Self::RequestsRestricted,
+                Denial::Internal => Self::RequestsInternal,
+            },
+        }
+    }
+
+    /// The counter of a lookup that came to `verdict`.
+    pub const fn of_lookup(verdict: &Verdict) -> Self {
+        match verdict {
+            Verdict::Active(_) => Self::LookupsActive,
+            Verdict::Revoked(_) => Self::LookupsRevoked,
+            Verdict::NotFound => Self::LookupsNotFound,
+            Verdict::Indeterminate(_) => Self::LookupsIndeterminate,
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::lookup::Cause;
-    use crate::reply::Denial;
 
     #[test]
     fn each_outcome_has_a_counter_of_its_error() {
@@ -73,7 +110,7 @@ mod tests {
         ];
         for (outcome, kind) in cases {
             let name = format!("keystile.requests.{kind}.total");
-            assert_eq!(of_request(outcome).map(|c| c.0), Some(name.as_str()));
+            assert_eq!(Counter::of_request(outcome).name(), name);
             assert_eq!(outcome.name(), kind);
         }
     }
@@ -95,7 +132,15 @@ mod tests {
         ];
         for (verdict, kind) in cases {
             let name = format!("keystile.lookups.{kind}.total");
-            assert_eq!(of_lookup(&verdict).map(|c| c.0), Some(name.as_str()));
+            assert_eq!(Counter::of_lookup(&verdict).name(), name);
+        }
+    }
+
+    /// The host finds a counter's metric by its place.
+    #[test]
+    fn each_counter_has_its_place() {
+        for (place, counter) in Counter::ALL.into_iter().enumerate() {
+            assert_eq!(counter as usize, place, "{counter:?}");
         }
     }
 }
