@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result, bail, ensure};
-use keystile_e2e::client::{self, Response};
+use keystile_e2e::client;
 use keystile_e2e::envoy::{self, Listener, cluster};
 use keystile_e2e::root;
 use keystile_e2e::shipped::{FREE, Stack};
@@ -105,11 +105,6 @@ pub(crate) fn shipped_stack(world: &World) -> Result<()> {
         world.keep_secret(&key.key);
     }
     let to = stack.listener;
-    let ask = |path: &str, header: &str| -> Result<Response> {
-        let request =
-            format!("GET {path} HTTP/1.1\r\nhost: test\r\nconnection: close\r\n{header}\r\n\r\n");
-        client::send(to, request.as_bytes())?.response()
-    };
     let bearer = |key: &str| format!("authorization: Bearer {key}");
     let cases = [
         ("/v1/a", bearer(&keys.active.key), 200, "allowed"),
@@ -126,7 +121,7 @@ pub(crate) fn shipped_stack(world: &World) -> Result<()> {
     ];
     let mut replies = Vec::new();
     for (path, header, status, outcome) in &cases {
-        let response = ask(path, header)?;
+        let response = client::get(to, path, [header.as_str()])?;
         ensure!(response.status == *status, "{path}: {response:?}");
         if *status == 401 {
             ensure!(
@@ -195,21 +190,15 @@ pub(crate) fn shipped_stack(world: &World) -> Result<()> {
 pub(crate) fn a_taken_port_is_named() -> Result<()> {
     let taken = std::net::TcpListener::bind("127.0.0.1:0")?;
     let port = taken.local_addr()?.port();
-    for variable in [
+    let variables = [
         "LISTENER_PORT",
         "ADMIN_PORT",
         "REGISTRY_PORT",
         "UPSTREAM_PORT",
-    ] {
+    ];
+    for variable in variables {
         let mut command = Command::new(env!("CARGO_BIN_EXE_keystile-stack"));
-        for other in [
-            "LISTENER_PORT",
-            "ADMIN_PORT",
-            "REGISTRY_PORT",
-            "UPSTREAM_PORT",
-        ] {
-            command.env(other, "0");
-        }
+        command.envs(variables.map(|other| (other, "0")));
         let output = command.env(variable, port.to_string()).output()?;
         let said = String::from_utf8_lossy(&output.stderr);
         ensure!(!output.status.success(), "{variable}: started");

@@ -45,7 +45,7 @@ pub(crate) fn every_vm_lives(world: &World) -> Result<()> {
     ] {
         ensure!(!written.contains(word), "{word} in Envoy's log");
     }
-    let response = keystile_e2e::client::get(world.envoy.listener("plain")?, "/")?;
+    let response = keystile_e2e::client::get(world.envoy.listener("plain")?, "/", [])?;
     ensure!(response.status == 401, "{response:?}");
     Ok(())
 }

@@ -10,9 +10,7 @@ use keystile_e2e::client::{self, Sent};
 use serde_json::Value;
 use tokio::sync::Notify;
 
-use crate::world::World;
-
-const GOOD: &str = r#"{"key_id":"key_1","status":"active","account_id":"acct_1"}"#;
+use crate::world::{GOOD, World};
 
 /// A request that has been sent up to its headers, and whose lookup is under way.
 struct Waiting {
@@ -25,9 +23,14 @@ fn wait_for_verdict(world: &World, listener: &str, answer: Vec<u8>, body: &str) 
     let id = format!("e2e-{}", ulid::Ulid::generate());
     let verdict = Arc::new(Notify::new());
     let key = world.scripted_key(Script::AnswerWhen(Arc::clone(&verdict), answer))?;
-    let head = format!(
-        "POST /v1/x HTTP/1.1\r\nhost: test\r\nconnection: close\r\nx-request-id: {id}\r\n\
-         x-api-key: {key}\r\n{body}\r\n\r\n"
+    let head = client::head(
+        "POST",
+        "/v1/x",
+        [
+            &format!("x-request-id: {id}"),
+            &format!("x-api-key: {key}"),
+            body,
+        ],
     );
     let sent = client::send(world.envoy.listener(listener)?, head.as_bytes())?;
     let deadline = Instant::now() + Duration::from_secs(10);
@@ -41,7 +44,7 @@ fn wait_for_verdict(world: &World, listener: &str, answer: Vec<u8>, body: &str) 
 /// Every worker has had its turn after this, so what it would do it has done.
 fn let_workers_run(world: &World) -> Result<()> {
     for _ in 0..50 {
-        let response = client::get(world.envoy.listener("plain")?, "/v1/x")?;
+        let response = client::get(world.envoy.listener("plain")?, "/v1/x", [])?;
         ensure!(response.status == 401, "{response:?}");
     }
     Ok(())
@@ -140,11 +143,8 @@ pub(crate) fn many_at_once(world: &World) -> Result<()> {
             .into_iter()
             .map(|(key, status, text)| {
                 scope.spawn(move || -> Result<()> {
-                    let request = format!(
-                        "GET /v1/x HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\
-                         x-api-key: {}\r\n\r\n",
-                        world.key(key)?
-                    );
+                    let key_line = format!("x-api-key: {}", world.key(key)?);
+                    let request = client::head("GET", "/v1/x", [key_line.as_str()]);
                     let sent: Vec<_> = (0..EACH)
                         .map(|_| client::send(to, request.as_bytes()))
                         .collect::<Result<_>>()?;

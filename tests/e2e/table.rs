@@ -140,16 +140,9 @@ impl Case {
     }
 
     fn bytes(&self, world: &World, id: &str) -> Result<Vec<u8>> {
-        let mut text = format!(
-            "{} {} HTTP/1.1\r\nhost: test\r\nconnection: close\r\nx-request-id: {id}\r\n",
-            self.method, self.target
-        );
-        for line in &self.headers {
-            text.push_str(line);
-            text.push_str("\r\n");
-        }
-        text.push_str("\r\n");
-        text.push_str(self.body);
+        let id = format!("x-request-id: {id}");
+        let lines = self.headers.iter().map(String::as_str).chain([id.as_str()]);
+        let mut text = client::head(self.method, self.target, lines) + self.body;
         while let Some((before, rest)) = text.split_once('{') {
             let (name, after) = rest.split_once('}').context("an open {")?;
             text = format!("{before}{}{after}", world.key(name)?);

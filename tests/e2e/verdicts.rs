@@ -6,10 +6,9 @@ use keystile_e2e::auth::{Script, answer};
 
 use crate::table::Expect::{Allowed, Refused};
 use crate::table::{Case, Expect, case};
-use crate::world::World;
+use crate::world::{GOOD, World};
 
 const INTERNAL: Expect = Refused("internal_error");
-const GOOD: &str = r#"{"key_id":"key_1","status":"active","account_id":"acct_1"}"#;
 
 pub(crate) fn cases(world: &World) -> Result<Vec<Case>> {
     let scripted = bodies()

@@ -126,12 +126,8 @@ fn exchange(
 pub(crate) fn custom(world: &World) -> Result<()> {
     let to = world.envoy.listener("custom")?;
     let ask = |header: &str| {
-        let request = format!(
-            "GET /v1/x HTTP/1.1\r\nhost: test\r\nconnection: close\r\nx-request-id: custom-{}\r\n\
-             {header}\r\n\r\n",
-            header.len()
-        );
-        client::send(to, request.as_bytes())?.response()
+        let id = format!("x-request-id: custom-{}", header.len());
+        client::get(to, "/v1/x", [header, &id])
     };
     let missing = ask("x-api-key: 12345678")?;
     ensure!(missing.status == 401, "{missing:?}");
@@ -201,9 +197,7 @@ pub(crate) fn custom(world: &World) -> Result<()> {
 /// `credential.forward`: the upstream gets the credential as it came.
 pub(crate) fn forwarded(world: &World) -> Result<()> {
     let line = format!("authorization: Bearer {}", world.key("forwarded")?);
-    let request = format!("GET / HTTP/1.1\r\nhost: test\r\nconnection: close\r\n{line}\r\n\r\n");
-    let to = world.envoy.listener("forward")?;
-    let response = client::send(to, request.as_bytes())?.response()?;
+    let response = client::get(world.envoy.listener("forward")?, "/", [line.as_str()])?;
     let echo: Value = serde_json::from_slice(&response.body)?;
     let expected = format!("Bearer {}", world.key("forwarded")?);
     ensure!(
@@ -221,13 +215,18 @@ pub(crate) fn forwarded(world: &World) -> Result<()> {
 pub(crate) fn trace_headers(world: &World) -> Result<()> {
     let id = "e2e-trace";
     let trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
-    let request = format!(
-        "GET /v1/x HTTP/1.1\r\nhost: test\r\nconnection: close\r\nx-request-id: {id}\r\n\
-         traceparent: {trace}\r\ntracestate: a=1\r\ncookie: session=1\r\nx-api-key: {}\r\n\r\n",
-        world.key("active")?
-    );
-    let to = world.envoy.listener("plain")?;
-    let response = client::send(to, request.as_bytes())?.response()?;
+    let key = format!("x-api-key: {}", world.key("active")?);
+    let response = client::get(
+        world.envoy.listener("plain")?,
+        "/v1/x",
+        [
+            &format!("x-request-id: {id}"),
+            &format!("traceparent: {trace}"),
+            "tracestate: a=1",
+            "cookie: session=1",
+            &key,
+        ],
+    )?;
     ensure!(response.status == 200, "{response:?}");
     let lookups = world.auth.lookups_of(id);
     let lookup = lookups.first().context("no lookup")?;
@@ -254,10 +253,8 @@ pub(crate) fn trace_headers(world: &World) -> Result<()> {
 pub(crate) fn non_disclosure(world: &World) -> Result<()> {
     let to = world.envoy.listener("production")?;
     let masked = |key: &str, method: &str| -> Result<String> {
-        let request = format!(
-            "{method} /v1/x HTTP/1.1\r\nhost: test\r\nconnection: close\r\nx-api-key: {}\r\n\r\n",
-            world.key(key)?
-        );
+        let key = format!("x-api-key: {}", world.key(key)?);
+        let request = client::head(method, "/v1/x", [key.as_str()]);
         let response = client::send(to, request.as_bytes())?.response()?;
         let id = response
             .header("x-request-id")?

@@ -19,6 +19,9 @@ use tempfile::TempDir;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::runtime::Runtime;
 
+/// A record that lets a request through.
+pub(crate) const GOOD: &str = r#"{"key_id":"key_1","status":"active","account_id":"acct_1"}"#;
+
 /// The pepper of the registry behind the listener `pepper`.
 const PEPPER: &str = "a pepper of the tests";
 

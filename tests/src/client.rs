@@ -95,7 +95,17 @@ impl Sent {
     }
 }
 
-/// Sends bytes, which should ask for `connection: close`.
+/// The head of a request, with these lines among its headers. It asks for `connection: close`.
+pub fn head<'a>(method: &str, target: &str, lines: impl IntoIterator<Item = &'a str>) -> String {
+    let mut head = format!("{method} {target} HTTP/1.1\r\nhost: test\r\nconnection: close\r\n");
+    for line in lines {
+        head.push_str(line);
+        head.push_str("\r\n");
+    }
+    head + "\r\n"
+}
+
+/// Sends bytes, which should ask for `connection: close`, as [`head`] does.
 ///
 /// # Errors
 /// When there is nobody to send them to.
@@ -108,13 +118,16 @@ pub fn send(to: SocketAddr, bytes: &[u8]) -> Result<Sent> {
     Ok(Sent(stream))
 }
 
-/// A `GET` without any ado.
+/// A `GET` with these lines among its headers.
 ///
 /// # Errors
 /// When there is no whole answer in time.
-pub fn get(from: SocketAddr, path: &str) -> Result<Response> {
-    let request = format!("GET {path} HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n");
-    send(from, request.as_bytes())?.response()
+pub fn get<'a>(
+    from: SocketAddr,
+    target: &str,
+    lines: impl IntoIterator<Item = &'a str>,
+) -> Result<Response> {
+    send(from, head("GET", target, lines).as_bytes())?.response()
 }
 
 /// The answer in `bytes`, if it is whole. At the `end` of a connection, a body without a length is.

@@ -174,9 +174,9 @@ impl Envoy {
         let mut process = Process::start("Envoy", &mut command, &folder.join("envoy.log"), echo)?;
         let admin = process.wait_until(|| {
             let admin = std::fs::read_to_string(&admin_file).ok()?.parse().ok()?;
-            (client::get(admin, "/ready").ok()?.status == 200).then_some(admin)
+            (client::get(admin, "/ready", []).ok()?.status == 200).then_some(admin)
         })?;
-        let listeners = listeners(&client::get(admin, "/listeners?format=json")?.text())?;
+        let listeners = listeners(&client::get(admin, "/listeners?format=json", [])?.text())?;
         Ok(Self {
             process,
             admin,
@@ -198,7 +198,7 @@ impl Envoy {
     /// # Errors
     /// When the admin page does not answer.
     pub fn counter(&self, name: &str) -> Result<u64> {
-        let stats = client::get(self.admin, "/stats")?.text();
+        let stats = client::get(self.admin, "/stats", [])?.text();
         Ok(stats
             .lines()
             .filter_map(|line| line.split_once(": "))
@@ -212,7 +212,7 @@ impl Envoy {
     /// # Errors
     /// When the admin page does not answer.
     pub fn prometheus(&self) -> Result<String> {
-        Ok(client::get(self.admin, "/stats/prometheus")?.text())
+        Ok(client::get(self.admin, "/stats/prometheus", [])?.text())
     }
 
     /// The process.

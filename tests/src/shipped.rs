@@ -56,8 +56,6 @@ pub struct Stack {
     pub envoy: Envoy,
     /// Envoy's listener.
     pub listener: SocketAddr,
-    /// What the upstream received.
-    pub received: Received,
     /// The command line on the registry's database.
     pub registry: Registry,
     /// The registry's server.
@@ -91,9 +89,8 @@ impl Stack {
         let registry = Registry::new(database, None);
         let (server, auth) =
             registry.serve(local(ports.registry), &folder.path().join("registry.log"))?;
-        let received = Received::default();
         let listener = tokio::net::TcpListener::bind(local(ports.upstream)).await?;
-        let upstream = upstream::serve(listener, received.clone(), std::future::pending())?;
+        let upstream = upstream::serve(listener, Received::default(), std::future::pending())?;
 
         let config = on_ports(
             folder.path(),
@@ -107,7 +104,6 @@ impl Stack {
         Ok(Self {
             listener: envoy.listener("api")?,
             envoy,
-            received,
             registry,
             server,
             folder,
