@@ -9,6 +9,7 @@ mod raw;
 
 use std::fmt;
 
+use crate::cache::CacheRules;
 use crate::credential::{CredentialRules, KeyHasher};
 use crate::lookup::Lookup;
 use crate::path::PathPrefix;
@@ -81,6 +82,8 @@ impl Exemptions {
 pub struct Config {
     /// How the auth cluster is asked.
     pub lookup: Lookup,
+    /// How long its verdicts are kept, and how many.
+    pub cache: CacheRules,
     /// Where credentials are looked for and what a key looks like.
     pub credential: CredentialRules,
     /// From key to hash.

@@ -1,6 +1,7 @@
 //! The credential: where it is taken from, what it must look like, and its hash.
 
 use std::fmt;
+use std::hash::{Hash, Hasher};
 
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest, Sha256};
@@ -18,13 +19,27 @@ impl fmt::Debug for ApiKey<'_> {
 }
 
 /// SHA-256 of a key's bytes, or HMAC-SHA-256 under a pepper. `Display` is lowercase hex.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub struct KeyHash([u8; 32]);
 
 impl KeyHash {
     /// The 32 bytes of the hash.
     pub fn as_bytes(&self) -> &[u8; 32] {
         &self.0
+    }
+
+    /// A number that is even over all hashes, and independent of where [`Hash`] puts them.
+    pub fn spread(&self) -> u32 {
+        let [.., a, b, c, d] = self.0;
+        u32::from_be_bytes([a, b, c, d])
+    }
+}
+
+/// Eight bytes of the hash tell keys apart well enough to find them; equality compares all.
+impl Hash for KeyHash {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let [a, b, c, d, e, f, g, h, ..] = self.0;
+        state.write_u64(u64::from_be_bytes([a, b, c, d, e, f, g, h]));
     }
 }
 

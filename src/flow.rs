@@ -3,13 +3,15 @@
 //! [`begin`] takes the request, [`State::settle`] the verdict. Both give back what the host is
 //! to do next; neither does it.
 
+use std::rc::Rc;
 use std::time::Duration;
 
-use crate::config::{Config, IdentityField};
-use crate::credential::{Credential, same_name};
-use crate::lookup::{Callout, Cause, Record, Verdict};
-use crate::reply::{Denial, Form};
+use crate::config::Config;
+use crate::credential::{Credential, KeyHash, same_name};
+use crate::record::Record;
+use crate::reply::{Denial, Form, RequestId};
 use crate::request::Request;
+use crate::verdict::{Cause, Source, Verdict};
 
 /// What became of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,10 +38,35 @@ impl Outcome {
 /// Where a request stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum State {
-    /// A lookup is under way.
+    /// It needs a verdict.
     AwaitingVerdict(Pending),
     /// The request was forwarded or answered.
-    Settled(Outcome),
+    Settled(Settled),
+}
+
+/// What became of a request, and where its verdict came from, if it got one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Settled {
+    /// What became of it.
+    pub outcome: Outcome,
+    /// `None` where there was no need for a verdict, or none to be had.
+    pub source: Option<Source>,
+}
+
+impl Settled {
+    /// What the access log gets, as logfmt: `outcome=allowed source=cache`, and with a reply
+    /// `request_id=req_…`. One text, as each one costs a call to the host.
+    pub fn log_entry(&self, reply: Option<RequestId>) -> String {
+        let mut entry = format!("outcome={}", self.outcome.name());
+        if let Some(source) = self.source {
+            entry.push_str(" source=");
+            entry.push_str(source.name());
+        }
+        if let Some(id) = reply {
+            entry.push_str(&format!(" request_id={id}"));
+        }
+        entry
+    }
 }
 
 /// What a verdict will be held against.
@@ -52,12 +79,12 @@ pub struct Pending {
 /// What the host is to do.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Step {
-    /// Make this callout and hold the request.
-    Lookup(Callout),
-    /// Set these headers and send the request on.
+    /// Get a verdict on this hash, and hold the request meanwhile.
+    Ask(KeyHash),
+    /// Send the request on.
     Forward {
-        /// Names in lower case; none of them is in the request any more.
-        set: Vec<(String, String)>,
+        /// Whose [`identity`] to set first.
+        record: Option<Rc<Record>>,
     },
     /// Answer the request.
     Refuse {
@@ -87,8 +114,11 @@ pub fn begin(config: &Config, request: &Request) -> Begun {
     if config.exempt.cover(request) {
         return Begun {
             remove: kept_back(config, request),
-            state: State::Settled(Outcome::Exempt),
-            step: Step::Forward { set: Vec::new() },
+            state: State::Settled(Settled {
+                outcome: Outcome::Exempt,
+                source: None,
+            }),
+            step: Step::Forward { record: None },
         };
     }
     let (state, step) = authenticate(config, request);
@@ -106,44 +136,60 @@ pub fn begin(config: &Config, request: &Request) -> Begun {
 fn authenticate(config: &Config, request: &Request) -> (State, Step) {
     let form = Form::of(request);
     match config.credential.extract(request) {
-        Credential::Missing => refuse(Denial::Missing, form, None),
-        Credential::Invalid => refuse(Denial::Invalid, form, None),
+        Credential::Missing => refuse(Denial::Missing, form, None, None),
+        Credential::Invalid => refuse(Denial::Invalid, form, None, None),
         Credential::Key(key) => {
-            let hash = config.hasher.hash_key(key);
             let path = request.path().to_owned();
             (
                 State::AwaitingVerdict(Pending { path, form }),
-                Step::Lookup(config.lookup.callout(&hash, request)),
+                Step::Ask(config.hasher.hash_key(key)),
             )
         }
     }
 }
 
 impl State {
-    /// Takes a verdict through rows 5 to 10. `now` is the time since the Unix epoch.
-    pub fn settle(self, config: &Config, verdict: Verdict, now: Duration) -> (Self, Step) {
-        let pending = match self {
-            Self::AwaitingVerdict(pending) => pending,
-            settled @ Self::Settled(_) => return (settled, Step::Ignore),
+    /// Takes a verdict through rows 5 to 10. `wall` is the time since the Unix epoch. What is
+    /// settled stays as it is.
+    pub fn settle(
+        &mut self,
+        config: &Config,
+        verdict: Verdict,
+        source: Option<Source>,
+        wall: Duration,
+    ) -> Step {
+        let Self::AwaitingVerdict(pending) = self else {
+            return Step::Ignore;
         };
-        match judge(config, &pending, verdict, now) {
+        let (state, step) = match judge(config, pending, verdict, wall) {
             Ok(record) => (
-                Self::Settled(Outcome::Allowed),
+                Self::Settled(Settled {
+                    outcome: Outcome::Allowed,
+                    source,
+                }),
                 Step::Forward {
-                    set: identity(config, record),
+                    record: Some(record),
                 },
             ),
-            Err((denial, cause)) => refuse(denial, pending.form, cause),
+            Err((denial, cause)) => refuse(denial, pending.form, cause, source),
+        };
+        *self = state;
+        step
+    }
+
+    /// What became of the request, once something has.
+    pub fn settled(&self) -> Option<Settled> {
+        match self {
+            Self::AwaitingVerdict(_) => None,
+            Self::Settled(settled) => Some(*settled),
         }
     }
 
     /// Whether body and trailers must wait. Without this a request that waits for its verdict
     /// would be sent on by its own body where the proxy calls back for it.
     pub fn holds_body(&self) -> bool {
-        match self {
-            Self::AwaitingVerdict(_) | Self::Settled(Outcome::Refused(_)) => true,
-            Self::Settled(Outcome::Allowed | Outcome::Exempt) => false,
-        }
+        self.settled()
+            .is_none_or(|settled| matches!(settled.outcome, Outcome::Refused(_)))
     }
 }
 
@@ -170,9 +216,17 @@ fn unique<'a>(names: impl Iterator<Item = &'a str>) -> Vec<String> {
     names
 }
 
-fn refuse(denial: Denial, form: Form, cause: Option<Cause>) -> (State, Step) {
+fn refuse(
+    denial: Denial,
+    form: Form,
+    cause: Option<Cause>,
+    source: Option<Source>,
+) -> (State, Step) {
     (
-        State::Settled(Outcome::Refused(denial)),
+        State::Settled(Settled {
+            outcome: Outcome::Refused(denial),
+            source,
+        }),
         Step::Refuse {
             denial,
             form,
@@ -186,8 +240,8 @@ fn judge(
     config: &Config,
     pending: &Pending,
     verdict: Verdict,
-    now: Duration,
-) -> Result<Record, (Denial, Option<Cause>)> {
+    wall: Duration,
+) -> Result<Rc<Record>, (Denial, Option<Cause>)> {
     let (record, revoked) = match verdict {
         Verdict::Indeterminate(cause) => return Err((Denial::Internal, Some(cause))),
         Verdict::NotFound => return Err((Denial::NotFound, None)),
@@ -195,38 +249,31 @@ fn judge(
         Verdict::Active(record) => (record, false),
     };
     // A record without an environment proves none.
-    if config.environment.is_some() && record.environment != config.environment {
+    if config.environment.is_some() && record.environment() != config.environment.as_deref() {
         return Err((Denial::NotFound, None));
     }
     if revoked {
         return Err((Denial::Revoked, None));
     }
-    if record.expires_at.is_some_and(|end| end <= now) {
+    if record.has_expired(wall) {
         return Err((Denial::Expired, None));
     }
-    let permitted = record
-        .endpoints
-        .as_ref()
-        .is_none_or(|prefixes| prefixes.iter().any(|prefix| prefix.covers(&pending.path)));
-    if !permitted {
+    if !record.permits(&pending.path) {
         return Err((Denial::EndpointRestricted, None));
     }
     Ok(record)
 }
 
-fn identity(config: &Config, record: Record) -> Vec<(String, String)> {
+/// The headers by which the upstream learns who calls: names in lower case, none of which is in
+/// the request any more.
+pub fn identity<'a>(
+    config: &'a Config,
+    record: &'a Record,
+) -> impl Iterator<Item = (&'a str, &'a str)> {
     config
         .identity_headers
         .iter()
-        .filter_map(|(name, field)| {
-            let value = match field {
-                IdentityField::KeyId => Some(&record.key_id),
-                IdentityField::AccountId => record.account_id.as_ref(),
-                IdentityField::Environment => record.environment.as_ref(),
-            };
-            value.map(|value| (name.clone(), value.clone()))
-        })
-        .collect()
+        .filter_map(|(name, field)| Some((name.as_str(), record.identity(*field)?)))
 }
 
 #[cfg(test)]

@@ -21,10 +21,11 @@
 //! # How it is built
 //!
 //! [`config`] reads the plugin configuration, [`request`] the request. [`flow`] takes a request
-//! through the table: [`credential`] has rows 2 to 4, [`lookup`] asks the auth cluster and makes a
-//! verdict of its answer, [`path`] compares paths, [`reply`] has the replies, [`stats`] the
-//! counters. All of that is plain Rust without I/O: time and randomness are passed in. Only
-//! `host` talks to the proxy-wasm host.
+//! through the table: [`credential`] has rows 2 to 4, [`verdicts`] finds a verdict for the others,
+//! in the [`cache`] or by a [`lookup`], on which others of its hash wait ([`flights`]). A
+//! [`verdict`] is made of the auth cluster's answer and may hold a [`record`]; [`path`] compares
+//! paths, [`reply`] has the replies, [`stats`] the counters. All of that is plain Rust without
+//! I/O: time and randomness are passed in. Only `host` talks to the proxy-wasm host.
 //!
 //! # Deployment
 //!
@@ -33,13 +34,19 @@
 //! - Paths are compared as Envoy routes them: turn `normalize_path` and `merge_slashes` on.
 //! - Envoy's own logger `http` prints request headers at level `debug`, before any filter runs.
 
+pub mod cache;
+pub mod clock;
 pub mod config;
 pub mod credential;
+pub mod flights;
 pub mod flow;
 mod host;
 pub mod lookup;
 pub mod path;
+pub mod record;
 pub mod reply;
 pub mod request;
 pub mod stats;
 pub mod throttle;
+pub mod verdict;
+pub mod verdicts;

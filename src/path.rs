@@ -12,17 +12,22 @@ impl PathPrefix {
     }
 
     /// Whether `path` (no query) lies under this prefix.
-    ///
-    /// A path that may climb out of it again covers nothing: Envoy resolves `..` before this
-    /// filter only where `normalize_path` is on, and leaves `%2f` alone even then, but the
-    /// upstream may resolve both. Out of `/` no path leads.
     pub fn covers(&self, path: &[u8]) -> bool {
-        let Some(rest) = path.strip_prefix(self.0.as_bytes()) else {
-            return false;
-        };
-        let on_border = self.0.ends_with('/') || matches!(rest.first(), None | Some(b'/'));
-        self.0.starts_with('/') && on_border && (self.0 == "/" || !may_climb(rest))
+        covers(&self.0, path)
     }
+}
+
+/// Whether `path` (no query) lies under `prefix`, as [`PathPrefix`] has it.
+///
+/// A path that may climb out of it again is not covered: Envoy resolves `..` before this filter
+/// only where `normalize_path` is on, and leaves `%2f` alone even then, but the upstream may
+/// resolve both. Out of `/` no path leads.
+pub fn covers(prefix: &str, path: &[u8]) -> bool {
+    let Some(rest) = path.strip_prefix(prefix.as_bytes()) else {
+        return false;
+    };
+    let on_border = prefix.ends_with('/') || matches!(rest.first(), None | Some(b'/'));
+    prefix.starts_with('/') && on_border && (prefix == "/" || !may_climb(rest))
 }
 
 /// Says what is wrong with a path in an operator's configuration, if anything is.

@@ -1,65 +1,61 @@
-//! Statistics: the names of the counters, and which of them an event counts in.
+//! Statistics: their names, and which counter an event counts in.
 //!
-//! A name is `keystile.<what>.<kind>.total`, which Prometheus shows as
-//! `keystile_<what>_<kind>_total`; Envoy can make a label of `<kind>`.
+//! A counter's name is `keystile.<what>.<kind>.total`, which Prometheus shows as
+//! `keystile_<what>_<kind>_total`; `envoy/stats.yaml` makes a label of `<kind>`.
 
+use crate::cache::PoolName;
 use crate::flow::Outcome;
-use crate::lookup::Verdict;
 use crate::reply::Denial;
+use crate::verdict::{Source, Verdict};
 
-/// A counter.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs, reason = "the names say it")]
-pub enum Counter {
-    RequestsAllowed,
-    RequestsExempt,
-    RequestsMissing,
-    RequestsInvalid,
-    RequestsNotFound,
-    RequestsRevoked,
-    RequestsRestricted,
-    RequestsInternal,
-    LookupsActive,
-    LookupsRevoked,
-    LookupsNotFound,
-    LookupsIndeterminate,
+/// The histogram of how long lookups take, in ms.
+pub const LOOKUP_DURATION: &str = "keystile.lookup.duration.milliseconds";
+
+macro_rules! counters {
+    ($($counter:ident: $name:literal,)*) => {
+        /// A counter.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[allow(missing_docs, reason = "the names say it")]
+        pub enum Counter {
+            $($counter,)*
+        }
+
+        impl Counter {
+            /// All counters, to be defined once.
+            pub const ALL: [Self; [$($name,)*].len()] = [$(Self::$counter,)*];
+
+            /// The counter's full name.
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(Self::$counter => $name,)*
+                }
+            }
+        }
+    };
+}
+
+counters! {
+    RequestsAllowed: "keystile.requests.allowed.total",
+    RequestsExempt: "keystile.requests.exempt.total",
+    RequestsMissing: "keystile.requests.api_key_missing.total",
+    RequestsInvalid: "keystile.requests.api_key_invalid.total",
+    RequestsNotFound: "keystile.requests.api_key_not_found.total",
+    RequestsRevoked: "keystile.requests.api_key_revoked.total",
+    RequestsRestricted: "keystile.requests.endpoint_restricted.total",
+    RequestsInternal: "keystile.requests.internal_error.total",
+    VerdictsLookup: "keystile.verdicts.lookup.total",
+    VerdictsCache: "keystile.verdicts.cache.total",
+    VerdictsStale: "keystile.verdicts.stale.total",
+    VerdictsCoalesced: "keystile.verdicts.coalesced.total",
+    LookupsActive: "keystile.lookups.active.total",
+    LookupsRevoked: "keystile.lookups.revoked.total",
+    LookupsNotFound: "keystile.lookups.not_found.total",
+    LookupsIndeterminate: "keystile.lookups.indeterminate.total",
+    EvictionsAllow: "keystile.cache.allow.evictions.total",
+    EvictionsDeny: "keystile.cache.deny.evictions.total",
 }
 
 impl Counter {
-    /// All counters, to be defined once.
-    pub const ALL: [Self; 12] = [
-        Self::RequestsAllowed,
-        Self::RequestsExempt,
-        Self::RequestsMissing,
-        Self::RequestsInvalid,
-        Self::RequestsNotFound,
-        Self::RequestsRevoked,
-        Self::RequestsRestricted,
-        Self::RequestsInternal,
-        Self::LookupsActive,
-        Self::LookupsRevoked,
-        Self::LookupsNotFound,
-        Self::LookupsIndeterminate,
-    ];
-
-    /// The counter's full name.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::RequestsAllowed => "keystile.requests.allowed.total",
-            Self::RequestsExempt => "keystile.requests.exempt.total",
-            Self::RequestsMissing => "keystile.requests.api_key_missing.total",
-            Self::RequestsInvalid => "keystile.requests.api_key_invalid.total",
-            Self::RequestsNotFound => "keystile.requests.api_key_not_found.total",
-            Self::RequestsRevoked => "keystile.requests.api_key_revoked.total",
-            Self::RequestsRestricted => "keystile.requests.endpoint_restricted.total",
-            Self::RequestsInternal => "keystile.requests.internal_error.total",
-            Self::LookupsActive => "keystile.lookups.active.total",
-            Self::LookupsRevoked => "keystile.lookups.revoked.total",
-            Self::LookupsNotFound => "keystile.lookups.not_found.total",
-            Self::LookupsIndeterminate => "keystile.lookups.indeterminate.total",
-        }
-    }
-
     /// The counter of a request that came to `outcome`.
     pub const fn of_request(outcome: Outcome) -> Self {
         match outcome {
@@ -76,6 +72,24 @@ impl Counter {
         }
     }
 
+    /// The counter of a verdict that came from `source`.
+    pub const fn of_source(source: Source) -> Self {
+        match source {
+            Source::Lookup => Self::VerdictsLookup,
+            Source::Cache => Self::VerdictsCache,
+            Source::Stale => Self::VerdictsStale,
+            Source::Coalesced => Self::VerdictsCoalesced,
+        }
+    }
+
+    /// The counter of verdicts that a pool gave up for others.
+    pub const fn of_evictions(pool: PoolName) -> Self {
+        match pool {
+            PoolName::Allow => Self::EvictionsAllow,
+            PoolName::Deny => Self::EvictionsDeny,
+        }
+    }
+
     /// The counter of a lookup that came to `verdict`.
     pub const fn of_lookup(verdict: &Verdict) -> Self {
         match verdict {
@@ -87,10 +101,57 @@ impl Counter {
     }
 }
 
+/// The name of a gauge: how many verdicts a pool holds on all workers.
+pub const fn entries(pool: PoolName) -> &'static str {
+    match pool {
+        PoolName::Allow => "keystile.cache.allow.entries",
+        PoolName::Deny => "keystile.cache.deny.entries",
+    }
+}
+
+/// Counts that the host has not been told yet: telling it costs more than counting.
+#[derive(Debug, Default)]
+pub struct Stats {
+    counts: [u64; Counter::ALL.len()],
+    /// Of each pool, as the host knows it.
+    entries: [i64; PoolName::ALL.len()],
+}
+
+impl Stats {
+    /// Counts so many events.
+    pub fn add(&mut self, counter: Counter, events: u64) {
+        if let Some(count) = self.counts.get_mut(counter as usize) {
+            *count = count.saturating_add(events);
+        }
+    }
+
+    /// What has been counted since this was last asked, without zeros.
+    pub fn take_counts(&mut self) -> impl Iterator<Item = (Counter, i64)> {
+        let counts = std::mem::replace(&mut self.counts, [0; Counter::ALL.len()]);
+        Counter::ALL
+            .into_iter()
+            .zip(counts)
+            .filter(|(_, count)| *count > 0)
+            .map(|(counter, count)| (counter, i64::try_from(count).unwrap_or(i64::MAX)))
+    }
+
+    /// By how much a pool's gauge must change, now that it holds so many. Workers share the
+    /// gauge, so none may set it.
+    pub fn take_change(&mut self, pool: PoolName, entries: usize) -> i64 {
+        let entries = i64::try_from(entries).unwrap_or(i64::MAX);
+        self.entries.get_mut(pool as usize).map_or(0, |known| {
+            entries.saturating_sub(std::mem::replace(known, entries))
+        })
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use std::rc::Rc;
+
     use super::*;
-    use crate::lookup::Cause;
+    use crate::record::{Fields, Record};
+    use crate::verdict::Cause;
 
     #[test]
     fn each_outcome_has_a_counter_of_its_error() {
@@ -117,13 +178,11 @@ mod tests {
 
     #[test]
     fn each_verdict_has_a_counter() {
-        let record = crate::lookup::Record {
-            key_id: "key_1".to_owned(),
-            account_id: None,
-            environment: None,
-            expires_at: None,
-            endpoints: None,
-        };
+        let record = Record::new(Fields {
+            key_id: "key_1",
+            ..Fields::default()
+        });
+        let record = Rc::new(record.unwrap());
         let cases = [
             (Verdict::Active(record.clone()), "active"),
             (Verdict::Revoked(record), "revoked"),
@@ -133,6 +192,58 @@ mod tests {
         for (verdict, kind) in cases {
             let name = format!("keystile.lookups.{kind}.total");
             assert_eq!(Counter::of_lookup(&verdict).name(), name);
+        }
+    }
+
+    #[test]
+    fn each_source_has_a_counter() {
+        for source in [
+            Source::Lookup,
+            Source::Cache,
+            Source::Stale,
+            Source::Coalesced,
+        ] {
+            let name = format!("keystile.verdicts.{}.total", source.name());
+            assert_eq!(Counter::of_source(source).name(), name);
+        }
+    }
+
+    #[test]
+    fn each_pool_has_a_counter_and_a_gauge() {
+        for (pool, name) in [(PoolName::Allow, "allow"), (PoolName::Deny, "deny")] {
+            let evictions = format!("keystile.cache.{name}.evictions.total");
+            assert_eq!(Counter::of_evictions(pool).name(), evictions);
+            assert_eq!(entries(pool), format!("keystile.cache.{name}.entries"));
+        }
+    }
+
+    #[test]
+    fn counts_are_taken_once() {
+        let mut stats = Stats::default();
+        stats.add(Counter::RequestsAllowed, 2);
+        stats.add(Counter::EvictionsDeny, 5);
+        stats.add(Counter::RequestsAllowed, 1);
+        let counts: Vec<_> = stats.take_counts().collect();
+        assert_eq!(
+            counts,
+            [(Counter::RequestsAllowed, 3), (Counter::EvictionsDeny, 5)]
+        );
+        assert_eq!(stats.take_counts().count(), 0);
+    }
+
+    #[test]
+    fn gauges_change_by_what_was_added_and_lost() {
+        let mut stats = Stats::default();
+        for (pool, entries, change) in [
+            (PoolName::Allow, 7, 7),
+            (PoolName::Deny, 3, 3),
+            (PoolName::Allow, 7, 0),
+            (PoolName::Allow, 2, -5),
+            (PoolName::Deny, 4, 1),
+            (PoolName::Allow, 0, -2),
+        ] {
+            let taken = stats.take_change(pool, entries);
+            assert_eq!(taken, change, "{pool:?} {entries}");
         }
     }
 

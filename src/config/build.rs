@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use super::raw::{
-    Entries, Object, Raw, RawCredential, RawExempt, RawFormat, RawHash, RawLookup, RawReplies,
+    Entries, Object, Raw, RawCache, RawCredential, RawExempt, RawFormat, RawHash, RawLookup,
+    RawReplies,
 };
 use super::{Config, ConfigError, Exemptions, IdentityField, check};
+use crate::cache::{CacheRules, Share};
 use crate::credential::{Alphabet, CredentialRules, Format, KeyHasher, Source, same_name};
 use crate::lookup::{CARRIED_ON, Lookup, PathTemplate};
 use crate::path::{self, PathPrefix};
@@ -15,6 +17,7 @@ pub(super) fn config(raw: Raw) -> Result<Config, ConfigError> {
     let credential = credential_rules(raw.credential.0)?;
     Ok(Config {
         lookup: lookup(raw.lookup.0)?,
+        cache: cache(raw.cache.0)?,
         hasher: hasher(raw.hash.0)?,
         environment: environment(raw.environment)?,
         exempt: exemptions(raw.exempt.0)?,
@@ -63,6 +66,43 @@ fn lookup(raw: RawLookup) -> Result<Lookup, ConfigError> {
         path: at("lookup.path", PathTemplate::parse(&raw.path))?,
         timeout,
         headers,
+    })
+}
+
+fn cache(raw: RawCache) -> Result<CacheRules, ConfigError> {
+    /// 30 days.
+    const LONGEST: Duration = Duration::from_secs(30 * 24 * 3600);
+    const MOST: u32 = 1_000_000;
+    let ttl = |field: &str, text: &str| {
+        let path = format!("cache.{field}");
+        let ttl = at(&path, check::duration(text))?;
+        if ttl > LONGEST {
+            return Err(ConfigError::new(path, "must be at most \"720h\""));
+        }
+        Ok(ttl)
+    };
+    let entries = |field: &str, number: u32| {
+        usize::try_from(number)
+            .ok()
+            .filter(|_| (1..=MOST).contains(&number))
+            .ok_or_else(|| {
+                let problem = format!("must be from 1 to {MOST}; a TTL of \"0s\" keeps none");
+                ConfigError::new(format!("cache.{field}"), problem)
+            })
+    };
+    let jitter = Share::new(raw.jitter).ok_or("must be a number from 0 to 1");
+    let refresh_ahead = Share::new(raw.refresh_ahead)
+        .filter(|share| *share != Share::default())
+        .ok_or("must be a number above 0 and at most 1, which is off");
+    Ok(CacheRules {
+        allow_ttl: ttl("allow_ttl", &raw.allow_ttl)?,
+        not_found_ttl: ttl("not_found_ttl", &raw.not_found_ttl)?,
+        revoked_ttl: ttl("revoked_ttl", &raw.revoked_ttl)?,
+        stale_if_error: ttl("stale_if_error", &raw.stale_if_error)?,
+        refresh_ahead: at("cache.refresh_ahead", refresh_ahead)?,
+        jitter: at("cache.jitter", jitter)?,
+        max_allow_entries: entries("max_allow_entries", raw.max_allow_entries)?,
+        max_deny_entries: entries("max_deny_entries", raw.max_deny_entries)?,
     })
 }
 

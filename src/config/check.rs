@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::lookup::{MAX_ID, header_safe};
+use crate::record::{MAX_ID, header_safe};
 
 type Problem = &'static str;
 
@@ -130,7 +130,7 @@ pub(super) fn text(value: &str, longest: usize) -> Result<(), String> {
             "must be a text of 1 to {longest} characters, without control characters"
         ));
     }
-    let words = value.to_lowercase();
+    let words = value.to_ascii_lowercase();
     let words = words.split_whitespace().collect::<Vec<_>>().join(" ");
     if ["deleted", "once valid"]
         .iter()

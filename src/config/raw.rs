@@ -71,6 +71,7 @@ impl<'de> Deserialize<'de> for Entries {
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Raw {
     pub(super) lookup: Object<RawLookup>,
+    pub(super) cache: Object<RawCache>,
     pub(super) credential: Object<RawCredential>,
     pub(super) hash: Object<RawHash>,
     pub(super) environment: Option<String>,
@@ -87,6 +88,19 @@ pub(super) struct RawLookup {
     pub(super) path: String,
     pub(super) timeout: String,
     pub(super) headers: Entries,
+}
+
+#[derive(Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct RawCache {
+    pub(super) allow_ttl: String,
+    pub(super) not_found_ttl: String,
+    pub(super) revoked_ttl: String,
+    pub(super) stale_if_error: String,
+    pub(super) refresh_ahead: f64,
+    pub(super) jitter: f64,
+    pub(super) max_allow_entries: u32,
+    pub(super) max_deny_entries: u32,
 }
 
 #[derive(Deserialize)]
@@ -155,6 +169,16 @@ impl Default for Raw {
                 timeout: "250ms".to_owned(),
                 headers: Entries::default(),
             }),
+            cache: Object(RawCache {
+                allow_ttl: "60s".to_owned(),
+                not_found_ttl: "5s".to_owned(),
+                revoked_ttl: "5m".to_owned(),
+                stale_if_error: "10m".to_owned(),
+                refresh_ahead: 0.8,
+                jitter: 0.1,
+                max_allow_entries: 50_000,
+                max_deny_entries: 10_000,
+            }),
             credential: Object(RawCredential {
                 sources: vec![
                     source("authorization", Some("Bearer")),
@@ -199,8 +223,8 @@ macro_rules! default_within {
         })*
     };
 }
-default_within!(RawLookup: lookup, RawCredential: credential, RawHash: hash, RawExempt: exempt);
-default_within!(RawReplies: replies);
+default_within!(RawLookup: lookup, RawCache: cache, RawCredential: credential);
+default_within!(RawHash: hash, RawExempt: exempt, RawReplies: replies);
 
 impl Default for RawFormat {
     fn default() -> Self {
@@ -273,6 +297,7 @@ fn explain(bytes: &[u8], path: &str, error: &serde_json::Error) -> ConfigError {
     };
     let expected = match expected {
         "u32" => "a whole number from 0 to 4294967295",
+        "f64" => "a number",
         "a sequence" => "an array",
         "a boolean" => "true or false",
         other => other,

@@ -9,6 +9,8 @@ fn the_smallest_configuration_has_the_documented_defaults() {
         br#"{
       "lookup": {"cluster": "auth", "authority": "auth", "path": "/v1/key-hashes/{key_hash}", "timeout": "250ms",
                  "headers": {}},
+      "cache": {"allow_ttl": "60s", "not_found_ttl": "5s", "revoked_ttl": "5m", "stale_if_error": "10m",
+                "refresh_ahead": 0.8, "jitter": 0.1, "max_allow_entries": 50000, "max_deny_entries": 10000},
       "credential": {"sources": [{"header": "authorization", "scheme": "Bearer"}, {"header": "x-api-key"}],
                      "format": {"prefix": "aw_", "min_length": 43, "max_length": 256, "alphabet": "url_safe"},
                      "forward": false},
@@ -43,7 +45,7 @@ const REFUSED: &[(&str, &str)] = &[
     // unknown fields and wrong types, at every level
     (
         r#""lookups":{}"#,
-        "lookups: is unknown here; known are lookup, credential",
+        "lookups: is unknown here; known are lookup, cache, credential",
     ),
     (r#""lookup":null"#, "lookup: is given more than once"),
     (
@@ -53,6 +55,75 @@ const REFUSED: &[(&str, &str)] = &[
     (
         r#""credential":null"#,
         "credential: must be an object, not null",
+    ),
+    (
+        r#""cache":{"ttl":"1s"}"#,
+        "cache.ttl: is unknown here; known are allow_ttl, not_found_ttl",
+    ),
+    (r#""cache":[]"#, "cache: must be an object, not an array"),
+    (
+        r#""cache":{"allow_ttl":60}"#,
+        "cache.allow_ttl: must be a string",
+    ),
+    (
+        r#""cache":{"allow_ttl":"1d"}"#,
+        "cache.allow_ttl: must be a whole number with its unit",
+    ),
+    (
+        r#""cache":{"allow_ttl":"721h"}"#,
+        "cache.allow_ttl: must be at most \"720h\"",
+    ),
+    (
+        r#""cache":{"not_found_ttl":"2592001s"}"#,
+        "cache.not_found_ttl: must be at most \"720h\"",
+    ),
+    (
+        r#""cache":{"revoked_ttl":"-5m"}"#,
+        "cache.revoked_ttl: must be a whole number with its unit",
+    ),
+    (
+        r#""cache":{"stale_if_error":"ever"}"#,
+        "cache.stale_if_error: must be a whole number with its unit",
+    ),
+    (
+        r#""cache":{"refresh_ahead":"0.8"}"#,
+        "cache.refresh_ahead: must be a number, not a string",
+    ),
+    (
+        r#""cache":{"refresh_ahead":0}"#,
+        "cache.refresh_ahead: must be a number above 0 and at most 1",
+    ),
+    (
+        r#""cache":{"refresh_ahead":0.0000001}"#,
+        "cache.refresh_ahead: must be a number above 0 and at most 1",
+    ),
+    (
+        r#""cache":{"refresh_ahead":1.5}"#,
+        "cache.refresh_ahead: must be a number above 0 and at most 1",
+    ),
+    (
+        r#""cache":{"jitter":-0.1}"#,
+        "cache.jitter: must be a number from 0 to 1",
+    ),
+    (
+        r#""cache":{"jitter":1e9}"#,
+        "cache.jitter: must be a number from 0 to 1",
+    ),
+    (
+        r#""cache":{"jitter":null}"#,
+        "cache.jitter: must be a number, not null",
+    ),
+    (
+        r#""cache":{"max_allow_entries":0}"#,
+        "cache.max_allow_entries: must be from 1 to 1000000; a TTL of \"0s\" keeps none",
+    ),
+    (
+        r#""cache":{"max_deny_entries":1000001}"#,
+        "cache.max_deny_entries: must be from 1 to 1000000",
+    ),
+    (
+        r#""cache":{"max_deny_entries":1.5}"#,
+        "cache.max_deny_entries: must be a whole number",
     ),
     (
         r#""credential":{"source":[]}"#,

@@ -1,5 +1,5 @@
 use super::*;
-use crate::path::PathPrefix;
+use crate::record::Fields;
 
 const KEY: &str = "aw_0123456789abcdefghijklmnopqrstuvwxyzABCD-_";
 const NOW: Duration = Duration::from_secs(1_800_000_000);
@@ -21,26 +21,34 @@ fn request(method: &str, path: &str, headers: &[(&str, &str)]) -> Request {
     )
 }
 
-fn record() -> Record {
-    Record {
-        key_id: "key_1".to_owned(),
-        account_id: Some("acct_1".to_owned()),
-        environment: None,
-        expires_at: None,
-        endpoints: None,
-    }
+const FIELDS: Fields<'static> = Fields {
+    key_id: "key_1",
+    account_id: Some("acct_1"),
+    environment: None,
+    expires_at: None,
+    endpoints: None,
+};
+
+fn record(fields: Fields<'_>) -> Rc<Record> {
+    Rc::new(Record::new(fields).unwrap())
 }
 
-/// Takes a request with a good key to its lookup, and hands it the verdict.
+fn active(fields: Fields<'_>) -> Verdict {
+    Verdict::Active(record(fields))
+}
+
+/// Takes a request with a good key to where it needs a verdict, and hands it over.
 fn settled(config: &Config, request: &Request, verdict: Verdict) -> (Outcome, Step) {
     let begun = begin(config, request);
-    assert!(matches!(begun.step, Step::Lookup(_)));
-    assert!(begun.state.holds_body());
-    let (state, step) = begun.state.settle(config, verdict, NOW);
-    let State::Settled(outcome) = state else {
+    assert!(matches!(begun.step, Step::Ask(_)));
+    let mut state = begun.state;
+    assert!(state.holds_body());
+    let step = state.settle(config, verdict, Some(Source::Cache), NOW);
+    let State::Settled(settled) = state else {
         panic!("a verdict settles a request");
     };
-    (outcome, step)
+    assert_eq!(settled.source, Some(Source::Cache));
+    (settled.outcome, step)
 }
 
 fn with_key(path: &str) -> Request {
@@ -53,26 +61,23 @@ fn rows_five_to_ten_of_the_decision_table() {
     let any = config("");
     let production = config(r#","environment":"production""#);
     let refused = Outcome::Refused;
-    let in_environment = |environment: &str| Record {
-        environment: Some(environment.to_owned()),
-        ..record()
+    let in_environment = |environment| Fields {
+        environment: Some(environment),
+        ..FIELDS
     };
-    let ending = |at: Duration| Record {
+    let ending = |at: Duration| Fields {
         expires_at: Some(at),
-        ..record()
+        ..FIELDS
     };
-    let limited = |prefixes: &[&str]| Record {
-        endpoints: Some(
-            prefixes
-                .iter()
-                .map(|prefix| PathPrefix::new((*prefix).to_owned()))
-                .collect(),
-        ),
-        ..record()
-    };
+    fn limited<'a>(prefixes: &'a [&'a str]) -> Fields<'a> {
+        Fields {
+            endpoints: Some(prefixes),
+            ..FIELDS
+        }
+    }
     let ms = Duration::from_millis(1);
     let no_answer = Verdict::Indeterminate(Cause::NoAnswer);
-    let dead_and_restricted = Record {
+    let dead_and_restricted = Fields {
         expires_at: Some(NOW),
         ..limited(&[])
     };
@@ -88,142 +93,130 @@ fn rows_five_to_ten_of_the_decision_table() {
             "5: another environment",
             &production,
             "/",
-            Verdict::Active(in_environment("staging")),
+            active(in_environment("staging")),
             refused(NotFound),
         ),
         (
             "5: no environment",
             &production,
             "/",
-            Verdict::Active(record()),
+            active(FIELDS),
             refused(NotFound),
         ),
         (
             "5: environment in another case",
             &production,
             "/",
-            Verdict::Active(in_environment("Production")),
+            active(in_environment("Production")),
             refused(NotFound),
         ),
         (
             "5: before 6",
             &production,
             "/",
-            Verdict::Revoked(in_environment("staging")),
+            Verdict::Revoked(record(in_environment("staging"))),
             refused(NotFound),
         ),
         (
             "5: this environment",
             &production,
             "/",
-            Verdict::Active(in_environment("production")),
+            active(in_environment("production")),
             Outcome::Allowed,
         ),
         (
             "5: any environment",
             &any,
             "/",
-            Verdict::Active(in_environment("staging")),
+            active(in_environment("staging")),
             Outcome::Allowed,
         ),
         (
             "6: revoked",
             &any,
             "/",
-            Verdict::Revoked(record()),
+            Verdict::Revoked(record(FIELDS)),
             refused(Revoked),
         ),
         (
             "6: before 7",
             &any,
             "/",
-            Verdict::Revoked(ending(NOW)),
+            Verdict::Revoked(record(ending(NOW))),
             refused(Revoked),
         ),
         (
             "6: before 8",
             &any,
             "/",
-            Verdict::Revoked(limited(&[])),
+            Verdict::Revoked(record(limited(&[]))),
             refused(Revoked),
         ),
         (
             "7: just past",
             &any,
             "/",
-            Verdict::Active(ending(NOW - ms)),
+            active(ending(NOW - ms)),
             refused(Expired),
         ),
-        (
-            "7: now",
-            &any,
-            "/",
-            Verdict::Active(ending(NOW)),
-            refused(Expired),
-        ),
+        ("7: now", &any, "/", active(ending(NOW)), refused(Expired)),
         (
             "7: not yet",
             &any,
             "/",
-            Verdict::Active(ending(NOW + ms)),
+            active(ending(NOW + ms)),
             Outcome::Allowed,
         ),
         (
             "7: before 8",
             &any,
             "/",
-            Verdict::Active(dead_and_restricted),
+            active(dead_and_restricted),
             refused(Expired),
         ),
         (
             "8: no endpoint",
             &any,
             "/v1",
-            Verdict::Active(limited(&[])),
+            active(limited(&[])),
             refused(EndpointRestricted),
         ),
         (
             "8: outside",
             &any,
             "/v1/astrology",
-            Verdict::Active(limited(&["/v1/astro"])),
+            active(limited(&["/v1/astro"])),
             refused(EndpointRestricted),
         ),
         (
             "8: climbing out",
             &any,
             "/v1/astro/..%2fadmin",
-            Verdict::Active(limited(&["/v1/astro"])),
+            active(limited(&["/v1/astro"])),
             refused(EndpointRestricted),
         ),
         (
             "8: query is no path",
             &any,
             "/v2?/v1/astro",
-            Verdict::Active(limited(&["/v1/astro"])),
+            active(limited(&["/v1/astro"])),
             refused(EndpointRestricted),
         ),
         (
             "8: inside",
             &any,
             "/v1/astro/natal?x=1",
-            Verdict::Active(limited(&["/v1/astro"])),
+            active(limited(&["/v1/astro"])),
             Outcome::Allowed,
         ),
         (
             "8: the second",
             &any,
             "/v1/b",
-            Verdict::Active(limited(&["/v1/a", "/v1/b"])),
+            active(limited(&["/v1/a", "/v1/b"])),
             Outcome::Allowed,
         ),
-        (
-            "9: active",
-            &any,
-            "/",
-            Verdict::Active(record()),
-            Outcome::Allowed,
-        ),
+        ("9: active", &any, "/", active(FIELDS), Outcome::Allowed),
         ("10: no answer", &any, "/", no_answer, refused(Internal)),
     ];
     for (name, config, path, verdict, expected) in cases {
@@ -417,13 +410,13 @@ fn exemptions() {
     ];
     for (name, config, method, path, headers, expected) in cases {
         let begun = begin(config, &request(method, path, headers));
-        let exempt = matches!(&begun.step, Step::Forward { set } if set.is_empty());
+        let exempt = begun.step == Step::Forward { record: None };
         assert_eq!(exempt, expected, "{name}");
-        assert_eq!(
-            begun.state == State::Settled(Outcome::Exempt),
-            expected,
-            "{name}"
-        );
+        let settled = State::Settled(Settled {
+            outcome: Outcome::Exempt,
+            source: None,
+        });
+        assert_eq!(begun.state == settled, expected, "{name}");
         assert_eq!(begun.state.holds_body(), !expected, "{name}");
     }
 }
@@ -475,19 +468,19 @@ fn the_identity_comes_from_the_record() {
         r#","identity_headers":{"X-Key":"key_id","x-env":"environment","x-account":"account_id"}"#,
     );
     let none = config(r#","identity_headers":{}"#);
-    let full = Record {
-        environment: Some("production".to_owned()),
-        ..record()
+    let full = Fields {
+        environment: Some("production"),
+        ..FIELDS
     };
-    let anonymous = Record {
+    let anonymous = Fields {
         account_id: None,
-        ..record()
+        ..FIELDS
     };
-    let cases: [(&str, &Config, &Record, Headers<'_>); 4] = [
+    let cases: [(&str, &Config, Fields<'_>, Headers<'_>); 4] = [
         (
             "default",
             &default,
-            &full,
+            full,
             &[
                 ("x-keystile-key-id", "key_1"),
                 ("x-keystile-account-id", "acct_1"),
@@ -496,28 +489,30 @@ fn the_identity_comes_from_the_record() {
         (
             "without an account",
             &default,
-            &anonymous,
+            anonymous,
             &[("x-keystile-key-id", "key_1")],
         ),
         (
             "configured",
             &custom,
-            &full,
+            full,
             &[
                 ("x-key", "key_1"),
                 ("x-env", "production"),
                 ("x-account", "acct_1"),
             ],
         ),
-        ("none", &none, &full, &[]),
+        ("none", &none, full, &[]),
     ];
-    for (name, config, record, expected) in cases {
-        let verdict = Verdict::Active(record.clone());
-        let (_, step) = settled(config, &with_key("/"), verdict);
-        let Step::Forward { set } = step else {
+    for (name, config, fields, expected) in cases {
+        let (_, step) = settled(config, &with_key("/"), active(fields));
+        let Step::Forward {
+            record: Some(record),
+        } = step
+        else {
             panic!("{name}: not forwarded");
         };
-        let set: Vec<_> = set.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
+        let set: Vec<_> = identity(config, &record).collect();
         assert_eq!(set, expected, "{name}");
     }
 }
@@ -577,22 +572,70 @@ fn grpc_requests_get_the_grpc_form() {
 #[test]
 fn a_settled_request_is_settled_once() {
     let config = config("");
-    let (state, _) = begin(&config, &with_key("/"))
-        .state
-        .settle(&config, Verdict::NotFound, NOW);
-    let (state, step) = state.settle(&config, Verdict::Active(record()), NOW);
-    assert_eq!(state, State::Settled(Outcome::Refused(Denial::NotFound)));
+    let mut state = begin(&config, &with_key("/")).state;
+    let source = Some(Source::Lookup);
+    state.settle(&config, Verdict::NotFound, source, NOW);
+    let settled = state.clone();
+    let step = state.settle(&config, active(FIELDS), source, NOW);
     assert!(step == Step::Ignore);
+    assert_eq!(state, settled);
+    let expected = Settled {
+        outcome: Outcome::Refused(Denial::NotFound),
+        source,
+    };
+    assert_eq!(state, State::Settled(expected));
     assert!(state.holds_body());
 }
 
 #[test]
 fn the_key_is_in_no_callout() {
-    let Step::Lookup(callout) = begin(&config(""), &with_key("/")).step else {
+    let config = config("");
+    let request = with_key("/");
+    let Step::Ask(hash) = begin(&config, &request).step else {
         panic!("no lookup");
     };
-    let text = format!("{:?}", callout.headers);
+    let text = format!("{:?}", config.lookup.callout(&hash, &request).headers);
+    assert!(text.contains(&hash.to_string()), "{text}");
     assert!(!text.contains("0123456789abcdefghij"), "{text}");
+}
+
+#[test]
+fn the_access_log_gets_what_there_is() {
+    let id = RequestId::new(Duration::ZERO, 0);
+    let not_found = Outcome::Refused(Denial::NotFound);
+    let missing = Outcome::Refused(Denial::Missing);
+    let cases = [
+        (
+            Outcome::Allowed,
+            Some(Source::Cache),
+            None,
+            "outcome=allowed source=cache",
+        ),
+        (
+            Outcome::Allowed,
+            Some(Source::Stale),
+            None,
+            "outcome=allowed source=stale",
+        ),
+        (Outcome::Exempt, None, None, "outcome=exempt"),
+        (
+            not_found,
+            Some(Source::Coalesced),
+            Some(id),
+            "outcome=api_key_not_found source=coalesced \
+             request_id=req_00000000000000000000000000",
+        ),
+        (
+            missing,
+            None,
+            Some(id),
+            "outcome=api_key_missing request_id=req_00000000000000000000000000",
+        ),
+    ];
+    for (outcome, source, reply, expected) in cases {
+        let settled = Settled { outcome, source };
+        assert_eq!(settled.log_entry(reply), expected);
+    }
 }
 
 #[test]

@@ -1,0 +1,13 @@
+//! Time as the core gets it: read once by the host for each of its callbacks, and passed in.
+
+use std::time::Duration;
+
+/// One moment by two clocks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Moment {
+    /// Since the Unix epoch: for what is dated, such as a key's end. Operators set this clock.
+    pub wall: Duration,
+    /// Since some moment before the first one: for how long something lasts, such as a verdict
+    /// in the cache. Nobody sets this clock, so a wrong time makes no verdict last longer.
+    pub steady: Duration,
+}

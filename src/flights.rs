@@ -1,0 +1,263 @@
+//! Lookups under way, one a hash, and the requests that wait for each. [`crate::verdicts`] has
+//! the rules by which they begin and end, and the tests.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use crate::cache::Seed;
+use crate::clock::Moment;
+use crate::credential::KeyHash;
+use crate::lookup::Callout;
+
+/// The most requests that wait for lookups of others, on one worker.
+pub(crate) const MAX_WAITING: usize = 8192;
+
+/// Tells one lookup from a later one of the same hash.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FlightId(u64);
+
+/// A request that waits for a verdict. `W` is what the host calls it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Waiter<W> {
+    /// The request.
+    pub request: W,
+    /// Whether the lookup is its own.
+    pub leads: bool,
+    /// On the steady clock. An answer to a leader is the proxy's business until then and longer.
+    deadline: Duration,
+}
+
+/// Who made the callout, and so gets its answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Owner {
+    /// The first waiter.
+    Leader,
+    /// Nobody yet: the root context is to make it.
+    Nobody,
+    /// The root context.
+    Root,
+}
+
+#[derive(Debug)]
+pub(crate) struct Flight<W> {
+    id: FlightId,
+    owner: Owner,
+    /// When the callout was made.
+    pub(crate) since: Moment,
+    /// Whether it only asks if an outage is over, so that others need not wait for it.
+    pub(crate) tests_outage: bool,
+    pub(crate) waiters: Vec<Waiter<W>>,
+    /// The leader's, for the root context to make again.
+    callout: Option<Callout>,
+}
+
+/// All lookups under way on one worker.
+#[derive(Debug)]
+pub(crate) struct Flights<W> {
+    flights: HashMap<KeyHash, Flight<W>, Seed>,
+    /// Those that the root context is to make.
+    unowned: Vec<(KeyHash, FlightId)>,
+    timeout: Duration,
+    last_id: u64,
+    waiting: usize,
+}
+
+/// How much later than the others a leader is given up: its own timeout comes first, unless the
+/// proxy forgot it.
+const FORGOTTEN: Duration = Duration::from_secs(2);
+
+impl<W: PartialEq> Flights<W> {
+    /// None yet. Each may take `timeout`.
+    pub(crate) fn new(timeout: Duration, seed: Seed) -> Self {
+        Self {
+            flights: HashMap::with_hasher(seed),
+            unowned: Vec::new(),
+            timeout,
+            last_id: 0,
+            waiting: 0,
+        }
+    }
+
+    pub(crate) fn get(&self, hash: &KeyHash) -> Option<&Flight<W>> {
+        self.flights.get(hash)
+    }
+
+    /// How many the root context makes or is to make.
+    pub(crate) fn of_root(&self) -> usize {
+        let flights = self.flights.values();
+        flights
+            .filter(|flight| flight.owner != Owner::Leader)
+            .count()
+    }
+
+    /// A request has made a callout.
+    pub(crate) fn lead(
+        &mut self,
+        hash: KeyHash,
+        request: W,
+        callout: Callout,
+        tests_outage: bool,
+        now: Moment,
+    ) -> FlightId {
+        let leader = Waiter {
+            request,
+            leads: true,
+            deadline: now
+                .steady
+                .saturating_add(self.timeout)
+                .saturating_add(FORGOTTEN),
+        };
+        let id = self.next_id();
+        self.begin(
+            hash,
+            Flight {
+                id,
+                owner: Owner::Leader,
+                since: now,
+                tests_outage,
+                waiters: vec![leader],
+                callout: Some(callout),
+            },
+        );
+        id
+    }
+
+    /// A request joins the lookup of its hash. Gives the request back when there is none, or when
+    /// too many wait.
+    pub(crate) fn join(&mut self, hash: &KeyHash, request: W, now: Moment) -> Result<FlightId, W> {
+        if self.waiting >= MAX_WAITING {
+            return Err(request);
+        }
+        let Some(flight) = self.flights.get_mut(hash) else {
+            return Err(request);
+        };
+        flight.waiters.push(Waiter {
+            request,
+            leads: false,
+            deadline: now.steady.saturating_add(self.timeout),
+        });
+        self.waiting = self.waiting.saturating_add(1);
+        Ok(flight.id)
+    }
+
+    /// Asks the root context for a lookup that nobody waits for.
+    pub(crate) fn request(&mut self, hash: KeyHash, now: Moment) {
+        let id = self.next_id();
+        self.begin(
+            hash,
+            Flight {
+                id,
+                owner: Owner::Nobody,
+                since: now,
+                tests_outage: false,
+                waiters: Vec::new(),
+                callout: None,
+            },
+        );
+        self.unowned.push((hash, id));
+    }
+
+    /// Whether the root context has anything to make.
+    pub(crate) fn has_unowned(&self) -> bool {
+        !self.unowned.is_empty()
+    }
+
+    /// The next lookup for the root context to make, with the callout where there was one before.
+    pub(crate) fn next_unowned(
+        &mut self,
+        now: Moment,
+    ) -> Option<(KeyHash, FlightId, Option<Callout>)> {
+        while let Some((hash, id)) = self.unowned.pop() {
+            if let Some(flight) = self.flights.get_mut(&hash)
+                && flight.id == id
+            {
+                flight.owner = Owner::Root;
+                flight.since = now;
+                return Some((hash, id, flight.callout.take()));
+            }
+        }
+        None
+    }
+
+    /// A request no longer waits. Where it had made the callout, the answer is lost with it: the
+    /// root context is to ask again for those who still wait.
+    pub(crate) fn leave(&mut self, hash: &KeyHash, id: FlightId, request: &W) {
+        let Some(flight) = self.flights.get_mut(hash).filter(|flight| flight.id == id) else {
+            return;
+        };
+        let before = flight.waiters.len();
+        let led = flight
+            .waiters
+            .iter()
+            .any(|waiter| waiter.leads && waiter.request == *request);
+        flight.waiters.retain(|waiter| waiter.request != *request);
+        if !led {
+            let left = before.saturating_sub(flight.waiters.len());
+            self.waiting = self.waiting.saturating_sub(left);
+        } else if flight.waiters.is_empty() {
+            self.flights.remove(hash);
+        } else {
+            flight.owner = Owner::Nobody;
+            self.unowned.push((*hash, id));
+        }
+    }
+
+    /// The lookup has ended.
+    pub(crate) fn land(&mut self, hash: &KeyHash, id: FlightId) -> Option<Flight<W>> {
+        self.flights.get(hash).filter(|flight| flight.id == id)?;
+        let flight = self.flights.remove(hash)?;
+        self.forget(&flight.waiters);
+        Some(flight)
+    }
+
+    /// Takes out the waiters whose time is over, and lookups that the proxy forgot.
+    pub(crate) fn overdue(&mut self, now: Moment) -> Vec<(KeyHash, Waiter<W>)> {
+        let mut overdue = Vec::new();
+        let longest = self.timeout.saturating_add(FORGOTTEN);
+        self.flights.retain(|hash, flight| {
+            let late = flight
+                .waiters
+                .extract_if(.., |waiter| waiter.deadline <= now.steady);
+            overdue.extend(late.map(|waiter| (*hash, waiter)));
+            let forgotten = flight.since.steady.saturating_add(longest) <= now.steady;
+            let deserted =
+                flight.owner == Owner::Leader && !flight.waiters.iter().any(|waiter| waiter.leads);
+            if forgotten || deserted {
+                overdue.extend(flight.waiters.drain(..).map(|waiter| (*hash, waiter)));
+            }
+            !(forgotten || deserted)
+        });
+        let followers = overdue.iter().filter(|(_, waiter)| !waiter.leads).count();
+        self.waiting = self.waiting.saturating_sub(followers);
+        overdue
+    }
+
+    /// When the first of those that wait for the root context must be answered, on the steady
+    /// clock. For the others their leader's timeout comes first.
+    pub(crate) fn next_deadline(&self) -> Option<Duration> {
+        let flights = self.flights.values();
+        flights
+            .filter(|flight| flight.owner != Owner::Leader)
+            .flat_map(|flight| &flight.waiters)
+            .map(|waiter| waiter.deadline)
+            .min()
+    }
+
+    fn next_id(&mut self) -> FlightId {
+        self.last_id = self.last_id.wrapping_add(1);
+        FlightId(self.last_id)
+    }
+
+    /// Nobody leads where a lookup is under way; should it happen, those who wait stay.
+    fn begin(&mut self, hash: KeyHash, mut flight: Flight<W>) {
+        if let Some(before) = self.flights.remove(&hash) {
+            flight.waiters.extend(before.waiters);
+        }
+        self.flights.insert(hash, flight);
+    }
+
+    fn forget(&mut self, waiters: &[Waiter<W>]) {
+        let followers = waiters.iter().filter(|waiter| !waiter.leads).count();
+        self.waiting = self.waiting.saturating_sub(followers);
+    }
+}

@@ -1,0 +1,224 @@
+//! What the auth cluster knows of a key.
+
+use std::fmt;
+use std::time::Duration;
+
+use serde::Deserialize;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use crate::config::{IdentityField, Object};
+use crate::path;
+
+/// The longest `key_id`, `account_id` and `environment`, in bytes: they end in headers.
+pub(crate) const MAX_ID: usize = 256;
+
+/// Ends each part of [`Record::text`]. No header and no path that Envoy accepts has one.
+const END: char = '\0';
+
+/// Never, as the end of a key.
+const NEVER: u64 = u64::MAX;
+
+/// The record of an active or revoked key. Tens of thousands of them are kept, so all its texts
+/// share one allocation.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Record {
+    /// `key_id`, `account_id` and `environment`, each ended, the latter two empty where absent;
+    /// behind them, where the key may not call every path, [`END`] and the endpoints, each ended.
+    text: Box<str>,
+    /// In ms since the Unix epoch, or [`NEVER`].
+    expires_at: u64,
+}
+
+/// What a record is made of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Fields<'a> {
+    /// The key's public name, 1 to 256 bytes.
+    pub key_id: &'a str,
+    /// Whom the key belongs to, 1 to 256 bytes.
+    pub account_id: Option<&'a str>,
+    /// Where the key is good, 1 to 256 bytes.
+    pub environment: Option<&'a str>,
+    /// When the key ends, since the Unix epoch; kept in whole ms, rounded down.
+    pub expires_at: Option<Duration>,
+    /// The path prefixes that the key may call; `None` is every path.
+    pub endpoints: Option<&'a [&'a str]>,
+}
+
+impl Record {
+    /// Packs the fields; `None` when one of the three names is empty, too long, or no name.
+    pub fn new(fields: Fields<'_>) -> Option<Self> {
+        let mut text = String::new();
+        for name in [Some(fields.key_id), fields.account_id, fields.environment] {
+            if let Some(name) = name {
+                let is_name = (1..=MAX_ID).contains(&name.len()) && !name.contains(END);
+                text.push_str(is_name.then_some(name)?);
+            }
+            text.push(END);
+        }
+        if let Some(endpoints) = fields.endpoints {
+            text.push(END);
+            // One with an end inside would be read as two, and it can match no path anyway.
+            for endpoint in endpoints.iter().filter(|endpoint| !endpoint.contains(END)) {
+                text.push_str(endpoint);
+                text.push(END);
+            }
+        }
+        Some(Self {
+            text: text.into_boxed_str(),
+            expires_at: fields
+                .expires_at
+                .map_or(NEVER, |end| u64::try_from(end.as_millis()).unwrap_or(NEVER)),
+        })
+    }
+
+    /// The key's public name.
+    pub fn key_id(&self) -> &str {
+        self.name(0).unwrap_or_default()
+    }
+
+    /// Whom the key belongs to.
+    pub fn account_id(&self) -> Option<&str> {
+        self.name(1)
+    }
+
+    /// Where the key is good.
+    pub fn environment(&self) -> Option<&str> {
+        self.name(2)
+    }
+
+    /// The field that an identity header carries.
+    pub fn identity(&self, field: IdentityField) -> Option<&str> {
+        match field {
+            IdentityField::KeyId => Some(self.key_id()),
+            IdentityField::AccountId => self.account_id(),
+            IdentityField::Environment => self.environment(),
+        }
+    }
+
+    /// Whether the key has ended at `wall`, the time since the Unix epoch: it has at the very
+    /// moment that the record names.
+    pub fn has_expired(&self, wall: Duration) -> bool {
+        self.expires_at != NEVER && u128::from(self.expires_at) <= wall.as_millis()
+    }
+
+    /// Whether the key may call `path` (no query).
+    pub fn permits(&self, path: &[u8]) -> bool {
+        self.endpoints()
+            .is_none_or(|mut prefixes| prefixes.any(|prefix| path::covers(prefix, path)))
+    }
+
+    fn name(&self, number: usize) -> Option<&str> {
+        let name = self.text.split(END).nth(number);
+        name.filter(|name| !name.is_empty())
+    }
+
+    /// `None` is every path.
+    fn endpoints(&self) -> Option<impl Iterator<Item = &str>> {
+        let behind_names = self.text.splitn(4, END).nth(3)?;
+        let endpoints = behind_names.strip_prefix(END)?;
+        Some(endpoints.split_terminator(END))
+    }
+}
+
+impl fmt::Debug for Record {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let endpoints: Option<Vec<_>> = self.endpoints().map(Iterator::collect);
+        let expires_at = (self.expires_at != NEVER).then_some(self.expires_at);
+        f.debug_struct("Record")
+            .field("key_id", &self.key_id())
+            .field("account_id", &self.account_id())
+            .field("environment", &self.environment())
+            .field("expires_at_ms", &expires_at)
+            .field("endpoints", &endpoints)
+            .finish()
+    }
+}
+
+/// What the auth cluster says of a key's record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Status {
+    Active,
+    Revoked,
+}
+
+/// The answer as it is written. Unknown fields are ignored; a known field given twice is an error.
+#[derive(Deserialize)]
+struct RawRecord {
+    key_id: String,
+    status: String,
+    account_id: Option<String>,
+    environment: Option<String>,
+    expires_at: Option<String>,
+    endpoints: Option<Vec<String>>,
+}
+
+/// Reads a record from JSON.
+///
+/// # Errors
+/// What would be right, without the value: an auth cluster may echo what is secret.
+pub(crate) fn read(body: &[u8]) -> Result<(Status, Record), String> {
+    let Object(raw) = serde_json::from_slice::<Object<RawRecord>>(body)
+        .map_err(|error| without_value(&error.to_string()))?;
+    for (field, value) in [
+        ("key_id", Some(&raw.key_id)),
+        ("account_id", raw.account_id.as_ref()),
+        ("environment", raw.environment.as_ref()),
+    ] {
+        if value.is_some_and(|value| header_safe(value.as_bytes(), MAX_ID).is_none()) {
+            return Err(not_a_name(field));
+        }
+    }
+    let endpoints: Option<Vec<_>> = raw
+        .endpoints
+        .as_ref()
+        .map(|prefixes| prefixes.iter().map(String::as_str).collect());
+    let record = Record::new(Fields {
+        key_id: &raw.key_id,
+        account_id: raw.account_id.as_deref(),
+        environment: raw.environment.as_deref(),
+        expires_at: raw.expires_at.as_deref().map(parse_time).transpose()?,
+        endpoints: endpoints.as_deref(),
+    })
+    .ok_or_else(|| not_a_name("key_id, account_id and environment"))?;
+    match raw.status.as_str() {
+        "active" => Ok((Status::Active, record)),
+        "revoked" => Ok((Status::Revoked, record)),
+        _ => Err("status must be \"active\" or \"revoked\"".to_owned()),
+    }
+}
+
+fn not_a_name(field: &str) -> String {
+    format!("{field} must be 1 to {MAX_ID} characters of visible ASCII")
+}
+
+/// Serde's text without the value that it quotes.
+fn without_value(error: &str) -> String {
+    let text = match error.rsplit_once(", expected ") {
+        Some((_, expected)) => format!("expected {expected}"),
+        None => error.to_owned(),
+    };
+    text.chars().take(160).collect()
+}
+
+/// RFC 3339, to the time since the Unix epoch; what lies before it has passed in any case.
+fn parse_time(text: &str) -> Result<Duration, String> {
+    let time = OffsetDateTime::parse(text, &Rfc3339)
+        .map_err(|_| "expires_at must be a time of RFC 3339".to_owned())?;
+    Ok(u64::try_from(time.unix_timestamp())
+        .map(|seconds| Duration::new(seconds, time.nanosecond()))
+        .unwrap_or(Duration::ZERO))
+}
+
+/// The value as text when it can stand in a header as it is.
+pub(crate) fn header_safe(value: &[u8], longest: usize) -> Option<&str> {
+    let visible = |byte: &u8| byte.is_ascii_graphic() || *byte == b' ';
+    std::str::from_utf8(value).ok().filter(|text| {
+        (1..=longest).contains(&text.len())
+            && text.bytes().all(|byte| visible(&byte))
+            && text.trim_ascii() == *text
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,226 @@
+//! Where a request's verdict comes from: the cache, a lookup, or a lookup under way.
+//!
+//! | the cache has | and | then |
+//! |---|---|---|
+//! | a fresh verdict | | it counts; an active one near its end is refreshed meanwhile |
+//! | an active record in grace | a lookup failed less than a second ago | it counts, as stale |
+//! | | another request is finding out whether the outage is over | it counts, as stale |
+//! | | a lookup is under way | its answer counts, or the record where it gives none |
+//! | | else | a lookup is made; its answer counts, or the record where it gives none |
+//! | nothing that counts | a lookup is under way | its answer counts |
+//! | | else | a lookup is made, and its answer counts |
+//!
+//! An indeterminate answer is never kept.
+
+use std::time::Duration;
+
+use crate::cache::{Cache, CacheRules, Found, PoolName, RETRY, Seed};
+use crate::clock::Moment;
+use crate::credential::KeyHash;
+use crate::flights::{FlightId, Flights, Waiter};
+use crate::lookup::Callout;
+use crate::verdict::{Answer, Cause, Source, Verdict};
+
+/// The most lookups that the root context makes at a time. A record that cannot be refreshed
+/// meanwhile is looked up when its time is over, like any other.
+const MAX_OF_ROOT: usize = 64;
+
+/// The verdicts of one worker. `W` is what the host calls a request that waits.
+#[derive(Debug)]
+pub struct Verdicts<W> {
+    cache: Cache,
+    flights: Flights<W>,
+}
+
+/// What is to be done about a request's verdict.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Asked {
+    /// Nothing: here it is.
+    Known(Verdict, Source),
+    /// Make a callout. When it is under way, [`Verdicts::lead`]; else [`Verdicts::not_sent`].
+    Lookup,
+    /// [`Verdicts::join`] the lookup that is under way.
+    Join,
+}
+
+/// What has become of a lookup.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Landed<W> {
+    /// For all who waited.
+    pub verdict: Verdict,
+    /// Whether the verdict is from the cache, past its time.
+    pub stale: bool,
+    /// Each to be answered now.
+    pub waiters: Vec<Waiter<W>>,
+    /// How long the lookup took.
+    pub took: Duration,
+}
+
+impl<W> Landed<W> {
+    /// Where a waiter's verdict came from; `None` where there is none.
+    pub fn source(&self, waiter: &Waiter<W>) -> Option<Source> {
+        match (&self.verdict, self.stale, waiter.leads) {
+            (Verdict::Indeterminate(_), _, _) => None,
+            (_, true, _) => Some(Source::Stale),
+            (_, false, true) => Some(Source::Lookup),
+            (_, false, false) => Some(Source::Coalesced),
+        }
+    }
+}
+
+impl<W: PartialEq> Verdicts<W> {
+    /// Knows nothing yet. A lookup may take `timeout`; `environment` is the only one whose
+    /// records count, where there is one.
+    pub fn new(
+        rules: CacheRules,
+        environment: Option<String>,
+        timeout: Duration,
+        seed: Seed,
+    ) -> Self {
+        Self {
+            cache: Cache::new(rules, environment, seed),
+            flights: Flights::new(timeout, seed),
+        }
+    }
+
+    /// What is to be done about the verdict on a hash.
+    pub fn ask(&mut self, hash: &KeyHash, now: Moment) -> Asked {
+        let flight = self.flights.get(hash);
+        match self.cache.find(hash, now) {
+            Some(Found::Fresh { verdict, refresh }) => {
+                if refresh && flight.is_none() && self.flights.of_root() < MAX_OF_ROOT {
+                    self.flights.request(*hash, now);
+                }
+                Asked::Known(verdict, Source::Cache)
+            }
+            Some(Found::Grace { verdict, failed })
+                if failed.is_some_and(|ago| ago < RETRY)
+                    || flight.is_some_and(|flight| flight.tests_outage) =>
+            {
+                Asked::Known(verdict, Source::Stale)
+            }
+            _ if flight.is_some() => Asked::Join,
+            _ => Asked::Lookup,
+        }
+    }
+
+    /// A request has made its callout.
+    pub fn lead(&mut self, hash: KeyHash, request: W, callout: Callout, now: Moment) -> FlightId {
+        let tests_outage = matches!(
+            self.cache.find(&hash, now),
+            Some(Found::Grace { failed: Some(ago), .. }) if ago < RETRY.saturating_mul(2)
+        );
+        self.flights.lead(hash, request, callout, tests_outage, now)
+    }
+
+    /// A request's callout could not be made. Gives the verdict to settle it with, and its source
+    /// where there is one.
+    pub fn not_sent(
+        &mut self,
+        hash: &KeyHash,
+        reason: &'static str,
+        now: Moment,
+    ) -> (Verdict, Option<Source>) {
+        self.cache.note_failure(hash, now);
+        self.without_answer(hash, Cause::NotSent { reason }, now)
+    }
+
+    /// A request waits for the lookup of its hash.
+    ///
+    /// # Errors
+    /// When too many wait already. That is no outage, so a record in grace does not count.
+    pub fn join(&mut self, hash: &KeyHash, request: W, now: Moment) -> Result<FlightId, Cause> {
+        self.flights
+            .join(hash, request, now)
+            .map_err(|_| Cause::TooManyWait)
+    }
+
+    /// A request that led or joined is gone.
+    pub fn leave(&mut self, hash: &KeyHash, id: FlightId, request: &W) {
+        self.flights.leave(hash, id, request);
+    }
+
+    /// A lookup's answer is here. `None` when it is not under way any more.
+    pub fn land(
+        &mut self,
+        hash: &KeyHash,
+        id: FlightId,
+        answer: Answer,
+        now: Moment,
+    ) -> Option<Landed<W>> {
+        let flight = self.flights.land(hash, id)?;
+        let (verdict, stale) = match answer.verdict {
+            Verdict::Indeterminate(cause) => {
+                self.cache.note_failure(hash, now);
+                let (verdict, source) = self.without_answer(hash, cause, now);
+                (verdict, source.is_some())
+            }
+            verdict => {
+                self.cache
+                    .keep(*hash, &verdict, answer.max_age, flight.since);
+                (verdict, false)
+            }
+        };
+        Some(Landed {
+            verdict,
+            stale,
+            waiters: flight.waiters,
+            took: now.steady.saturating_sub(flight.since.steady),
+        })
+    }
+
+    /// Whether the root context has a lookup to make, soon.
+    pub fn needs_root(&self) -> bool {
+        self.flights.has_unowned()
+    }
+
+    /// The next lookup for the root context to make, and its callout where there was one before.
+    /// What comes of it goes to [`Self::land`].
+    pub fn next_of_root(&mut self, now: Moment) -> Option<(KeyHash, FlightId, Option<Callout>)> {
+        self.flights.next_unowned(now)
+    }
+
+    /// The requests that have waited too long, each with the verdict to settle it with.
+    pub fn overdue(&mut self, now: Moment) -> Vec<(Waiter<W>, Verdict, Option<Source>)> {
+        let overdue = self.flights.overdue(now);
+        overdue
+            .into_iter()
+            .map(|(hash, waiter)| {
+                let (verdict, source) = self.without_answer(&hash, Cause::Waited, now);
+                (waiter, verdict, source)
+            })
+            .collect()
+    }
+
+    /// When [`Self::overdue`] must be asked next, on the steady clock, but for the regular times.
+    pub fn next_deadline(&self) -> Option<Duration> {
+        self.flights.next_deadline()
+    }
+
+    /// How many verdicts a pool of the cache holds.
+    pub fn entries(&self, pool: PoolName) -> usize {
+        self.cache.entries(pool)
+    }
+
+    /// How many verdicts a pool gave up for others since this was last asked.
+    pub fn take_evictions(&mut self, pool: PoolName) -> u64 {
+        self.cache.take_evictions(pool)
+    }
+
+    /// What counts where no answer is to be had.
+    fn without_answer(
+        &mut self,
+        hash: &KeyHash,
+        cause: Cause,
+        now: Moment,
+    ) -> (Verdict, Option<Source>) {
+        match self.cache.find(hash, now) {
+            Some(Found::Fresh { verdict, .. }) => (verdict, Some(Source::Cache)),
+            Some(Found::Grace { verdict, .. }) => (verdict, Some(Source::Stale)),
+            None => (Verdict::Indeterminate(cause), None),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
