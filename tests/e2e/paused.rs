@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 use std::thread;
-use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use keystile_e2e::auth::{Script, answer};
 use keystile_e2e::client::{self, Sent};
+use keystile_e2e::process::wait_until;
 use serde_json::Value;
 use tokio::sync::Notify;
 
@@ -33,11 +33,7 @@ fn wait_for_verdict(world: &World, listener: &str, answer: Vec<u8>, body: &str) 
         ],
     );
     let sent = client::send(world.envoy.listener(listener)?, head.as_bytes())?;
-    let deadline = Instant::now() + Duration::from_secs(10);
-    while world.auth.lookups_of(&id).is_empty() {
-        ensure!(Instant::now() < deadline, "no lookup");
-        thread::park_timeout(Duration::from_millis(5));
-    }
+    wait_until(|| Ok(!world.auth.lookups_of(&id).is_empty())).context("no lookup")?;
     Ok(Waiting { id, sent, verdict })
 }
 

@@ -13,6 +13,7 @@ use keystile_e2e::client::Response;
 use keystile_e2e::envoy::{self, Envoy, Listener, cluster, http2_cluster};
 use keystile_e2e::process::Process;
 use keystile_e2e::registry::Registry;
+use keystile_e2e::serving::Serving;
 use keystile_e2e::upstream::{self, Received};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -35,6 +36,7 @@ pub(crate) struct World {
     secrets: Mutex<Vec<String>>,
     replies: Mutex<String>,
     _registries: [Process; 2],
+    _serving: Serving,
     _closed_port: TcpSocket,
     pub(crate) folder: TempDir,
 }
@@ -53,26 +55,26 @@ impl World {
             peppered.serve(any, &at("peppered-registry.log"))?;
 
         let (auth, received) = (Auth::default(), Received::default());
-        let (auth_address, upstream_address) = runtime.block_on(async {
-            let auth = auth.serve(TcpListener::bind(any).await?, lookups)?;
+        let (serving, upstream_address) = runtime.block_on(async {
+            let serving = auth.serve(lookups).await?;
             let listener = TcpListener::bind(any).await?;
             let upstream = upstream::serve(listener, received.clone(), std::future::pending())?;
-            anyhow::Ok((auth, upstream))
+            anyhow::Ok((serving, upstream))
         })?;
 
         // Bound, so that nobody else gets it, but not listened on.
         let closed_port = TcpSocket::new_v4()?;
         closed_port.bind(any)?;
-        let mut full = cluster("full", Some(auth_address));
+        let mut full = cluster("full", Some(serving.address));
         full["circuit_breakers"] = json!({"thresholds": [{"max_requests": 0}]});
         let config = envoy::config(
             &listeners(),
             &[
                 http2_cluster("upstream", upstream_address),
-                cluster("auth", Some(auth_address)),
+                cluster("auth", Some(serving.address)),
                 cluster(
                     "outbound|80||auth.default.svc.cluster.local",
-                    Some(auth_address),
+                    Some(serving.address),
                 ),
                 cluster("peppered", Some(peppered_lookups)),
                 cluster("refused", Some(closed_port.local_addr()?)),
@@ -93,6 +95,7 @@ impl World {
             secrets: Mutex::default(),
             replies: Mutex::default(),
             _registries: [server, peppered_server],
+            _serving: serving,
             _closed_port: closed_port,
             folder,
         };
@@ -161,16 +164,21 @@ const LOG_OPTIONS: &[&str] = &[
 ];
 
 fn listeners() -> Vec<Listener> {
-    // Far from the default of 250 ms: a machine under load must not decide a case.
-    let lookup = json!({"cluster": "auth", "timeout": "10s"});
-    let with = |rest: &Value| {
-        let mut plugin = json!({"lookup": lookup});
+    // Without the cache, each case tells how many lookups it costs, whatever ran before it.
+    let asking = |lookup: Value, rest: &Value| {
+        let mut plugin = json!({
+            "lookup": lookup,
+            "cache": {"allow_ttl": "0s", "not_found_ttl": "0s", "revoked_ttl": "0s"},
+        });
         if let (Some(plugin), Some(rest)) = (plugin.as_object_mut(), rest.as_object()) {
             plugin.extend(rest.clone());
         }
         plugin
     };
-    let to = |cluster: &str| json!({"lookup": {"cluster": cluster, "timeout": "10s"}});
+    // Far from the default of 250 ms: a machine under load must not decide a case.
+    let lookup = |cluster: &str| json!({"cluster": cluster, "timeout": "10s"});
+    let with = |rest: &Value| asking(lookup("auth"), rest);
+    let to = |cluster: &str| asking(lookup(cluster), &json!({}));
     vec![
         Listener::new("plain", &with(&json!({}))),
         Listener {
@@ -196,34 +204,36 @@ fn listeners() -> Vec<Listener> {
         Listener::new("forward", &with(&json!({"credential": {"forward": true}}))),
         Listener::new(
             "custom",
-            &json!({
-                "lookup": {
+            &asking(
+                json!({
                     "cluster": "outbound|80||auth.default.svc.cluster.local",
                     "path": "/v1/key-hashes/{key_hash}?from=gateway",
                     "timeout": "10s",
                     "headers": {"Authorization": "Bearer service-token"},
-                },
-                "credential": {
-                    "sources": [{"header": "X-Token"}, {"header": "authorization", "scheme": "ApiKey"}],
-                    "format": {"prefix": "", "min_length": 8, "max_length": 64, "alphabet": "url_safe"},
-                },
-                "identity_headers": {"X-Key": "key_id", "x-env": "environment"},
-                "replies": {
-                    "service_name": "Example",
-                    "doc_base_url": "https://example.com/errors#",
-                    "realm": "example",
-                    "retry_after_seconds": 7,
-                    "messages": {"api_key_missing": "Bring a key, s'il vous plaît."},
-                },
-            }),
+                }),
+                &json!({
+                    "credential": {
+                        "sources": [{"header": "X-Token"}, {"header": "authorization", "scheme": "ApiKey"}],
+                        "format": {"prefix": "", "min_length": 8, "max_length": 64, "alphabet": "url_safe"},
+                    },
+                    "identity_headers": {"X-Key": "key_id", "x-env": "environment"},
+                    "replies": {
+                        "service_name": "Example",
+                        "doc_base_url": "https://example.com/errors#",
+                        "realm": "example",
+                        "retry_after_seconds": 7,
+                        "messages": {"api_key_missing": "Bring a key, s'il vous plaît."},
+                    },
+                }),
+            ),
         ),
         Listener::new(
             "impatient",
-            &json!({"lookup": {"cluster": "auth", "timeout": "200ms"}}),
+            &asking(json!({"cluster": "auth", "timeout": "200ms"}), &json!({})),
         ),
         Listener::new(
             "pepper",
-            &json!({"lookup": {"cluster": "peppered", "timeout": "10s"}, "hash": {"pepper": PEPPER}}),
+            &asking(lookup("peppered"), &json!({"hash": {"pepper": PEPPER}})),
         ),
         Listener::new("no_pepper", &to("peppered")),
         Listener::new("unknown_cluster", &to("nowhere")),

@@ -9,8 +9,10 @@ use std::time::Duration;
 
 use anyhow::Result;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::sync::Notify;
+
+use crate::serving::Serving;
 
 /// What to do instead of asking the registry.
 #[derive(Clone)]
@@ -41,6 +43,11 @@ impl Auth {
         self.locked(|shared| shared.scripts.insert(hash.to_owned(), script));
     }
 
+    /// Has the registry answer lookups of this hash again.
+    pub fn unscript(&self, hash: &str) {
+        self.locked(|shared| shared.scripts.remove(hash));
+    }
+
     /// The lookups that carried `x-request-id: ID`, each as the text of its request.
     pub fn lookups_of(&self, request_id: &str) -> Vec<String> {
         let header = format!("x-request-id: {request_id}\r\n");
@@ -53,6 +60,14 @@ impl Auth {
         })
     }
 
+    /// How many lookups of this hash arrived so far, whatever became of them.
+    pub fn lookups_about(&self, hash: &str) -> usize {
+        self.locked(|shared| {
+            let lookups = shared.lookups.iter();
+            lookups.filter(|text| asks_about(text, hash)).count()
+        })
+    }
+
     /// Everything that was received, as text.
     pub fn text(&self) -> String {
         self.locked(|shared| shared.lookups.concat())
@@ -62,21 +77,21 @@ impl Auth {
         use_it(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Serves for as long as the runtime lives, before the registry at `registry`.
+    /// Serves on a free port, before the registry at `registry`. What it knows, it knows after an
+    /// outage too.
     ///
     /// # Errors
-    /// When the listener has no address.
-    pub fn serve(&self, listener: TcpListener, registry: SocketAddr) -> Result<SocketAddr> {
-        let address = listener.local_addr()?;
+    /// When there is no port to listen on.
+    pub async fn serve(&self, registry: SocketAddr) -> Result<Serving> {
         let auth = self.clone();
-        tokio::spawn(async move {
-            while let Ok((stream, _)) = listener.accept().await {
-                let auth = auth.clone();
+        Serving::new(move |stream| {
+            let auth = auth.clone();
+            async move {
                 // A proxy that gives up on a lookup is what some tests are about.
-                tokio::spawn(async move { auth.one(stream, registry).await.ok() });
+                auth.one(stream, registry).await.ok();
             }
-        });
-        Ok(address)
+        })
+        .await
     }
 
     /// One lookup a connection.
@@ -118,12 +133,29 @@ impl Auth {
     }
 }
 
+/// Whether a lookup is about exactly this hash, in whatever path and query it is put.
+fn asks_about(lookup: &str, hash: &str) -> bool {
+    let target = lookup.split(' ').nth(1).unwrap_or_default();
+    target
+        .split(|c: char| !c.is_ascii_alphanumeric())
+        .any(|word| word == hash)
+}
+
 /// An answer with a body, as bytes for a script.
 pub fn answer(status: &str, body: &str) -> Vec<u8> {
-    format!(
+    answer_with(status, &[], body)
+}
+
+/// An answer with a body and these lines among its headers, as bytes for a script.
+pub fn answer_with(status: &str, lines: &[&str], body: &str) -> Vec<u8> {
+    let mut head = format!(
         "HTTP/1.1 {status}\r\ncontent-type: application/json\r\nconnection: close\r\n\
-         content-length: {}\r\n\r\n{body}",
+         content-length: {}\r\n",
         body.len()
-    )
-    .into_bytes()
+    );
+    for line in lines {
+        head.push_str(line);
+        head.push_str("\r\n");
+    }
+    format!("{head}\r\n{body}").into_bytes()
 }

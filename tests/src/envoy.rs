@@ -8,7 +8,7 @@ use std::process::Command;
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
 
-use crate::process::Process;
+use crate::process::{Process, wait_until};
 use crate::{client, root};
 
 /// A listener with the filter, before the cluster `upstream`.
@@ -21,6 +21,9 @@ pub struct Listener {
     pub normalize_path: bool,
     /// Whether a paused request's body still runs through the filter.
     pub allow_on_headers_stop_iteration: bool,
+    /// Whether each request leaves a line of JSON on standard output: its `path`, `status` and
+    /// `keystile`, the filter's own state. `--file-flush-interval-msec` says how soon.
+    pub access_log: bool,
 }
 
 impl Listener {
@@ -31,6 +34,7 @@ impl Listener {
             plugin: plugin.to_string(),
             normalize_path: true,
             allow_on_headers_stop_iteration: false,
+            access_log: false,
         }
     }
 
@@ -43,6 +47,7 @@ impl Listener {
                 "typed_config": {
                     "@type": "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
                     "stat_prefix": self.name,
+                    "access_log": self.access_logs(),
                     "codec_type": "AUTO",
                     "normalize_path": self.normalize_path,
                     "merge_slashes": self.normalize_path,
@@ -83,6 +88,23 @@ impl Listener {
                 },
             }]}],
         })
+    }
+
+    fn access_logs(&self) -> Value {
+        if !self.access_log {
+            return json!([]);
+        }
+        json!([{
+            "name": "envoy.access_loggers.stdout",
+            "typed_config": {
+                "@type": "type.googleapis.com/envoy.extensions.access_loggers.stream.v3.StdoutAccessLog",
+                "log_format": {"json_format": {
+                    "path": "%PATH(NQ:PATH)%",
+                    "status": "%RESPONSE_CODE%",
+                    "keystile": "%FILTER_STATE(wasm.keystile:PLAIN)%",
+                }},
+            },
+        }])
     }
 }
 
@@ -193,7 +215,7 @@ impl Envoy {
         address.with_context(|| format!("no listener {name}"))
     }
 
-    /// A counter's value by its name in Envoy, 0 when it is not there.
+    /// The value of a counter or a gauge by its name in Envoy, 0 when it is not there.
     ///
     /// # Errors
     /// When the admin page does not answer.
@@ -207,6 +229,19 @@ impl Envoy {
             .unwrap_or(0))
     }
 
+    /// Waits until a counter or a gauge has exactly this value.
+    ///
+    /// # Errors
+    /// When it does not in time, with its last value; when Envoy is gone.
+    pub fn wait_for_counter(&self, name: &str, expected: u64) -> Result<()> {
+        let mut value = 0;
+        wait_until(|| {
+            value = self.counter(name)?;
+            Ok(value == expected)
+        })
+        .with_context(|| format!("{name} is {value}, not {expected}"))
+    }
+
     /// The statistics as Prometheus gets them.
     ///
     /// # Errors
@@ -218,6 +253,22 @@ impl Envoy {
     /// The process.
     pub fn process(&mut self) -> &mut Process {
         &mut self.process
+    }
+
+    /// How much memory Envoy has in RAM.
+    ///
+    /// # Errors
+    /// As [`Process::resident_bytes`].
+    pub fn resident_bytes(&self) -> Result<u64> {
+        self.process.resident_bytes()
+    }
+
+    /// How much of that is what the filter's VMs have of their linear memories.
+    ///
+    /// # Errors
+    /// As [`Process::wasm_memory_bytes`].
+    pub fn wasm_memory_bytes(&self) -> Result<u64> {
+        self.process.wasm_memory_bytes()
     }
 
     /// Everything that Envoy wrote so far.

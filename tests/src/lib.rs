@@ -1,12 +1,16 @@
-//! The parts of a running Keystile: Envoy with the module, the registry, an upstream, an auth
-//! cluster that can misbehave, and clients that can send anything. The end-to-end tests and
-//! `make run` put them together.
+//! The parts of a running Keystile: Envoy with the module, the registry, an upstream, auth
+//! clusters that can misbehave or know anyone, and clients that can send anything, or much. The
+//! end-to-end tests and `make run` put them together.
 
+pub mod anyone;
 pub mod auth;
 pub mod client;
 pub mod envoy;
+pub mod load;
+mod memory;
 pub mod process;
 pub mod registry;
+pub mod serving;
 pub mod shipped;
 pub mod upstream;
 

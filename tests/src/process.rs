@@ -9,12 +9,27 @@ use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use crate::memory;
+
 /// How long a process may take to be ready, or to end. Generous, as nothing waits for it to pass.
 pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Asks again and again until `is_so`.
+///
+/// # Errors
+/// Those of `is_so`, and when it is not so before [`PATIENCE`] ends.
+pub fn wait_until(mut is_so: impl FnMut() -> Result<bool>) -> Result<()> {
+    let deadline = Instant::now() + PATIENCE;
+    while !is_so()? {
+        ensure!(Instant::now() < deadline, "not in time");
+        thread::park_timeout(Duration::from_millis(5));
+    }
+    Ok(())
+}
 
 /// A running program. Dropping it ends it.
 pub struct Process {
@@ -122,6 +137,29 @@ impl Process {
     /// When the system cannot tell.
     pub fn ended(&mut self) -> Result<Option<ExitStatus>> {
         Ok(self.child.try_wait()?)
+    }
+
+    /// The process's number.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// How much memory the program has in RAM.
+    ///
+    /// # Errors
+    /// When the program has ended, or the system does not tell.
+    pub fn resident_bytes(&self) -> Result<u64> {
+        let path = format!("/proc/{}/status", self.id());
+        memory::resident(&std::fs::read_to_string(&path).context(path)?)
+    }
+
+    /// How much of V8's linear memories of WebAssembly the program has in RAM.
+    ///
+    /// # Errors
+    /// When the program has ended or has none, or the system does not tell.
+    pub fn wasm_memory_bytes(&self) -> Result<u64> {
+        let path = format!("/proc/{}/smaps", self.id());
+        memory::linear(&std::fs::read_to_string(&path).context(path)?)
     }
 
     /// Everything that the program wrote so far.

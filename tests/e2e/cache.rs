@@ -1,0 +1,458 @@
+//! The cache: few lookups, short memory, and outages that nobody notices who was known before.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use keystile_e2e::anyone::Anyone;
+use keystile_e2e::auth::{Script, answer, answer_with};
+use keystile_e2e::load::{self, Request};
+use keystile_e2e::process::wait_until;
+use keystile_e2e::root;
+use serde_json::{Value, json};
+
+use crate::stage::{Asks, Setup, Stage, until};
+use crate::world::{GOOD, World, hash, made_up_key};
+
+/// Nothing ends early, and nothing is refreshed.
+fn exact(allow_ttl: &str, stale_if_error: &str) -> Value {
+    json!({
+        "allow_ttl": allow_ttl,
+        "stale_if_error": stale_if_error,
+        "jitter": 0,
+        "refresh_ahead": 1,
+    })
+}
+
+/// 1000 requests with one key cost each worker one lookup, or two where they meet a refresh.
+pub(crate) fn few_lookups(world: &World) -> Result<()> {
+    let setup = Setup {
+        workers: 2,
+        ..Setup::new(json!({}))
+    };
+    setup.run(world, |stage| {
+        let key = stage.create()?.key;
+        let requests = (0..1000).map(|_| Request::new("/v1/x", key.clone()));
+        // Connections enough for both workers to get some.
+        let outcomes = world
+            .runtime
+            .block_on(load::run(stage.to, 16, 1, requests))?;
+        ensure!(
+            outcomes.by_status == [(200, 1000)].into() && outcomes.failed == 0,
+            "{outcomes:?}"
+        );
+        let lookups = stage.lookups(&key)?;
+        ensure!((1..=4).contains(&lookups), "{lookups} lookups");
+        println!("1000 requests with one key on 2 workers: {lookups} lookups");
+        stage.wait_for("requests.allowed.total", 1000)?;
+        let sources = ["lookup", "cache", "stale", "coalesced"];
+        let mut counted = 0;
+        for source in sources {
+            counted += stage.counter(&format!("verdicts.{source}.total"))?;
+        }
+        ensure!(counted == 1000, "{counted} verdicts are counted by source");
+        Ok(())
+    })
+}
+
+/// With the auth cluster gone, or silent, a known key is served for the whole grace and an
+/// unknown one is not; after the grace, nobody is.
+pub(crate) fn outage(world: &World) -> Result<()> {
+    for silent in [false, true] {
+        let setup = Setup {
+            timeout: "300ms",
+            ..Setup::new(exact("1s", "6s"))
+        };
+        setup
+            .run(world, |stage| one_outage(stage, silent))
+            .with_context(|| format!("silent: {silent}"))?;
+    }
+    Ok(())
+}
+
+fn one_outage(stage: &mut Stage<'_>, silent: bool) -> Result<()> {
+    const GRACE: Duration = Duration::from_secs(6);
+    let key = stage.create()?.key;
+    let unknown = stage.world.scripted_key(Script::Hang)?;
+    stage.auth.script(&hash(&unknown)?, Script::Hang);
+    let before = Instant::now();
+    let (status, entry) = stage.logged("/v1/x", &key)?;
+    let after = Instant::now();
+    ensure!(
+        (status, entry.as_str()) == (200, "outcome=allowed source=lookup"),
+        "{status} {entry}"
+    );
+    if silent {
+        stage.auth.script(&hash(&key)?, Script::Hang);
+    } else {
+        stage.begin_outage()?;
+    }
+    let (mut served, mut stale, mut refused) = (0_u64, 0_u64, 0_u64);
+    // A request that is sent now is answered within the lookup's timeout.
+    while before.elapsed() < GRACE - Duration::from_millis(400) {
+        let (status, entry) = stage.logged("/v1/x", &key)?;
+        ensure!(
+            status == 200,
+            "{status} {entry} after {:?}",
+            before.elapsed()
+        );
+        match entry.as_str() {
+            "outcome=allowed source=stale" => stale += 1,
+            "outcome=allowed source=cache" => {
+                ensure!(
+                    before.elapsed() < Duration::from_millis(1500),
+                    "fresh after {:?}",
+                    before.elapsed()
+                );
+            }
+            _ => anyhow::bail!("{entry}"),
+        }
+        served += 1;
+        if served % 10 == 0 {
+            let response = stage.get(&unknown)?;
+            ensure!(response.status == 503, "an unknown key: {response:?}");
+            ensure!(response.header("retry-after")? == Some("1"), "{response:?}");
+            ensure!(
+                response.text().contains("\"retry_after\":1,"),
+                "{response:?}"
+            );
+            refused += 1;
+        }
+    }
+    ensure!(stale > 20, "{stale} of {served} were stale");
+    let failed = stage.counter("lookups.indeterminate.total")?;
+    // One a second, and one that may be under way.
+    let tests = failed.saturating_sub(refused);
+    ensure!(tests <= 7, "{tests} lookups in 6 s of grace");
+    until(after + GRACE);
+    let (status, entry) = stage.logged("/v1/x", &key)?;
+    ensure!(
+        status == 503 && entry.starts_with("outcome=internal_error request_id="),
+        "after the grace: {status} {entry}"
+    );
+    println!(
+        "outage (silent: {silent}): {served} served, {stale} of them stale, with {tests} lookups"
+    );
+    Ok(())
+}
+
+/// The first request after an outage is decided by a lookup, whichever way it goes.
+pub(crate) fn recovery(world: &World) -> Result<()> {
+    for revoked in [false, true] {
+        let setup = Setup::new(exact("1s", "60s"));
+        setup
+            .run(world, |stage| one_recovery(stage, revoked))
+            .with_context(|| format!("revoked meanwhile: {revoked}"))?;
+    }
+    Ok(())
+}
+
+fn one_recovery(stage: &mut Stage<'_>, revoked: bool) -> Result<()> {
+    let created = stage.create()?;
+    ensure!(stage.get(&created.key)?.status == 200, "before the outage");
+    let known = Instant::now();
+    stage.begin_outage()?;
+    until(known + Duration::from_secs(1));
+    let (status, entry) = stage.logged("/v1/x", &created.key)?;
+    let tested = Instant::now();
+    ensure!(
+        (status, entry.as_str()) == (200, "outcome=allowed source=stale"),
+        "{status} {entry}"
+    );
+    if revoked {
+        stage.registry.run(&["revoke", &created.key_id])?;
+    }
+    stage.end_outage()?;
+    let lookups = stage.lookups(&created.key)?;
+    // Where a second has passed since the last test, that is.
+    until(tested + Duration::from_secs(1));
+    let first = stage.logged("/v1/x", &created.key)?;
+    let expected = if revoked {
+        (401, "outcome=api_key_revoked source=lookup")
+    } else {
+        (200, "outcome=allowed source=lookup")
+    };
+    ensure!(
+        first.0 == expected.0 && first.1.starts_with(expected.1),
+        "{first:?}"
+    );
+    let lookups = stage.lookups(&created.key)? - lookups;
+    ensure!(lookups == 1, "{lookups} lookups");
+    let second = stage.logged("/v1/x", &created.key)?;
+    ensure!(second.1.contains("source=cache"), "{second:?}");
+    Ok(())
+}
+
+/// A key that is created a second after it was refused works within `not_found_ttl`, and one
+/// that is revoked stops within `allow_ttl`.
+pub(crate) fn changes_are_seen_in_time(world: &World) -> Result<()> {
+    const NOT_FOUND_TTL: Duration = Duration::from_secs(5);
+    const ALLOW_TTL: Duration = Duration::from_secs(4);
+    let setup = Setup {
+        workers: 2,
+        ..Setup::new(json!({"allow_ttl": "4s"}))
+    };
+    setup.run(world, |stage| {
+        let created = stage.create()?;
+        let key = created.key;
+        // The registry makes up its keys by itself, so until then it is kept from answering.
+        stage
+            .auth
+            .script(&hash(&key)?, Script::Answer(answer("404 Not Found", "")));
+        let refused = Instant::now();
+        ensure!(stage.get(&key)?.status == 401, "before it is created");
+        until(refused + Duration::from_secs(1));
+        stage.auth.unscript(&hash(&key)?);
+        let took = all_become(stage, &key, 200, refused, NOT_FOUND_TTL)?;
+        println!("created 1 s after it was refused: 200 after {took:?}");
+
+        stage.registry.run(&["revoke", &created.key_id])?;
+        let revoked = Instant::now();
+        let took = all_become(stage, &key, 401, revoked, ALLOW_TTL)?;
+        println!("revoked with allow_ttl 4s: 401 after {took:?}");
+        Ok(())
+    })
+}
+
+/// Asks until the answer has been `status` on all workers, and gives how long that took.
+fn all_become(
+    stage: &Stage<'_>,
+    key: &str,
+    status: u16,
+    since: Instant,
+    within: Duration,
+) -> Result<Duration> {
+    let mut last_other = since;
+    loop {
+        let asked = Instant::now();
+        let answered = stage.get(key)?.status;
+        if answered != status {
+            ensure!(
+                asked < since + within,
+                "still {answered} after {:?}",
+                asked - since
+            );
+            last_other = asked;
+        } else if asked > since + within + Duration::from_millis(500) {
+            return Ok(last_other - since);
+        }
+        thread::park_timeout(Duration::from_millis(10));
+    }
+}
+
+/// A key in use is looked up again ahead of its end, and nobody waits for that.
+pub(crate) fn refresh_ahead(world: &World) -> Result<()> {
+    let cache = json!({"allow_ttl": "4s", "refresh_ahead": 0.25, "jitter": 0});
+    Setup::new(cache).run(world, |stage| {
+        let key = stage.create()?.key;
+        ensure!(stage.get(&key)?.status == 200, "the first");
+        let known = Instant::now();
+        // The refresh gets no answer, so whoever waited for it would be seen.
+        stage.auth.script(&hash(&key)?, Script::Hang);
+        until(known + Duration::from_secs(1));
+        while known.elapsed() < Duration::from_millis(3500) {
+            let asked = Instant::now();
+            let (status, entry) = stage.logged("/v1/x", &key)?;
+            ensure!(
+                (status, entry.as_str()) == (200, "outcome=allowed source=cache"),
+                "{status} {entry}"
+            );
+            ensure!(
+                asked.elapsed() < Duration::from_secs(1),
+                "waited {:?}",
+                asked.elapsed()
+            );
+        }
+        let lookups = stage.lookups(&key)?;
+        ensure!(lookups == 2, "{lookups} lookups");
+        Ok(())
+    })
+}
+
+/// `cache-control` of the answer shortens a verdict's life.
+pub(crate) fn cache_control(world: &World) -> Result<()> {
+    let cases: [(&str, &[&str], Duration, bool); 5] = [
+        ("without", &[], Duration::ZERO, true),
+        (
+            "no-store",
+            &["cache-control: no-store"],
+            Duration::ZERO,
+            false,
+        ),
+        (
+            "max-age=0",
+            &["cache-control: max-age=0"],
+            Duration::ZERO,
+            false,
+        ),
+        (
+            "max-age=2, not over",
+            &["cache-control: private", "cache-control: max-age=2"],
+            Duration::ZERO,
+            true,
+        ),
+        (
+            "max-age=2, over",
+            &["cache-control: private", "cache-control: max-age=2"],
+            Duration::from_secs(2),
+            false,
+        ),
+    ];
+    Setup::new(exact("60s", "0s")).run(world, |stage| {
+        for (name, lines, pause, kept) in cases {
+            for (status, body) in [("200 OK", GOOD), ("404 Not Found", "")] {
+                let script = Script::Answer(answer_with(status, lines, body));
+                let key = stage.world.scripted_key(script.clone())?;
+                stage.auth.script(&hash(&key)?, script);
+                stage.get(&key)?;
+                until(Instant::now() + pause);
+                stage.get(&key)?;
+                let lookups = stage.lookups(&key)?;
+                let expected = if kept { 1 } else { 2 };
+                ensure!(lookups == expected, "{name}, {status}: {lookups} lookups");
+            }
+        }
+        Ok(())
+    })
+}
+
+/// Keys that nobody knows, in whatever number, cost a known key nothing, and no memory after the
+/// first few.
+pub(crate) fn flood(world: &World) -> Result<()> {
+    const FLOOD: usize = 200_000;
+    let known = |hash: &str| hash.ends_with("000");
+    let anyone = Anyone::new(known);
+    let serving = world.runtime.block_on(anyone.serve())?;
+    let setup = Setup {
+        asks: Asks::Other(serving.address),
+        ..Setup::new(json!({"allow_ttl": "10m"}))
+    };
+    let keys = move |wanted: bool| {
+        let keys = std::iter::repeat_with(made_up_key);
+        keys.filter(move |key| hash(key).is_ok_and(|hash| known(&hash) == wanted))
+    };
+    setup.run(world, |stage| {
+        let key = keys(true).next().context("no key")?;
+        // Its record permits nothing else.
+        let path = "/v1/numerology/x";
+        let first = stage.logged(path, &key)?;
+        ensure!(first.0 == 200, "before the flood: {first:?}");
+        let flood = |requests: usize| -> Result<()> {
+            let requests = keys(false).take(requests);
+            let requests = requests.map(|key| Request::new(path, key));
+            let outcomes = world
+                .runtime
+                .block_on(load::run(stage.to, 2, 50, requests))?;
+            let refused = outcomes.by_status.get(&401).copied().unwrap_or_default();
+            ensure!(
+                refused == outcomes.by_status.values().sum::<usize>() && outcomes.failed == 0,
+                "{outcomes:?}"
+            );
+            Ok(())
+        };
+        // Fills the pool and all buffers.
+        flood(FLOOD / 4)?;
+        let (resident, linear) = (
+            stage.envoy.resident_bytes()?,
+            stage.envoy.wasm_memory_bytes()?,
+        );
+        flood(FLOOD * 3 / 4)?;
+        let more = stage.envoy.resident_bytes()?.saturating_sub(resident);
+        let linear_more = stage.envoy.wasm_memory_bytes()?.saturating_sub(linear);
+        println!(
+            "flood of {FLOOD}: {} KiB more in all after the first quarter, {} KiB of them the VM's",
+            more / 1024,
+            linear_more / 1024
+        );
+        ensure!(
+            linear_more < 128 * 1024,
+            "the VM grew by {linear_more} bytes"
+        );
+        ensure!(more < 4 * 1024 * 1024, "Envoy grew by {more} bytes");
+        let (status, entry) = stage.logged(path, &key)?;
+        ensure!(
+            (status, entry.as_str()) == (200, "outcome=allowed source=cache"),
+            "after the flood: {status} {entry}"
+        );
+        stage.wait_for("lookups.active.total", 1)?;
+        stage.wait_for("cache.deny.entries", 10_000)?;
+        stage.wait_for("cache.allow.entries", 1)?;
+        let evictions = stage.counter("cache.deny.evictions.total")?;
+        ensure!(evictions > 100_000, "{evictions} evictions");
+        Ok(())
+    })
+}
+
+/// What one cached verdict costs, with all pools full of records of a real one's size.
+pub(crate) fn memory(world: &World) -> Result<()> {
+    const VERDICTS: usize = 60_000;
+    // As many denials among the keys as the pools have it: one in six.
+    let anyone = Anyone::new(|hash| hash.bytes().take(4).map(usize::from).sum::<usize>() % 6 != 0);
+    let serving = world.runtime.block_on(anyone.serve())?;
+    let long = json!({"allow_ttl": "1h", "not_found_ttl": "1h"});
+    let setup = Setup {
+        asks: Asks::Other(serving.address),
+        ..Setup::new(long)
+    };
+    setup.run(world, |stage| {
+        let ask = |keys: usize| {
+            let requests = (0..keys).map(|_| Request::new("/v1/numerology/x", made_up_key()));
+            world.runtime.block_on(load::run(stage.to, 2, 50, requests))
+        };
+        // Fills Envoy's own buffers, which are no verdicts.
+        let outcomes = ask(1_000)?;
+        ensure!(outcomes.by_status.keys().eq(&[200, 401]), "{outcomes:?}");
+        stage.wait_for("requests.allowed.total", outcomes.by_status[&200] as u64)?;
+        let linear = stage.envoy.wasm_memory_bytes()?;
+        let resident = stage.envoy.resident_bytes()?;
+        let kept = |pool| stage.counter(&format!("cache.{pool}.entries"));
+        let before = kept("allow")? + kept("deny")?;
+        while kept("allow")? < 50_000 || kept("deny")? < 10_000 {
+            ask(5_000)?;
+            ensure!(anyone.lookups() < 3 * VERDICTS, "the pools do not fill");
+        }
+        let verdicts = usize::try_from(kept("allow")? + kept("deny")? - before)?;
+        let bytes = |now: u64, then: u64| -> Result<usize> {
+            Ok(usize::try_from(now.saturating_sub(then))? / verdicts)
+        };
+        let of_vm = bytes(stage.envoy.wasm_memory_bytes()?, linear)?;
+        let in_all = bytes(stage.envoy.resident_bytes()?, resident)?;
+        println!(
+            "{verdicts} verdicts more: {of_vm} bytes each of the VM's memory, {in_all} in all"
+        );
+        ensure!(of_vm <= 250, "{of_vm} bytes a verdict in the VM");
+        Ok(())
+    })
+}
+
+/// With `envoy/stats.yaml`, what is counted becomes a label.
+pub(crate) fn statistics_with_labels(world: &World) -> Result<()> {
+    let labels = std::fs::read_to_string(root().join("envoy/stats.yaml"))?;
+    let setup = Setup {
+        options: vec!["--config-yaml".to_owned(), labels],
+        ..Setup::new(json!({}))
+    };
+    setup.run(world, |stage| {
+        let key = stage.create()?.key;
+        for _ in 0..3 {
+            ensure!(stage.get(&key)?.status == 200, "the key");
+        }
+        ensure!(stage.get("aw_short")?.status == 401, "no key");
+        for expected in [
+            "keystile_requests_total{outcome=\"allowed\"} 3\n",
+            "keystile_requests_total{outcome=\"api_key_invalid\"} 1\n",
+            "keystile_verdicts_total{source=\"lookup\"} 1\n",
+            "keystile_verdicts_total{source=\"cache\"} 2\n",
+            "keystile_lookups_total{result=\"active\"} 1\n",
+            "keystile_cache_entries{pool=\"allow\"} 1\n",
+            "keystile_cache_evictions_total{pool=\"deny\"} 0\n",
+            "keystile_lookup_duration_milliseconds_count{} 1\n",
+            "keystile_lookup_duration_milliseconds_bucket{le=\"10000\"} 1\n",
+        ] {
+            let envoy = &stage.envoy;
+            wait_until(|| Ok(envoy.prometheus()?.contains(expected)))
+                .with_context(|| format!("no {expected}"))?;
+        }
+        Ok(())
+    })
+}

@@ -1,0 +1,221 @@
+//! An Envoy of its own for tests with outages, floods and times of their own, with all of the
+//! world around it: auth cluster, registry, upstream.
+
+use std::net::SocketAddr;
+use std::thread;
+use std::time::Instant;
+
+use anyhow::{Context, Result, ensure};
+use keystile_e2e::auth::Auth;
+use keystile_e2e::client::{self, Response};
+use keystile_e2e::envoy::{self, Envoy, Listener, cluster, http2_cluster};
+use keystile_e2e::process::{Process, wait_until};
+use keystile_e2e::registry::{Created, Registry};
+use keystile_e2e::serving::Serving;
+use keystile_e2e::upstream::{self, Received};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::net::TcpListener;
+
+use crate::leaks;
+use crate::world::{World, hash};
+
+pub(crate) struct Stage<'a> {
+    pub(crate) world: &'a World,
+    pub(crate) envoy: Envoy,
+    pub(crate) to: SocketAddr,
+    pub(crate) auth: Auth,
+    /// The auth cluster, for outages.
+    pub(crate) serving: Serving,
+    pub(crate) registry: Registry,
+    _server: Process,
+    keys: Vec<String>,
+    _folder: TempDir,
+}
+
+/// Who answers lookups.
+#[derive(Clone, Copy)]
+pub(crate) enum Asks {
+    /// [`Stage::auth`], and behind it the registry.
+    Auth,
+    /// Another one, over HTTP/2.
+    Other(SocketAddr),
+}
+
+/// What [`Stage`]s differ in.
+pub(crate) struct Setup {
+    pub(crate) workers: u8,
+    /// The object `cache` of the plugin configuration.
+    pub(crate) cache: Value,
+    /// The timeout of lookups.
+    pub(crate) timeout: &'static str,
+    /// Who answers lookups.
+    pub(crate) asks: Asks,
+    /// Further options for Envoy.
+    pub(crate) options: Vec<String>,
+}
+
+impl Setup {
+    /// One worker, lookups of up to 10 s, so that a slow machine decides nothing.
+    pub(crate) fn new(cache: Value) -> Self {
+        Self {
+            workers: 1,
+            cache,
+            timeout: "10s",
+            asks: Asks::Auth,
+            options: Vec::new(),
+        }
+    }
+
+    /// Runs a test, and then holds against the stage what holds for all: no VM died, and no key
+    /// is in Envoy's log.
+    pub(crate) fn run(
+        self,
+        world: &World,
+        test: impl FnOnce(&mut Stage<'_>) -> Result<()>,
+    ) -> Result<()> {
+        let mut stage = Stage::new(world, &self)?;
+        let outcome = test(&mut stage).with_context(|| {
+            let log = stage.envoy.written();
+            let warnings = log.lines().filter(|line| line.contains("keystile"));
+            warnings.map(|line| format!("\n{line}")).collect::<String>()
+        });
+        let log = stage.envoy.written();
+        leaks::no_vm_died(&log)?;
+        for key in &stage.keys {
+            ensure!(!log.contains(key), "the key {key} is in Envoy's log");
+        }
+        outcome
+    }
+}
+
+impl<'a> Stage<'a> {
+    fn new(world: &'a World, setup: &Setup) -> Result<Self> {
+        let folder = tempfile::tempdir()?;
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        let registry = Registry::new(&folder.path().join("keys.db"), None);
+        let (server, lookups) = registry.serve(any, &folder.path().join("registry.log"))?;
+        let auth = Auth::default();
+        let (serving, upstream) = world.runtime.block_on(async {
+            let serving = auth.serve(lookups).await?;
+            let listener = TcpListener::bind(any).await?;
+            let upstream = upstream::serve(listener, Received::default(), std::future::pending())?;
+            anyhow::Ok((serving, upstream))
+        })?;
+        let asked = match setup.asks {
+            Asks::Auth => cluster("auth", Some(serving.address)),
+            Asks::Other(address) => http2_cluster("auth", address),
+        };
+        let plugin = json!({
+            "lookup": {"cluster": "auth", "timeout": setup.timeout},
+            "cache": setup.cache,
+        });
+        let listener = Listener {
+            access_log: true,
+            ..Listener::new("stage", &plugin)
+        };
+        let config = envoy::config(&[listener], &[cluster("upstream", Some(upstream)), asked]);
+        let file = folder.path().join("envoy.json");
+        std::fs::write(&file, config.to_string())?;
+        let workers = setup.workers.to_string();
+        let mut options = vec![
+            "--concurrency",
+            &workers,
+            "--log-level",
+            "warning",
+            "--file-flush-interval-msec",
+            "50",
+        ];
+        options.extend(setup.options.iter().map(String::as_str));
+        let envoy = Envoy::start(&file, folder.path(), &options, false)?;
+        Ok(Self {
+            world,
+            to: envoy.listener("stage")?,
+            envoy,
+            auth,
+            serving,
+            registry,
+            _server: server,
+            keys: Vec::new(),
+            _folder: folder,
+        })
+    }
+
+    /// A new key of the registry.
+    pub(crate) fn create(&mut self) -> Result<Created> {
+        let created = self.registry.create(&["--account", "acct_1"])?;
+        self.keys.push(created.key.clone());
+        Ok(created)
+    }
+
+    /// One request with this key, on a connection of its own.
+    pub(crate) fn get(&self, key: &str) -> Result<Response> {
+        client::get(self.to, "/v1/x", [format!("x-api-key: {key}").as_str()])
+    }
+
+    /// The status of one request below `path`, and what the access log says of it.
+    pub(crate) fn logged(&mut self, path: &str, key: &str) -> Result<(u16, String)> {
+        let path = format!("{path}/{}", ulid::Ulid::generate());
+        let line = format!("x-api-key: {key}");
+        let response = client::get(self.to, &path, [line.as_str()])?;
+        let entry = self.envoy.process().wait_for_line(|line| {
+            let line: Value = serde_json::from_str(line).ok()?;
+            let entry = line["keystile"].as_str().unwrap_or_default().to_owned();
+            (line["path"] == path).then_some(entry)
+        })?;
+        Ok((response.status, entry))
+    }
+
+    /// How many lookups about this key the auth cluster got.
+    pub(crate) fn lookups(&self, key: &str) -> Result<usize> {
+        Ok(self.auth.lookups_about(&hash(key)?))
+    }
+
+    pub(crate) fn begin_outage(&self) -> Result<()> {
+        self.world.runtime.block_on(self.serving.stop())
+    }
+
+    pub(crate) fn end_outage(&self) -> Result<()> {
+        self.world.runtime.block_on(self.serving.start())
+    }
+
+    /// A counter of the filter, such as `verdicts.cache.total`.
+    pub(crate) fn counter(&self, name: &str) -> Result<u64> {
+        self.envoy.counter(&metric(name))
+    }
+
+    /// Waits until a counter of the filter has this value.
+    pub(crate) fn wait_for(&self, name: &str, expected: u64) -> Result<()> {
+        self.envoy.wait_for_counter(&metric(name), expected)
+    }
+
+    /// Waits until Envoy holds so many requests.
+    pub(crate) fn wait_for_requests(&self, expected: u64) -> Result<()> {
+        let active = "http.stage.downstream_rq_active";
+        self.envoy.wait_for_counter(active, expected)
+    }
+
+    /// Waits until the auth cluster got so many lookups about this key.
+    pub(crate) fn wait_for_lookups(&self, key: &str, expected: usize) -> Result<()> {
+        let mut lookups = 0;
+        wait_until(|| {
+            lookups = self.lookups(key)?;
+            Ok(lookups >= expected)
+        })
+        .with_context(|| format!("{lookups} lookups, not {expected}"))
+    }
+}
+
+fn metric(name: &str) -> String {
+    format!("wasmcustom.keystile.{name}")
+}
+
+/// Lets time pass, where what is tested is a time.
+pub(crate) fn until(moment: Instant) {
+    while let Some(left) = moment.checked_duration_since(Instant::now()) {
+        if left.is_zero() {
+            return;
+        }
+        thread::park_timeout(left);
+    }
+}

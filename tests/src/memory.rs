@@ -1,0 +1,68 @@
+//! How much memory a process has in RAM, by what `/proc` tells of it.
+//!
+//! WebAssembly's linear memories are found by their form. V8 reserves 8 GiB of address space for
+//! each, so that no access needs a check of its bounds: at the start what the module has so far,
+//! readable and writable, and behind it what traps. Nothing else in Envoy looks like that.
+
+use anyhow::{Context, Result, ensure};
+
+/// A linear memory has at most 4 GiB, so at least as much behind it traps. Not exactly the rest
+/// of what V8 reserves, as the kernel may join it with the next area.
+const TRAPS: u64 = 4 << 30;
+
+/// A stretch of address space with the same rights everywhere.
+struct Area {
+    start: u64,
+    end: u64,
+    rights: String,
+    resident: u64,
+}
+
+/// All that is in RAM, by `/proc/PID/status`.
+pub(crate) fn resident(status: &str) -> Result<u64> {
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let value = line.context("no VmRSS: the process has ended")?.trim();
+    let kib = value.strip_suffix(" kB").context("VmRSS in another unit")?;
+    Ok(kib.parse::<u64>()? * 1024)
+}
+
+/// What is in RAM of all linear memories, by `/proc/PID/smaps`.
+pub(crate) fn linear(smaps: &str) -> Result<u64> {
+    let areas = areas(smaps)?;
+    let memories = areas
+        .iter()
+        .zip(areas.iter().skip(1))
+        .filter(|(memory, traps)| {
+            memory.rights == "rw-p"
+                && memory.end == traps.start
+                && traps.rights == "---p"
+                && traps.end - traps.start >= TRAPS
+        });
+    let resident: Vec<_> = memories.map(|(memory, _)| memory.resident).collect();
+    ensure!(!resident.is_empty(), "no linear memory");
+    Ok(resident.iter().sum())
+}
+
+fn areas(smaps: &str) -> Result<Vec<Area>> {
+    let mut areas: Vec<Area> = Vec::new();
+    for line in smaps.lines() {
+        let words: Vec<_> = line.split_whitespace().collect();
+        match words[..] {
+            ["Rss:", resident, "kB"] => {
+                let area = areas.last_mut().context("a size of no area")?;
+                area.resident = resident.parse::<u64>()? * 1024;
+            }
+            [range, rights, _, _, _, ..] if !range.ends_with(':') => {
+                let (start, end) = range.split_once('-').with_context(|| line.to_owned())?;
+                areas.push(Area {
+                    start: u64::from_str_radix(start, 16)?,
+                    end: u64::from_str_radix(end, 16)?,
+                    rights: rights.to_owned(),
+                    resident: 0,
+                });
+            }
+            _ => {}
+        }
+    }
+    Ok(areas)
+}
