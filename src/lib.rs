@@ -25,7 +25,8 @@
 //! in the [`cache`] or by a [`lookup`], on which others of its hash wait ([`flights`]). A
 //! [`verdict`] is made of the auth cluster's answer and may hold a [`record`]; [`path`] compares
 //! paths, [`reply`] has the replies, [`stats`] the counters. All of that is plain Rust without
-//! I/O: time and randomness are passed in. Only `host` talks to the proxy-wasm host.
+//! I/O: time and randomness are passed in. Only `host` knows of proxy-wasm, and only its `calls`
+//! call the host.
 //!
 //! # Deployment
 //!

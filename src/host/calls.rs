@@ -1,0 +1,176 @@
+//! Each call to the proxy-wasm host, and nothing that could be said without it.
+//!
+//! Only the `_bytes` variants of the SDK are used: the others panic on a header that is not
+//! UTF-8, and a panic ends the VM for every request on its worker. What the SDK gives as an error
+//! is told apart where something follows from it; on all else it panics by itself.
+
+use std::time::{Duration, UNIX_EPOCH};
+
+use log::warn;
+use proxy_wasm::hostcalls;
+use proxy_wasm::types::{BufferType, MapType, MetricType, Status};
+
+use crate::cache::PoolName;
+use crate::lookup::Callout;
+use crate::reply::LocalReply;
+use crate::request::Request;
+use crate::stats::{self, Counter};
+use crate::verdict::{Answer, Cause};
+
+/// Defined metrics; `None` where the host would not.
+#[derive(Default)]
+pub(super) struct Metrics {
+    /// In the order of [`Counter::ALL`].
+    counters: Vec<Option<u32>>,
+    /// In the order of [`PoolName::ALL`].
+    entries: Vec<Option<u32>>,
+    lookup_duration: Option<u32>,
+}
+
+/// A statistic that cannot be kept is no reason to treat a request otherwise, so what the host
+/// says of it is left alone.
+impl Metrics {
+    pub(super) fn define() -> Self {
+        let define = |kind, name| {
+            hostcalls::define_metric(kind, name)
+                .inspect_err(|status| warn!("keystile: no statistic {name}: {status:?}"))
+                .ok()
+        };
+        Self {
+            counters: Counter::ALL
+                .map(|counter| define(MetricType::Counter, counter.name()))
+                .to_vec(),
+            entries: PoolName::ALL
+                .map(|pool| define(MetricType::Gauge, stats::entries(pool)))
+                .to_vec(),
+            lookup_duration: define(MetricType::Histogram, stats::LOOKUP_DURATION),
+        }
+    }
+
+    pub(super) fn add(&self, counter: Counter, events: i64) {
+        increment(self.counters.get(counter as usize), events);
+    }
+
+    pub(super) fn change_entries(&self, pool: PoolName, change: i64) {
+        increment(self.entries.get(pool as usize), change);
+    }
+
+    pub(super) fn observe_lookup(&self, took: Duration) {
+        if let Some(id) = self.lookup_duration {
+            let ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+            let _ = hostcalls::record_metric(id, ms);
+        }
+    }
+}
+
+fn increment(metric: Option<&Option<u32>>, change: i64) {
+    // By nothing would be an error.
+    if let Some(id) = metric.copied().flatten().filter(|_| change != 0) {
+        let _ = hostcalls::increment_metric(id, change);
+    }
+}
+
+/// The plugin's configuration as the operator wrote it.
+pub(super) fn plugin_configuration() -> Vec<u8> {
+    hostcalls::get_buffer(BufferType::PluginConfiguration, 0, usize::MAX)
+        .ok()
+        .flatten()
+        .unwrap_or_default()
+}
+
+/// Makes a callout that belongs to the context of the callback. Gives its token, or the reason
+/// why there is none.
+pub(super) fn dispatch(callout: &Callout) -> Result<u32, &'static str> {
+    let headers = callout
+        .headers
+        .iter()
+        .map(|(name, value)| (name.as_str(), value.as_str()))
+        .collect();
+    let sent =
+        hostcalls::dispatch_http_call(&callout.cluster, headers, None, Vec::new(), callout.timeout);
+    sent.map_err(|status| match status {
+        Status::BadArgument => "Envoy knows no such cluster",
+        _ => "Envoy could not send it: no healthy host, or a full circuit breaker",
+    })
+}
+
+/// Reads the answer to a callout, in its callback.
+pub(super) fn read_answer(num_headers: usize, body_size: usize) -> Answer {
+    // Without headers there is no map to ask: the call was reset, or its answer too large.
+    if num_headers == 0 {
+        return Answer::none(Cause::NoAnswer);
+    }
+    let headers = Request::new(headers_of(MapType::HttpCallResponseHeaders));
+    Answer::read(
+        headers.first(":status"),
+        headers.values("cache-control"),
+        body_size,
+        || {
+            hostcalls::get_buffer(BufferType::HttpCallResponseBody, 0, body_size)
+                .ok()
+                .flatten()
+                .unwrap_or_default()
+        },
+    )
+}
+
+/// The headers or trailers of the effective context's request, or of an answer.
+pub(super) fn headers_of(map: MapType) -> Vec<(String, Vec<u8>)> {
+    hostcalls::get_map_bytes(map).unwrap_or_default()
+}
+
+/// Removes a header or trailer with all its repeats.
+pub(super) fn remove(map: MapType, name: &str) {
+    let _ = hostcalls::remove_map_value(map, name);
+}
+
+/// Adds a header to the effective context's request, before it goes on.
+pub(super) fn add_header(name: &str, value: &str) {
+    let _ = hostcalls::add_map_value(MapType::HttpRequestHeaders, name, value);
+}
+
+/// Sends the effective context's request on. Its header maps are gone after this.
+pub(super) fn resume() {
+    let _ = hostcalls::resume_http_request();
+}
+
+/// Answers the effective context's request. Its header maps are gone after this.
+pub(super) fn reply(reply: &LocalReply) {
+    let headers = reply
+        .headers
+        .iter()
+        .map(|(name, value)| (*name, value.as_str()))
+        .collect();
+    let body = Some(reply.body.as_bytes());
+    let _ = hostcalls::send_http_response(u32::from(reply.status), headers, body);
+}
+
+/// Leaves a text for the effective context's access log, as `wasm.keystile`.
+pub(super) fn leave_log_entry(entry: &str) {
+    let _ = hostcalls::set_property(vec!["keystile"], Some(entry.as_bytes()));
+}
+
+/// Makes all calls but callouts and ticks be about another context; `false` when it is gone.
+pub(super) fn act_for(context_id: u32) -> bool {
+    hostcalls::set_effective_context(context_id).is_ok()
+}
+
+/// Has the root context called each `period`, in whole ms.
+pub(super) fn tick_every(period: Duration) {
+    let _ = hostcalls::set_tick_period(period);
+}
+
+/// The time since the Unix epoch.
+pub(super) fn wall_time() -> Duration {
+    hostcalls::get_current_time()
+        .ok()
+        .and_then(|now| now.duration_since(UNIX_EPOCH).ok())
+        .unwrap_or_default()
+}
+
+/// `None` where the host has no randomness.
+pub(super) fn random() -> Option<u64> {
+    let mut bytes = [0_u8; 8];
+    getrandom::fill(&mut bytes).ok()?;
+    Some(u64::from_le_bytes(bytes))
+}

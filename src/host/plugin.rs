@@ -1,0 +1,294 @@
+//! What the requests of one plugin on one worker share, and how they are settled.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use log::warn;
+use proxy_wasm::types::Action;
+
+use super::calls::{self, Metrics};
+use crate::cache::{PoolName, Seed};
+use crate::clock::Moment;
+use crate::config::Config;
+use crate::credential::KeyHash;
+use crate::flights::FlightId;
+use crate::flow::{self, Settled, State, Step};
+use crate::reply::{Replies, RequestId};
+use crate::stats::{Counter, Stats};
+use crate::throttle::Throttle;
+use crate::verdict::{Answer, Cause, Source, Verdict};
+use crate::verdicts::Verdicts;
+
+/// How often the host is told what was counted.
+const FLUSH: Duration = Duration::from_millis(500);
+
+/// How soon the root context makes lookups that nobody else can: the shortest that there is.
+const SOON: Duration = Duration::from_millis(1);
+
+/// Nothing of it is static: several plugins, and the old and the new configuration of one, can
+/// live in the same VM.
+pub(super) struct Plugin {
+    /// `None` when there is none to enforce; each request is refused then.
+    pub(super) rules: Option<Rules>,
+    stats: RefCell<Stats>,
+    metrics: Metrics,
+    warnings: RefCell<Throttle>,
+    /// Of the root context's tick.
+    period: Cell<Duration>,
+    /// Where the steady clock began.
+    began: Instant,
+}
+
+pub(super) struct Rules {
+    pub(super) config: Config,
+    pub(super) verdicts: RefCell<Verdicts<Rc<Held>>>,
+}
+
+/// A request that Envoy holds, and that any context's callback may settle.
+pub(super) struct Held {
+    pub(super) context_id: u32,
+    pub(super) state: RefCell<State>,
+}
+
+impl PartialEq for Held {
+    fn eq(&self, other: &Self) -> bool {
+        self.context_id == other.context_id
+    }
+}
+
+impl Rules {
+    pub(super) fn new(config: Config) -> Self {
+        let verdicts = Verdicts::new(
+            config.cache.clone(),
+            config.environment.clone(),
+            config.lookup.timeout,
+            // Where there is no randomness, the seed is one that can be known.
+            Seed::new(calls::random().unwrap_or_default()),
+        );
+        Self {
+            config,
+            verdicts: RefCell::new(verdicts),
+        }
+    }
+}
+
+/// Before it is configured.
+impl Default for Plugin {
+    fn default() -> Self {
+        Self::with(None, Metrics::default())
+    }
+}
+
+impl Plugin {
+    /// Starts the tick of the root context.
+    pub(super) fn new(rules: Option<Rules>) -> Self {
+        let plugin = Self::with(rules, Metrics::define());
+        plugin.tick_every(FLUSH);
+        plugin
+    }
+
+    fn with(rules: Option<Rules>, metrics: Metrics) -> Self {
+        Self {
+            rules,
+            stats: RefCell::default(),
+            metrics,
+            warnings: RefCell::default(),
+            period: Cell::default(),
+            began: Instant::now(),
+        }
+    }
+
+    pub(super) fn now(&self) -> Moment {
+        Moment {
+            wall: calls::wall_time(),
+            steady: self.began.elapsed(),
+        }
+    }
+
+    /// An answer is here: whoever waited for it is settled. `active` is the context of the
+    /// callback, and is effective again afterwards.
+    pub(super) fn land(
+        &self,
+        rules: &Rules,
+        hash: &KeyHash,
+        id: FlightId,
+        answer: Answer,
+        active: u32,
+    ) {
+        let now = self.now();
+        self.count(Counter::of_lookup(&answer.verdict));
+        let landed = rules.verdicts.borrow_mut().land(hash, id, answer, now);
+        let Some(landed) = landed else {
+            return;
+        };
+        self.metrics.observe_lookup(landed.took);
+        for waiter in &landed.waiters {
+            let source = landed.source(waiter);
+            self.settle_held(rules, &waiter.request, landed.verdict.clone(), source, now);
+        }
+        calls::act_for(active);
+    }
+
+    /// Whoever has waited too long is settled.
+    pub(super) fn settle_overdue(&self, rules: &Rules, now: Moment, active: u32) {
+        let overdue = rules.verdicts.borrow_mut().overdue(now);
+        for (waiter, verdict, source) in overdue {
+            self.settle_held(rules, &waiter.request, verdict, source, now);
+        }
+        calls::act_for(active);
+    }
+
+    /// Settles a request that Envoy holds, in its own context, which stays effective.
+    fn settle_held(
+        &self,
+        rules: &Rules,
+        held: &Held,
+        verdict: Verdict,
+        source: Option<Source>,
+        now: Moment,
+    ) {
+        // A context that is gone has left its lookup, and there is nobody to answer.
+        if calls::act_for(held.context_id) {
+            let step = held
+                .state
+                .borrow_mut()
+                .settle(&rules.config, verdict, source, now.wall);
+            let settled = held.state.borrow().settled();
+            self.apply(settled, step, true, now);
+        }
+    }
+
+    /// The one place that resumes or answers, in the context that is effective. `held` is whether
+    /// Envoy holds the request and must be told to go on. Gives the action for a callback that
+    /// wants one.
+    pub(super) fn apply(
+        &self,
+        settled: Option<Settled>,
+        step: Step,
+        held: bool,
+        now: Moment,
+    ) -> Action {
+        match step {
+            Step::Forward { record } => {
+                if let (Some(rules), Some(record)) = (&self.rules, &record) {
+                    for (name, value) in flow::identity(&rules.config, record) {
+                        calls::add_header(name, value);
+                    }
+                }
+                self.record(settled, None);
+                if held {
+                    calls::resume();
+                }
+                Action::Continue
+            }
+            Step::Refuse {
+                denial,
+                form,
+                cause,
+            } => {
+                let id = RequestId::new(now.wall, request_randomness());
+                if let Some(cause) = cause {
+                    self.warn(now, id, &cause);
+                }
+                self.record(settled, Some(id));
+                let reply = match &self.rules {
+                    Some(rules) => rules.config.replies.render(denial, form, id, now.wall),
+                    None => Replies::default().render(denial, form, id, now.wall),
+                };
+                calls::reply(&reply);
+                Action::Pause
+            }
+            Step::Ask(_) | Step::Ignore => Action::Pause,
+        }
+    }
+
+    /// Counts the outcome, and leaves it to the access log.
+    fn record(&self, settled: Option<Settled>, reply: Option<RequestId>) {
+        let Some(settled) = settled else {
+            return;
+        };
+        self.count(Counter::of_request(settled.outcome));
+        if let Some(source) = settled.source {
+            self.count(Counter::of_source(source));
+        }
+        calls::leave_log_entry(&settled.log_entry(reply));
+    }
+
+    pub(super) fn count(&self, counter: Counter) {
+        self.stats.borrow_mut().add(counter, 1);
+    }
+
+    /// Tells the host what was counted since the last time.
+    pub(super) fn flush(&self) {
+        let mut stats = self.stats.borrow_mut();
+        for pool in PoolName::ALL {
+            let (entries, evictions) = match &self.rules {
+                Some(rules) => {
+                    let mut verdicts = rules.verdicts.borrow_mut();
+                    (verdicts.entries(pool), verdicts.take_evictions(pool))
+                }
+                None => (0, 0),
+            };
+            stats.add(Counter::of_evictions(pool), evictions);
+            let change = stats.take_change(pool, entries);
+            self.metrics.change_entries(pool, change);
+        }
+        for (counter, events) in stats.take_counts() {
+            self.metrics.add(counter, events);
+        }
+    }
+
+    fn warn(&self, now: Moment, id: RequestId, cause: &Cause) {
+        let Some(suppressed) = self.warnings.borrow_mut().permit(now.wall) else {
+            return;
+        };
+        let cluster = self
+            .rules
+            .as_ref()
+            .map_or("", |rules| &rules.config.lookup.cluster);
+        warn!(
+            "keystile: {id} refused with 503, cluster {cluster:?}: {cause} \
+             ({suppressed} more since the last such line)"
+        );
+    }
+
+    /// Lets the root context run soon, if it has lookups to make.
+    pub(super) fn wake_root(&self, rules: &Rules) {
+        if rules.verdicts.borrow().needs_root() {
+            self.tick_every(SOON);
+        }
+    }
+
+    /// Lets the root context run when it is needed next.
+    pub(super) fn tick_in_time(&self, rules: &Rules, now: Moment) {
+        let verdicts = rules.verdicts.borrow();
+        let left = match verdicts.next_deadline() {
+            _ if verdicts.needs_root() => SOON,
+            Some(deadline) => deadline.saturating_sub(now.steady),
+            None => FLUSH,
+        };
+        self.tick_every(left.clamp(SOON, FLUSH));
+    }
+
+    fn tick_every(&self, period: Duration) {
+        if self.period.replace(period) != period {
+            calls::tick_every(period);
+        }
+    }
+}
+
+impl Drop for Plugin {
+    /// The last request of a configuration is over: its counts are told, its gauges go back.
+    fn drop(&mut self) {
+        self.flush();
+        self.rules = None;
+        self.flush();
+    }
+}
+
+/// For request ids alone: without randomness, the ids of one millisecond are the same.
+fn request_randomness() -> u128 {
+    let [low, high] = [(); 2].map(|()| u128::from(calls::random().unwrap_or_default()));
+    (high << 64) | low
+}
