@@ -48,7 +48,10 @@ async fn run() -> Result<()> {
                 }
                 // Deliberately no reason to stop: this is how to see what an outage looks like.
                 if let (false, Some(status)) = (outage, stack.server.ended()?) {
-                    println!("the registry ended with {status}: lookups get 503 internal_error now");
+                    println!(
+                        "the registry ended with {status}: keys that were used lately still get \
+                         200, others 503 internal_error"
+                    );
                     outage = true;
                 }
             }
