@@ -11,9 +11,8 @@ use crate::verdict::Verdict;
 use pool::Pool;
 pub use pool::Seed;
 
-/// In an outage, how often at most one key's stale verdict is tried again, and for how long a
-/// lookup that failed tells of an outage.
-pub(crate) const RETRY: Duration = Duration::from_secs(1);
+/// A record that takes more than this, in bytes, is not kept: entries are counted, not weighed.
+const MAX_RECORD: usize = 4096;
 
 /// A share from 0, the default, to 1.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -81,8 +80,10 @@ pub enum Found {
     Fresh {
         /// The verdict.
         verdict: Verdict,
-        /// Whether it should be looked up again meanwhile.
-        refresh: bool,
+        /// Whether it nears its end, so that it should be looked up again meanwhile.
+        ends_soon: bool,
+        /// How long ago a lookup failed.
+        failed: Option<Duration>,
     },
     /// A verdict that counts only where no lookup gives one.
     Grace {
@@ -136,14 +137,14 @@ impl Cache {
         };
         let age = ms(now.steady).checked_sub(entry.since)?;
         let failed = (entry.failed_after != NOT_YET)
-            .then(|| age.saturating_sub(u64::from(entry.failed_after)));
+            .then(|| age.saturating_sub(u64::from(entry.failed_after)))
+            .map(Duration::from_millis);
         let fresh_for = u64::from(entry.fresh_for);
         if age < fresh_for {
-            let due = in_use && age >= self.rules.refresh_ahead.of(fresh_for);
-            let failed_just_now = failed.is_some_and(|ago| ago < ms(RETRY));
             return Some(Found::Fresh {
                 verdict: entry.verdict.clone(),
-                refresh: due && !failed_just_now,
+                ends_soon: in_use && age >= self.rules.refresh_ahead.of(fresh_for),
+                failed,
             });
         }
         let Verdict::Active(record) = &entry.verdict else {
@@ -153,7 +154,7 @@ impl Cache {
             in_use && age < ms(self.rules.stale_if_error) && !record.has_expired(now.wall);
         in_grace.then(|| Found::Grace {
             verdict: entry.verdict.clone(),
-            failed: failed.map(Duration::from_millis),
+            failed,
         })
     }
 
@@ -179,6 +180,11 @@ impl Cache {
             Verdict::Revoked(_) => (PoolName::Deny, self.rules.revoked_ttl),
             Verdict::Active(_) => (PoolName::Allow, self.rules.allow_ttl),
         };
+        let too_large = match verdict {
+            Verdict::Active(record) | Verdict::Revoked(record) => record.size() > MAX_RECORD,
+            Verdict::NotFound | Verdict::Indeterminate(_) => false,
+        };
+        let ttl = if too_large { Duration::ZERO } else { ttl };
         let ttl = ms(max_age.map_or(ttl, |longest| ttl.min(longest)));
         let (into, other) = match pool {
             PoolName::Allow => (&mut self.allow, &mut self.deny),

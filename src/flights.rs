@@ -12,6 +12,12 @@ use crate::lookup::Callout;
 /// The most requests that wait for lookups of others, on one worker.
 pub(crate) const MAX_WAITING: usize = 8192;
 
+/// The most of them that wait for one lookup, so that one key leaves places for the others.
+pub(crate) const MAX_WAITING_FOR_ONE: usize = 2048;
+
+/// The most lookups at a time that nobody waits for, of each [`Kind`] that has such.
+pub(crate) const MAX_UNATTENDED: usize = 64;
+
 /// Tells one lookup from a later one of the same hash.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FlightId(u64);
@@ -38,9 +44,21 @@ enum Owner {
     Root,
 }
 
+/// What a lookup was begun for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// For requests that wait.
+    Awaited,
+    /// For requests that left, all of them.
+    Abandoned,
+    /// To know sooner than anybody asks.
+    Refresh,
+}
+
 #[derive(Debug)]
 pub(crate) struct Flight<W> {
     id: FlightId,
+    kind: Kind,
     owner: Owner,
     /// When the callout was made.
     pub(crate) since: Moment,
@@ -60,6 +78,8 @@ pub(crate) struct Flights<W> {
     timeout: Duration,
     last_id: u64,
     waiting: usize,
+    abandoned: usize,
+    refreshes: usize,
 }
 
 /// How much later than the others a leader is given up: its own timeout comes first, unless the
@@ -75,6 +95,8 @@ impl<W: PartialEq> Flights<W> {
             timeout,
             last_id: 0,
             waiting: 0,
+            abandoned: 0,
+            refreshes: 0,
         }
     }
 
@@ -82,15 +104,8 @@ impl<W: PartialEq> Flights<W> {
         self.flights.get(hash)
     }
 
-    /// How many the root context makes or is to make.
-    pub(crate) fn of_root(&self) -> usize {
-        let flights = self.flights.values();
-        flights
-            .filter(|flight| flight.owner != Owner::Leader)
-            .count()
-    }
-
-    /// A request has made a callout.
+    /// A request has made a callout. Where another lookup of its hash is under way, which is not
+    /// how it should be, it waits for the first answer of the two.
     pub(crate) fn lead(
         &mut self,
         hash: KeyHash,
@@ -99,19 +114,27 @@ impl<W: PartialEq> Flights<W> {
         tests_outage: bool,
         now: Moment,
     ) -> FlightId {
+        let deadline = now.steady.saturating_add(self.timeout);
+        if let Some(flight) = self.flights.get_mut(&hash) {
+            flight.waiters.push(Waiter {
+                request,
+                leads: false,
+                deadline,
+            });
+            self.waiting = self.waiting.saturating_add(1);
+            return flight.id;
+        }
         let leader = Waiter {
             request,
             leads: true,
-            deadline: now
-                .steady
-                .saturating_add(self.timeout)
-                .saturating_add(FORGOTTEN),
+            deadline: deadline.saturating_add(FORGOTTEN),
         };
         let id = self.next_id();
-        self.begin(
+        self.flights.insert(
             hash,
             Flight {
                 id,
+                kind: Kind::Awaited,
                 owner: Owner::Leader,
                 since: now,
                 tests_outage,
@@ -125,12 +148,12 @@ impl<W: PartialEq> Flights<W> {
     /// A request joins the lookup of its hash. Gives the request back when there is none, or when
     /// too many wait.
     pub(crate) fn join(&mut self, hash: &KeyHash, request: W, now: Moment) -> Result<FlightId, W> {
-        if self.waiting >= MAX_WAITING {
-            return Err(request);
-        }
         let Some(flight) = self.flights.get_mut(hash) else {
             return Err(request);
         };
+        if self.waiting >= MAX_WAITING || flight.waiters.len() >= MAX_WAITING_FOR_ONE {
+            return Err(request);
+        }
         flight.waiters.push(Waiter {
             request,
             leads: false,
@@ -140,16 +163,22 @@ impl<W: PartialEq> Flights<W> {
         Ok(flight.id)
     }
 
-    /// Asks the root context for a lookup that nobody waits for.
-    pub(crate) fn request(&mut self, hash: KeyHash, now: Moment) {
+    /// Asks the root context for a lookup that nobody waits for, unless it has enough of them, or
+    /// this one already.
+    pub(crate) fn refresh(&mut self, hash: KeyHash, tests_outage: bool, now: Moment) {
+        if self.refreshes >= MAX_UNATTENDED || self.flights.contains_key(&hash) {
+            return;
+        }
+        self.refreshes = self.refreshes.saturating_add(1);
         let id = self.next_id();
-        self.begin(
+        self.flights.insert(
             hash,
             Flight {
                 id,
+                kind: Kind::Refresh,
                 owner: Owner::Nobody,
                 since: now,
-                tests_outage: false,
+                tests_outage,
                 waiters: Vec::new(),
                 callout: None,
             },
@@ -179,40 +208,49 @@ impl<W: PartialEq> Flights<W> {
         None
     }
 
-    /// A request no longer waits. Where it had made the callout, the answer is lost with it: the
-    /// root context is to ask again for those who still wait.
-    pub(crate) fn leave(&mut self, hash: &KeyHash, id: FlightId, request: &W) {
+    /// A request no longer waits. Where it had made the callout, the answer is lost with it, and
+    /// the root context is to ask again: for those who still wait, and where nobody does, so that
+    /// something comes of a key that impatient clients ask about again and again.
+    /// Gives whether an answer was lost.
+    pub(crate) fn leave(&mut self, hash: &KeyHash, id: FlightId, request: &W) -> bool {
         let Some(flight) = self.flights.get_mut(hash).filter(|flight| flight.id == id) else {
-            return;
+            return false;
         };
-        let before = flight.waiters.len();
-        let led = flight
-            .waiters
-            .iter()
-            .any(|waiter| waiter.leads && waiter.request == *request);
-        flight.waiters.retain(|waiter| waiter.request != *request);
-        if !led {
-            let left = before.saturating_sub(flight.waiters.len());
-            self.waiting = self.waiting.saturating_sub(left);
-        } else if flight.waiters.is_empty() {
-            self.flights.remove(hash);
-        } else {
-            flight.owner = Owner::Nobody;
-            self.unowned.push((*hash, id));
+        let mut waiters = flight.waiters.iter();
+        let Some(at) = waiters.position(|waiter| waiter.request == *request) else {
+            return false;
+        };
+        if !flight.waiters.remove(at).leads {
+            self.waiting = self.waiting.saturating_sub(1);
+            return false;
         }
+        if flight.waiters.is_empty() {
+            if self.abandoned >= MAX_UNATTENDED {
+                self.flights.remove(hash);
+                return true;
+            }
+            self.abandoned = self.abandoned.saturating_add(1);
+            flight.kind = Kind::Abandoned;
+        }
+        flight.owner = Owner::Nobody;
+        self.unowned.push((*hash, id));
+        true
     }
 
     /// The lookup has ended.
     pub(crate) fn land(&mut self, hash: &KeyHash, id: FlightId) -> Option<Flight<W>> {
         self.flights.get(hash).filter(|flight| flight.id == id)?;
         let flight = self.flights.remove(hash)?;
-        self.forget(&flight.waiters);
+        let followers = flight.waiters.iter().filter(|waiter| !waiter.leads).count();
+        self.waiting = self.waiting.saturating_sub(followers);
+        self.ended(flight.kind);
         Some(flight)
     }
 
     /// Takes out the waiters whose time is over, and lookups that the proxy forgot.
     pub(crate) fn overdue(&mut self, now: Moment) -> Vec<(KeyHash, Waiter<W>)> {
         let mut overdue = Vec::new();
+        let mut ended = Vec::new();
         let longest = self.timeout.saturating_add(FORGOTTEN);
         self.flights.retain(|hash, flight| {
             let late = flight
@@ -220,15 +258,17 @@ impl<W: PartialEq> Flights<W> {
                 .extract_if(.., |waiter| waiter.deadline <= now.steady);
             overdue.extend(late.map(|waiter| (*hash, waiter)));
             let forgotten = flight.since.steady.saturating_add(longest) <= now.steady;
-            let deserted =
-                flight.owner == Owner::Leader && !flight.waiters.iter().any(|waiter| waiter.leads);
-            if forgotten || deserted {
+            if forgotten {
                 overdue.extend(flight.waiters.drain(..).map(|waiter| (*hash, waiter)));
+                ended.push(flight.kind);
             }
-            !(forgotten || deserted)
+            !forgotten
         });
         let followers = overdue.iter().filter(|(_, waiter)| !waiter.leads).count();
         self.waiting = self.waiting.saturating_sub(followers);
+        for kind in ended {
+            self.ended(kind);
+        }
         overdue
     }
 
@@ -248,16 +288,11 @@ impl<W: PartialEq> Flights<W> {
         FlightId(self.last_id)
     }
 
-    /// Nobody leads where a lookup is under way; should it happen, those who wait stay.
-    fn begin(&mut self, hash: KeyHash, mut flight: Flight<W>) {
-        if let Some(before) = self.flights.remove(&hash) {
-            flight.waiters.extend(before.waiters);
+    fn ended(&mut self, kind: Kind) {
+        match kind {
+            Kind::Awaited => {}
+            Kind::Abandoned => self.abandoned = self.abandoned.saturating_sub(1),
+            Kind::Refresh => self.refreshes = self.refreshes.saturating_sub(1),
         }
-        self.flights.insert(hash, flight);
-    }
-
-    fn forget(&mut self, waiters: &[Waiter<W>]) {
-        let followers = waiters.iter().filter(|waiter| !waiter.leads).count();
-        self.waiting = self.waiting.saturating_sub(followers);
     }
 }

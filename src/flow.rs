@@ -36,7 +36,7 @@ impl Outcome {
 }
 
 /// Where a request stands.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
     /// It needs a verdict.
     AwaitingVerdict(Pending),
@@ -69,10 +69,10 @@ impl Settled {
     }
 }
 
-/// What a verdict will be held against.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// What must be known of a request when its verdict is there. Deliberately without its path,
+/// which may be long, and which the proxy keeps anyway.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pending {
-    path: Vec<u8>,
     form: Form,
 }
 
@@ -138,30 +138,28 @@ fn authenticate(config: &Config, request: &Request) -> (State, Step) {
     match config.credential.extract(request) {
         Credential::Missing => refuse(Denial::Missing, form, None, None),
         Credential::Invalid => refuse(Denial::Invalid, form, None, None),
-        Credential::Key(key) => {
-            let path = request.path().to_owned();
-            (
-                State::AwaitingVerdict(Pending { path, form }),
-                Step::Ask(config.hasher.hash_key(key)),
-            )
-        }
+        Credential::Key(key) => (
+            State::AwaitingVerdict(Pending { form }),
+            Step::Ask(config.hasher.hash_key(key)),
+        ),
     }
 }
 
 impl State {
-    /// Takes a verdict through rows 5 to 10. `wall` is the time since the Unix epoch. What is
-    /// settled stays as it is.
-    pub fn settle(
+    /// Takes a verdict through rows 5 to 10. `wall` is the time since the Unix epoch; `path` gives
+    /// the request's path without its query, where it matters. What is settled stays as it is.
+    pub fn settle<P: AsRef<[u8]>>(
         &mut self,
         config: &Config,
         verdict: Verdict,
         source: Option<Source>,
         wall: Duration,
+        path: impl FnOnce() -> P,
     ) -> Step {
         let Self::AwaitingVerdict(pending) = self else {
             return Step::Ignore;
         };
-        let (state, step) = match judge(config, pending, verdict, wall) {
+        let (state, step) = match judge(config, verdict, wall, path) {
             Ok(record) => (
                 Self::Settled(Settled {
                     outcome: Outcome::Allowed,
@@ -236,11 +234,11 @@ fn refuse(
 }
 
 /// Rows 5 to 10 in their order.
-fn judge(
+fn judge<P: AsRef<[u8]>>(
     config: &Config,
-    pending: &Pending,
     verdict: Verdict,
     wall: Duration,
+    path: impl FnOnce() -> P,
 ) -> Result<Rc<Record>, (Denial, Option<Cause>)> {
     let (record, revoked) = match verdict {
         Verdict::Indeterminate(cause) => return Err((Denial::Internal, Some(cause))),
@@ -258,7 +256,7 @@ fn judge(
     if record.has_expired(wall) {
         return Err((Denial::Expired, None));
     }
-    if !record.permits(&pending.path) {
+    if record.is_limited() && !record.permits(path().as_ref()) {
         return Err((Denial::EndpointRestricted, None));
     }
     Ok(record)

@@ -6,7 +6,7 @@
 mod calls;
 mod plugin;
 
-use std::cell::RefCell;
+use std::cell::Cell;
 use std::rc::Rc;
 
 use log::error;
@@ -73,7 +73,8 @@ impl RootContext for Root {
         if let Some(rules) = &plugin.rules {
             let now = plugin.now();
             self.make_lookups(rules, now);
-            plugin.settle_overdue(rules, now, self.context_id);
+            plugin.give_up(rules, now);
+            plugin.settle_decided(rules, self.context_id);
             plugin.tick_in_time(rules, now);
         }
         plugin.flush();
@@ -102,7 +103,9 @@ impl Context for Root {
         let plugin = Rc::clone(&self.plugin);
         if let Some(rules) = &plugin.rules {
             let answer = calls::read_answer(headers, body_size);
-            plugin.land(rules, &hash, id, answer, self.context_id);
+            plugin.land(rules, &hash, id, answer);
+            plugin.settle_decided(rules, self.context_id);
+            plugin.wake_root(rules);
         }
     }
 }
@@ -121,7 +124,7 @@ impl Root {
                 Ok(token) => self.lookups.push((token, hash, id)),
                 Err(reason) => {
                     let answer = Answer::none(Cause::NotSent { reason });
-                    self.plugin.land(rules, &hash, id, answer, self.context_id);
+                    self.plugin.land(rules, &hash, id, answer);
                 }
             }
         }
@@ -186,7 +189,9 @@ impl Context for Stream {
         let plugin = Rc::clone(&self.plugin);
         if let (Some(rules), Phase::Held { hash, lookup, .. }) = (&plugin.rules, &self.phase) {
             let answer = calls::read_answer(headers, body_size);
-            plugin.land(rules, hash, *lookup, answer, self.context_id);
+            plugin.land(rules, hash, *lookup, answer);
+            plugin.settle_decided(rules, self.context_id);
+            plugin.wake_root(rules);
         }
     }
 }
@@ -230,22 +235,21 @@ impl Stream {
                     .join(&hash, Rc::clone(&held), now);
                 match joined {
                     Ok(lookup) => return self.hold(held, hash, lookup),
-                    Err(cause) => {
-                        state = held.state.borrow().clone();
-                        (Verdict::Indeterminate(cause), None)
-                    }
+                    Err(cause) => (Verdict::Indeterminate(cause), None),
                 }
             }
         };
         self.plugin.wake_root(rules);
-        let step = state.settle(&rules.config, verdict, source, now.wall);
+        let path = || request.path();
+        let step = state.settle(&rules.config, verdict, source, now.wall, path);
         self.settled(state, step, now)
     }
 
     fn held(&self, state: State) -> Rc<Held> {
         Rc::new(Held {
             context_id: self.context_id,
-            state: RefCell::new(state),
+            state: Cell::new(state),
+            gone: Cell::new(false),
         })
     }
 
@@ -278,7 +282,7 @@ impl Stream {
     fn hold_or_continue(&self) -> Action {
         let holds = match &self.phase {
             Phase::New => true,
-            Phase::Held { held, .. } => held.state.borrow().holds_body(),
+            Phase::Held { held, .. } => held.state.get().holds_body(),
             Phase::Settled(state) => state.holds_body(),
         };
         if holds {
@@ -295,8 +299,11 @@ impl Drop for Stream {
         let Phase::Held { held, hash, lookup } = &self.phase else {
             return;
         };
+        held.gone.set(true);
         if let Some(rules) = &self.plugin.rules {
-            rules.verdicts.borrow_mut().leave(hash, *lookup, held);
+            if rules.verdicts.borrow_mut().leave(hash, *lookup, held) {
+                self.plugin.count(Counter::LookupsLost);
+            }
             self.plugin.wake_root(rules);
         }
     }

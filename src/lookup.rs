@@ -10,6 +10,9 @@ use crate::request::Request;
 /// The longest value that is carried on, in bytes; W3C Trace Context section 3.3.1.5 asks for 512.
 const MAX_TRACE: usize = 1024;
 
+/// The most values of one header that are carried on: clients must not make lookups long.
+const MAX_REPEATS: usize = 4;
+
 /// Headers of the client's request that its lookup carries on, for tracing.
 pub(crate) const CARRIED_ON: [&str; 3] = ["x-request-id", "traceparent", "tracestate"];
 
@@ -122,6 +125,7 @@ impl Lookup {
                 request
                     .values(name)
                     .filter_map(|value| header_safe(value, MAX_TRACE))
+                    .take(MAX_REPEATS)
                     .map(|value| header(name, value)),
             );
         }

@@ -102,10 +102,20 @@ impl Record {
         self.expires_at != NEVER && u128::from(self.expires_at) <= wall.as_millis()
     }
 
+    /// Whether there is a path that the key may not call.
+    pub fn is_limited(&self) -> bool {
+        self.endpoints().is_some()
+    }
+
     /// Whether the key may call `path` (no query).
     pub fn permits(&self, path: &[u8]) -> bool {
         self.endpoints()
             .is_none_or(|mut prefixes| prefixes.any(|prefix| path::covers(prefix, path)))
+    }
+
+    /// The bytes that its texts take.
+    pub(crate) fn size(&self) -> usize {
+        self.text.len()
     }
 
     fn name(&self, number: usize) -> Option<&str> {

@@ -34,11 +34,7 @@ impl Request {
 
     /// The path as Envoy routes it, without the query; empty when there is none (`CONNECT`).
     pub fn path(&self) -> &[u8] {
-        let target = self.first(":path").unwrap_or_default();
-        target
-            .split(|byte| *byte == b'?')
-            .next()
-            .unwrap_or_default()
+        without_query(self.first(":path").unwrap_or_default())
     }
 
     /// Whether this is a CORS preflight as browsers send it (Fetch standard, "CORS-preflight
@@ -61,4 +57,12 @@ impl Request {
             .is_some_and(|rest| matches!(rest.first(), None | Some(b'+')))
             && self.first(":path").is_some()
     }
+}
+
+/// The path of a request's target, without its query.
+pub fn without_query(target: &[u8]) -> &[u8] {
+    target
+        .split(|byte| *byte == b'?')
+        .next()
+        .unwrap_or_default()
 }

@@ -51,6 +51,7 @@ counters! {
     LookupsRevoked: "keystile.lookups.revoked.total",
     LookupsNotFound: "keystile.lookups.not_found.total",
     LookupsIndeterminate: "keystile.lookups.indeterminate.total",
+    LookupsLost: "keystile.lookups.lost.total",
     EvictionsAllow: "keystile.cache.allow.evictions.total",
     EvictionsDeny: "keystile.cache.deny.evictions.total",
 }

@@ -77,7 +77,7 @@ impl fmt::Display for Cause {
         match self {
             Self::NotSent { reason } => write!(f, "no lookup was made: {reason}"),
             Self::NoAnswer => f.write_str("no answer: the connection was reset"),
-            Self::Waited => f.write_str("no answer within lookup.timeout to a lookup made again"),
+            Self::Waited => f.write_str("no answer within lookup.timeout to a lookup of others"),
             Self::TooManyWait => f.write_str("no lookup was made: too many requests wait for one"),
             Self::Status(504) => {
                 f.write_str("answer 504: lookup.timeout passed, or the auth cluster said so")

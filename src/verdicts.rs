@@ -14,16 +14,18 @@
 
 use std::time::Duration;
 
-use crate::cache::{Cache, CacheRules, Found, PoolName, RETRY, Seed};
+use crate::cache::{Cache, CacheRules, Found, PoolName, Seed};
 use crate::clock::Moment;
 use crate::credential::KeyHash;
 use crate::flights::{FlightId, Flights, Waiter};
 use crate::lookup::Callout;
 use crate::verdict::{Answer, Cause, Source, Verdict};
 
-/// The most lookups that the root context makes at a time. A record that cannot be refreshed
-/// meanwhile is looked up when its time is over, like any other.
-const MAX_OF_ROOT: usize = 64;
+/// How often at most a key is tried again whose lookup failed.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// For how long a lookup that failed tells of an outage.
+const OUTAGE: Duration = Duration::from_secs(2);
 
 /// The verdicts of one worker. `W` is what the host calls a request that waits.
 #[derive(Debug)]
@@ -48,8 +50,8 @@ pub enum Asked {
 pub struct Landed<W> {
     /// For all who waited.
     pub verdict: Verdict,
-    /// Whether the verdict is from the cache, past its time.
-    pub stale: bool,
+    /// Where the verdict came from, if not from this lookup.
+    pub instead: Option<Source>,
     /// Each to be answered now.
     pub waiters: Vec<Waiter<W>>,
     /// How long the lookup took.
@@ -59,12 +61,12 @@ pub struct Landed<W> {
 impl<W> Landed<W> {
     /// Where a waiter's verdict came from; `None` where there is none.
     pub fn source(&self, waiter: &Waiter<W>) -> Option<Source> {
-        match (&self.verdict, self.stale, waiter.leads) {
-            (Verdict::Indeterminate(_), _, _) => None,
-            (_, true, _) => Some(Source::Stale),
-            (_, false, true) => Some(Source::Lookup),
-            (_, false, false) => Some(Source::Coalesced),
-        }
+        let of_lookup = match (&self.verdict, waiter.leads) {
+            (Verdict::Indeterminate(_), _) => return None,
+            (_, true) => Source::Lookup,
+            (_, false) => Source::Coalesced,
+        };
+        Some(self.instead.unwrap_or(of_lookup))
     }
 }
 
@@ -87,15 +89,18 @@ impl<W: PartialEq> Verdicts<W> {
     pub fn ask(&mut self, hash: &KeyHash, now: Moment) -> Asked {
         let flight = self.flights.get(hash);
         match self.cache.find(hash, now) {
-            Some(Found::Fresh { verdict, refresh }) => {
-                if refresh && flight.is_none() && self.flights.of_root() < MAX_OF_ROOT {
-                    self.flights.request(*hash, now);
+            Some(Found::Fresh {
+                verdict,
+                ends_soon,
+                failed,
+            }) => {
+                if ends_soon && !within(failed, RETRY) {
+                    self.flights.refresh(*hash, within(failed, OUTAGE), now);
                 }
                 Asked::Known(verdict, Source::Cache)
             }
             Some(Found::Grace { verdict, failed })
-                if failed.is_some_and(|ago| ago < RETRY)
-                    || flight.is_some_and(|flight| flight.tests_outage) =>
+                if within(failed, RETRY) || flight.is_some_and(|flight| flight.tests_outage) =>
             {
                 Asked::Known(verdict, Source::Stale)
             }
@@ -108,7 +113,7 @@ impl<W: PartialEq> Verdicts<W> {
     pub fn lead(&mut self, hash: KeyHash, request: W, callout: Callout, now: Moment) -> FlightId {
         let tests_outage = matches!(
             self.cache.find(&hash, now),
-            Some(Found::Grace { failed: Some(ago), .. }) if ago < RETRY.saturating_mul(2)
+            Some(Found::Grace { failed, .. }) if within(failed, OUTAGE)
         );
         self.flights.lead(hash, request, callout, tests_outage, now)
     }
@@ -135,9 +140,10 @@ impl<W: PartialEq> Verdicts<W> {
             .map_err(|_| Cause::TooManyWait)
     }
 
-    /// A request that led or joined is gone.
-    pub fn leave(&mut self, hash: &KeyHash, id: FlightId, request: &W) {
-        self.flights.leave(hash, id, request);
+    /// A request that led or joined is gone. Gives whether the answer to a callout was lost with
+    /// it.
+    pub fn leave(&mut self, hash: &KeyHash, id: FlightId, request: &W) -> bool {
+        self.flights.leave(hash, id, request)
     }
 
     /// A lookup's answer is here. `None` when it is not under way any more.
@@ -149,21 +155,20 @@ impl<W: PartialEq> Verdicts<W> {
         now: Moment,
     ) -> Option<Landed<W>> {
         let flight = self.flights.land(hash, id)?;
-        let (verdict, stale) = match answer.verdict {
+        let (verdict, instead) = match answer.verdict {
             Verdict::Indeterminate(cause) => {
                 self.cache.note_failure(hash, now);
-                let (verdict, source) = self.without_answer(hash, cause, now);
-                (verdict, source.is_some())
+                self.without_answer(hash, cause, now)
             }
             verdict => {
                 self.cache
                     .keep(*hash, &verdict, answer.max_age, flight.since);
-                (verdict, false)
+                (verdict, None)
             }
         };
         Some(Landed {
             verdict,
-            stale,
+            instead,
             waiters: flight.waiters,
             took: now.steady.saturating_sub(flight.since.steady),
         })
@@ -220,6 +225,10 @@ impl<W: PartialEq> Verdicts<W> {
             None => (Verdict::Indeterminate(cause), None),
         }
     }
+}
+
+fn within(ago: Option<Duration>, limit: Duration) -> bool {
+    ago.is_some_and(|ago| ago < limit)
 }
 
 #[cfg(test)]

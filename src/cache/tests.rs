@@ -110,6 +110,31 @@ fn shares_are_from_zero_to_one() {
     assert_eq!(Share::new(1.0).unwrap().of(u64::MAX), u64::MAX / 1_000_000);
 }
 
+/// Entries are counted, not weighed, so none may be of any size.
+#[test]
+fn an_immense_record_is_not_kept() {
+    for (length, kept) in [(4_000, true), (4_096, false)] {
+        let endpoint = format!("/{}", "x".repeat(length));
+        let endpoints: &[&str] = &[&endpoint];
+        let record = Record::new(Fields {
+            key_id: "key_1",
+            endpoints: Some(endpoints),
+            ..Fields::default()
+        });
+        let record = Rc::new(record.unwrap());
+        for verdict in [
+            Verdict::Active(Rc::clone(&record)),
+            Verdict::Revoked(record),
+        ] {
+            let mut cache = cache("{}");
+            cache.keep(hash(1), &active(), None, at(0));
+            cache.keep(hash(1), &verdict, None, at(0));
+            // Nor is what was known before.
+            assert_eq!(cache.find(&hash(1), at(0)).is_some(), kept, "{length}");
+        }
+    }
+}
+
 /// A clock that began later than it was kept, as after a mistake of the host: not fresh.
 #[test]
 fn a_verdict_of_the_future_does_not_count() {
@@ -181,7 +206,7 @@ proptest! {
             cache.keep(hash(event.key), &verdict, None, at(ms));
             last.insert(event.key, verdict);
             for (key, verdict) in &last {
-                let expected = Found::Fresh { verdict: verdict.clone(), refresh: false };
+                let expected = Found::Fresh { verdict: verdict.clone(), ends_soon: false, failed: None };
                 prop_assert_eq!(cache.find(&hash(*key), at(ms)), Some(expected));
             }
             let entries = PoolName::ALL.map(|pool| cache.entries(pool));

@@ -43,7 +43,8 @@ fn settled(config: &Config, request: &Request, verdict: Verdict) -> (Outcome, St
     assert!(matches!(begun.step, Step::Ask(_)));
     let mut state = begun.state;
     assert!(state.holds_body());
-    let step = state.settle(config, verdict, Some(Source::Cache), NOW);
+    let path = || request.path();
+    let step = state.settle(config, verdict, Some(Source::Cache), NOW, path);
     let State::Settled(settled) = state else {
         panic!("a verdict settles a request");
     };
@@ -574,9 +575,9 @@ fn a_settled_request_is_settled_once() {
     let config = config("");
     let mut state = begin(&config, &with_key("/")).state;
     let source = Some(Source::Lookup);
-    state.settle(&config, Verdict::NotFound, source, NOW);
-    let settled = state.clone();
-    let step = state.settle(&config, active(FIELDS), source, NOW);
+    state.settle(&config, Verdict::NotFound, source, NOW, || "/");
+    let settled = state;
+    let step = state.settle(&config, active(FIELDS), source, NOW, || "/");
     assert!(step == Step::Ignore);
     assert_eq!(state, settled);
     let expected = Settled {
@@ -661,5 +662,32 @@ fn trailers_are_no_way_around() {
     for (name, config, trailers, expected) in cases {
         let trailers = request("GET", "/", trailers);
         assert_eq!(kept_back(config, &trailers), expected, "{name}");
+    }
+}
+
+/// A held request's path is fetched from the proxy, so not without need.
+#[test]
+fn the_path_matters_to_limited_keys_alone() {
+    let config = config("");
+    let endpoints: &[&str] = &["/v1"];
+    let limited = Fields {
+        endpoints: Some(endpoints),
+        ..FIELDS
+    };
+    let cases = [
+        ("unlimited", active(FIELDS), false),
+        ("limited", active(limited), true),
+        ("revoked", Verdict::Revoked(record(limited)), false),
+        ("not found", Verdict::NotFound, false),
+    ];
+    for (name, verdict, expected) in cases {
+        let mut asked = false;
+        let path = || {
+            asked = true;
+            "/v1/x"
+        };
+        let mut state = begin(&config, &with_key("/v1/x")).state;
+        state.settle(&config, verdict, None, NOW, path);
+        assert_eq!(asked, expected, "{name}");
     }
 }

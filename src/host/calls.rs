@@ -119,6 +119,22 @@ pub(super) fn headers_of(map: MapType) -> Vec<(String, Vec<u8>)> {
     hostcalls::get_map_bytes(map).unwrap_or_default()
 }
 
+/// The target of the effective context's request, with its query.
+pub(super) fn target() -> Vec<u8> {
+    hostcalls::get_map_value_bytes(MapType::HttpRequestHeaders, ":path")
+        .ok()
+        .flatten()
+        .unwrap_or_default()
+}
+
+/// Whether the effective context's request has an answer already, from whomever.
+pub(super) fn is_answered() -> bool {
+    matches!(
+        hostcalls::get_property(vec!["response", "code"]),
+        Ok(Some(_))
+    )
+}
+
 /// Removes a header or trailer with all its repeats.
 pub(super) fn remove(map: MapType, name: &str) {
     let _ = hostcalls::remove_map_value(map, name);
@@ -160,12 +176,13 @@ pub(super) fn tick_every(period: Duration) {
     let _ = hostcalls::set_tick_period(period);
 }
 
-/// The time since the Unix epoch.
+/// The time since the Unix epoch. Where there is none it is the end of time, when every key that
+/// can expire has.
 pub(super) fn wall_time() -> Duration {
     hostcalls::get_current_time()
         .ok()
         .and_then(|now| now.duration_since(UNIX_EPOCH).ok())
-        .unwrap_or_default()
+        .unwrap_or(Duration::MAX)
 }
 
 /// `None` where the host has no randomness.

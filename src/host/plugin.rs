@@ -1,6 +1,7 @@
 //! What the requests of one plugin on one worker share, and how they are settled.
 
 use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -15,6 +16,7 @@ use crate::credential::KeyHash;
 use crate::flights::FlightId;
 use crate::flow::{self, Settled, State, Step};
 use crate::reply::{Replies, RequestId};
+use crate::request::without_query;
 use crate::stats::{Counter, Stats};
 use crate::throttle::Throttle;
 use crate::verdict::{Answer, Cause, Source, Verdict};
@@ -22,6 +24,11 @@ use crate::verdicts::Verdicts;
 
 /// How often the host is told what was counted.
 const FLUSH: Duration = Duration::from_millis(500);
+
+/// How many held requests are settled in one call into the VM. Envoy puts off what becomes of
+/// them until that call has returned, and then each reply is sent from within the one before, as
+/// it calls into the VM itself: V8's stack ends at about 300.
+const AT_A_TIME: usize = 64;
 
 /// How soon the root context makes lookups that nobody else can: the shortest that there is.
 const SOON: Duration = Duration::from_millis(1);
@@ -34,6 +41,8 @@ pub(super) struct Plugin {
     stats: RefCell<Stats>,
     metrics: Metrics,
     warnings: RefCell<Throttle>,
+    /// To be settled, [`AT_A_TIME`].
+    decided: RefCell<VecDeque<Decided>>,
     /// Of the root context's tick.
     period: Cell<Duration>,
     /// Where the steady clock began.
@@ -48,7 +57,16 @@ pub(super) struct Rules {
 /// A request that Envoy holds, and that any context's callback may settle.
 pub(super) struct Held {
     pub(super) context_id: u32,
-    pub(super) state: RefCell<State>,
+    pub(super) state: Cell<State>,
+    /// Its client has left.
+    pub(super) gone: Cell<bool>,
+}
+
+/// A held request with its verdict.
+struct Decided {
+    held: Rc<Held>,
+    verdict: Verdict,
+    source: Option<Source>,
 }
 
 impl PartialEq for Held {
@@ -94,6 +112,7 @@ impl Plugin {
             stats: RefCell::default(),
             metrics,
             warnings: RefCell::default(),
+            decided: RefCell::default(),
             period: Cell::default(),
             began: Instant::now(),
         }
@@ -106,16 +125,8 @@ impl Plugin {
         }
     }
 
-    /// An answer is here: whoever waited for it is settled. `active` is the context of the
-    /// callback, and is effective again afterwards.
-    pub(super) fn land(
-        &self,
-        rules: &Rules,
-        hash: &KeyHash,
-        id: FlightId,
-        answer: Answer,
-        active: u32,
-    ) {
+    /// An answer is here: whoever waited for it is to be settled next.
+    pub(super) fn land(&self, rules: &Rules, hash: &KeyHash, id: FlightId, answer: Answer) {
         let now = self.now();
         self.count(Counter::of_lookup(&answer.verdict));
         let landed = rules.verdicts.borrow_mut().land(hash, id, answer, now);
@@ -123,40 +134,63 @@ impl Plugin {
             return;
         };
         self.metrics.observe_lookup(landed.took);
-        for waiter in &landed.waiters {
-            let source = landed.source(waiter);
-            self.settle_held(rules, &waiter.request, landed.verdict.clone(), source, now);
-        }
-        calls::act_for(active);
+        let decided = landed.waiters.iter().map(|waiter| Decided {
+            held: Rc::clone(&waiter.request),
+            verdict: landed.verdict.clone(),
+            source: landed.source(waiter),
+        });
+        self.decided.borrow_mut().extend(decided);
     }
 
-    /// Whoever has waited too long is settled.
-    pub(super) fn settle_overdue(&self, rules: &Rules, now: Moment, active: u32) {
+    /// Whoever has waited too long is to be settled next.
+    pub(super) fn give_up(&self, rules: &Rules, now: Moment) {
         let overdue = rules.verdicts.borrow_mut().overdue(now);
-        for (waiter, verdict, source) in overdue {
-            self.settle_held(rules, &waiter.request, verdict, source, now);
+        let decided = overdue
+            .into_iter()
+            .map(|(waiter, verdict, source)| Decided {
+                held: waiter.request,
+                verdict,
+                source,
+            });
+        self.decided.borrow_mut().extend(decided);
+    }
+
+    /// Settles held requests that have a verdict, as many as one call into the VM may. `active`
+    /// is the context of that call, and is effective again afterwards.
+    pub(super) fn settle_decided(&self, rules: &Rules, active: u32) {
+        let now = self.now();
+        let mut settled = 0_usize;
+        while settled < AT_A_TIME {
+            let next = self.decided.borrow_mut().pop_front();
+            let Some(next) = next else {
+                break;
+            };
+            if self.settle_held(rules, next, now) {
+                settled = settled.saturating_add(1);
+            }
         }
         calls::act_for(active);
     }
 
-    /// Settles a request that Envoy holds, in its own context, which stays effective.
-    fn settle_held(
-        &self,
-        rules: &Rules,
-        held: &Held,
-        verdict: Verdict,
-        source: Option<Source>,
-        now: Moment,
-    ) {
-        // A context that is gone has left its lookup, and there is nobody to answer.
-        if calls::act_for(held.context_id) {
-            let step = held
-                .state
-                .borrow_mut()
-                .settle(&rules.config, verdict, source, now.wall);
-            let settled = held.state.borrow().settled();
-            self.apply(settled, step, true, now);
+    /// Settles a held request in its own context, which stays effective; `false` when there is
+    /// nobody left to answer.
+    fn settle_held(&self, rules: &Rules, decided: Decided, now: Moment) -> bool {
+        let Decided {
+            held,
+            verdict,
+            source,
+        } = decided;
+        // Envoy may have answered by itself, as at a timeout, and only wait for the client to
+        // take it.
+        if held.gone.get() || !calls::act_for(held.context_id) || calls::is_answered() {
+            return false;
         }
+        let mut state = held.state.get();
+        let path = || without_query(&calls::target()).to_vec();
+        let step = state.settle(&rules.config, verdict, source, now.wall, path);
+        held.state.set(state);
+        self.apply(state.settled(), step, true, now);
+        true
     }
 
     /// The one place that resumes or answers, in the context that is effective. `held` is whether
@@ -253,18 +287,23 @@ impl Plugin {
         );
     }
 
-    /// Lets the root context run soon, if it has lookups to make.
+    /// Lets the root context run soon, if it has something to do.
     pub(super) fn wake_root(&self, rules: &Rules) {
-        if rules.verdicts.borrow().needs_root() {
+        if self.needs_root(rules) {
             self.tick_every(SOON);
         }
     }
 
+    /// Whether there are lookups that only the root context can make, or requests that one call
+    /// into the VM could not settle.
+    fn needs_root(&self, rules: &Rules) -> bool {
+        rules.verdicts.borrow().needs_root() || !self.decided.borrow().is_empty()
+    }
+
     /// Lets the root context run when it is needed next.
     pub(super) fn tick_in_time(&self, rules: &Rules, now: Moment) {
-        let verdicts = rules.verdicts.borrow();
-        let left = match verdicts.next_deadline() {
-            _ if verdicts.needs_root() => SOON,
+        let left = match rules.verdicts.borrow().next_deadline() {
+            _ if self.needs_root(rules) => SOON,
             Some(deadline) => deadline.saturating_sub(now.steady),
             None => FLUSH,
         };

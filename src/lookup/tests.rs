@@ -97,3 +97,18 @@ fn debug_names_the_headers_without_their_values() {
         "{shown}"
     );
 }
+
+#[test]
+fn a_client_cannot_make_a_lookup_long() {
+    let long = [b'x'; MAX_TRACE + 1];
+    let most = [b'x'; MAX_TRACE];
+    let mut sent: Vec<(&str, &[u8])> = vec![("tracestate", &long)];
+    sent.extend([("tracestate", &most[..]); 100]);
+    let sent = callout(r#"{"lookup":{"cluster":"auth"}}"#, &sent);
+    let carried: Vec<_> = sent
+        .iter()
+        .filter(|(name, _)| name == "tracestate")
+        .collect();
+    assert_eq!(carried.len(), MAX_REPEATS);
+    assert!(carried.iter().all(|(_, value)| value.len() == MAX_TRACE));
+}

@@ -24,6 +24,7 @@ use std::rc::Rc;
 use super::*;
 use crate::config::Config;
 use crate::credential::KeyHasher;
+use crate::flights::{MAX_WAITING, MAX_WAITING_FOR_ONE};
 use crate::record::{Fields, Record};
 
 /// In ms since the Unix epoch, by the wall clock: when each table begins.
@@ -150,9 +151,8 @@ impl Scene {
             }
             (_, "leaves") => {
                 let (hash, id) = self.lookups[&request];
-                self.verdicts.leave(&hash, id, &request);
-                match self.verdicts.needs_root() {
-                    true => "root is needed".to_owned(),
+                match self.verdicts.leave(&hash, id, &request) {
+                    true => "an answer is lost".to_owned(),
                     false => String::new(),
                 }
             }
@@ -494,6 +494,31 @@ fn an_outage_is_survived_in_grace() {
     ]);
 }
 
+/// Clients that leave before the lookup's timeout leave a note of the outage all the same.
+#[test]
+fn impatient_clients_are_served_in_grace_too() {
+    all(&[(
+        "the second is",
+        EXACT,
+        &[
+            (0, "A asks", "asks"),
+            (0, "A gets active", "A: active lookup"),
+            (60_000, "B asks", "asks"),
+            (60_100, "B leaves", "an answer is lost"),
+            (60_101, "root asks", "1 callouts"),
+            (60_150, "C asks", "waits"),
+            (60_250, "C leaves", ""),
+            (60_351, "root gets nothing", ""),
+            (60_352, "D asks", "active stale"),
+            (61_350, "E asks", "active stale"),
+            (61_351, "F asks", "asks"),
+            (61_400, "F leaves", "an answer is lost"),
+            (61_400, "root asks", "1 callouts"),
+            (61_400, "G asks", "active stale"),
+        ],
+    )]);
+}
+
 #[test]
 fn grace_is_for_allows_alone() {
     all(&[
@@ -615,14 +640,17 @@ fn concurrent_requests_share_a_lookup() {
             ],
         ),
         (
-            "the leader leaves alone",
+            "the leader leaves alone, and something comes of it all the same",
             EXACT,
             &[
                 (0, "A asks", "asks"),
-                (1, "A leaves", ""),
-                (2, "B asks", "asks"),
-                (3, "A gets revoked", "too late"),
-                (4, "B gets active", "B: active lookup"),
+                (1, "A leaves", "an answer is lost"),
+                (2, "B asks", "waits"),
+                (2, "B leaves", ""),
+                (2, "root asks", "1 callouts"),
+                (3, "C asks", "waits"),
+                (4, "root gets active", "C: active coalesced"),
+                (5, "D asks", "active cache"),
             ],
         ),
         (
@@ -631,7 +659,7 @@ fn concurrent_requests_share_a_lookup() {
             &[
                 (0, "A asks", "asks"),
                 (1, "B asks", "waits"),
-                (100, "A leaves", "root is needed"),
+                (100, "A leaves", "an answer is lost"),
                 (100, "C asks", "waits"),
                 (101, "root asks", "1 callouts"),
                 (102, "D asks", "waits"),
@@ -653,8 +681,8 @@ fn concurrent_requests_share_a_lookup() {
             &[
                 (0, "A asks", "asks"),
                 (1, "B asks", "waits"),
-                (2, "A leaves", "root is needed"),
-                (3, "B leaves", "root is needed"),
+                (2, "A leaves", "an answer is lost"),
+                (3, "B leaves", ""),
                 (4, "root asks", "1 callouts"),
                 (5, "C asks", "waits"),
                 (6, "root gets active", "C: active coalesced"),
@@ -666,7 +694,7 @@ fn concurrent_requests_share_a_lookup() {
             &[
                 (0, "A asks", "asks"),
                 (1, "B asks", "waits"),
-                (2, "A leaves", "root is needed"),
+                (2, "A leaves", "an answer is lost"),
                 (3, "root asks", "1 callouts"),
                 (4, "root gets nothing", "B: nothing"),
                 (5, "C asks", "asks"),
@@ -685,7 +713,7 @@ fn nobody_waits_longer_than_a_lookup_may_take() {
                 (0, "A asks", "asks"),
                 (10, "B asks", "waits"),
                 (200, "C asks", "waits"),
-                (240, "A leaves", "root is needed"),
+                (240, "A leaves", "an answer is lost"),
                 (241, "root asks", "1 callouts"),
                 (259, "tick", ""),
                 (260, "tick", "B: nothing"),
@@ -703,7 +731,7 @@ fn nobody_waits_longer_than_a_lookup_may_take() {
                 (0, "A gets active", "A: active lookup"),
                 (60_000, "B asks", "asks"),
                 (60_001, "C asks", "waits"),
-                (60_002, "B leaves", "root is needed"),
+                (60_002, "B leaves", "an answer is lost"),
                 (60_003, "root asks", "1 callouts"),
                 (60_251, "tick", "C: active stale"),
             ],
@@ -728,7 +756,7 @@ fn nobody_waits_longer_than_a_lookup_may_take() {
             &[
                 (0, "A asks", "asks"),
                 (0, "B asks", "waits"),
-                (0, "A leaves", "root is needed"),
+                (0, "A leaves", "an answer is lost"),
                 (1, "root asks", "1 callouts"),
                 (2_250, "C asks", "waits"),
                 (2_251, "tick", "B: nothing; C: nothing"),
@@ -760,35 +788,68 @@ fn the_next_deadline_is_of_those_who_wait_for_root() {
     assert_eq!(scene.verdicts.next_deadline(), None);
 }
 
+/// Fills the places for one key, and gives its lookup.
+fn fill(scene: &mut Scene, key: &str, places: usize) -> FlightId {
+    let key = hash(key);
+    let joined = (0..places).map(|_| scene.verdicts.join(&key, 'w', at(1)).unwrap());
+    joined.last().unwrap()
+}
+
 #[test]
 fn waiters_are_bounded() {
-    let mut scene = play("bounded", EXACT, &[(0, "A asks", "asks")]);
-    let key = hash("key");
-    for _ in 0..crate::flights::MAX_WAITING {
-        scene.verdicts.join(&key, 'b', at(1)).unwrap();
-    }
     let refused = Cause::TooManyWait.to_string();
-    assert_eq!(scene.happens(2, "C asks"), refused);
-    // Each kind of end makes room again.
-    scene.happens(3, "A gets active");
-    assert_eq!(scene.happens(3, "D asks"), "active cache");
-    assert_eq!(scene.happens(4, "E asks about k2"), "asks");
-    for _ in 0..crate::flights::MAX_WAITING {
-        scene.verdicts.join(&hash("k2"), 'f', at(5)).unwrap();
+    let mut scene = Scene::new(EXACT);
+    // The leader takes a place of its key, but none of those for all.
+    for key in ["k1", "k2", "k3", "k4"] {
+        assert_eq!(scene.happens(0, &format!("A asks about {key}")), "asks");
+        fill(&mut scene, key, MAX_WAITING_FOR_ONE - 1);
+        assert_eq!(scene.happens(1, &format!("B asks about {key}")), refused);
     }
-    assert_eq!(scene.happens(6, "G asks about k2"), refused);
-    let (_, id) = scene.lookups[&'E'];
-    scene.verdicts.leave(&hash("k2"), id, &'f');
-    assert_eq!(scene.happens(7, "G asks about k2"), "waits");
-    for _ in 1..crate::flights::MAX_WAITING {
-        scene.verdicts.join(&hash("k2"), 'h', at(8)).unwrap();
-    }
-    assert_eq!(scene.happens(9, "I asks about k2"), refused);
-    assert_eq!(
-        scene.verdicts.overdue(at(300)).len(),
-        crate::flights::MAX_WAITING
+    assert_eq!(scene.happens(2, "C asks about k5"), "asks");
+    let last = fill(
+        &mut scene,
+        "k5",
+        MAX_WAITING - 4 * (MAX_WAITING_FOR_ONE - 1),
     );
-    assert_eq!(scene.happens(301, "I asks about k2"), "waits");
+    assert_eq!(scene.happens(3, "D asks about k5"), refused);
+    // Each kind of end makes room again: leaving,
+    scene.verdicts.leave(&hash("k5"), last, &'w');
+    assert_eq!(scene.happens(4, "D asks about k5"), "waits");
+    assert_eq!(scene.happens(4, "E asks about k5"), refused);
+    // an answer,
+    scene.happens(5, "A gets active");
+    assert_eq!(scene.happens(5, "E asks about k5"), "waits");
+    fill(&mut scene, "k5", MAX_WAITING_FOR_ONE - 6);
+    assert_eq!(scene.happens(6, "F asks about k5"), refused);
+    // and time.
+    scene.verdicts.overdue(at(251));
+    assert_eq!(scene.happens(252, "F asks about k5"), "waits");
+    fill(&mut scene, "k5", MAX_WAITING_FOR_ONE - 4);
+    assert_eq!(scene.happens(253, "G asks about k5"), refused);
+}
+
+#[test]
+fn lookups_that_nobody_waits_for_are_bounded() {
+    let mut scene = Scene::new(EXACT);
+    for n in 0..100 {
+        assert_eq!(scene.happens(0, &format!("A asks about k{n}")), "asks");
+        assert_eq!(scene.happens(0, "A leaves"), "an answer is lost");
+    }
+    assert_eq!(scene.happens(1, "root asks"), "64 callouts");
+    // What was beyond is forgotten, and asked about anew.
+    assert_eq!(scene.happens(2, "B asks about k99"), "asks");
+    assert_eq!(scene.happens(2, "C asks about k1"), "waits");
+    // An end makes room.
+    scene.happens(3, "root gets nothing");
+    assert_eq!(scene.happens(4, "D asks about k98"), "asks");
+    scene.happens(4, "D leaves");
+    assert_eq!(scene.happens(5, "root asks"), "1 callouts");
+    scene.verdicts.overdue(at(2_300));
+    for n in 200..300 {
+        scene.happens(2_301, &format!("A asks about k{n}"));
+        scene.happens(2_301, "A leaves");
+    }
+    assert_eq!(scene.happens(2_302, "root asks"), "64 callouts");
 }
 
 #[test]
@@ -838,6 +899,22 @@ fn a_record_in_use_is_refreshed_ahead() {
                 (49_002, "root asks", "1 callouts"),
                 (59_999, "root gets nothing", ""),
                 (60_000, "E asks", "active stale"),
+            ],
+        ),
+        (
+            "one that is late is waited for, but not in a known outage",
+            r#"{"jitter":0,"refresh_ahead":0.9}"#,
+            &[
+                (0, "A asks", "asks"),
+                (0, "A gets active", "A: active lookup"),
+                (58_500, "B asks", "active cache, refresh"),
+                (58_501, "root asks", "1 callouts"),
+                (58_600, "root gets nothing", ""),
+                (59_900, "C asks", "active cache, refresh"),
+                (59_901, "root asks", "1 callouts"),
+                (60_000, "D asks", "active stale"),
+                (60_001, "root gets active", ""),
+                (60_002, "E asks", "active cache"),
             ],
         ),
         (
