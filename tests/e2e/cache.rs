@@ -89,7 +89,7 @@ fn one_outage(stage: &mut Stage<'_>, silent: bool) -> Result<()> {
     }
     let (mut served, mut stale, mut refused) = (0_u64, 0_u64, 0_u64);
     // A request that is sent now is answered within the lookup's timeout.
-    while before.elapsed() < GRACE - Duration::from_millis(400) {
+    while before.elapsed() < GRACE - Duration::from_millis(900) {
         let (status, entry) = stage.logged("/v1/x", &key)?;
         ensure!(
             status == 200,

@@ -1,6 +1,5 @@
 //! Many first requests with one key: one lookup, whoever leaves meanwhile.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -9,39 +8,14 @@ use http_body_util::Empty;
 use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use keystile_e2e::auth::{Script, answer};
-use keystile_e2e::client::{self, Sent};
+use keystile_e2e::client::Sent;
 use serde_json::json;
 use tokio::net::TcpStream;
-use tokio::sync::Notify;
 
-use crate::stage::{Setup, Stage};
+use crate::stage::Setup;
 use crate::world::{GOOD, World, hash, made_up_key};
 
 const MANY: usize = 200;
-
-/// A key whose lookups are answered when they are told to.
-fn held_key(stage: &Stage<'_>, answer: Vec<u8>) -> Result<(String, Arc<Notify>)> {
-    let (key, verdict) = (made_up_key(), Arc::new(Notify::new()));
-    stage.world.keep_secret(&key);
-    let script = Script::AnswerWhen(Arc::clone(&verdict), answer);
-    stage.auth.script(&hash(&key)?, script);
-    Ok((key, verdict))
-}
-
-fn send(stage: &Stage<'_>, key: &str, requests: usize) -> Result<Vec<Sent>> {
-    let key = format!("x-api-key: {key}");
-    let head = client::head("GET", "/v1/x", [key.as_str()]);
-    (0..requests)
-        .map(|_| client::send(stage.to, head.as_bytes()))
-        .collect()
-}
-
-/// Tells all lookups under way to go on.
-fn tell(verdict: &Notify, lookups: usize) {
-    for _ in 0..lookups {
-        verdict.notify_one();
-    }
-}
 
 fn all_get(sent: Vec<Sent>, status: u16) -> Result<()> {
     for (number, sent) in sent.into_iter().enumerate() {
@@ -70,12 +44,12 @@ pub(crate) fn one_lookup_for_all(world: &World) -> Result<()> {
         ];
         let mut lookups = 0;
         for (answer, status) in answers {
-            let (key, verdict) = held_key(stage, answer)?;
-            let sent = send(stage, &key, MANY)?;
+            let (key, verdict) = stage.held_key(answer)?;
+            let sent = stage.send(&key, MANY)?;
             stage.wait_for_requests(MANY as u64)?;
             let asked = stage.lookups(&key)?;
             ensure!((1..=2).contains(&asked), "{status}: {asked} lookups");
-            tell(&verdict, asked);
+            verdict.add_permits(asked);
             all_get(sent, status)?;
             ensure!(stage.lookups(&key)? == asked, "{status}: a lookup too many");
             if status != 503 {
@@ -98,10 +72,10 @@ pub(crate) fn the_first_client_leaves(world: &World) -> Result<()> {
             (answer("500 Oops", ""), 503),
         ];
         for (answer, status) in answers {
-            let (key, verdict) = held_key(stage, answer)?;
-            let mut first = send(stage, &key, 1)?;
+            let (key, verdict) = stage.held_key(answer)?;
+            let mut first = stage.send(&key, 1)?;
             stage.wait_for_lookups(&key, 1)?;
-            let others = send(stage, &key, MANY - 1)?;
+            let others = stage.send(&key, MANY - 1)?;
             stage.wait_for_requests(MANY as u64)?;
             first.remove(0).leave();
             stage.wait_for_lookups(&key, 2)?;
@@ -109,7 +83,7 @@ pub(crate) fn the_first_client_leaves(world: &World) -> Result<()> {
             let mut others = others.into_iter();
             others.by_ref().take(20).for_each(Sent::leave);
             stage.wait_for_requests(MANY as u64 - 21)?;
-            tell(&verdict, 2);
+            verdict.add_permits(2);
             all_get(others.collect(), status)?;
             let lookups = stage.lookups(&key)?;
             ensure!(lookups == 2, "{status}: {lookups} lookups");
@@ -125,7 +99,7 @@ pub(crate) fn the_first_stream_is_reset(world: &World) -> Result<()> {
             (answer("200 OK", GOOD), 200),
             (answer("404 Not Found", ""), 401),
         ] {
-            let (key, verdict) = held_key(stage, answer)?;
+            let (key, verdict) = stage.held_key(answer)?;
             let to = stage.to;
             let runtime = &world.runtime;
             let sender = runtime.block_on(async {
@@ -151,7 +125,7 @@ pub(crate) fn the_first_stream_is_reset(world: &World) -> Result<()> {
             stage.wait_for_requests(100)?;
             first.abort();
             stage.wait_for_lookups(&key, 2)?;
-            tell(&verdict, 2);
+            verdict.add_permits(2);
             for other in others {
                 let got = runtime.block_on(other)??;
                 ensure!(got == status, "{got}, not {status}");
@@ -163,30 +137,73 @@ pub(crate) fn the_first_stream_is_reset(world: &World) -> Result<()> {
     })
 }
 
-/// When the second lookup gets no answer either, the others are still told in time.
-pub(crate) fn nobody_waits_for_ever(world: &World) -> Result<()> {
+/// As many as may wait for one lookup, all answered, though one reply nests in the other on
+/// Envoy's stack.
+pub(crate) fn as_many_as_may(world: &World) -> Result<()> {
+    const MOST: usize = 2048;
     let setup = Setup {
-        timeout: "2s",
+        timeout: "60s",
         ..Setup::new(json!({}))
     };
     setup.run(world, |stage| {
+        let answers = [
+            (answer("404 Not Found", ""), 401),
+            (answer("500 Oops", ""), 503),
+            (answer("200 OK", GOOD), 200),
+        ];
+        for (answer, status) in answers {
+            let (key, verdict) = stage.held_key(answer)?;
+            let load = stage.load("/v1/x", &key, MOST);
+            stage.wait_for_requests(MOST as u64)?;
+            // One more is refused at once.
+            let refused = stage.get(&key)?;
+            ensure!(refused.status == 503, "{refused:?}");
+            let told = Instant::now();
+            verdict.add_permits(1);
+            let outcomes = world.runtime.block_on(load)??;
+            println!("{MOST} waited: {status} after {:?}", told.elapsed());
+            ensure!(
+                outcomes.by_status == [(status, MOST)].into() && outcomes.failed == 0,
+                "{status}: {outcomes:?}"
+            );
+            let lookups = stage.lookups(&key)?;
+            ensure!(lookups == 1, "{status}: {lookups} lookups");
+        }
+        Ok(())
+    })
+}
+
+/// When the second lookup gets no answer either, the others are still told in time.
+pub(crate) fn nobody_waits_for_ever(world: &World) -> Result<()> {
+    let setup = Setup {
+        timeout: "3s",
+        ..Setup::new(json!({}))
+    };
+    setup.run(world, |stage| {
+        const MANY: usize = 1000;
         let key = made_up_key();
         stage.auth.script(&hash(&key)?, Script::Hang);
-        let mut first = send(stage, &key, 1)?;
+        let mut first = stage.send(&key, 1)?;
         stage.wait_for_lookups(&key, 1)?;
         let sent = Instant::now();
-        let others = send(stage, &key, MANY - 1)?;
-        stage.wait_for_requests(MANY as u64)?;
+        let load = stage.load("/v1/x", &key, MANY);
+        stage.wait_for_requests(MANY as u64 + 1)?;
         first.remove(0).leave();
         stage.wait_for_lookups(&key, 2)?;
-        all_get(others, 503)?;
+        let outcomes = world.runtime.block_on(load)??;
         let waited = sent.elapsed();
-        println!("{} waited {waited:?} for a lookup of 2 s", MANY - 1);
+        println!("{MANY} waited {waited:?} for a lookup of 3 s");
         ensure!(
-            (Duration::from_millis(1900)..Duration::from_millis(2900)).contains(&waited),
-            "they waited {waited:?}"
+            outcomes.by_status == [(503, MANY)].into() && outcomes.failed == 0,
+            "{outcomes:?}"
+        );
+        // Each from when it came, which the last did a while after the first.
+        ensure!(
+            (Duration::from_millis(2900)..Duration::from_millis(3900)).contains(&outcomes.slowest),
+            "the slowest waited {:?}",
+            outcomes.slowest
         );
         ensure!(stage.lookups(&key)? == 2, "a lookup too many");
-        stage.wait_for("requests.internal_error.total", MANY as u64 - 1)
+        stage.wait_for("requests.internal_error.total", MANY as u64)
     })
 }

@@ -63,11 +63,8 @@ pub(crate) fn broken_configurations_are_refused(folder: &Path) -> Result<()> {
     // A Struct, as YAML invites to write it.
     let listener = Listener::new("struct", &Value::Null);
     let mut config = envoy::config(&[listener], &clusters());
-    let plugin = config
-        .pointer_mut(
-            "/static_resources/listeners/0/filter_chains/0/filters/0/typed_config/http_filters/0/\
-             typed_config/config/configuration",
-        )
+    let plugin = envoy::http_settings(&mut config)?
+        .pointer_mut("/http_filters/0/typed_config/config/configuration")
         .context("no plugin configuration")?;
     *plugin = json!({
         "@type": "type.googleapis.com/google.protobuf.Struct",

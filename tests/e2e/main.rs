@@ -7,6 +7,7 @@ mod coalescing;
 mod decisions;
 mod files;
 mod leaks;
+mod leaving;
 mod paused;
 mod stage;
 mod table;
@@ -111,6 +112,23 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
             "coalescing: the first stream is reset",
             coalescing::the_first_stream_is_reset,
         ),
+        trial(
+            &world,
+            "coalescing: as many as may",
+            coalescing::as_many_as_may,
+        ),
+        trial(
+            &world,
+            "leaving: impatient clients in grace",
+            leaving::impatient_clients_in_grace,
+        ),
+        trial(&world, "leaving: ask and leave", leaving::ask_and_leave),
+        trial(
+            &world,
+            "leaving: long requests wait",
+            leaving::long_requests_wait,
+        ),
+        trial(&world, "leaving: too late", leaving::too_late),
         trial(
             &world,
             "coalescing: nobody waits for ever",

@@ -8,7 +8,7 @@ use keystile_e2e::auth::{Script, answer};
 use keystile_e2e::client::{self, Sent};
 use keystile_e2e::process::wait_until;
 use serde_json::Value;
-use tokio::sync::Notify;
+use tokio::sync::Semaphore;
 
 use crate::world::{GOOD, World};
 
@@ -16,12 +16,12 @@ use crate::world::{GOOD, World};
 struct Waiting {
     id: String,
     sent: Sent,
-    verdict: Arc<Notify>,
+    verdict: Arc<Semaphore>,
 }
 
 fn wait_for_verdict(world: &World, listener: &str, answer: Vec<u8>, body: &str) -> Result<Waiting> {
     let id = format!("e2e-{}", ulid::Ulid::generate());
-    let verdict = Arc::new(Notify::new());
+    let verdict = Arc::new(Semaphore::new(0));
     let key = world.scripted_key(Script::AnswerWhen(Arc::clone(&verdict), answer))?;
     let head = client::head(
         "POST",
@@ -65,7 +65,7 @@ pub(crate) fn body_is_held(world: &World) -> Result<()> {
                 "{name}: forwarded without a verdict: {early:?}"
             );
 
-            waiting.verdict.notify_one();
+            waiting.verdict.add_permits(1);
             let response = waiting.sent.response()?;
             ensure!(response.status == status, "{name}: {response:?}");
             let received = world.received.with("x-request-id", &waiting.id);
@@ -92,7 +92,7 @@ pub(crate) fn large_body_is_whole(world: &World) -> Result<()> {
     let mut waiting = wait_for_verdict(world, "plain", answer("200 OK", GOOD), &length)?;
     let verdict = Arc::clone(&waiting.verdict);
     // The proxy stops reading at its limit, so the rest of the body can be sent only after this.
-    let told = thread::spawn(move || verdict.notify_one());
+    let told = thread::spawn(move || verdict.add_permits(1));
     waiting.sent.send(&vec![b'x'; SIZE])?;
     let response = waiting.sent.response()?;
     ensure!(told.join().is_ok(), "the verdict was not told");
@@ -110,7 +110,7 @@ pub(crate) fn client_leaves(world: &World) -> Result<()> {
             let waiting = wait_for_verdict(world, listener, verdict, "content-length: 5")?;
             waiting.sent.leave();
             let_workers_run(world)?;
-            waiting.verdict.notify_one();
+            waiting.verdict.add_permits(1);
             let_workers_run(world)?;
             let received = world.received.with("x-request-id", &waiting.id);
             ensure!(

@@ -2,13 +2,15 @@
 //! world around it: auth cluster, registry, upstream.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::thread;
 use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
-use keystile_e2e::auth::Auth;
-use keystile_e2e::client::{self, Response};
+use keystile_e2e::auth::{Auth, Script};
+use keystile_e2e::client::{self, Response, Sent};
 use keystile_e2e::envoy::{self, Envoy, Listener, cluster, http2_cluster};
+use keystile_e2e::load::{self, Outcomes, Request};
 use keystile_e2e::process::{Process, wait_until};
 use keystile_e2e::registry::{Created, Registry};
 use keystile_e2e::serving::Serving;
@@ -16,9 +18,11 @@ use keystile_e2e::upstream::{self, Received};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
 
 use crate::leaks;
-use crate::world::{World, hash};
+use crate::world::{World, hash, made_up_key};
 
 pub(crate) struct Stage<'a> {
     pub(crate) world: &'a World,
@@ -51,6 +55,8 @@ pub(crate) struct Setup {
     pub(crate) timeout: &'static str,
     /// Who answers lookups.
     pub(crate) asks: Asks,
+    /// After which Envoy itself answers a request that waits.
+    pub(crate) stream_idle_timeout: Option<&'static str>,
     /// Further options for Envoy.
     pub(crate) options: Vec<String>,
 }
@@ -63,6 +69,7 @@ impl Setup {
             cache,
             timeout: "10s",
             asks: Asks::Auth,
+            stream_idle_timeout: None,
             options: Vec::new(),
         }
     }
@@ -114,7 +121,14 @@ impl<'a> Stage<'a> {
             access_log: true,
             ..Listener::new("stage", &plugin)
         };
-        let config = envoy::config(&[listener], &[cluster("upstream", Some(upstream)), asked]);
+        // More requests at once than a cluster takes by itself.
+        let mut upstream = cluster("upstream", Some(upstream));
+        upstream["circuit_breakers"] =
+            json!({"thresholds": [{"max_requests": 10_000, "max_pending_requests": 10_000}]});
+        let mut config = envoy::config(&[listener], &[upstream, asked]);
+        if let Some(timeout) = setup.stream_idle_timeout {
+            envoy::http_settings(&mut config)?["stream_idle_timeout"] = json!(timeout);
+        }
         let file = folder.path().join("envoy.json");
         std::fs::write(&file, config.to_string())?;
         let workers = setup.workers.to_string();
@@ -138,6 +152,40 @@ impl<'a> Stage<'a> {
             _server: server,
             keys: Vec::new(),
             _folder: folder,
+        })
+    }
+
+    /// A made-up key whose lookups are answered when they are permitted to be.
+    pub(crate) fn held_key(&mut self, answer: Vec<u8>) -> Result<(String, Arc<Semaphore>)> {
+        let (key, verdict) = (made_up_key(), Arc::new(Semaphore::new(0)));
+        let script = Script::AnswerWhen(Arc::clone(&verdict), answer);
+        self.auth.script(&hash(&key)?, script);
+        self.keys.push(key.clone());
+        Ok((key, verdict))
+    }
+
+    /// Requests with this key, each on a connection of its own, whose answers are yet to be read.
+    pub(crate) fn send(&self, key: &str, requests: usize) -> Result<Vec<Sent>> {
+        let key = format!("x-api-key: {key}");
+        let head = client::head("GET", "/v1/x", [key.as_str()]);
+        (0..requests)
+            .map(|_| client::send(self.to, head.as_bytes()))
+            .collect()
+    }
+
+    /// So many requests with this key over HTTP/2, up to 100 on a connection, all at once. Gives
+    /// what becomes of them.
+    pub(crate) fn load(
+        &self,
+        path: &str,
+        key: &str,
+        requests: usize,
+    ) -> JoinHandle<Result<Outcomes>> {
+        let (to, request) = (self.to, Request::new(path, key.to_owned()));
+        let connections = requests.div_ceil(100);
+        self.world.runtime.spawn(async move {
+            let requests = std::iter::repeat_n(request, requests);
+            load::run(to, connections, 100, requests).await
         })
     }
 

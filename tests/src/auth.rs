@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::Result;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::sync::Notify;
+use tokio::sync::Semaphore;
 
 use crate::serving::Serving;
 
@@ -23,8 +23,8 @@ pub enum Script {
     AnswerAndReset(Vec<u8>),
     /// Never answer.
     Hang,
-    /// Write these bytes once told to go on.
-    AnswerWhen(Arc<Notify>, Vec<u8>),
+    /// Write these bytes once there is a permit for it, of which each answer takes one.
+    AnswerWhen(Arc<Semaphore>, Vec<u8>),
 }
 
 #[derive(Default)]
@@ -124,8 +124,8 @@ impl Auth {
                 let patience = Duration::from_secs(60);
                 tokio::time::timeout(patience, client.read_u8()).await.ok();
             }
-            Some(Script::AnswerWhen(told, bytes)) => {
-                told.notified().await;
+            Some(Script::AnswerWhen(permits, bytes)) => {
+                permits.acquire().await.map_err(io::Error::other)?.forget();
                 client.write_all(&bytes).await?;
             }
         }

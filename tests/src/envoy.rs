@@ -151,6 +151,16 @@ pub fn config(listeners: &[Listener], clusters: &[Value]) -> Value {
     })
 }
 
+/// The settings of HTTP of a configuration's first listener.
+///
+/// # Errors
+/// When there is no listener.
+pub fn http_settings(config: &mut Value) -> Result<&mut Value> {
+    config
+        .pointer_mut("/static_resources/listeners/0/filter_chains/0/filters/0/typed_config")
+        .context("no listener")
+}
+
 /// A running Envoy.
 pub struct Envoy {
     process: Process,

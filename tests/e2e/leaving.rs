@@ -1,0 +1,162 @@
+//! Clients that leave before their answer, and answers that come after Envoy's own.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use bytes::Bytes;
+use http_body_util::Empty;
+use hyper::client::conn::http2;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use keystile_e2e::auth::{Script, answer};
+use keystile_e2e::process::wait_until;
+use serde_json::json;
+use tokio::net::TcpStream;
+
+use crate::stage::{Setup, until};
+use crate::world::{GOOD, World, hash, made_up_key};
+
+/// Clients less patient than `lookup.timeout` do not keep grace from serving, nor ask more than
+/// once a second.
+pub(crate) fn impatient_clients_in_grace(world: &World) -> Result<()> {
+    let cache = json!({"allow_ttl": "1s", "stale_if_error": "1m", "jitter": 0, "refresh_ahead": 1});
+    let setup = Setup {
+        timeout: "1s",
+        ..Setup::new(cache)
+    };
+    setup.run(world, |stage| {
+        let key = stage.create()?.key;
+        ensure!(stage.get(&key)?.status == 200, "before the outage");
+        let known = Instant::now();
+        stage.auth.script(&hash(&key)?, Script::Hang);
+        until(known + Duration::from_secs(1));
+        let (before, began) = (stage.lookups(&key)?, Instant::now());
+        let mut requests = 0;
+        while began.elapsed() < Duration::from_secs(5) {
+            let sent = stage.send(&key, 1)?;
+            until(Instant::now() + Duration::from_millis(200));
+            sent.into_iter().for_each(|sent| sent.leave());
+            requests += 1;
+        }
+        let lookups = stage.lookups(&key)? - before;
+        // Each test of the cluster is made a second time when its client has left.
+        ensure!(lookups <= 10, "{lookups} lookups in 5 s");
+        wait_until(|| Ok(stage.counter("verdicts.stale.total")? > requests / 4))
+            .context("too few are served in grace")?;
+        println!(
+            "{requests} impatient requests in 5 s of grace: {lookups} lookups, {} stale",
+            stage.counter("verdicts.stale.total")?
+        );
+        Ok(())
+    })
+}
+
+/// A client that asks and leaves again and again makes no lookup of each.
+pub(crate) fn ask_and_leave(world: &World) -> Result<()> {
+    Setup::new(json!({})).run(world, |stage| {
+        let key = made_up_key();
+        stage.auth.script(&hash(&key)?, Script::Hang);
+        for _ in 0..300 {
+            let sent = stage.send(&key, 1)?;
+            stage.wait_for_requests(1)?;
+            sent.into_iter().for_each(|sent| sent.leave());
+            stage.wait_for_requests(0)?;
+        }
+        let lookups = stage.lookups(&key)?;
+        println!("asked and left 300 times: {lookups} lookups");
+        ensure!(lookups == 2, "{lookups} lookups");
+        stage.wait_for("lookups.lost.total", 1)
+    })
+}
+
+/// Requests that wait take little of the filter's memory, however long they are.
+pub(crate) fn long_requests_wait(world: &World) -> Result<()> {
+    const MANY: usize = 500;
+    let setup = Setup {
+        timeout: "60s",
+        ..Setup::new(json!({}))
+    };
+    setup.run(world, |stage| {
+        let record = r#"{"key_id":"key_1","status":"active","endpoints":["/v1/x"]}"#;
+        let path = format!("/v1/x/{}", "x".repeat(50_000));
+        let before = stage.envoy.wasm_memory_bytes()?;
+        // Decided by their own paths all the same.
+        for (path, status) in [(path.clone(), 200), (format!("/v2{path}"), 403)] {
+            let (key, verdict) = stage.held_key(answer("200 OK", record))?;
+            let load = stage.load(&path, &key, MANY);
+            stage.wait_for_requests(MANY as u64)?;
+            verdict.add_permits(1);
+            let outcomes = world.runtime.block_on(load)??;
+            ensure!(
+                outcomes.by_status == [(status, MANY)].into() && outcomes.failed == 0,
+                "{outcomes:?}"
+            );
+        }
+        let more = stage.envoy.wasm_memory_bytes()?.saturating_sub(before);
+        println!("{MANY} requests of 50 KB waited: {} KiB more", more / 1024);
+        ensure!(more < 2 * 1024 * 1024, "{more} bytes more");
+        Ok(())
+    })
+}
+
+/// Envoy answers by itself while a request waits, and the client does not take it. The verdict
+/// comes too late for that request, and changes nothing.
+pub(crate) fn too_late(world: &World) -> Result<()> {
+    for (answer, status) in [
+        (answer("200 OK", GOOD), 200),
+        (answer("404 Not Found", ""), 401),
+    ] {
+        let setup = Setup {
+            stream_idle_timeout: Some("1s"),
+            ..Setup::new(json!({}))
+        };
+        setup.run(world, |stage| {
+            let (key, verdict) = stage.held_key(answer)?;
+            let to = stage.to;
+            let answered = world.runtime.block_on(async {
+                let stream = TokioIo::new(TcpStream::connect(to).await?);
+                let (sender, connection) = http2::Builder::new(TokioExecutor::new())
+                    .initial_stream_window_size(0)
+                    .handshake(stream)
+                    .await?;
+                tokio::spawn(connection);
+                let answered: Vec<_> = (0..10)
+                    .map(|_| {
+                        let mut sender = sender.clone();
+                        let request = hyper::Request::get(format!("http://{to}/v1/x"))
+                            .header("x-api-key", &key)
+                            .body(Empty::<Bytes>::new());
+                        tokio::spawn(async move {
+                            let response = sender.send_request(request?).await?;
+                            // Kept, so that the stream lives on.
+                            anyhow::Ok(response)
+                        })
+                    })
+                    .collect();
+                let mut responses = Vec::new();
+                for answered in answered {
+                    responses.push(answered.await??);
+                }
+                anyhow::Ok(responses)
+            })?;
+            for response in &answered {
+                ensure!(response.status() == 504, "{}", response.status());
+            }
+            verdict.add_permits(1);
+            // The answer itself is as good as any.
+            wait_until(|| Ok(stage.get(&key)?.status == status)).context("the next request")?;
+            let (_, entry) = stage.logged("/v1/x", &key)?;
+            ensure!(entry.contains("source=cache"), "{entry}");
+            drop(answered);
+            let log = stage.envoy.written();
+            ensure!(!log.contains("envoy bug"), "Envoy found a bug: {log}");
+            let counted = stage.counter("verdicts.lookup.total")?
+                + stage.counter("verdicts.coalesced.total")?;
+            ensure!(
+                counted == 0,
+                "{counted} of those that Envoy answered are counted"
+            );
+            Ok(())
+        })?;
+    }
+    Ok(())
+}
