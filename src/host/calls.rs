@@ -127,12 +127,15 @@ pub(super) fn target() -> Vec<u8> {
         .unwrap_or_default()
 }
 
-/// Whether the effective context's request has an answer already, from whomever.
+/// Whether the effective context's request has its answer already, from whomever. Envoy's own
+/// "100 Continue" is none.
 pub(super) fn is_answered() -> bool {
-    matches!(
-        hostcalls::get_property(vec!["response", "code"]),
-        Ok(Some(_))
-    )
+    let status = hostcalls::get_property(vec!["response", "code"]);
+    status
+        .ok()
+        .flatten()
+        .and_then(|bytes| bytes.try_into().ok())
+        .is_some_and(|bytes| i64::from_le_bytes(bytes) >= 200)
 }
 
 /// Removes a header or trailer with all its repeats.

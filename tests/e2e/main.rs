@@ -58,6 +58,11 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
             "paused: large body is whole",
             paused::large_body_is_whole,
         ),
+        trial(
+            &world,
+            "paused: continue is no answer",
+            paused::continue_is_no_answer,
+        ),
         trial(&world, "paused: client leaves", paused::client_leaves),
         trial(&world, "paused: many at once", paused::many_at_once),
         trial(&world, "files: shipped configurations are valid", |_| {

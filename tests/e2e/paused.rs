@@ -103,6 +103,19 @@ pub(crate) fn large_body_is_whole(world: &World) -> Result<()> {
     Ok(())
 }
 
+/// Envoy's own "100 Continue" is no answer: the verdict that comes after it counts.
+pub(crate) fn continue_is_no_answer(world: &World) -> Result<()> {
+    for (verdict, status) in [(answer("200 OK", GOOD), 200), (answer("404 No", ""), 401)] {
+        let lines = "content-length: 5\r\nexpect: 100-continue";
+        let mut waiting = wait_for_verdict(world, "plain", verdict, lines)?;
+        waiting.verdict.add_permits(1);
+        waiting.sent.send(b"hello")?;
+        let response = waiting.sent.response()?;
+        ensure!(response.status == status, "{response:?}");
+    }
+    Ok(())
+}
+
 /// A client that leaves while its lookup is under way takes nobody with it.
 pub(crate) fn client_leaves(world: &World) -> Result<()> {
     for listener in ["plain", "stop_iteration"] {
