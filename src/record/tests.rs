@@ -194,3 +194,32 @@ fn times_are_of_rfc_3339() {
         assert_eq!(parse_time(text).ok(), expected, "{text}");
     }
 }
+
+#[test]
+fn errors_say_what_would_be_right() {
+    let cases = [
+        (
+            r#"{"key_id":"","status":"active"}"#,
+            "key_id must be 1 to 256 characters",
+        ),
+        (
+            r#"{"key_id":"k","status":"active","account_id":"a\nb"}"#,
+            "account_id must be 1 to 256 characters",
+        ),
+        (
+            r#"{"key_id":"k","status":"active","environment":" "}"#,
+            "environment must be 1 to 256 characters",
+        ),
+        (r#"{"key_id":7,"status":"active"}"#, "expected a string"),
+        (r#"{"status":"active"}"#, "missing field `key_id`"),
+        (r#"{"key_id":"k","status":"gone"}"#, "status must be"),
+        (
+            r#"{"key_id":"k","status":"active","expires_at":"soon"}"#,
+            "expires_at must be a time of RFC 3339",
+        ),
+    ];
+    for (body, expected) in cases {
+        let error = read(body.as_bytes()).unwrap_err();
+        assert!(error.starts_with(expected), "{body}: {error}");
+    }
+}

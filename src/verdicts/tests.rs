@@ -999,3 +999,20 @@ fn lookups_are_timed() {
     let landed = scene.verdicts.land(&key, id, answer("active"), at(37));
     assert_eq!(landed.unwrap().took, Duration::from_millis(37));
 }
+
+#[test]
+fn what_is_kept_and_given_up_is_counted() {
+    let mut scene = Scene::new(r#"{"max_allow_entries":3,"max_deny_entries":2}"#);
+    for n in 0..7 {
+        scene.happens(n, &format!("A asks about k{n}"));
+        scene.happens(n, "A gets active");
+        scene.happens(n, &format!("B asks about j{n}"));
+        scene.happens(n, "B gets not_found");
+    }
+    for (pool, entries) in [(PoolName::Allow, 3), (PoolName::Deny, 2)] {
+        assert_eq!(scene.verdicts.entries(pool), entries, "{pool:?}");
+        let evictions = scene.verdicts.take_evictions(pool);
+        assert_eq!(evictions, 7 - entries as u64, "{pool:?}");
+        assert_eq!(scene.verdicts.take_evictions(pool), 0, "{pool:?}");
+    }
+}
