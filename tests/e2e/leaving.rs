@@ -68,6 +68,35 @@ pub(crate) fn ask_and_leave(world: &World) -> Result<()> {
     })
 }
 
+/// Clients that leave while others are being answered take nobody with them.
+pub(crate) fn while_others_are_answered(world: &World) -> Result<()> {
+    const MANY: usize = 1000;
+    Setup::new(json!({})).run(world, |stage| {
+        for round in 0..6 {
+            let (answer, status) = match round % 2 {
+                0 => (answer("200 OK", GOOD), 200),
+                _ => (answer("404 Not Found", ""), 401),
+            };
+            let (key, verdict) = stage.held_key(answer)?;
+            let staying = stage.send(&key, 50)?;
+            let leaving = stage.load("/v1/x", &key, MANY);
+            stage.wait_for_requests(MANY as u64 + 50)?;
+            let last = stage.send(&key, 50)?;
+            stage.wait_for_requests(MANY as u64 + 100)?;
+            verdict.add_permits(1);
+            leaving.abort();
+            for sent in staying.into_iter().chain(last) {
+                let got = sent.response()?.status;
+                ensure!(got == status, "round {round}: {got}");
+            }
+            stage.wait_for_requests(0)?;
+            let lookups = stage.lookups(&key)?;
+            ensure!(lookups == 1, "round {round}: {lookups} lookups");
+        }
+        Ok(())
+    })
+}
+
 /// Requests that wait take little of the filter's memory, however long they are.
 pub(crate) fn long_requests_wait(world: &World) -> Result<()> {
     const MANY: usize = 500;

@@ -130,6 +130,11 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
         trial(&world, "leaving: ask and leave", leaving::ask_and_leave),
         trial(
             &world,
+            "leaving: while others are answered",
+            leaving::while_others_are_answered,
+        ),
+        trial(
+            &world,
             "leaving: long requests wait",
             leaving::long_requests_wait,
         ),
