@@ -119,6 +119,11 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
         ),
         trial(
             &world,
+            "coalescing: a lost lookup is made again at once",
+            coalescing::a_lost_lookup_is_made_again_at_once,
+        ),
+        trial(
+            &world,
             "coalescing: as many as may",
             coalescing::as_many_as_may,
         ),
