@@ -202,7 +202,7 @@ impl Cache {
             .of(ttl)
             .saturating_mul(u64::from(hash.spread()))
             >> 32;
-        let fresh_for = ttl.saturating_sub(early).max(1);
+        let fresh_for = ttl.saturating_sub(early);
         let entry = Entry {
             verdict: verdict.clone(),
             since: ms(since.steady),

@@ -38,9 +38,7 @@ pub struct Waiter<W> {
 enum Owner {
     /// The first waiter.
     Leader,
-    /// Nobody yet: the root context is to make it.
-    Nobody,
-    /// The root context.
+    /// The root context, as soon as it runs.
     Root,
 }
 
@@ -73,8 +71,8 @@ pub(crate) struct Flight<W> {
 #[derive(Debug)]
 pub(crate) struct Flights<W> {
     flights: HashMap<KeyHash, Flight<W>, Seed>,
-    /// Those that the root context is to make.
-    unowned: Vec<(KeyHash, FlightId)>,
+    /// Those that the root context has yet to make.
+    unmade: Vec<(KeyHash, FlightId)>,
     timeout: Duration,
     last_id: u64,
     waiting: usize,
@@ -91,7 +89,7 @@ impl<W: PartialEq> Flights<W> {
     pub(crate) fn new(timeout: Duration, seed: Seed) -> Self {
         Self {
             flights: HashMap::with_hasher(seed),
-            unowned: Vec::new(),
+            unmade: Vec::new(),
             timeout,
             last_id: 0,
             waiting: 0,
@@ -176,31 +174,30 @@ impl<W: PartialEq> Flights<W> {
             Flight {
                 id,
                 kind: Kind::Refresh,
-                owner: Owner::Nobody,
+                owner: Owner::Root,
                 since: now,
                 tests_outage,
                 waiters: Vec::new(),
                 callout: None,
             },
         );
-        self.unowned.push((hash, id));
+        self.unmade.push((hash, id));
     }
 
     /// Whether the root context has anything to make.
-    pub(crate) fn has_unowned(&self) -> bool {
-        !self.unowned.is_empty()
+    pub(crate) fn has_unmade(&self) -> bool {
+        !self.unmade.is_empty()
     }
 
     /// The next lookup for the root context to make, with the callout where there was one before.
-    pub(crate) fn next_unowned(
+    pub(crate) fn next_unmade(
         &mut self,
         now: Moment,
     ) -> Option<(KeyHash, FlightId, Option<Callout>)> {
-        while let Some((hash, id)) = self.unowned.pop() {
+        while let Some((hash, id)) = self.unmade.pop() {
             if let Some(flight) = self.flights.get_mut(&hash)
                 && flight.id == id
             {
-                flight.owner = Owner::Root;
                 flight.since = now;
                 return Some((hash, id, flight.callout.take()));
             }
@@ -232,8 +229,8 @@ impl<W: PartialEq> Flights<W> {
             self.abandoned = self.abandoned.saturating_add(1);
             flight.kind = Kind::Abandoned;
         }
-        flight.owner = Owner::Nobody;
-        self.unowned.push((*hash, id));
+        flight.owner = Owner::Root;
+        self.unmade.push((*hash, id));
         true
     }
 

@@ -176,13 +176,13 @@ impl<W: PartialEq> Verdicts<W> {
 
     /// Whether the root context has a lookup to make, soon.
     pub fn needs_root(&self) -> bool {
-        self.flights.has_unowned()
+        self.flights.has_unmade()
     }
 
     /// The next lookup for the root context to make, and its callout where there was one before.
     /// What comes of it goes to [`Self::land`].
     pub fn next_of_root(&mut self, now: Moment) -> Option<(KeyHash, FlightId, Option<Callout>)> {
-        self.flights.next_unowned(now)
+        self.flights.next_unmade(now)
     }
 
     /// The requests that have waited too long, each with the verdict to settle it with.

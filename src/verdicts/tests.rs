@@ -312,6 +312,19 @@ fn a_verdict_is_fresh_for_its_time() {
             ],
         ),
         (
+            "less than a second: a good verdict is no outage",
+            r#"{"jitter":0,"refresh_ahead":0.5,"allow_ttl":"400ms"}"#,
+            &[
+                (0, "A asks", "asks"),
+                (0, "A gets active", "A: active lookup"),
+                (200, "B asks", "active cache, refresh"),
+                (201, "root asks", "1 callouts"),
+                (202, "root gets active", ""),
+                (601, "C asks", "asks"),
+                (602, "D asks", "waits"),
+            ],
+        ),
+        (
             "slower than its own time",
             r#"{"jitter":0,"allow_ttl":"100ms","stale_if_error":"0s"}"#,
             &[
@@ -764,6 +777,20 @@ fn nobody_waits_longer_than_a_lookup_may_take() {
                 (2_252, "D asks", "asks"),
             ],
         ),
+        (
+            "a root context that comes when all is over",
+            EXACT,
+            &[
+                (0, "A asks", "asks"),
+                (0, "B asks", "waits"),
+                (1, "A leaves", "an answer is lost"),
+                (2_250, "tick", "B: nothing"),
+                (2_251, "C asks", "asks"),
+                // What it was to make is not C's lookup.
+                (2_252, "root asks", "0 callouts"),
+                (2_253, "C gets active", "C: active lookup"),
+            ],
+        ),
     ]);
 }
 
@@ -989,6 +1016,21 @@ fn a_lost_callout_is_made_again_as_it_was() {
     let next = scene.verdicts.next_of_root(at(2));
     assert_eq!(next, Some((key, id, Some(traced))));
     assert_eq!(scene.verdicts.next_of_root(at(2)), None);
+}
+
+/// The host does not do that; should it ever, nobody is left waiting.
+#[test]
+fn who_waits_stays_when_another_leads() {
+    let mut scene = Scene::new(EXACT);
+    let key = hash("key");
+    scene.verdicts.lead(key, 'A', callout(), at(0));
+    scene.verdicts.join(&key, 'B', at(1)).unwrap();
+    let id = scene.verdicts.lead(key, 'C', callout(), at(2));
+    let came = scene.lands(&key, id, "active", at(3));
+    assert_eq!(
+        came,
+        "A: active lookup; B: active coalesced; C: active coalesced"
+    );
 }
 
 #[test]
