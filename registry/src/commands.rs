@@ -13,6 +13,9 @@ use crate::record::Record;
 use crate::store::Store;
 use crate::timestamp::Timestamp;
 
+/// How many keys are read at a time.
+const PAGE: u32 = 1000;
+
 /// Makes a key, registers it, and shows it.
 pub(crate) async fn create(
     store: &Store,
@@ -46,7 +49,18 @@ pub(crate) async fn create(
 
 /// Shows all keys.
 pub(crate) async fn list(store: &Store, out: &mut Output<impl Write>) -> anyhow::Result<()> {
-    let records = store.list().await.context("cannot read the keys")?;
+    let mut records = Vec::new();
+    loop {
+        let after = records.last().map(|record: &Record| record.key_id.as_str());
+        let page = store
+            .page(after, PAGE)
+            .await
+            .context("cannot read the keys")?;
+        if page.is_empty() {
+            break;
+        }
+        records.extend(page);
+    }
     out.listed(&records)?;
     Ok(())
 }
@@ -62,7 +76,7 @@ pub(crate) async fn revoke(
         .revoke(key_id, timestamp(now)?)
         .await
         .context("cannot revoke the key")?;
-    if !found {
+    if found.is_none() {
         bail!(unknown(key_id));
     }
     out.revoked(key_id)?;

@@ -2,27 +2,45 @@
 
 use std::str::FromStr;
 
-use anyhow::{Context, bail};
+use anyhow::{anyhow, bail};
+use sqlx::postgres::PgConnectOptions;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode};
 
+const FORMS: &str = "use sqlite://FILE or postgres://USER:PASSWORD@HOST/DATABASE";
 const NOT_A_FILE: &str = "--database-url: it must name a file, like sqlite://keystile.db";
 
-/// How to open the database of a URL. The errors do not repeat the URL: others than SQLite's hold
-/// passwords.
-pub(crate) fn connect_options(url: &str) -> anyhow::Result<SqliteConnectOptions> {
-    let Some(file) = url.strip_prefix("sqlite://") else {
-        if url.starts_with("postgres://") || url.starts_with("postgresql://") {
-            bail!("--database-url: PostgreSQL is not supported yet, use sqlite://FILE");
+/// How to open a database. Deliberately without `Debug`: one of them holds a password.
+pub(crate) enum ConnectOptions {
+    Sqlite(SqliteConnectOptions),
+    Postgres(PgConnectOptions),
+}
+
+impl FromStr for ConnectOptions {
+    type Err = anyhow::Error;
+
+    /// The errors do not repeat the URL: it may hold a password.
+    fn from_str(url: &str) -> anyhow::Result<Self> {
+        if let Some(file) = url.strip_prefix("sqlite://") {
+            return sqlite(url, file).map(Self::Sqlite);
         }
-        bail!("--database-url: the scheme is not supported, use sqlite://FILE");
-    };
+        if url.starts_with("postgres://") || url.starts_with("postgresql://") {
+            // The cause may quote a part of the URL.
+            return PgConnectOptions::from_str(url)
+                .map(|options| Self::Postgres(options.application_name("keystile-registry")))
+                .map_err(|_| anyhow!("--database-url: not readable, {FORMS}"));
+        }
+        bail!("--database-url: the scheme is not supported, {FORMS}");
+    }
+}
+
+fn sqlite(url: &str, file: &str) -> anyhow::Result<SqliteConnectOptions> {
     // A database in memory would be gone before the next command could read it.
     let (name, parameters) = file.split_once('?').unwrap_or((file, ""));
     if name.is_empty() || parameters.contains('%') || parameters.contains("mode=memory") {
         bail!(NOT_A_FILE);
     }
     let options = SqliteConnectOptions::from_str(url)
-        .context("--database-url: not readable, use sqlite://FILE")?
+        .map_err(|error| anyhow!("--database-url: not readable, {FORMS}: {error}"))?
         .create_if_missing(true)
         // So that commands can write while a server reads.
         .journal_mode(SqliteJournalMode::Wal);
@@ -47,17 +65,37 @@ mod tests {
             ("sqlite://keystile.db?mode=rwc", "keystile.db"),
         ];
         for (url, file) in cases {
-            let options = connect_options(url).expect(url);
+            let Ok(ConnectOptions::Sqlite(options)) = url.parse() else {
+                panic!("{url}");
+            };
             assert_eq!(options.get_filename().to_str(), Some(file));
+        }
+    }
+
+    #[test]
+    fn servers() {
+        let cases = [
+            ("postgres://u:hunter2@db/x", "db", 5432),
+            ("postgresql://u@db:6432/x", "db", 6432),
+        ];
+        for (url, host, port) in cases {
+            let Ok(ConnectOptions::Postgres(options)) = url.parse() else {
+                panic!("{url}");
+            };
+            assert_eq!((options.get_host(), options.get_port()), (host, port));
+            assert_eq!(options.get_database(), Some("x"));
         }
     }
 
     #[test]
     fn urls_that_are_refused() {
         let cases = [
-            ("postgres://u:hunter2@db/x", "not supported yet"),
-            ("postgresql://u:hunter2@db/x", "not supported yet"),
             ("mysql://u:hunter2@db/x", "use sqlite://FILE"),
+            ("postgres://u:hunter2@db:port/x", "postgres://USER"),
+            (
+                "postgres://u:hunter2@db/x?sslmode=hunter2",
+                "postgres://USER",
+            ),
             ("keystile.db", "use sqlite://FILE"),
             ("", "use sqlite://FILE"),
             ("sqlite://", "must name a file"),
@@ -73,7 +111,10 @@ mod tests {
             ("sqlite://%ff.db", "not readable"),
         ];
         for (url, part) in cases {
-            let message = format!("{:#}", connect_options(url).expect_err(url));
+            let Err(error) = url.parse::<ConnectOptions>() else {
+                panic!("{url} was accepted");
+            };
+            let message = format!("{error:#}");
             assert!(message.contains(part), "{url}: {message}");
             assert!(!message.contains("hunter2"), "{url}: {message}");
         }

@@ -129,20 +129,24 @@ fn refusal(status: StatusCode, error: &str, message: &str) -> Response {
 mod tests {
     use super::*;
     use crate::key::Preview;
+    use crate::test_database::{TestDatabase, on_both};
     use axum::body::{Body, to_bytes};
     use axum::http::{Method, Request, header};
     use keystile::credential::KeyHasher;
     use serde_json::Value;
-    use tempfile::TempDir;
     use tower::ServiceExt;
 
     /// SHA-256 of "abc" (FIPS 180-2, appendix B.1).
     const ABC: &str = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
 
-    async fn store_with_abc() -> (TempDir, Store) {
-        let dir = TempDir::new().expect("directory");
-        let url = format!("sqlite://{}/keys.db", dir.path().display());
-        let store = Store::open(&url).await.expect("open");
+    on_both! {
+        lookups,
+        refusals,
+        a_failing_database_is_503_and_says_nothing_more,
+    }
+
+    async fn store_with_abc(database: &TestDatabase) -> Store {
+        let store = Store::open(&database.url).await.expect("open");
         let record = Record {
             key_id: "key_1".to_owned(),
             preview: Preview {
@@ -159,7 +163,7 @@ mod tests {
         };
         let hash = KeyHasher::default().hash(b"abc");
         store.insert(&record, &hash).await.expect("insert");
-        (dir, store)
+        store
     }
 
     async fn answer(router: &Router, method: Method, path: &str) -> (StatusCode, Value) {
@@ -179,9 +183,8 @@ mod tests {
         (status, serde_json::from_slice(&body).expect("JSON"))
     }
 
-    #[tokio::test]
-    async fn lookups() {
-        let (_dir, store) = store_with_abc().await;
+    async fn lookups(database: TestDatabase) {
+        let store = store_with_abc(&database).await;
         let router = router(store);
         let lookup = |hash: &str| format!("/v1/key-hashes/{hash}");
         let found = json!({
@@ -207,9 +210,8 @@ mod tests {
         assert_eq!(healthy, (StatusCode::OK, json!({"status": "ok"})));
     }
 
-    #[tokio::test]
-    async fn refusals() {
-        let (_dir, store) = store_with_abc().await;
+    async fn refusals(database: TestDatabase) {
+        let store = store_with_abc(&database).await;
         let router = router(store);
         let lookup = |hash: &str| format!("/v1/key-hashes/{hash}");
         let invalid_hashes = [
@@ -250,9 +252,8 @@ mod tests {
         }
     }
 
-    #[tokio::test]
-    async fn a_failing_database_is_503_and_says_nothing_more() {
-        let (_dir, store) = store_with_abc().await;
+    async fn a_failing_database_is_503_and_says_nothing_more(database: TestDatabase) {
+        let store = store_with_abc(&database).await;
         store.close().await;
         for hash in [ABC.to_owned(), "0".repeat(64)] {
             let path = format!("/v1/key-hashes/{hash}");

@@ -21,6 +21,10 @@ mod server;
 mod store;
 mod timestamp;
 
+#[cfg(test)]
+#[path = "../tests/support/database.rs"]
+mod test_database;
+
 use std::io::{self, Write};
 use std::process::ExitCode;
 

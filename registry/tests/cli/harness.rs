@@ -9,15 +9,27 @@ use nix::unistd::Pid;
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::test_database::TestDatabase;
+
 /// A directory with a database of its own.
 pub(crate) struct Registry {
     pub(crate) dir: TempDir,
+    /// Another database than the default one in the directory.
+    database: Option<TestDatabase>,
 }
 
 impl Registry {
     pub(crate) fn new() -> Self {
         Self {
             dir: TempDir::new().expect("directory"),
+            database: None,
+        }
+    }
+
+    pub(crate) fn on(database: TestDatabase) -> Self {
+        Self {
+            database: Some(database),
+            ..Self::new()
         }
     }
 
@@ -29,6 +41,9 @@ impl Registry {
             .env_remove("KEYSTILE_PEPPER")
             .env_remove("RUST_LOG")
             .args(args);
+        if let Some(database) = &self.database {
+            command.env("KEYSTILE_DATABASE_URL", &database.url);
+        }
         command
     }
 

@@ -2,6 +2,8 @@
 
 mod harness;
 mod options;
+#[path = "../support/database.rs"]
+mod test_database;
 
 use std::process::Stdio;
 
@@ -10,10 +12,15 @@ use nix::sys::signal::Signal;
 use serde_json::json;
 
 use crate::harness::{Registry, Server, field, get, text};
+use crate::test_database::{TestDatabase, on_both};
 
-#[test]
-fn a_key_from_creation_to_deletion() {
-    let registry = Registry::new();
+on_both! {
+    a_key_from_creation_to_deletion,
+    processes_that_start_together_share_a_new_database,
+}
+
+async fn a_key_from_creation_to_deletion(database: TestDatabase) {
+    let registry = Registry::on(database);
     let server = registry.serve();
     let created = registry.json(&[
         "create",
@@ -195,9 +202,8 @@ fn without_json_the_address_is_a_line_of_text() {
     );
 }
 
-#[test]
-fn processes_that_start_together_share_a_new_database() {
-    let registry = Registry::new();
+async fn processes_that_start_together_share_a_new_database(database: TestDatabase) {
+    let registry = Registry::on(database);
     let children: Vec<_> = (0..8)
         .map(|_| {
             registry

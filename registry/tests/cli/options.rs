@@ -49,9 +49,9 @@ fn bad_options_are_named() {
         ),
         (&["--pepper", ""], 2, &["--pepper", "empty"]),
         (
-            &["--database-url", "postgres://db/x"],
+            &["--database-url", "postgres://db:port/x"],
             1,
-            &["--database-url", "not supported yet"],
+            &["--database-url", "postgres://USER"],
         ),
         (
             &["--database-url", "redis://db"],

@@ -1,0 +1,106 @@
+//! Opening a database, and bringing its schema up to date.
+
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use sqlx::migrate::Migrator;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::sqlite::{SqliteConnectOptions, SqlitePool, SqlitePoolOptions};
+use tokio::time::sleep;
+
+use super::Pool;
+use crate::database_url::ConnectOptions;
+
+static SQLITE: Migrator = sqlx::migrate!("migrations/sqlite");
+static POSTGRES: Migrator = sqlx::migrate!("migrations/postgres");
+
+/// How long to wait for another process's write, and for a connection.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// After how long PostgreSQL ends a transaction of a process that has gone silent: its locks would
+/// hold up everybody's changes.
+const SILENCE: &str = "10s";
+
+const CONNECTIONS: u32 = 8;
+
+/// The database of a URL, and whether it is new.
+pub(super) async fn open(url: &str) -> anyhow::Result<(Pool, bool)> {
+    match url.parse()? {
+        ConnectOptions::Sqlite(options) => open_sqlite(options).await,
+        ConnectOptions::Postgres(options) => open_postgres(options).await,
+    }
+}
+
+async fn open_sqlite(options: SqliteConnectOptions) -> anyhow::Result<(Pool, bool)> {
+    let options = options.busy_timeout(PATIENCE);
+    let file = options.get_filename().display().to_string();
+    let is_new = !options.get_filename().exists();
+    let pool = connect_sqlite(options).await.with_context(|| {
+        format!("cannot open the database {file}; its directory must exist and be writable")
+    })?;
+    migrate_sqlite(&pool)
+        .await
+        .with_context(|| format!("cannot bring the schema of {file} up to date"))?;
+    Ok((Pool::Sqlite(pool), is_new))
+}
+
+async fn open_postgres(options: PgConnectOptions) -> anyhow::Result<(Pool, bool)> {
+    // No more of the URL than this: there may be a password in it.
+    let server = format!(
+        "PostgreSQL at {}:{}",
+        options.get_host(),
+        options.get_port()
+    );
+    let options = options.options([("idle_in_transaction_session_timeout", SILENCE)]);
+    let pool = PgPoolOptions::new()
+        .max_connections(CONNECTIONS)
+        .acquire_timeout(PATIENCE)
+        .connect_with(options)
+        .await
+        .with_context(|| {
+            format!("cannot open the database of {server}; it must run, and know user and database")
+        })?;
+    let schema = || format!("cannot bring the schema of the database of {server} up to date");
+    let is_new = sqlx::query_scalar("SELECT to_regclass('api_keys') IS NULL")
+        .fetch_one(&pool)
+        .await
+        .with_context(schema)?;
+    // sqlx has all others wait who would do the same.
+    POSTGRES.run(&pool).await.with_context(schema)?;
+    Ok((Pool::Postgres(pool), is_new))
+}
+
+/// SQLite does not wait for its busy timeout while another process makes a new file one with a
+/// write-ahead log; it fails at once. Hence a wait of our own.
+async fn connect_sqlite(options: SqliteConnectOptions) -> sqlx::Result<SqlitePool> {
+    let deadline = Instant::now() + PATIENCE;
+    let pool = SqlitePoolOptions::new()
+        .max_connections(CONNECTIONS)
+        .acquire_timeout(PATIENCE);
+    loop {
+        match pool.clone().connect_with(options.clone()).await {
+            Err(error) if is_busy(&error) && Instant::now() < deadline => {
+                sleep(Duration::from_millis(10)).await;
+            }
+            result => return result,
+        }
+    }
+}
+
+/// Whether it is `SQLITE_BUSY`, or one of its extended codes, which have it in their low byte.
+fn is_busy(error: &sqlx::Error) -> bool {
+    error
+        .as_database_error()
+        .and_then(|error| error.code())
+        .and_then(|code| code.parse::<u32>().ok())
+        .is_some_and(|code| code & 0xff == 5)
+}
+
+/// sqlx takes no lock of its own on SQLite, and two processes that start together on a new file
+/// would both create the tables: hence one writing transaction around it all.
+async fn migrate_sqlite(pool: &SqlitePool) -> anyhow::Result<()> {
+    let mut transaction = pool.begin_with("BEGIN IMMEDIATE").await?;
+    SQLITE.run(&mut *transaction).await?;
+    transaction.commit().await?;
+    Ok(())
+}

@@ -1,0 +1,146 @@
+//! Databases to test on. PostgreSQL is one server for each test process, and a database of its own
+//! for each test.
+
+use std::io::{BufRead, BufReader};
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use tempfile::TempDir;
+
+/// A database without tables, gone when it is dropped, or with the test process at the latest.
+pub(crate) struct TestDatabase {
+    /// For `--database-url`.
+    pub(crate) url: String,
+    _folder: Option<TempDir>,
+}
+
+impl TestDatabase {
+    pub(crate) fn sqlite() -> Self {
+        let folder = TempDir::new().expect("folder");
+        Self {
+            url: format!("sqlite://{}/keys.db", folder.path().display()),
+            _folder: Some(folder),
+        }
+    }
+
+    pub(crate) fn postgres() -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(1);
+        let server = Postgres::shared();
+        let name = format!("test_{}", COUNT.fetch_add(1, Ordering::Relaxed));
+        let created = Command::new(server.programs.join("createdb"))
+            .args(["--username=keystile", "--template=template0", "--host"])
+            .args([&server.folder, &name])
+            .output()
+            .expect("createdb");
+        assert!(created.status.success(), "{created:?}");
+        Self {
+            url: format!("postgres:///{name}?host={}&user=keystile", server.folder),
+            _folder: None,
+        }
+    }
+}
+
+/// A server that listens in a folder that only its user may enter, and on no port.
+struct Postgres {
+    programs: PathBuf,
+    folder: String,
+    /// Holds the pipe whose end tells [`SCRIPT`] that nobody needs the server any more.
+    _script: Child,
+}
+
+/// Starts a server with its data in a new folder, says which, and stops and removes both when its
+/// standard input ends. That is when the test process does, however it does: a static is never
+/// dropped, and a killed process drops nothing.
+const SCRIPT: &str = r#"
+folder=$(mktemp -d /tmp/keystile-postgres.XXXXXX) || exit
+trap 'rm -rf "$folder"' EXIT
+data=$folder/data
+"$0/initdb" --pgdata="$data" --username=keystile --auth=trust --encoding=UTF8 --locale=C \
+    --no-sync >"$folder/log" 2>&1 &&
+"$0/pg_ctl" --pgdata="$data" --wait --log="$folder/log" --options="-k $folder \
+    -c listen_addresses= -c fsync=off -c max_connections=300 -c shared_buffers=32MB" \
+    start >/dev/null || { cat "$folder/log" >&2; exit 1; }
+echo "$folder"
+cat
+"$0/pg_ctl" --pgdata="$data" --mode=immediate stop >/dev/null
+"#;
+
+impl Postgres {
+    fn shared() -> &'static Self {
+        static SERVER: OnceLock<Postgres> = OnceLock::new();
+        SERVER.get_or_init(Self::start)
+    }
+
+    fn start() -> Self {
+        let programs = programs().unwrap_or_else(|| {
+            panic!("PostgreSQL is missing: scripts/setup.sh installs it (Debian's `postgresql`)")
+        });
+        // It refuses to run as root; Debian's package brings a user for it.
+        let mut command = if nix::unistd::geteuid().is_root() {
+            let mut command = Command::new("runuser");
+            command.args(["-u", "postgres", "--", "sh"]);
+            command
+        } else {
+            Command::new("sh")
+        };
+        let mut script = command
+            .args(["-c", SCRIPT])
+            .arg(&programs)
+            .current_dir("/")
+            // A Ctrl-C is for the tests; the script has to outlive them for a moment.
+            .process_group(0)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("runuser or sh");
+        let mut folder = String::new();
+        BufReader::new(script.stdout.take().expect("stdout"))
+            .read_line(&mut folder)
+            .expect("the server's folder");
+        let folder = folder.trim_end().to_owned();
+        assert!(!folder.is_empty(), "PostgreSQL did not start; see above");
+        Self {
+            programs,
+            folder,
+            _script: script,
+        }
+    }
+}
+
+/// The newest server's folder of programs. Debian keeps them off the PATH.
+fn programs() -> Option<PathBuf> {
+    let versions = std::fs::read_dir("/usr/lib/postgresql")
+        .into_iter()
+        .flatten();
+    let debian = versions
+        .filter_map(|version| Some(version.ok()?.path().join("bin")))
+        .filter(|folder| folder.join("initdb").exists())
+        .max_by_key(|folder| {
+            let version = folder.parent().and_then(|version| version.file_name());
+            version.and_then(|version| version.to_str()?.parse::<u32>().ok())
+        });
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    debian.or_else(|| std::env::split_paths(&path).find(|dir| dir.join("initdb").exists()))
+}
+
+/// A test on each database of each `async fn(TestDatabase)`.
+macro_rules! on_both {
+    ($($test:ident),+ $(,)?) => {
+        mod sqlite {
+            $(#[tokio::test(flavor = "multi_thread")]
+            async fn $test() {
+                super::$test($crate::test_database::TestDatabase::sqlite()).await;
+            })+
+        }
+        mod postgres {
+            $(#[tokio::test(flavor = "multi_thread")]
+            async fn $test() {
+                super::$test($crate::test_database::TestDatabase::postgres()).await;
+            })+
+        }
+    };
+}
+pub(crate) use on_both;
