@@ -5,7 +5,9 @@ use std::net::SocketAddr;
 use clap::{Args, Parser, Subcommand};
 use keystile::credential::KeyHasher;
 
+use crate::defaults::KEEP_CHANGES;
 use crate::record::{Endpoint, HeaderText, Name};
+use crate::span::Span;
 use crate::timestamp::Timestamp;
 
 /// Keystile's reference auth cluster: registers API keys and answers lookups of their hashes.
@@ -66,6 +68,10 @@ pub(crate) struct ServeArgs {
     /// Where to listen; port 0 takes a free one.
     #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:8081", value_parser = address)]
     pub(crate) listen: SocketAddr,
+
+    /// How long the change feed remembers a change.
+    #[arg(long, value_name = "SPAN", default_value = KEEP_CHANGES)]
+    pub(crate) keep_changes: Span,
 }
 
 /// Options of `create`.

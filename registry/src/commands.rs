@@ -87,10 +87,11 @@ pub(crate) async fn revoke(
 pub(crate) async fn delete(
     store: &Store,
     key_id: &str,
+    now: OffsetDateTime,
     out: &mut Output<impl Write>,
 ) -> anyhow::Result<()> {
     let found = store
-        .delete(key_id)
+        .delete(key_id, timestamp(now)?)
         .await
         .context("cannot delete the key")?;
     if !found {

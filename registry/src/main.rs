@@ -13,11 +13,15 @@
 mod cli;
 mod commands;
 mod database_url;
+mod defaults;
+mod feed;
 mod http;
 mod key;
 mod output;
+mod pruning;
 mod record;
 mod server;
+mod span;
 mod store;
 mod timestamp;
 
@@ -65,7 +69,7 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
         }
         Command::List => commands::list(&store, &mut out).await,
         Command::Revoke(args) => commands::revoke(&store, &args.key_id, now, &mut out).await,
-        Command::Delete(args) => commands::delete(&store, &args.key_id, &mut out).await,
+        Command::Delete(args) => commands::delete(&store, &args.key_id, now, &mut out).await,
     };
     store.close().await;
     result
@@ -120,6 +124,7 @@ async fn serve(
         // A volume that was not mounted looks like this too, and denies every key.
         warn!("there was no database; this one is new and has no keys");
     }
+    let pruning = tokio::spawn(pruning::prune(store.clone(), args.keep_changes));
     server::serve(
         listener,
         http::router(store.clone()),
@@ -127,6 +132,7 @@ async fn serve(
         server::GRACE,
     )
     .await?;
+    pruning.abort();
     info!("stopped");
     Ok(())
 }

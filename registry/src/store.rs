@@ -1,6 +1,7 @@
 //! The database. All SQL is here and below, and nearly all of it is what SQLite and PostgreSQL both
 //! take. Every statement is prepared once for each connection.
 
+mod changes;
 mod connect;
 mod row;
 mod transaction;
@@ -12,6 +13,7 @@ use keystile::credential::KeyHash;
 use sqlx::postgres::PgPool;
 use sqlx::sqlite::SqlitePool;
 
+use crate::feed::Kind;
 use crate::record::Record;
 use crate::timestamp::Timestamp;
 
@@ -73,6 +75,10 @@ impl Store {
     pub(crate) async fn insert(&self, record: &Record, hash: &KeyHash) -> sqlx::Result<()> {
         let mut transaction = self.pool.begin().await?;
         transaction.insert(record, hash).await?;
+        let now = record.created_at;
+        transaction
+            .announce(hash.as_bytes(), Kind::Created, now)
+            .await?;
         transaction.commit().await
     }
 
@@ -107,24 +113,26 @@ impl Store {
         now: Timestamp,
     ) -> sqlx::Result<Option<Record>> {
         let mut transaction = self.pool.begin().await?;
-        let Some(Stored { mut record, .. }) = transaction.lock(key_id).await? else {
+        let Some(Stored { mut record, hash }) = transaction.lock(key_id).await? else {
             return Ok(None);
         };
         if record.revoked_at.is_none() {
             record.revoked_at = Some(now);
             transaction.update(&record).await?;
+            transaction.announce(&hash, Kind::Revoked, now).await?;
             transaction.commit().await?;
         }
         Ok(Some(record))
     }
 
     /// Removes a key's record. False: there is no such key.
-    pub(crate) async fn delete(&self, key_id: &str) -> sqlx::Result<bool> {
+    pub(crate) async fn delete(&self, key_id: &str, now: Timestamp) -> sqlx::Result<bool> {
         let mut transaction = self.pool.begin().await?;
-        if transaction.lock(key_id).await?.is_none() {
+        let Some(Stored { hash, .. }) = transaction.lock(key_id).await? else {
             return Ok(false);
-        }
+        };
         transaction.delete(key_id).await?;
+        transaction.announce(&hash, Kind::Deleted, now).await?;
         transaction.commit().await?;
         Ok(true)
     }

@@ -43,24 +43,12 @@ where
                 .ok_or_else(|| undecodable("created_at", "null".into()))?,
             revoked_at: time("revoked_at")?,
         };
-        Ok(Self {
-            record,
-            hash: hash(row)?,
-        })
+        let hash: Vec<u8> = row.try_get("key_hash")?;
+        let hash = hash
+            .try_into()
+            .map_err(|_| undecodable("key_hash", "not 32 bytes".into()))?;
+        Ok(Self { record, hash })
     }
-}
-
-/// The column `key_hash`.
-pub(super) fn hash<'r, R>(row: &'r R) -> sqlx::Result<[u8; 32]>
-where
-    R: Row,
-    &'static str: ColumnIndex<R>,
-    Vec<u8>: Decode<'r, R::Database> + Type<R::Database>,
-{
-    let bytes: Vec<u8> = row.try_get("key_hash")?;
-    bytes
-        .try_into()
-        .map_err(|_| undecodable("key_hash", "not 32 bytes".into()))
 }
 
 fn undecodable(column: &str, source: BoxDynError) -> sqlx::Error {

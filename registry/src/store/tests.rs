@@ -2,6 +2,8 @@
 
 use keystile::credential::{KeyHash, KeyHasher};
 
+mod feed;
+
 use super::*;
 use crate::key::Preview;
 use crate::test_database::{TestDatabase, on_both};
@@ -129,8 +131,9 @@ async fn the_first_revocation_stays(database: TestDatabase) {
 
 async fn what_is_deleted_is_gone(database: TestDatabase) {
     let store = store_with(&database, &["key_1", "key_2"]).await;
-    assert!(store.delete("key_1").await.expect("delete"));
-    assert!(!store.delete("key_1").await.expect("delete nothing"));
+    let now = time("2026-02-01T00:00:00Z");
+    assert!(store.delete("key_1", now).await.expect("delete"));
+    assert!(!store.delete("key_1", now).await.expect("delete nothing"));
     assert_eq!(
         store.find(hash("key_1").as_bytes()).await.expect("find"),
         None

@@ -73,6 +73,11 @@ fn bad_options_are_named() {
             2,
             &["--listen", "IP address"],
         ),
+        (
+            &["serve", "--keep-changes", "1w"],
+            2,
+            &["--keep-changes", "`24h`"],
+        ),
         (&["revoke"], 2, &["KEY_ID"]),
         (&["delete", "key_none"], 1, &["key_none", "list"]),
         (&["delete", "aw_secret"], 1, &["starts with `key_`"]),

@@ -1,0 +1,101 @@
+//! What a reader of the change feed gets.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Serialize, Serializer};
+
+/// Where a reader is in a feed: behind the change of this number.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Cursor {
+    /// Which feed. Each database has an ID of its own.
+    pub(crate) feed_id: String,
+    /// The number of the last change that the reader knows; 0 before the first.
+    pub(crate) number: i64,
+}
+
+impl fmt::Display for Cursor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.feed_id, self.number)
+    }
+}
+
+/// Anything else than a cursor is one that no feed has given.
+#[derive(Debug)]
+pub(crate) struct NoCursor;
+
+impl FromStr for Cursor {
+    type Err = NoCursor;
+
+    fn from_str(text: &str) -> Result<Self, NoCursor> {
+        let (feed_id, number) = text.split_once('-').ok_or(NoCursor)?;
+        let number = number.parse().map_err(|_| NoCursor)?;
+        Ok(Self {
+            feed_id: feed_id.to_owned(),
+            number,
+        })
+    }
+}
+
+impl Serialize for Cursor {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// What happened to a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Kind {
+    /// A key that was not there before.
+    Created,
+    /// Another expiry, other endpoints, or another name.
+    Updated,
+    /// Refused for good.
+    Revoked,
+    /// As though it had never been.
+    Deleted,
+}
+
+impl Kind {
+    /// As it is stored, and as it is sent.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Created => "created",
+            Self::Updated => "updated",
+            Self::Revoked => "revoked",
+            Self::Deleted => "deleted",
+        }
+    }
+
+    /// The kind that is stored so.
+    pub(crate) fn from_stored(text: &str) -> Option<Self> {
+        [Self::Created, Self::Updated, Self::Revoked, Self::Deleted]
+            .into_iter()
+            .find(|kind| kind.as_str() == text)
+    }
+}
+
+/// One change of one key.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct Change {
+    #[serde(serialize_with = "hex")]
+    pub(crate) key_hash: [u8; 32],
+    pub(crate) kind: Kind,
+}
+
+/// What is behind a cursor.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum News {
+    /// No change.
+    Nothing,
+    /// Changes in their order, and the cursor behind the last of them.
+    Changes(Cursor, Vec<Change>),
+    /// The reader must forget what it knows: there is no telling what it has missed. The cursor is
+    /// the newest.
+    Reset(Cursor),
+}
+
+fn hex<S: Serializer>(hash: &[u8; 32], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&const_hex::encode(hash))
+}

@@ -1,0 +1,208 @@
+//! What the routes answer, on both databases.
+
+use super::*;
+use crate::key::Preview;
+use crate::record::Record;
+use crate::test_database::{TestDatabase, on_both};
+use axum::body::{Body, to_bytes};
+use axum::http::{Method, Request, StatusCode, header};
+use keystile::credential::KeyHasher;
+use serde_json::Value;
+use tower::ServiceExt;
+
+/// SHA-256 of "abc" (FIPS 180-2, appendix B.1).
+const ABC: &str = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+
+on_both! {
+    lookups,
+    refusals,
+    a_failing_database_is_503_and_says_nothing_more,
+    the_feed,
+}
+
+async fn store_with_abc(database: &TestDatabase) -> Store {
+    let store = Store::open(&database.url).await.expect("open");
+    let record = Record {
+        key_id: "key_1".to_owned(),
+        preview: Preview {
+            head: "aw_ABCDE".to_owned(),
+            tail: "WXYZ".to_owned(),
+        },
+        account_id: "acct_1".to_owned(),
+        name: Some("a name".to_owned()),
+        environment: None,
+        expires_at: "2020-01-01T00:00:00Z".parse().ok(),
+        endpoints: Some(vec!["/v1/astro".to_owned()]),
+        created_at: "2019-01-01T00:00:00Z".parse().expect("time"),
+        revoked_at: None,
+    };
+    let hash = KeyHasher::default().hash(b"abc");
+    store.insert(&record, &hash).await.expect("insert");
+    store
+}
+
+async fn answer(router: &Router, method: Method, path: &str) -> (StatusCode, Value) {
+    let request = Request::builder()
+        .method(method)
+        .uri(path)
+        .body(Body::empty())
+        .expect("request");
+    let response = router.clone().oneshot(request).await.expect("infallible");
+    let status = response.status();
+    assert_eq!(
+        response.headers()[header::CONTENT_TYPE],
+        "application/json",
+        "{path}"
+    );
+    let body = to_bytes(response.into_body(), 4096).await.expect("body");
+    (status, serde_json::from_slice(&body).expect("JSON"))
+}
+
+async fn lookups(database: TestDatabase) {
+    let store = store_with_abc(&database).await;
+    let router = router(store);
+    let lookup = |hash: &str| format!("/v1/key-hashes/{hash}");
+    let found = json!({
+        "key_id": "key_1",
+        "status": "active",
+        "account_id": "acct_1",
+        "environment": null,
+        "expires_at": "2020-01-01T00:00:00Z",
+        "endpoints": ["/v1/astro"],
+    });
+    assert_eq!(
+        answer(&router, Method::GET, &lookup(ABC)).await,
+        (StatusCode::OK, found),
+        "an expired key is active here"
+    );
+
+    let absent = answer(&router, Method::GET, &lookup(&"0".repeat(64))).await;
+    assert_eq!(
+        absent,
+        (StatusCode::NOT_FOUND, json!({"error": "not_found"}))
+    );
+    let healthy = answer(&router, Method::GET, "/healthz").await;
+    assert_eq!(healthy, (StatusCode::OK, json!({"status": "ok"})));
+}
+
+async fn refusals(database: TestDatabase) {
+    let store = store_with_abc(&database).await;
+    let router = router(store);
+    let lookup = |hash: &str| format!("/v1/key-hashes/{hash}");
+    let invalid_hashes = [
+        ABC[1..].to_owned(),
+        format!("{ABC}0"),
+        ABC.to_uppercase(),
+        format!("0x{}", &ABC[2..]),
+        "g".repeat(64),
+        "%ff".to_owned(),
+    ]
+    .map(|hash| (Method::GET, lookup(&hash), 400, "invalid_key_hash"));
+    let unknown_routes = [
+        lookup(""),
+        lookup(&format!("{ABC}/")),
+        format!("/v2/key-hashes/{ABC}"),
+        "/".to_owned(),
+    ]
+    .map(|path| (Method::GET, path, 400, "unknown_route"));
+    let wrong_methods = [
+        (Method::POST, lookup(ABC), 405, "method_not_allowed"),
+        (Method::DELETE, lookup(ABC), 405, "method_not_allowed"),
+        (
+            Method::POST,
+            "/healthz".to_owned(),
+            405,
+            "method_not_allowed",
+        ),
+        (Method::POST, "/".to_owned(), 400, "unknown_route"),
+    ];
+    let feed = [
+        "limit=0",
+        "limit=1001",
+        "limit=-1",
+        "limit=all",
+        "limit=",
+        "limit=1&limit=2",
+    ]
+    .map(|query| {
+        let error = if query.contains('&') {
+            "invalid_query"
+        } else {
+            "invalid_limit"
+        };
+        (Method::GET, format!("/v1/changes?{query}"), 400, error)
+    });
+    for (method, path, status, error) in invalid_hashes
+        .into_iter()
+        .chain(unknown_routes)
+        .chain(wrong_methods)
+        .chain(feed)
+    {
+        let (got, body) = answer(&router, method.clone(), &path).await;
+        assert_eq!(got, status, "{method} {path}");
+        assert_eq!(body["error"], error, "{method} {path}");
+    }
+}
+
+async fn a_failing_database_is_503_and_says_nothing_more(database: TestDatabase) {
+    let store = store_with_abc(&database).await;
+    store.close().await;
+    let lookup = |hash: &str| format!("/v1/key-hashes/{hash}");
+    for path in [
+        lookup(ABC),
+        lookup(&"0".repeat(64)),
+        "/v1/changes".to_owned(),
+    ] {
+        assert_eq!(
+            answer(&router(store.clone()), Method::GET, &path).await,
+            (
+                StatusCode::SERVICE_UNAVAILABLE,
+                json!({"error": "unavailable"})
+            )
+        );
+    }
+}
+
+async fn the_feed(database: TestDatabase) {
+    let store = store_with_abc(&database).await;
+    let router = router(store.clone());
+    let get =
+        async |query: &str| answer(&router, Method::GET, &format!("/v1/changes{query}")).await;
+    let (status, reset) = get("").await;
+    assert_eq!(status, StatusCode::OK);
+    let newest = reset["cursor"].as_str().expect("cursor");
+    let (feed_id, number) = newest.split_once('-').expect("two parts");
+    assert_eq!(number, "1");
+    assert_eq!(
+        reset,
+        json!({"cursor": newest, "changes": [], "reset": true})
+    );
+    let foreign = format!("?after={}-1", "0".repeat(32));
+    let ahead = format!("?after={feed_id}-2");
+    for query in ["?after=", "?after=oops", "?after=%00-1", &foreign, &ahead] {
+        assert_eq!(get(query).await, (StatusCode::OK, reset.clone()), "{query}");
+    }
+
+    let now = "2020-01-01T00:00:00Z".parse().expect("time");
+    store.revoke("key_1", now).await.expect("revoke");
+    store.delete("key_1", now).await.expect("delete");
+    let cursor = |number| format!("{feed_id}-{number}");
+    let change = |kind| json!({"key_hash": ABC, "kind": kind});
+    let (created, revoked, deleted) = (change("created"), change("revoked"), change("deleted"));
+    let cases = [
+        ("0", "", "3", json!([created, revoked, deleted])),
+        ("0", "&limit=2", "2", json!([created, revoked])),
+        ("2", "&limit=2", "3", json!([deleted])),
+    ];
+    for (after, limit, next, changes) in cases {
+        let got = get(&format!("?after={}{limit}", cursor(after))).await;
+        let expected = json!({"cursor": cursor(next), "changes": changes, "reset": false});
+        assert_eq!(got, (StatusCode::OK, expected), "{after}{limit}");
+    }
+    let request = Request::get(format!("/v1/changes?after={}", cursor("3")));
+    let request = request.body(Body::empty()).expect("request");
+    let nothing = router.clone().oneshot(request).await.expect("infallible");
+    assert_eq!(nothing.status(), StatusCode::NO_CONTENT);
+    let body = to_bytes(nothing.into_body(), 1).await.expect("body");
+    assert!(body.is_empty());
+}

@@ -1,0 +1,205 @@
+//! The change feed: what is in it, and that no reader misses any of it.
+
+use super::*;
+use crate::feed::{Change, Cursor, News};
+
+on_both! {
+    each_change_is_in_the_feed_once,
+    what_fails_is_not_in_the_feed,
+    readers_of_pruned_changes_start_anew,
+    what_stays_has_no_gaps,
+    a_reader_sees_each_change_once_and_in_order,
+}
+
+/// The cursor before all changes.
+async fn start(store: &Store) -> Cursor {
+    let News::Reset(newest) = store.changes(None, 1).await.expect("changes") else {
+        panic!("no reset without a cursor");
+    };
+    Cursor {
+        number: 0,
+        ..newest
+    }
+}
+
+async fn read(store: &Store, after: &Cursor, limit: u32) -> (Cursor, Vec<Change>) {
+    match store.changes(Some(after), limit).await.expect("changes") {
+        News::Nothing => (after.clone(), Vec::new()),
+        News::Changes(cursor, changes) => (cursor, changes),
+        News::Reset(newest) => panic!("a reset from {after} to {newest}"),
+    }
+}
+
+fn change(key: &str, kind: Kind) -> Change {
+    Change {
+        key_hash: *hash(key).as_bytes(),
+        kind,
+    }
+}
+
+async fn each_change_is_in_the_feed_once(database: TestDatabase) {
+    let store = store_with(&database, &["key_1", "key_2"]).await;
+    let now = time("2026-02-01T00:00:00Z");
+    for _ in 0..2 {
+        store.revoke("key_1", now).await.expect("revoke");
+    }
+    store.revoke("key_0", now).await.expect("revoke nothing");
+    for _ in 0..2 {
+        store.delete("key_1", now).await.expect("delete");
+    }
+    let expected = [
+        change("key_1", Kind::Created),
+        change("key_2", Kind::Created),
+        change("key_1", Kind::Revoked),
+        change("key_1", Kind::Deleted),
+    ];
+    let (end, changes) = read(&store, &start(&store).await, 10).await;
+    assert_eq!(changes, expected);
+    assert_eq!(
+        store.changes(Some(&end), 10).await.expect("end"),
+        News::Nothing
+    );
+
+    let mut cursor = start(&store).await;
+    for change in expected {
+        let (next, changes) = read(&store, &cursor, 1).await;
+        assert_eq!(changes, [change]);
+        cursor = next;
+    }
+    assert_eq!(cursor, end);
+}
+
+async fn what_fails_is_not_in_the_feed(database: TestDatabase) {
+    let store = store_with(&database, &["key_1"]).await;
+    let again = store.insert(&record("key_2"), &hash("key_1")).await;
+    again.expect_err("the same hash again");
+    let mut transaction = store.pool.begin().await.expect("begin");
+    let now = time("2026-02-01T00:00:00Z");
+    let announced = transaction.announce(&[0; 32], Kind::Updated, now).await;
+    announced.expect("announce");
+    drop(transaction);
+    let inserted = store.insert(&record("key_3"), &hash("key_3")).await;
+    inserted.expect("insert");
+    let (_, changes) = read(&store, &start(&store).await, 10).await;
+    assert_eq!(
+        changes,
+        [
+            change("key_1", Kind::Created),
+            change("key_3", Kind::Created)
+        ]
+    );
+}
+
+async fn readers_of_pruned_changes_start_anew(database: TestDatabase) {
+    let store = store_with(&database, &["key_1", "key_2"]).await;
+    let (one, two) = (time("2026-02-01T00:00:00Z"), time("2026-02-02T00:00:00Z"));
+    store.revoke("key_1", one).await.expect("revoke");
+    store.revoke("key_2", two).await.expect("revoke");
+    let start = start(&store).await;
+    let at = |number| Cursor {
+        number,
+        ..start.clone()
+    };
+    assert_eq!(store.prune(one).await.expect("prune"), 2);
+    assert_eq!(store.prune(one).await.expect("prune"), 0);
+    for number in [0, 1] {
+        let news = store.changes(Some(&at(number)), 10).await.expect("news");
+        assert_eq!(news, News::Reset(at(4)), "{number}");
+    }
+    let (end, changes) = read(&store, &at(2), 10).await;
+    assert_eq!(
+        changes,
+        [
+            change("key_1", Kind::Revoked),
+            change("key_2", Kind::Revoked)
+        ]
+    );
+    // An empty feed still knows where it ends.
+    assert_eq!(
+        store
+            .prune(time("2027-01-01T00:00:00Z"))
+            .await
+            .expect("prune"),
+        2
+    );
+    assert_eq!(
+        store.changes(Some(&end), 10).await.expect("news"),
+        News::Nothing
+    );
+    let news = store.changes(Some(&at(3)), 10).await.expect("news");
+    assert_eq!(news, News::Reset(end.clone()));
+    store.delete("key_1", two).await.expect("delete");
+    let (_, changes) = read(&store, &end, 10).await;
+    assert_eq!(changes, [change("key_1", Kind::Deleted)]);
+}
+
+async fn what_stays_has_no_gaps(database: TestDatabase) {
+    let store = store_with(&database, &["key_1", "key_2"]).await;
+    // A clock that is behind, in the middle.
+    store
+        .revoke("key_1", time("2020-01-01T00:00:00Z"))
+        .await
+        .expect("revoke");
+    assert_eq!(
+        store
+            .prune(time("2025-01-01T00:00:00Z"))
+            .await
+            .expect("prune"),
+        0
+    );
+    let (_, changes) = read(&store, &start(&store).await, 10).await;
+    assert_eq!(changes.len(), 3);
+}
+
+/// Two stores, as two replicas have them, and many writers on each, while a reader polls.
+async fn a_reader_sees_each_change_once_and_in_order(database: TestDatabase) {
+    const WRITERS: usize = 8;
+    const KEYS: usize = 10;
+    let stores = [open(&database).await, open(&database).await];
+    let start = start(&stores[0]).await;
+    let write = |writer: usize| {
+        let store = stores[writer % 2].clone();
+        tokio::spawn(async move {
+            let now = time("2026-02-01T00:00:00Z");
+            for key in 0..KEYS {
+                let key_id = format!("key_{writer}_{key}");
+                let inserted = store.insert(&record(&key_id), &hash(&key_id)).await;
+                inserted.expect("insert");
+                store.revoke(&key_id, now).await.expect("revoke");
+                store.delete(&key_id, now).await.expect("delete");
+            }
+        })
+    };
+    let writers: Vec<_> = (0..WRITERS).map(write).collect();
+    let (mut cursor, mut seen) = (start.clone(), Vec::new());
+    loop {
+        let done = writers.iter().all(|writer| writer.is_finished());
+        let (next, changes) = read(&stores[1], &cursor, 7).await;
+        if done && changes.is_empty() {
+            break;
+        }
+        cursor = next;
+        seen.extend(changes);
+        tokio::task::yield_now().await;
+    }
+    for writer in writers {
+        writer.await.expect("writer");
+    }
+    for writer in 0..WRITERS {
+        for key in 0..KEYS {
+            let key = format!("key_{writer}_{key}");
+            let of_key = seen
+                .iter()
+                .filter(|change| change.key_hash == *hash(&key).as_bytes());
+            let kinds: Vec<_> = of_key.map(|change| change.kind).collect();
+            assert_eq!(
+                kinds,
+                [Kind::Created, Kind::Revoked, Kind::Deleted],
+                "{key}"
+            );
+        }
+    }
+    assert_eq!(seen.len(), WRITERS * KEYS * 3);
+    let (_, all) = read(&stores[0], &start, 1000).await;
+    assert_eq!(seen, all);
+}
