@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use clap::{Args, Parser, Subcommand};
 use keystile::credential::KeyHasher;
 
-use crate::defaults::KEEP_CHANGES;
+use crate::defaults::{GRACE, KEEP_CHANGES};
 use crate::record::{Endpoint, HeaderText, Name};
 use crate::span::Span;
 use crate::timestamp::Timestamp;
@@ -55,7 +55,13 @@ pub(crate) enum Command {
     /// Make a key, and show it this once.
     Create(CreateArgs),
     /// Show the registered keys, each with its first and last characters.
-    List,
+    List(ListArgs),
+    /// Show one key.
+    Get(KeyArgs),
+    /// Change a key's name, expiry or endpoints.
+    Update(UpdateArgs),
+    /// Make a key that replaces another, which goes on working for a while; show it this once.
+    Rotate(RotateArgs),
     /// Refuse a key from now on, and keep its record.
     Revoke(KeyArgs),
     /// Remove a key's record, as though the key had never existed.
@@ -98,7 +104,70 @@ pub(crate) struct CreateArgs {
     pub(crate) endpoints: Vec<Endpoint>,
 }
 
-/// Options of `revoke` and `delete`.
+/// Options of `list`.
+#[derive(Args, Debug)]
+pub(crate) struct ListArgs {
+    /// Show only this many, the oldest first.
+    #[arg(long, value_name = "N")]
+    pub(crate) limit: Option<u32>,
+
+    /// Show only those made after the key of this ID, which may be the last of a page.
+    #[arg(long, value_name = "KEY_ID")]
+    pub(crate) after: Option<String>,
+}
+
+/// Options of `update`. What is not named stays.
+#[derive(Args, Debug)]
+pub(crate) struct UpdateArgs {
+    /// The key's ID, as `create` and `list` show it.
+    pub(crate) key_id: String,
+
+    /// What people call the key.
+    #[arg(long, conflicts_with = "no_name")]
+    pub(crate) name: Option<Name>,
+
+    /// The key has no name any more.
+    #[arg(long)]
+    pub(crate) no_name: bool,
+
+    /// When the key stops working (RFC 3339).
+    #[arg(long, value_name = "TIME", conflicts_with = "no_expiry")]
+    pub(crate) expires_at: Option<Timestamp>,
+
+    /// The key never stops working by itself.
+    #[arg(long)]
+    pub(crate) no_expiry: bool,
+
+    /// A path that the key may call, with all below it, in place of those before; may be repeated.
+    #[arg(
+        long = "endpoint",
+        value_name = "PATH",
+        conflicts_with = "every_endpoint"
+    )]
+    pub(crate) endpoints: Vec<Endpoint>,
+
+    /// The key may call every path.
+    #[arg(long)]
+    pub(crate) every_endpoint: bool,
+}
+
+/// Options of `rotate`.
+#[derive(Args, Debug)]
+pub(crate) struct RotateArgs {
+    /// The old key's ID, as `create` and `list` show it.
+    pub(crate) key_id: String,
+
+    /// How long the old key goes on working, unless it ends before.
+    #[arg(long, value_name = "SPAN", default_value = GRACE)]
+    pub(crate) grace: Span,
+
+    /// When the new key stops working (RFC 3339); without it, it lasts as long as the old one was
+    /// to last from its creation.
+    #[arg(long, value_name = "TIME")]
+    pub(crate) expires_at: Option<Timestamp>,
+}
+
+/// Options of `get`, `revoke` and `delete`.
 #[derive(Args, Debug)]
 pub(crate) struct KeyArgs {
     /// The key's ID, as `create` and `list` show it.

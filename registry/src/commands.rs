@@ -6,11 +6,11 @@ use anyhow::{Context, bail};
 use keystile::credential::KeyHasher;
 use time::OffsetDateTime;
 
-use crate::cli::CreateArgs;
-use crate::key::{SecretKey, new_key_id};
+use crate::cli::{CreateArgs, ListArgs, RotateArgs, UpdateArgs};
+use crate::keys::{self, NewKey, Patch, Rotation};
 use crate::output::Output;
 use crate::record::Record;
-use crate::store::Store;
+use crate::store::{Rotated, Store};
 use crate::timestamp::Timestamp;
 
 /// How many keys are read at a time.
@@ -24,44 +24,97 @@ pub(crate) async fn create(
     now: OffsetDateTime,
     out: &mut Output<impl Write>,
 ) -> anyhow::Result<()> {
-    let key = SecretKey::generate().context("no random bytes from the system")?;
-    let record = Record {
-        key_id: new_key_id(now).context("no random bytes from the system")?,
-        preview: key.preview(),
-        account_id: args.account.into(),
-        name: args.name.map(String::from),
-        environment: args.environment.map(String::from),
+    let new = NewKey {
+        account_id: args.account,
+        name: args.name,
+        environment: args.environment,
         expires_at: args.expires_at,
-        endpoints: (!args.endpoints.is_empty())
-            .then(|| args.endpoints.into_iter().map(String::from).collect()),
-        created_at: timestamp(now)?,
-        revoked_at: None,
+        endpoints: (!args.endpoints.is_empty()).then_some(args.endpoints),
     };
-    let hash = hasher.hash(key.expose().as_bytes());
-    store
-        .insert(&record, &hash)
-        .await
-        .context("cannot store the key")?;
+    let created = keys::create(store, hasher, new, now).await;
+    let (key, record) = created.context("cannot create the key")?;
     // Only now: a key that is shown is a key that works.
     out.created(&record, &key)?;
     Ok(())
 }
 
-/// Shows all keys.
-pub(crate) async fn list(store: &Store, out: &mut Output<impl Write>) -> anyhow::Result<()> {
-    let mut records = Vec::new();
-    loop {
-        let after = records.last().map(|record: &Record| record.key_id.as_str());
-        let page = store
-            .page(after, PAGE)
-            .await
-            .context("cannot read the keys")?;
-        if page.is_empty() {
-            break;
-        }
+/// Shows the keys, all of them or a page.
+pub(crate) async fn list(
+    store: &Store,
+    args: ListArgs,
+    out: &mut Output<impl Write>,
+) -> anyhow::Result<()> {
+    let mut records: Vec<Record> = Vec::new();
+    let mut missing = args.limit.unwrap_or(u32::MAX);
+    let mut after = args.after;
+    while missing > 0 {
+        let page = store.page(after.as_deref(), missing.min(PAGE)).await;
+        let page = page.context("cannot read the keys")?;
+        let Some(last) = page.last() else { break };
+        after = Some(last.key_id.clone());
+        missing = missing.saturating_sub(u32::try_from(page.len())?);
         records.extend(page);
     }
     out.listed(&records)?;
+    Ok(())
+}
+
+/// Shows one key.
+pub(crate) async fn get(
+    store: &Store,
+    key_id: &str,
+    out: &mut Output<impl Write>,
+) -> anyhow::Result<()> {
+    let record = store.get(key_id).await.context("cannot read the key")?;
+    out.shown(&record.with_context(|| unknown(key_id))?)?;
+    Ok(())
+}
+
+/// Changes a key's name, expiry or endpoints.
+pub(crate) async fn update(
+    store: &Store,
+    args: UpdateArgs,
+    now: OffsetDateTime,
+    out: &mut Output<impl Write>,
+) -> anyhow::Result<()> {
+    let patch = Patch {
+        name: given(args.name, args.no_name),
+        expires_at: given(args.expires_at, args.no_expiry),
+        endpoints: given(
+            (!args.endpoints.is_empty()).then_some(args.endpoints),
+            args.every_endpoint,
+        ),
+    };
+    let updated = store
+        .update(&args.key_id, patch, timestamp(now)?)
+        .await
+        .context("cannot change the key")?;
+    out.shown(&updated.with_context(|| unknown(&args.key_id))?)?;
+    Ok(())
+}
+
+/// Makes a key that replaces another.
+pub(crate) async fn rotate(
+    store: &Store,
+    hasher: &KeyHasher,
+    args: RotateArgs,
+    now: OffsetDateTime,
+    out: &mut Output<impl Write>,
+) -> anyhow::Result<()> {
+    let rotation = Rotation {
+        grace: args.grace,
+        expires_at: args.expires_at,
+    };
+    let rotated = keys::rotate(store, hasher, &args.key_id, rotation, now).await;
+    let (key, rotated) = rotated.context("cannot rotate the key")?;
+    match rotated {
+        Rotated::Done { new, old } => out.rotated(&new, &key, &old)?,
+        Rotated::Revoked => bail!(
+            "the key {} is revoked; make a new one with `create`",
+            args.key_id
+        ),
+        Rotated::Unknown => bail!(unknown(&args.key_id)),
+    }
     Ok(())
 }
 
@@ -99,6 +152,11 @@ pub(crate) async fn delete(
     }
     out.deleted(key_id)?;
     Ok(())
+}
+
+/// A new value, or none from now on, or `None` for as it was.
+fn given<T>(value: Option<T>, none: bool) -> Option<Option<T>> {
+    value.map(Some).or(none.then_some(None))
 }
 
 /// What is not an ID is not repeated: it may be the key itself, in the wrong place.

@@ -4,5 +4,14 @@
 /// for longer has to start anew, and every verdict that it kept is older than that.
 pub(crate) const KEEP_CHANGES: &str = "24h";
 
+/// How long a rotated key goes on working: a day to deploy the new one.
+pub(crate) const GRACE: &str = "24h";
+
+/// The most bytes of a request's body.
+pub(crate) const LARGEST_BODY: usize = 64 * 1024;
+
+/// The most keys in one page of the admin API.
+pub(crate) const KEYS_AT_ONCE: u32 = 1000;
+
 /// The most changes in one answer of the feed.
 pub(crate) const CHANGES_AT_ONCE: u32 = 1000;

@@ -17,6 +17,7 @@ mod defaults;
 mod feed;
 mod http;
 mod key;
+mod keys;
 mod output;
 mod pruning;
 mod record;
@@ -24,6 +25,7 @@ mod server;
 mod span;
 mod store;
 mod timestamp;
+mod view;
 
 #[cfg(test)]
 #[path = "../tests/support/database.rs"]
@@ -34,6 +36,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::Parser;
+use keystile::credential::KeyHasher;
 use time::OffsetDateTime;
 use tokio::net::TcpListener;
 use tracing::{info, warn};
@@ -42,6 +45,7 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::cli::{Cli, Command, ServeArgs};
+use crate::http::{App, Token};
 use crate::output::Output;
 use crate::store::Store;
 
@@ -62,12 +66,21 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
     let now = OffsetDateTime::now_utc();
     let mut out = Output::new(io::stdout().lock(), cli.json);
     let result = match cli.command {
-        Command::Serve(args) => serve(&store, &args, &mut out).await,
+        Command::Serve(args) => {
+            let hasher = cli.pepper.unwrap_or_default();
+            serve(&store, hasher, &args, &mut out).await
+        }
         Command::Create(args) => {
             let hasher = cli.pepper.unwrap_or_default();
             commands::create(&store, &hasher, args, now, &mut out).await
         }
-        Command::List => commands::list(&store, &mut out).await,
+        Command::List(args) => commands::list(&store, args, &mut out).await,
+        Command::Get(args) => commands::get(&store, &args.key_id, &mut out).await,
+        Command::Update(args) => commands::update(&store, args, now, &mut out).await,
+        Command::Rotate(args) => {
+            let hasher = cli.pepper.unwrap_or_default();
+            commands::rotate(&store, &hasher, args, now, &mut out).await
+        }
         Command::Revoke(args) => commands::revoke(&store, &args.key_id, now, &mut out).await,
         Command::Delete(args) => commands::delete(&store, &args.key_id, now, &mut out).await,
     };
@@ -106,9 +119,15 @@ fn start_log() -> anyhow::Result<()> {
 
 async fn serve(
     store: &Store,
+    hasher: KeyHasher,
     args: &ServeArgs,
     out: &mut Output<impl Write>,
 ) -> anyhow::Result<()> {
+    let app = App {
+        store: store.clone(),
+        hasher,
+        admin_token: Token::from_env("KEYSTILE_ADMIN_TOKEN")?,
+    };
     let listener = TcpListener::bind(args.listen).await.with_context(|| {
         format!(
             "cannot listen on {}, choose another address with --listen",
@@ -125,13 +144,7 @@ async fn serve(
         warn!("there was no database; this one is new and has no keys");
     }
     let pruning = tokio::spawn(pruning::prune(store.clone(), args.keep_changes));
-    server::serve(
-        listener,
-        http::router(store.clone()),
-        shutdown,
-        server::GRACE,
-    )
-    .await?;
+    server::serve(listener, http::router(app), shutdown, server::GRACE).await?;
     pruning.abort();
     info!("stopped");
     Ok(())

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use crate::key::SecretKey;
 use crate::record::{Record, Status};
-use crate::timestamp::Timestamp;
+use crate::view::{NewKeyView, RecordView};
 
 /// Where the commands print to, and in which form.
 #[derive(Debug)]
@@ -31,32 +31,38 @@ impl<W: Write> Output<W> {
         })
     }
 
-    /// A new key: the only place where a key is ever shown.
+    /// A new key.
     pub(crate) fn created(&mut self, record: &Record, key: &SecretKey) -> io::Result<()> {
-        #[derive(Serialize)]
-        struct Created<'a> {
-            key: &'a str,
-            #[serde(flatten)]
-            record: RecordView<'a>,
-        }
-        let created = Created {
-            key: key.expose(),
-            record: RecordView::of(record),
-        };
-        self.print(&created, |out| {
-            let endpoints = record.endpoints.as_ref().map(|paths| paths.join(" "));
-            writeln!(out, "key:         {}", key.expose())?;
-            writeln!(out, "key id:      {}", record.key_id)?;
-            writeln!(out, "account:     {}", record.account_id)?;
-            writeln!(out, "name:        {}", or_dash(&record.name))?;
-            writeln!(out, "environment: {}", or_dash(&record.environment))?;
-            writeln!(out, "expires at:  {}", or_dash(&record.expires_at))?;
+        self.print(&NewKeyView::of(key, record, None), |out| {
+            write_key(out, key, record)
+        })
+    }
+
+    /// A new key, and the one that it replaces.
+    pub(crate) fn rotated(
+        &mut self,
+        record: &Record,
+        key: &SecretKey,
+        old: &Record,
+    ) -> io::Result<()> {
+        self.print(&NewKeyView::of(key, record, Some(old)), |out| {
+            write_key(out, key, record)?;
+            let (old_id, end) = (&old.key_id, or_dash(&old.expires_at));
             writeln!(
                 out,
-                "endpoints:   {}",
-                endpoints.as_deref().unwrap_or("every path")
-            )?;
-            writeln!(out, "\nStore the key now. It is never shown again.")
+                "Deploy it, see it work, then `revoke {old_id}`; that key ends at {end}."
+            )
+        })
+    }
+
+    /// One key.
+    pub(crate) fn shown(&mut self, record: &Record) -> io::Result<()> {
+        self.print(&RecordView::of(record), |out| {
+            write_record(out, record)?;
+            writeln!(out, "key:         {}", record.preview)?;
+            writeln!(out, "status:      {}", record.status())?;
+            writeln!(out, "created at:  {}", record.created_at)?;
+            writeln!(out, "revoked at:  {}", or_dash(&record.revoked_at))
         })
     }
 
@@ -93,36 +99,24 @@ impl<W: Write> Output<W> {
     }
 }
 
-/// A record as `create` and `list` show it.
-#[derive(Serialize)]
-struct RecordView<'a> {
-    key_id: &'a str,
-    preview: String,
-    account_id: &'a str,
-    name: Option<&'a str>,
-    environment: Option<&'a str>,
-    status: Status,
-    expires_at: Option<Timestamp>,
-    endpoints: Option<&'a [String]>,
-    created_at: Timestamp,
-    revoked_at: Option<Timestamp>,
+fn write_key(out: &mut impl Write, key: &SecretKey, record: &Record) -> io::Result<()> {
+    writeln!(out, "key:         {}", key.expose())?;
+    write_record(out, record)?;
+    writeln!(out, "\nStore the key now. It is never shown again.")
 }
 
-impl<'a> RecordView<'a> {
-    fn of(record: &'a Record) -> Self {
-        Self {
-            key_id: &record.key_id,
-            preview: record.preview.to_string(),
-            account_id: &record.account_id,
-            name: record.name.as_deref(),
-            environment: record.environment.as_deref(),
-            status: record.status(),
-            expires_at: record.expires_at,
-            endpoints: record.endpoints.as_deref(),
-            created_at: record.created_at,
-            revoked_at: record.revoked_at,
-        }
-    }
+fn write_record(out: &mut impl Write, record: &Record) -> io::Result<()> {
+    let endpoints = record.endpoints.as_ref().map(|paths| paths.join(" "));
+    writeln!(out, "key id:      {}", record.key_id)?;
+    writeln!(out, "account:     {}", record.account_id)?;
+    writeln!(out, "name:        {}", or_dash(&record.name))?;
+    writeln!(out, "environment: {}", or_dash(&record.environment))?;
+    writeln!(out, "expires at:  {}", or_dash(&record.expires_at))?;
+    writeln!(
+        out,
+        "endpoints:   {}",
+        endpoints.as_deref().unwrap_or("every path")
+    )
 }
 
 const HEADINGS: [&str; 9] = [

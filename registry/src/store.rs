@@ -14,6 +14,7 @@ use sqlx::postgres::PgPool;
 use sqlx::sqlite::SqlitePool;
 
 use crate::feed::Kind;
+use crate::keys::Patch;
 use crate::record::Record;
 use crate::timestamp::Timestamp;
 
@@ -49,6 +50,17 @@ pub(crate) struct Store {
 enum Pool {
     Sqlite(SqlitePool),
     Postgres(PgPool),
+}
+
+/// What became of a rotation.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Rotated {
+    /// Both records as they are now.
+    Done { new: Box<Record>, old: Box<Record> },
+    /// A revoked key is not rotated: the new one would bring it back.
+    Revoked,
+    /// There is no such key.
+    Unknown,
 }
 
 /// A record and the hash that it is of.
@@ -104,6 +116,72 @@ impl Store {
             sqlx::query_as(PAGE).bind(after).bind(limit).fetch_all(pool).await?
         });
         Ok(page.into_iter().map(|stored| stored.record).collect())
+    }
+
+    /// The record of this ID.
+    pub(crate) async fn get(&self, key_id: &str) -> sqlx::Result<Option<Record>> {
+        const GET: &str = concat!("SELECT ", columns!(), " FROM api_keys WHERE key_id = $1");
+        let found: Option<Stored> = on!(&self.pool, Pool, pool => {
+            sqlx::query_as(GET).bind(key_id).fetch_optional(pool).await?
+        });
+        Ok(found.map(|stored| stored.record))
+    }
+
+    /// Changes a key; where it is so already, that is no change. `None`: there is no such key.
+    pub(crate) async fn update(
+        &self,
+        key_id: &str,
+        patch: Patch,
+        now: Timestamp,
+    ) -> sqlx::Result<Option<Record>> {
+        let mut transaction = self.pool.begin().await?;
+        let Some(Stored { record, hash }) = transaction.lock(key_id).await? else {
+            return Ok(None);
+        };
+        let mut changed = record.clone();
+        patch.apply(&mut changed);
+        if changed != record {
+            transaction.update(&changed).await?;
+            transaction.announce(&hash, Kind::Updated, now).await?;
+            transaction.commit().await?;
+        }
+        Ok(Some(changed))
+    }
+
+    /// Adds the replacement of a key, which itself ends at `ends` unless it ends before.
+    pub(crate) async fn rotate(
+        &self,
+        key_id: &str,
+        ends: Timestamp,
+        new_hash: &KeyHash,
+        now: Timestamp,
+        replacement: impl FnOnce(&Record) -> Record,
+    ) -> sqlx::Result<Rotated> {
+        let mut transaction = self.pool.begin().await?;
+        let Some(Stored { mut record, hash }) = transaction.lock(key_id).await? else {
+            return Ok(Rotated::Unknown);
+        };
+        if record.revoked_at.is_some() {
+            return Ok(Rotated::Revoked);
+        }
+        let new = replacement(&record);
+        let end = record.expires_at.map_or(ends, |end| end.min(ends));
+        let is_changed = record.expires_at.replace(end) != Some(end);
+        transaction.insert(&new, new_hash).await?;
+        if is_changed {
+            transaction.update(&record).await?;
+        }
+        transaction
+            .announce(new_hash.as_bytes(), Kind::Created, now)
+            .await?;
+        if is_changed {
+            transaction.announce(&hash, Kind::Updated, now).await?;
+        }
+        transaction.commit().await?;
+        Ok(Rotated::Done {
+            new: Box::new(new),
+            old: Box::new(record),
+        })
     }
 
     /// Revokes a key; the time of the first revocation stays. `None`: there is no such key.

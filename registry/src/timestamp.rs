@@ -8,7 +8,7 @@ use time::format_description::well_known::Rfc3339;
 use time::{OffsetDateTime, UtcOffset};
 
 /// A time in UTC, in whole seconds, from the year 0 to 9999: what RFC 3339 can write.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Timestamp(OffsetDateTime);
 
 impl Timestamp {
@@ -28,6 +28,11 @@ impl Timestamp {
         OffsetDateTime::from_unix_timestamp(seconds)
             .ok()
             .and_then(Self::new)
+    }
+
+    /// This many seconds later; `None` where that is no time any more.
+    pub(crate) fn plus(self, seconds: i64) -> Option<Self> {
+        Self::from_unix(self.unix().checked_add(seconds)?)
     }
 
     /// Seconds since 1970.

@@ -7,15 +7,29 @@ use axum::response::{IntoResponse, Response};
 use serde_json::json;
 use tracing::error;
 
+use crate::defaults::LARGEST_BODY;
+use crate::keys::Failure;
+
 /// Why there is nothing else to give.
 #[derive(Debug)]
 pub(super) enum ApiError {
+    /// There is no admin token.
+    AdminOff,
+    BodyTooLarge,
+    Failed(Failure),
+    /// What is wrong with it, as its sender may know.
+    InvalidBody(String),
+    InvalidCursor,
     InvalidKeyHash,
     InvalidQuery,
     InvalidLimit(u32),
+    KeyRevoked,
     MethodNotAllowed,
+    /// No key of this ID.
+    NoKey,
     /// No record of a hash: to the filter, a verdict.
     NoRecord,
+    Unauthorized,
     Unavailable(sqlx::Error),
     UnknownRoute,
 }
@@ -37,9 +51,39 @@ impl From<sqlx::Error> for ApiError {
     }
 }
 
+impl From<Failure> for ApiError {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Store(cause) => Self::Unavailable(cause),
+            other => Self::Failed(other),
+        }
+    }
+}
+
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let (status, error, message) = match self {
+            Self::AdminOff => (
+                StatusCode::NOT_FOUND,
+                "admin_api_off",
+                "the admin API is off; it is on where the server has KEYSTILE_ADMIN_TOKEN"
+                    .to_owned(),
+            ),
+            Self::BodyTooLarge => (
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "body_too_large",
+                format!("a body has at most {LARGEST_BODY} bytes"),
+            ),
+            Self::Failed(cause) => {
+                error!(%cause, "a request failed");
+                return bare(StatusCode::INTERNAL_SERVER_ERROR, "internal_error");
+            }
+            Self::InvalidBody(problem) => (StatusCode::BAD_REQUEST, "invalid_body", problem),
+            Self::InvalidCursor => (
+                StatusCode::BAD_REQUEST,
+                "invalid_cursor",
+                "the cursor is that of the page before; the first page has none".to_owned(),
+            ),
             Self::InvalidKeyHash => (
                 StatusCode::BAD_REQUEST,
                 "invalid_key_hash",
@@ -58,7 +102,23 @@ impl IntoResponse for ApiError {
             Self::MethodNotAllowed => (
                 StatusCode::METHOD_NOT_ALLOWED,
                 "method_not_allowed",
-                "this path answers GET".to_owned(),
+                "this path answers other methods; the header `allow` has them".to_owned(),
+            ),
+            Self::KeyRevoked => (
+                StatusCode::CONFLICT,
+                "key_revoked",
+                "a revoked key is not rotated; create a new one".to_owned(),
+            ),
+            Self::NoKey => (
+                StatusCode::NOT_FOUND,
+                "key_not_found",
+                "there is no key with this ID, which starts with `key_`; list the keys".to_owned(),
+            ),
+            Self::Unauthorized => (
+                StatusCode::UNAUTHORIZED,
+                "unauthorized",
+                "send the header `authorization: Bearer TOKEN`, once, with the server's token"
+                    .to_owned(),
             ),
             Self::NoRecord => return bare(StatusCode::NOT_FOUND, "not_found"),
             Self::Unavailable(cause) => {

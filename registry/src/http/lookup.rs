@@ -5,9 +5,9 @@ use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use serde::Serialize;
 
+use super::App;
 use super::error::ApiError;
 use crate::record::{Record, Status};
-use crate::store::Store;
 use crate::timestamp::Timestamp;
 
 /// A record as the filter reads it: these fields and no others.
@@ -36,12 +36,12 @@ impl From<Record> for Answer {
 
 /// The record of a hash.
 pub(super) async fn lookup(
-    State(store): State<Store>,
+    State(app): State<App>,
     key_hash: Result<Path<String>, PathRejection>,
 ) -> Result<Json<Answer>, ApiError> {
     let Path(key_hash) = key_hash.map_err(|_| ApiError::InvalidKeyHash)?;
     let hash = parse_hash(&key_hash).ok_or(ApiError::InvalidKeyHash)?;
-    let record = store.find(&hash).await?.ok_or(ApiError::NoRecord)?;
+    let record = app.store.find(&hash).await?.ok_or(ApiError::NoRecord)?;
     Ok(Json(record.into()))
 }
 

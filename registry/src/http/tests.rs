@@ -1,5 +1,7 @@
 //! What the routes answer, on both databases.
 
+mod admin;
+
 use super::*;
 use crate::key::Preview;
 use crate::record::Record;
@@ -7,7 +9,6 @@ use crate::test_database::{TestDatabase, on_both};
 use axum::body::{Body, to_bytes};
 use axum::http::{Method, Request, StatusCode, header};
 use keystile::credential::KeyHasher;
-use serde_json::Value;
 use tower::ServiceExt;
 
 /// SHA-256 of "abc" (FIPS 180-2, appendix B.1).
@@ -41,6 +42,14 @@ async fn store_with_abc(database: &TestDatabase) -> Store {
     store
 }
 
+fn app(store: Store) -> App {
+    App {
+        store,
+        hasher: KeyHasher::default(),
+        admin_token: Some(Token::new(b"admin-secret")),
+    }
+}
+
 async fn answer(router: &Router, method: Method, path: &str) -> (StatusCode, Value) {
     let request = Request::builder()
         .method(method)
@@ -60,7 +69,7 @@ async fn answer(router: &Router, method: Method, path: &str) -> (StatusCode, Val
 
 async fn lookups(database: TestDatabase) {
     let store = store_with_abc(&database).await;
-    let router = router(store);
+    let router = router(app(store));
     let lookup = |hash: &str| format!("/v1/key-hashes/{hash}");
     let found = json!({
         "key_id": "key_1",
@@ -87,7 +96,7 @@ async fn lookups(database: TestDatabase) {
 
 async fn refusals(database: TestDatabase) {
     let store = store_with_abc(&database).await;
-    let router = router(store);
+    let router = router(app(store));
     let lookup = |hash: &str| format!("/v1/key-hashes/{hash}");
     let invalid_hashes = [
         ABC[1..].to_owned(),
@@ -154,7 +163,7 @@ async fn a_failing_database_is_503_and_says_nothing_more(database: TestDatabase)
         "/v1/changes".to_owned(),
     ] {
         assert_eq!(
-            answer(&router(store.clone()), Method::GET, &path).await,
+            answer(&router(app(store.clone())), Method::GET, &path).await,
             (
                 StatusCode::SERVICE_UNAVAILABLE,
                 json!({"error": "unavailable"})
@@ -165,7 +174,7 @@ async fn a_failing_database_is_503_and_says_nothing_more(database: TestDatabase)
 
 async fn the_feed(database: TestDatabase) {
     let store = store_with_abc(&database).await;
-    let router = router(store.clone());
+    let router = router(app(store.clone()));
     let get =
         async |query: &str| answer(&router, Method::GET, &format!("/v1/changes{query}")).await;
     let (status, reset) = get("").await;

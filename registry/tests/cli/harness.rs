@@ -39,6 +39,7 @@ impl Registry {
             .current_dir(self.dir.path())
             .env_remove("KEYSTILE_DATABASE_URL")
             .env_remove("KEYSTILE_PEPPER")
+            .env_remove("KEYSTILE_ADMIN_TOKEN")
             .env_remove("RUST_LOG")
             .args(args);
         if let Some(database) = &self.database {
@@ -73,7 +74,11 @@ impl Registry {
     }
 
     pub(crate) fn serve(&self) -> Server {
-        let command = self.command(&["serve", "--listen", "127.0.0.1:0", "--json"]);
+        self.start(self.command(&["serve", "--listen", "127.0.0.1:0", "--json"]))
+    }
+
+    /// Starts a server that is told to listen on a free port and to print JSON.
+    pub(crate) fn start(&self, command: Command) -> Server {
         Server::start(command, |line| {
             let ready: Value = serde_json::from_str(line).expect("JSON");
             field(&ready, "listening").to_owned()

@@ -16,6 +16,7 @@ use crate::test_database::{TestDatabase, on_both};
 
 on_both! {
     a_key_from_creation_to_deletion,
+    a_key_is_changed_and_replaced,
     processes_that_start_together_share_a_new_database,
 }
 
@@ -83,6 +84,71 @@ async fn a_key_from_creation_to_deletion(database: TestDatabase) {
     }
     let log = server.stop(Signal::SIGTERM);
     assert!(!log.contains(&hash) && !log.contains(key), "{log}");
+}
+
+async fn a_key_is_changed_and_replaced(database: TestDatabase) {
+    let registry = Registry::on(database);
+    let server = registry.serve();
+    let old = registry.json(&["create", "--account=a", "--name=n", "--endpoint=/x"]);
+    let old_id = field(&old, "key_id");
+    let until = "--expires-at=2999-01-01T00:00:00Z";
+    let updated = registry.json(&["update", old_id, "--no-name", "--every-endpoint", until]);
+    assert_eq!(registry.json(&["get", old_id]), updated);
+    assert_eq!(updated["name"], json!(null));
+    assert_eq!(updated["endpoints"], json!(null));
+    assert_eq!(updated["expires_at"], "2999-01-01T00:00:00Z");
+    let updated = registry.json(&["update", old_id, "--no-expiry", "--endpoint=/y"]);
+    assert_eq!(updated["expires_at"], json!(null));
+    assert_eq!(updated["endpoints"], json!(["/y"]));
+
+    let new = registry.json(&["rotate", old_id, "--grace=1h"]);
+    assert_eq!(new["endpoints"], json!(["/y"]));
+    assert_eq!(new["previous"], registry.json(&["get", old_id]));
+    assert!(new["previous"]["expires_at"].is_string(), "{new}");
+    for key in [&old, &new] {
+        assert_eq!(server.lookup(&sha256(field(key, "key"))).0, 200);
+    }
+    let ids = [old_id, field(&new, "key_id")];
+    assert_eq!(registry.json(&["list", "--limit=1"])[0]["key_id"], ids[0]);
+    let second = registry.json(&["list", "--limit=1", "--after", ids[0]]);
+    assert_eq!(second[0]["key_id"], ids[1]);
+    assert_eq!(registry.json(&["list", "--after", ids[1]]), json!([]));
+    let shown = text(&registry.run(&["rotate", ids[1]]).stdout);
+    assert!(
+        shown.contains(&format!("then `revoke {}`", ids[1])),
+        "{shown}"
+    );
+
+    registry.json(&["revoke", old_id]);
+    let (code, message) = registry.error(&["rotate", old_id]);
+    assert_eq!(code, Some(1), "{message}");
+    assert!(message.contains("is revoked"), "{message}");
+}
+
+#[test]
+fn the_admin_token_is_from_the_environment() {
+    let registry = Registry::new();
+    let serve = ["serve", "--listen=127.0.0.1:0"];
+    for (token, part) in [
+        ("", "KEYSTILE_ADMIN_TOKEN"),
+        ("a b", "KEYSTILE_ADMIN_TOKEN"),
+    ] {
+        let mut command = registry.command(&serve);
+        let output = command
+            .env("KEYSTILE_ADMIN_TOKEN", token)
+            .output()
+            .expect("run");
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        assert!(text(&output.stderr).contains(part), "{output:?}");
+    }
+    let off = get(registry.serve().address, "/admin/v1/keys");
+    assert_eq!((off.0, &off.1["error"]), (404, &json!("admin_api_off")));
+    let mut command = registry.command(&["serve", "--listen=127.0.0.1:0", "--json"]);
+    command.env("KEYSTILE_ADMIN_TOKEN", "admin-secret");
+    let server = registry.start(command);
+    assert_eq!(get(server.address, "/admin/v1/keys").0, 401);
+    let log = server.stop(Signal::SIGTERM);
+    assert!(!log.contains("admin-secret"), "{log}");
 }
 
 #[test]

@@ -79,6 +79,23 @@ fn bad_options_are_named() {
             &["--keep-changes", "`24h`"],
         ),
         (&["revoke"], 2, &["KEY_ID"]),
+        (&["rotate", "key_none"], 1, &["key_none", "list"]),
+        (
+            &["rotate", "key_none", "--grace=1w"],
+            2,
+            &["--grace", "`24h`"],
+        ),
+        (
+            &["update", "key_none", "--no-name"],
+            1,
+            &["key_none", "list"],
+        ),
+        (
+            &["update", "key_none", "--no-name", "--name=x"],
+            2,
+            &["--no-name"],
+        ),
+        (&["get", "aw_secret"], 1, &["starts with `key_`"]),
         (&["delete", "key_none"], 1, &["key_none", "list"]),
         (&["delete", "aw_secret"], 1, &["starts with `key_`"]),
     ];

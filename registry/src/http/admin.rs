@@ -1,0 +1,147 @@
+//! `/admin/v1/keys`: what the command line does, for those with the admin token.
+
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::rejection::{BytesRejection, PathRejection, QueryRejection};
+use axum::extract::{Path, Query, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use serde::Deserialize;
+use serde_json::json;
+use time::OffsetDateTime;
+use tracing::info;
+
+use super::App;
+use super::body::{self, CreateKey, RotateKey, UpdateKey};
+use super::error::ApiError;
+use crate::defaults::KEYS_AT_ONCE;
+use crate::keys::{self, Failure};
+use crate::store::Rotated;
+use crate::timestamp::Timestamp;
+use crate::view::{NewKeyView, RecordView};
+
+#[derive(Deserialize)]
+pub(super) struct Page {
+    cursor: Option<String>,
+    limit: Option<String>,
+}
+
+type KeyId = Result<Path<String>, PathRejection>;
+type Body = Result<Bytes, BytesRejection>;
+
+/// Makes a key. The answer is the only one that ever has it.
+pub(super) async fn create(State(app): State<App>, body: Body) -> Result<Response, ApiError> {
+    let new = body::json::<CreateKey>(body)?.check()?;
+    let now = OffsetDateTime::now_utc();
+    let (key, record) = keys::create(&app.store, &app.hasher, new, now).await?;
+    info!(key_id = record.key_id, "a key was created");
+    let view = NewKeyView::of(&key, &record, None);
+    Ok((StatusCode::CREATED, Json(view)).into_response())
+}
+
+/// A page of keys, oldest first. `cursor` is null behind the last.
+pub(super) async fn list(
+    State(app): State<App>,
+    page: Result<Query<Page>, QueryRejection>,
+) -> Result<Response, ApiError> {
+    let Query(page) = page.map_err(|_| ApiError::InvalidQuery)?;
+    let limit = ApiError::limit(page.limit.as_deref(), KEYS_AT_ONCE)?;
+    let after = page.cursor.as_deref();
+    if !after.is_none_or(is_key_id) {
+        return Err(ApiError::InvalidCursor);
+    }
+    // One more than asked for tells whether there is another page.
+    let mut records = app.store.page(after, limit.saturating_add(1)).await?;
+    let asked = usize::try_from(limit).unwrap_or(usize::MAX);
+    let more = records.len() > asked;
+    records.truncate(asked);
+    let last = records.last().filter(|_| more);
+    let cursor = last.map(|record| record.key_id.as_str());
+    let keys: Vec<_> = records.iter().map(RecordView::of).collect();
+    Ok(Json(json!({"keys": keys, "cursor": cursor})).into_response())
+}
+
+/// One key.
+pub(super) async fn get(State(app): State<App>, key_id: KeyId) -> Result<Response, ApiError> {
+    let record = app.store.get(&checked(key_id)?).await?;
+    let record = record.ok_or(ApiError::NoKey)?;
+    Ok(Json(RecordView::of(&record)).into_response())
+}
+
+/// Changes name, expiry or endpoints.
+pub(super) async fn update(
+    State(app): State<App>,
+    key_id: KeyId,
+    body: Body,
+) -> Result<Response, ApiError> {
+    let key_id = checked(key_id)?;
+    let patch = body::json::<UpdateKey>(body)?.check()?;
+    let updated = app.store.update(&key_id, patch, now()?).await?;
+    let record = updated.ok_or(ApiError::NoKey)?;
+    info!(key_id, "a key was updated");
+    Ok(Json(RecordView::of(&record)).into_response())
+}
+
+/// Refuses a key from now on, and keeps its record.
+pub(super) async fn revoke(State(app): State<App>, key_id: KeyId) -> Result<Response, ApiError> {
+    let key_id = checked(key_id)?;
+    let revoked = app.store.revoke(&key_id, now()?).await?;
+    let record = revoked.ok_or(ApiError::NoKey)?;
+    info!(key_id, "a key was revoked");
+    Ok(Json(RecordView::of(&record)).into_response())
+}
+
+/// Removes a key's record, as though the key had never existed.
+pub(super) async fn delete(State(app): State<App>, key_id: KeyId) -> Result<StatusCode, ApiError> {
+    let key_id = checked(key_id)?;
+    if !app.store.delete(&key_id, now()?).await? {
+        return Err(ApiError::NoKey);
+    }
+    info!(key_id, "a key was deleted");
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Makes a key that replaces another, which goes on working for a while.
+pub(super) async fn rotate(
+    State(app): State<App>,
+    key_id: KeyId,
+    body: Body,
+) -> Result<Response, ApiError> {
+    let key_id = checked(key_id)?;
+    let rotation = match &body {
+        Ok(body) if body.is_empty() => RotateKey::default(),
+        _ => body::json(body)?,
+    };
+    let (rotation, now) = (rotation.check()?, OffsetDateTime::now_utc());
+    let (key, rotated) = keys::rotate(&app.store, &app.hasher, &key_id, rotation, now).await?;
+    match rotated {
+        Rotated::Done { new, old } => {
+            info!(key_id, new_key_id = new.key_id, "a key was rotated");
+            let view = NewKeyView::of(&key, &new, Some(&old));
+            Ok((StatusCode::CREATED, Json(view)).into_response())
+        }
+        Rotated::Revoked => Err(ApiError::KeyRevoked),
+        Rotated::Unknown => Err(ApiError::NoKey),
+    }
+}
+
+fn now() -> Result<Timestamp, ApiError> {
+    Timestamp::new(OffsetDateTime::now_utc()).ok_or(ApiError::Failed(Failure::Clock))
+}
+
+/// What is no ID has no key, and does not go to the database, which refuses some bytes, nor into
+/// the log, as it may be a key in the wrong place.
+fn checked(key_id: KeyId) -> Result<String, ApiError> {
+    match key_id {
+        Ok(Path(key_id)) if is_key_id(&key_id) => Ok(key_id),
+        _ => Err(ApiError::NoKey),
+    }
+}
+
+fn is_key_id(text: &str) -> bool {
+    text.len() <= 64
+        && text.strip_prefix("key_").is_some_and(|rest| {
+            let mut bytes = rest.bytes();
+            !rest.is_empty() && bytes.all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+        })
+}

@@ -1,0 +1,129 @@
+//! What the admin API is sent. Errors name the field.
+
+use axum::body::Bytes;
+use axum::extract::rejection::BytesRejection;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer};
+use std::str::FromStr;
+
+use super::error::ApiError;
+use crate::defaults::GRACE;
+use crate::keys::{NewKey, Patch, Rotation};
+use crate::record::Endpoint;
+
+/// The body of a creation.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct CreateKey {
+    /// 1 to 256 visible ASCII characters.
+    account_id: String,
+    /// 1 to 256 characters.
+    name: Option<String>,
+    /// 1 to 256 visible ASCII characters.
+    environment: Option<String>,
+    /// RFC 3339; without it, never.
+    expires_at: Option<String>,
+    /// Path prefixes; without it, every path, and `[]` is none.
+    endpoints: Option<Vec<String>>,
+}
+
+/// The body of an update: what is absent stays, and `null` takes away.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct UpdateKey {
+    /// 1 to 256 characters.
+    #[serde(default, deserialize_with = "present")]
+    name: Option<Option<String>>,
+    /// RFC 3339; null is never.
+    #[serde(default, deserialize_with = "present")]
+    expires_at: Option<Option<String>>,
+    /// Path prefixes; null is every path, and `[]` is none.
+    #[serde(default, deserialize_with = "present")]
+    endpoints: Option<Option<Vec<String>>>,
+}
+
+/// The body of a rotation; it may be left out.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RotateKey {
+    /// How long the old key goes on working, like `90s` or `24h`.
+    grace: Option<String>,
+    /// When the new key ends (RFC 3339); without it, it lasts as long as the old one was to last.
+    expires_at: Option<String>,
+}
+
+impl CreateKey {
+    pub(super) fn check(self) -> Result<NewKey, ApiError> {
+        Ok(NewKey {
+            account_id: field("account_id", &self.account_id)?,
+            name: optional("name", self.name.as_deref())?,
+            environment: optional("environment", self.environment.as_deref())?,
+            expires_at: optional("expires_at", self.expires_at.as_deref())?,
+            endpoints: self.endpoints.as_deref().map(endpoints).transpose()?,
+        })
+    }
+}
+
+impl UpdateKey {
+    pub(super) fn check(self) -> Result<Patch, ApiError> {
+        let name = self.name.map(|name| optional("name", name.as_deref()));
+        let expires_at = self.expires_at;
+        let expires_at = expires_at.map(|time| optional("expires_at", time.as_deref()));
+        let paths = self.endpoints;
+        let paths = paths.map(|paths| paths.as_deref().map(endpoints).transpose());
+        Ok(Patch {
+            name: name.transpose()?,
+            expires_at: expires_at.transpose()?,
+            endpoints: paths.transpose()?,
+        })
+    }
+}
+
+impl RotateKey {
+    pub(super) fn check(self) -> Result<Rotation, ApiError> {
+        Ok(Rotation {
+            grace: field("grace", self.grace.as_deref().unwrap_or(GRACE))?,
+            expires_at: optional("expires_at", self.expires_at.as_deref())?,
+        })
+    }
+}
+
+/// The JSON of a body.
+pub(super) fn json<T: DeserializeOwned>(
+    body: Result<Bytes, BytesRejection>,
+) -> Result<T, ApiError> {
+    let body = body.map_err(|_| ApiError::BodyTooLarge)?;
+    // serde would take an array for the fields in their order.
+    if body.trim_ascii_start().first() != Some(&b'{') {
+        return Err(ApiError::InvalidBody("expected a JSON object".to_owned()));
+    }
+    serde_json::from_slice(&body).map_err(|error| ApiError::InvalidBody(error.to_string()))
+}
+
+fn field<T: FromStr<Err = String>>(name: &str, text: &str) -> Result<T, ApiError> {
+    text.parse()
+        .map_err(|problem| ApiError::InvalidBody(format!("{name}: {problem}")))
+}
+
+fn optional<T: FromStr<Err = String>>(
+    name: &str,
+    text: Option<&str>,
+) -> Result<Option<T>, ApiError> {
+    text.map(|text| field(name, text)).transpose()
+}
+
+fn endpoints(paths: &[String]) -> Result<Vec<Endpoint>, ApiError> {
+    let checked = paths.iter().enumerate();
+    checked
+        .map(|(at, path)| field(&format!("endpoints[{at}]"), path))
+        .collect()
+}
+
+/// Tells `null` from a field that is not there.
+fn present<'de, D, T>(deserializer: D) -> Result<Option<Option<T>>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de>,
+{
+    Option::deserialize(deserializer).map(Some)
+}

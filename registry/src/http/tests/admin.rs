@@ -1,0 +1,384 @@
+//! The admin API.
+
+use axum::response::Response;
+
+use super::*;
+
+on_both! {
+    a_key_from_creation_to_deletion,
+    a_rotation_leaves_time_to_deploy,
+    pages,
+    what_is_refused,
+    only_the_token_opens_it,
+    without_a_token_it_is_off,
+}
+
+const KEYS: &str = "/admin/v1/keys";
+
+async fn send(app: &App, method: Method, path: &str, body: &str, token: &str) -> Response {
+    let request = Request::builder()
+        .method(method)
+        .uri(path)
+        .header(header::AUTHORIZATION, format!("Bearer {token}"))
+        .body(Body::from(body.to_owned()))
+        .expect("request");
+    router(app.clone())
+        .oneshot(request)
+        .await
+        .expect("infallible")
+}
+
+/// Its status and JSON; null without a body.
+async fn ask(app: &App, method: Method, path: &str, body: &str) -> (u16, Value) {
+    let response = send(app, method, path, body, "admin-secret").await;
+    assert_eq!(response.headers()[header::CACHE_CONTROL], "no-store");
+    let status = response.status().as_u16();
+    let body = to_bytes(response.into_body(), 1 << 20).await.expect("body");
+    if body.is_empty() {
+        return (status, Value::Null);
+    }
+    (status, serde_json::from_slice(&body).expect("JSON"))
+}
+
+async fn new_app(database: &TestDatabase) -> App {
+    app(Store::open(&database.url).await.expect("open"))
+}
+
+async fn create(app: &App, body: Value) -> Value {
+    let (status, created) = ask(app, Method::POST, KEYS, &body.to_string()).await;
+    assert_eq!(status, 201, "{created}");
+    created
+}
+
+fn path(created: &Value, action: &str) -> String {
+    format!("{KEYS}/{}{action}", created["key_id"].as_str().expect("ID"))
+}
+
+async fn look_up(app: &App, key: &Value) -> (StatusCode, Value) {
+    let hash = app.hasher.hash(key.as_str().expect("key").as_bytes());
+    let path = format!("/v1/key-hashes/{hash}");
+    answer(&router(app.clone()), Method::GET, &path).await
+}
+
+async fn a_key_from_creation_to_deletion(database: TestDatabase) {
+    let app = new_app(&database).await;
+    let mut record = create(
+        &app,
+        json!({
+            "account_id": "acct_1",
+            "name": "ci",
+            "environment": "production",
+            "expires_at": "2027-01-01T01:00:00+01:00",
+            "endpoints": ["/v1/astro"],
+        }),
+    )
+    .await;
+    let key = record
+        .as_object_mut()
+        .and_then(|it| it.remove("key"))
+        .expect("the key");
+    assert_eq!(record["expires_at"], "2027-01-01T00:00:00Z");
+    assert_eq!(look_up(&app, &key).await.1["status"], "active");
+    let one = path(&record, "");
+    assert_eq!(
+        ask(&app, Method::GET, &one, "").await,
+        (200, record.clone())
+    );
+
+    let patch = r#"{"name": null, "endpoints": []}"#;
+    record["name"] = Value::Null;
+    record["endpoints"] = json!([]);
+    for _ in 0..2 {
+        assert_eq!(
+            ask(&app, Method::PATCH, &one, patch).await,
+            (200, record.clone())
+        );
+    }
+    let patch = r#"{"expires_at": null, "endpoints": null, "name": "new"}"#;
+    record["name"] = json!("new");
+    (record["expires_at"], record["endpoints"]) = (Value::Null, Value::Null);
+    assert_eq!(
+        ask(&app, Method::PATCH, &one, patch).await,
+        (200, record.clone())
+    );
+
+    let (status, revoked) = ask(&app, Method::POST, &path(&record, "/revoke"), "").await;
+    assert_eq!((status, &revoked["status"]), (200, &json!("revoked")));
+    assert_eq!(look_up(&app, &key).await.1["status"], "revoked");
+    let again = ask(&app, Method::POST, &path(&record, "/rotate"), "").await;
+    assert_eq!((again.0, &again.1["error"]), (409, &json!("key_revoked")));
+    assert_eq!(
+        ask(&app, Method::DELETE, &one, "").await,
+        (204, Value::Null)
+    );
+    assert_eq!(look_up(&app, &key).await.0, StatusCode::NOT_FOUND);
+    for (method, action) in [
+        (Method::GET, ""),
+        (Method::PATCH, ""),
+        (Method::DELETE, ""),
+        (Method::POST, "/revoke"),
+        (Method::POST, "/rotate"),
+    ] {
+        let (status, gone) = ask(&app, method, &path(&record, action), "{}").await;
+        assert_eq!((status, &gone["error"]), (404, &json!("key_not_found")));
+    }
+
+    let feed = answer(&router(app.clone()), Method::GET, "/v1/changes")
+        .await
+        .1;
+    let cursor = feed["cursor"].as_str().expect("cursor").replace("-5", "-0");
+    let feed = format!("/v1/changes?after={cursor}");
+    let feed = answer(&router(app.clone()), Method::GET, &feed).await.1;
+    let changes = feed["changes"].as_array().expect("changes");
+    let kinds: Vec<_> = changes.iter().map(|change| &change["kind"]).collect();
+    assert_eq!(
+        kinds,
+        ["created", "updated", "updated", "revoked", "deleted"]
+    );
+}
+
+async fn a_rotation_leaves_time_to_deploy(database: TestDatabase) {
+    let app = new_app(&database).await;
+    let time = |value: &Value| {
+        value.as_str().map(|text| {
+            text.parse::<crate::timestamp::Timestamp>()
+                .expect("time")
+                .unix()
+        })
+    };
+    let far = "2999-01-01T00:00:00Z";
+    let over = "2020-01-01T00:00:00Z";
+    // The old key's end, the body, after how long the old one ends, whether the new one does.
+    let cases = [
+        (Value::Null, "", Some(86_400), Value::Null),
+        (Value::Null, r#"{"grace": "1h"}"#, Some(3600), Value::Null),
+        (
+            Value::Null,
+            r#"{"expires_at": "2999-01-01T00:00:00Z"}"#,
+            Some(86_400),
+            json!(far),
+        ),
+        (json!(far), r#"{"grace": "0s"}"#, Some(0), json!(far)),
+        (json!(over), "{}", None, Value::Null),
+    ];
+    for (end, body, grace, new_end) in cases {
+        let old = create(
+            &app,
+            json!({"account_id": "a", "name": "n", "endpoints": ["/x"], "expires_at": end}),
+        )
+        .await;
+        let (status, new) = ask(&app, Method::POST, &path(&old, "/rotate"), body).await;
+        assert_eq!(status, 201, "{new}");
+        assert_ne!((&new["key"], &new["key_id"]), (&old["key"], &old["key_id"]));
+        for field in ["account_id", "name", "endpoints", "environment"] {
+            assert_eq!(new[field], old[field], "{field}");
+        }
+        let previous = &new["previous"];
+        assert_eq!(previous["key_id"], old["key_id"]);
+        let rotated_at = time(&new["created_at"]).expect("time");
+        let expected = grace.map_or(time(&end), |grace| Some(rotated_at + grace));
+        assert_eq!(time(&previous["expires_at"]), expected, "{body}");
+        if new_end == json!(far) {
+            // As long as the old one was to last: the same but for the time since its creation.
+            let late = time(&new["expires_at"]).expect("an end") - time(&new_end).expect("time");
+            assert!((0..60).contains(&late), "{new}");
+        } else if end.is_null() {
+            assert_eq!(new["expires_at"], Value::Null);
+        }
+        for key in [&new["key"], &old["key"]] {
+            assert_eq!(look_up(&app, key).await.1["status"], "active");
+        }
+    }
+}
+
+async fn pages(database: TestDatabase) {
+    let app = new_app(&database).await;
+    let mut ids = Vec::new();
+    for account in ["a", "b", "c"] {
+        let created = create(&app, json!({"account_id": account})).await;
+        ids.push(created["key_id"].as_str().expect("ID").to_owned());
+    }
+    ids.sort();
+    let list = async |query: String| {
+        ask(&app, Method::GET, &format!("{KEYS}?{query}"), "")
+            .await
+            .1
+    };
+    let shown = |page: &Value| {
+        let keys = page["keys"].as_array().expect("keys");
+        assert!(keys.iter().all(|key| key.get("key").is_none()));
+        keys.iter()
+            .map(|key| key["key_id"].as_str().expect("ID").to_owned())
+            .collect::<Vec<_>>()
+    };
+    let first = list("limit=2".to_owned()).await;
+    assert_eq!(shown(&first), ids[..2]);
+    let cursor = first["cursor"].as_str().expect("cursor");
+    let second = list(format!("limit=2&cursor={cursor}")).await;
+    assert_eq!(
+        (shown(&second), &second["cursor"]),
+        (ids[2..].to_vec(), &Value::Null)
+    );
+    let all = list("limit=3".to_owned()).await;
+    assert_eq!((shown(&all), &all["cursor"]), (ids, &Value::Null));
+}
+
+async fn what_is_refused(database: TestDatabase) {
+    let app = new_app(&database).await;
+    let key = create(&app, json!({"account_id": "a"})).await;
+    let long = format!("{{\"account_id\": \"{}\"}}", "a".repeat(70_000));
+    let (one, rotate) = (path(&key, ""), path(&key, "/rotate"));
+    let post = |body| (Method::POST, KEYS, body, 400, "invalid_body");
+    let cases = [
+        (post(""), "JSON object"),
+        (post(r#"["acct"]"#), "JSON object"),
+        (post("{"), "EOF"),
+        (post("{}"), "account_id"),
+        (post(r#"{"account_id": 1}"#), "string"),
+        (
+            post(r#"{"account_id": "a b"}"#),
+            "account_id: it may be sent",
+        ),
+        (
+            post(r#"{"account_id": "a", "key": "aw_x"}"#),
+            "unknown field",
+        ),
+        (post(r#"{"account_id": "a", "name": "\u0000"}"#), "name: "),
+        (
+            post(r#"{"account_id": "a", "expires_at": "soon"}"#),
+            "RFC 3339",
+        ),
+        (
+            post(r#"{"account_id": "a", "endpoints": ["/", "x"]}"#),
+            "endpoints[1]",
+        ),
+        ((Method::POST, KEYS, &long, 413, "body_too_large"), "65536"),
+        (
+            (
+                Method::PATCH,
+                &one,
+                r#"{"account_id": "b"}"#,
+                400,
+                "invalid_body",
+            ),
+            "unknown field",
+        ),
+        (
+            (Method::PATCH, &one, r#"{"name": ""}"#, 400, "invalid_body"),
+            "name: ",
+        ),
+        (
+            (
+                Method::POST,
+                &rotate,
+                r#"{"grace": "1w"}"#,
+                400,
+                "invalid_body",
+            ),
+            "grace: expected",
+        ),
+        (
+            (Method::GET, "/admin/v1/keys/aw_x", "", 404, "key_not_found"),
+            "starts with `key_`",
+        ),
+        (
+            (
+                Method::GET,
+                "/admin/v1/keys/key_%00",
+                "",
+                404,
+                "key_not_found",
+            ),
+            "no key",
+        ),
+        (
+            (
+                Method::GET,
+                "/admin/v1/keys/key_%ff",
+                "",
+                404,
+                "key_not_found",
+            ),
+            "no key",
+        ),
+        (
+            (
+                Method::GET,
+                "/admin/v1/keys?limit=0",
+                "",
+                400,
+                "invalid_limit",
+            ),
+            "1 to 1000",
+        ),
+        (
+            (
+                Method::GET,
+                "/admin/v1/keys?cursor=%00",
+                "",
+                400,
+                "invalid_cursor",
+            ),
+            "first page",
+        ),
+        (
+            (Method::PUT, KEYS, "", 405, "method_not_allowed"),
+            "`allow`",
+        ),
+    ];
+    for ((method, path, body, status, error), part) in cases {
+        let (got, answer) = ask(&app, method.clone(), path, body).await;
+        let shown = &body[..body.len().min(80)];
+        assert_eq!(got, status, "{method} {path} {shown}: {answer}");
+        assert_eq!(answer["error"], error, "{method} {path} {shown}");
+        let message = answer["message"].as_str().expect("message");
+        assert!(message.contains(part), "{method} {path} {shown}: {message}");
+    }
+}
+
+async fn only_the_token_opens_it(database: TestDatabase) {
+    let app = new_app(&database).await;
+    for token in [
+        "",
+        "admin-secre",
+        "admin-secret2",
+        "ADMIN-SECRET",
+        "admin-secret, x",
+    ] {
+        let refused = send(&app, Method::GET, KEYS, "", token).await;
+        assert_eq!(refused.status(), 401, "{token}");
+        assert_eq!(
+            refused.headers()[header::WWW_AUTHENTICATE],
+            "Bearer realm=\"registry\""
+        );
+    }
+    let request = |values: &[&str]| {
+        let mut request = Request::get(KEYS);
+        for value in values {
+            request = request.header(header::AUTHORIZATION, *value);
+        }
+        request.body(Body::empty()).expect("request")
+    };
+    let cases: [(&[&str], u16); 5] = [
+        (&["bearer admin-secret"], 200),
+        (&["Basic admin-secret"], 401),
+        (&["admin-secret"], 401),
+        (&["Bearer admin-secret", "Bearer admin-secret"], 401),
+        (&[], 401),
+    ];
+    for (values, status) in cases {
+        let response = router(app.clone()).oneshot(request(values)).await;
+        assert_eq!(response.expect("infallible").status(), status, "{values:?}");
+    }
+    let shown = format!("{app:?}");
+    assert!(shown.contains("Token(redacted)"), "{shown}");
+}
+
+async fn without_a_token_it_is_off(database: TestDatabase) {
+    let app = App {
+        admin_token: None,
+        ..new_app(&database).await
+    };
+    let (status, off) = ask(&app, Method::GET, KEYS, "").await;
+    assert_eq!((status, &off["error"]), (404, &json!("admin_api_off")));
+}
