@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use clap::{Args, Parser, Subcommand};
 use keystile::credential::KeyHasher;
 
-use crate::defaults::{GRACE, KEEP_CHANGES};
+use crate::defaults::{CONCURRENCY, GRACE, KEEP_CHANGES};
 use crate::record::{Endpoint, HeaderText, Name};
 use crate::span::Span;
 use crate::timestamp::Timestamp;
@@ -78,6 +78,22 @@ pub(crate) struct ServeArgs {
     /// How long the change feed remembers a change.
     #[arg(long, value_name = "SPAN", default_value = KEEP_CHANGES)]
     pub(crate) keep_changes: Span,
+
+    /// How long proxies may keep the answer about an active key; without it, as they see fit.
+    #[arg(long, value_name = "SPAN")]
+    pub(crate) max_age_active: Option<Span>,
+
+    /// The same for a revoked key.
+    #[arg(long, value_name = "SPAN")]
+    pub(crate) max_age_revoked: Option<Span>,
+
+    /// The same for a hash without a key.
+    #[arg(long, value_name = "SPAN")]
+    pub(crate) max_age_not_found: Option<Span>,
+
+    /// The most requests at once; those beyond get a 503.
+    #[arg(long, value_name = "N", default_value_t = CONCURRENCY, value_parser = concurrency)]
+    pub(crate) concurrency: usize,
 }
 
 /// Options of `create`.
@@ -185,6 +201,13 @@ fn peppered(pepper: &str) -> Result<KeyHasher, String> {
         );
     }
     KeyHasher::new(Some(pepper)).map_err(|error| error.to_string())
+}
+
+fn concurrency(text: &str) -> Result<usize, String> {
+    let number = text.parse().ok();
+    number
+        .filter(|number| (1..=1_000_000).contains(number))
+        .ok_or_else(|| "expected a number from 1 to 1000000".to_owned())
 }
 
 fn address(text: &str) -> Result<SocketAddr, String> {

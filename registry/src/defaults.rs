@@ -1,11 +1,20 @@
 //! What holds where nothing else was said.
 
+use std::time::Duration;
+
 /// How long the feed keeps its changes, as [`crate::span::Span`] reads it. A reader that was away
 /// for longer has to start anew, and every verdict that it kept is older than that.
 pub(crate) const KEEP_CHANGES: &str = "24h";
 
 /// How long a rotated key goes on working: a day to deploy the new one.
 pub(crate) const GRACE: &str = "24h";
+
+/// The most requests at once: more than the proxies of one registry have lookups under way, and few
+/// enough to keep in memory.
+pub(crate) const CONCURRENCY: usize = 1024;
+
+/// How long a request may take. The filter waits for 250 ms, and for a minute where it is told to.
+pub(crate) const LONGEST_REQUEST: Duration = Duration::from_secs(10);
 
 /// The most bytes of a request's body.
 pub(crate) const LARGEST_BODY: usize = 64 * 1024;

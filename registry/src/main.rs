@@ -7,8 +7,8 @@
 //! 3. A failing database is 503. Its cause is in the log, never in an answer.
 //! 4. Expiry is the filter's to decide: a key past `expires_at` is still `active` here.
 //!
-//! Caveat: lookups are not authenticated. Whoever reaches the port can ask about a hash, so it
-//! belongs on a network that only the proxies reach.
+//! Caveat: without a service token, whoever reaches the port can ask about a hash and read the
+//! feed, so it belongs on a network that only the proxies reach.
 
 mod cli;
 mod commands;
@@ -45,7 +45,7 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::cli::{Cli, Command, ServeArgs};
-use crate::http::{App, Token};
+use crate::http::{App, MaxAge, Metrics, Token};
 use crate::output::Output;
 use crate::store::Store;
 
@@ -127,6 +127,14 @@ async fn serve(
         store: store.clone(),
         hasher,
         admin_token: Token::from_env("KEYSTILE_ADMIN_TOKEN")?,
+        service_token: Token::from_env("KEYSTILE_SERVICE_TOKEN")?,
+        max_age: MaxAge {
+            active: args.max_age_active,
+            revoked: args.max_age_revoked,
+            not_found: args.max_age_not_found,
+        },
+        concurrency: args.concurrency,
+        metrics: Metrics::new(),
     };
     let listener = TcpListener::bind(args.listen).await.with_context(|| {
         format!(

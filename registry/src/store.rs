@@ -83,6 +83,15 @@ impl Store {
         on!(&self.pool, Pool, pool => pool.close().await);
     }
 
+    /// Asks the database for nothing.
+    ///
+    /// # Errors
+    /// It cannot be reached.
+    pub(crate) async fn ping(&self) -> sqlx::Result<()> {
+        on!(&self.pool, Pool, pool => { sqlx::query("SELECT 1").execute(pool).await?; });
+        Ok(())
+    }
+
     /// Adds a key.
     pub(crate) async fn insert(&self, record: &Record, hash: &KeyHash) -> sqlx::Result<()> {
         let mut transaction = self.pool.begin().await?;

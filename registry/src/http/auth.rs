@@ -79,6 +79,18 @@ pub(super) async fn admin(
     response
 }
 
+/// Admits requests with the service token; without one, all.
+pub(super) async fn service(
+    State(token): State<Option<Token>>,
+    request: Request,
+    next: Next,
+) -> Response {
+    match token {
+        Some(token) if !token.is_in(request.headers()) => unauthorized(),
+        _ => next.run(request).await,
+    }
+}
+
 fn unauthorized() -> Response {
     let mut response = ApiError::Unauthorized.into_response();
     let challenge = HeaderValue::from_static("Bearer realm=\"registry\"");

@@ -27,8 +27,11 @@ pub(super) enum ApiError {
     MethodNotAllowed,
     /// No key of this ID.
     NoKey,
+    NoMetrics,
     /// No record of a hash: to the filter, a verdict.
     NoRecord,
+    /// As many requests as may be are being answered.
+    Overloaded,
     Unauthorized,
     Unavailable(sqlx::Error),
     UnknownRoute,
@@ -120,6 +123,11 @@ impl IntoResponse for ApiError {
                 "send the header `authorization: Bearer TOKEN`, once, with the server's token"
                     .to_owned(),
             ),
+            Self::NoMetrics => {
+                error!("the metrics could not be written");
+                return bare(StatusCode::INTERNAL_SERVER_ERROR, "internal_error");
+            }
+            Self::Overloaded => return bare(StatusCode::SERVICE_UNAVAILABLE, "overloaded"),
             Self::NoRecord => return bare(StatusCode::NOT_FOUND, "not_found"),
             Self::Unavailable(cause) => {
                 error!(%cause, "the database failed");

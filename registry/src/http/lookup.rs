@@ -3,16 +3,19 @@
 use axum::Json;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
+use axum::http::header::CACHE_CONTROL;
+use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
 use super::App;
 use super::error::ApiError;
 use crate::record::{Record, Status};
+use crate::span::Span;
 use crate::timestamp::Timestamp;
 
 /// A record as the filter reads it: these fields and no others.
 #[derive(Serialize)]
-pub(super) struct Answer {
+struct Answer {
     key_id: String,
     status: Status,
     account_id: String,
@@ -34,15 +37,36 @@ impl From<Record> for Answer {
     }
 }
 
+/// How long those who ask may keep an answer; `None` leaves it to them.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct MaxAge {
+    pub(crate) active: Option<Span>,
+    pub(crate) revoked: Option<Span>,
+    pub(crate) not_found: Option<Span>,
+}
+
 /// The record of a hash.
 pub(super) async fn lookup(
     State(app): State<App>,
     key_hash: Result<Path<String>, PathRejection>,
-) -> Result<Json<Answer>, ApiError> {
+) -> Result<Response, ApiError> {
     let Path(key_hash) = key_hash.map_err(|_| ApiError::InvalidKeyHash)?;
     let hash = parse_hash(&key_hash).ok_or(ApiError::InvalidKeyHash)?;
-    let record = app.store.find(&hash).await?.ok_or(ApiError::NoRecord)?;
-    Ok(Json(record.into()))
+    let (max_age, answer) = match app.store.find(&hash).await? {
+        None => (app.max_age.not_found, ApiError::NoRecord.into_response()),
+        Some(record) => {
+            let max_age = match record.status() {
+                Status::Active => app.max_age.active,
+                Status::Revoked => app.max_age.revoked,
+            };
+            (max_age, Json(Answer::from(record)).into_response())
+        }
+    };
+    let Some(max_age) = max_age else {
+        return Ok(answer);
+    };
+    let header = [(CACHE_CONTROL, format!("max-age={}", max_age.seconds()))];
+    Ok((header, answer).into_response())
 }
 
 /// The hash's bytes. Uppercase is refused: the contract has one spelling of each hash.

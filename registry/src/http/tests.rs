@@ -1,6 +1,7 @@
 //! What the routes answer, on both databases.
 
 mod admin;
+mod service;
 
 use super::*;
 use crate::key::Preview;
@@ -9,6 +10,7 @@ use crate::test_database::{TestDatabase, on_both};
 use axum::body::{Body, to_bytes};
 use axum::http::{Method, Request, StatusCode, header};
 use keystile::credential::KeyHasher;
+use serde_json::{Value, json};
 use tower::ServiceExt;
 
 /// SHA-256 of "abc" (FIPS 180-2, appendix B.1).
@@ -47,6 +49,10 @@ fn app(store: Store) -> App {
         store,
         hasher: KeyHasher::default(),
         admin_token: Some(Token::new(b"admin-secret")),
+        service_token: None,
+        max_age: MaxAge::default(),
+        concurrency: 8,
+        metrics: Metrics::new(),
     }
 }
 
@@ -161,6 +167,7 @@ async fn a_failing_database_is_503_and_says_nothing_more(database: TestDatabase)
         lookup(ABC),
         lookup(&"0".repeat(64)),
         "/v1/changes".to_owned(),
+        "/readyz".to_owned(),
     ] {
         assert_eq!(
             answer(&router(app(store.clone())), Method::GET, &path).await,

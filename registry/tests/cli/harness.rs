@@ -40,6 +40,7 @@ impl Registry {
             .env_remove("KEYSTILE_DATABASE_URL")
             .env_remove("KEYSTILE_PEPPER")
             .env_remove("KEYSTILE_ADMIN_TOKEN")
+            .env_remove("KEYSTILE_SERVICE_TOKEN")
             .env_remove("RUST_LOG")
             .args(args);
         if let Some(database) = &self.database {

@@ -78,6 +78,16 @@ fn bad_options_are_named() {
             2,
             &["--keep-changes", "`24h`"],
         ),
+        (
+            &["serve", "--max-age-active", "soon"],
+            2,
+            &["--max-age-active", "`90s`"],
+        ),
+        (
+            &["serve", "--concurrency", "0"],
+            2,
+            &["--concurrency", "1 to"],
+        ),
         (&["revoke"], 2, &["KEY_ID"]),
         (&["rotate", "key_none"], 1, &["key_none", "list"]),
         (

@@ -1,0 +1,127 @@
+//! What concerns the server rather than keys: its token, its limits, its health.
+
+use axum::response::Response;
+
+use super::*;
+
+on_both! {
+    the_service_token_guards_lookups_and_feed,
+    answers_say_how_long_they_hold,
+    health_and_readiness_differ,
+    requests_are_counted_by_route,
+}
+
+async fn send(app: &App, path: &str, token: &str) -> Response {
+    let request = Request::get(path).header(header::AUTHORIZATION, token);
+    let request = request.body(Body::empty()).expect("request");
+    router(app.clone())
+        .oneshot(request)
+        .await
+        .expect("infallible")
+}
+
+async fn text(app: &App, path: &str) -> String {
+    let body = send(app, path, "").await.into_body();
+    let bytes = to_bytes(body, 1 << 20).await.expect("body");
+    String::from_utf8(bytes.to_vec()).expect("UTF-8")
+}
+
+async fn the_service_token_guards_lookups_and_feed(database: TestDatabase) {
+    let guarded = App {
+        service_token: Some(Token::new(b"service")),
+        ..app(store_with_abc(&database).await)
+    };
+    let found = format!("/v1/key-hashes/{ABC}");
+    let unknown = format!("/v1/key-hashes/{}", "0".repeat(64));
+    let cases = [
+        (&found[..], "Bearer service", 200),
+        (&found, "Bearer admin-secret", 401),
+        (&found, "", 401),
+        (&unknown, "Bearer service", 404),
+        (&unknown, "", 401),
+        ("/v1/key-hashes/x", "", 401),
+        ("/v1/changes", "Bearer service", 200),
+        ("/v1/changes", "Bearer servic", 401),
+        ("/admin/v1/keys", "Bearer service", 401),
+        ("/admin/v1/keys", "Bearer admin-secret", 200),
+        ("/healthz", "", 200),
+        ("/readyz", "", 200),
+        ("/metrics", "", 200),
+    ];
+    for (path, token, status) in cases {
+        let got = send(&guarded, path, token).await.status();
+        assert_eq!(got, status, "{path} {token:?}");
+    }
+}
+
+async fn answers_say_how_long_they_hold(database: TestDatabase) {
+    let store = store_with_abc(&database).await;
+    let span = |text: &str| text.parse().ok();
+    let app = App {
+        max_age: MaxAge {
+            active: span("1m"),
+            revoked: span("1h"),
+            not_found: span("0s"),
+        },
+        ..app(store.clone())
+    };
+    let silent = App {
+        max_age: MaxAge::default(),
+        ..app.clone()
+    };
+    let (found, unknown) = (ABC.to_owned(), "0".repeat(64));
+    let now = "2020-01-01T00:00:00Z".parse().expect("time");
+    for (hash, revoke, status, max_age) in [
+        (&found, false, 200, "max-age=60"),
+        (&unknown, false, 404, "max-age=0"),
+        (&found, true, 200, "max-age=3600"),
+    ] {
+        if revoke {
+            store.revoke("key_1", now).await.expect("revoke");
+        }
+        let path = format!("/v1/key-hashes/{hash}");
+        let answer = send(&app, &path, "").await;
+        assert_eq!(answer.status(), status);
+        assert_eq!(answer.headers()[header::CACHE_CONTROL], max_age);
+        let answer = send(&silent, &path, "").await;
+        assert!(!answer.headers().contains_key(header::CACHE_CONTROL));
+    }
+    store.close().await;
+    let failed = send(&app, &format!("/v1/key-hashes/{found}"), "").await;
+    assert!(!failed.headers().contains_key(header::CACHE_CONTROL));
+}
+
+async fn health_and_readiness_differ(database: TestDatabase) {
+    let app = app(store_with_abc(&database).await);
+    assert_eq!(send(&app, "/healthz", "").await.status(), 200);
+    assert_eq!(send(&app, "/readyz", "").await.status(), 200);
+    app.store.close().await;
+    assert_eq!(send(&app, "/healthz", "").await.status(), 200);
+    assert_eq!(send(&app, "/readyz", "").await.status(), 503);
+}
+
+async fn requests_are_counted_by_route(database: TestDatabase) {
+    let app = app(store_with_abc(&database).await);
+    let unknown = "0".repeat(64);
+    for path in [
+        &format!("/v1/key-hashes/{ABC}")[..],
+        &format!("/v1/key-hashes/{unknown}"),
+        &format!("/v1/key-hashes/{unknown}"),
+        "/made-up",
+    ] {
+        send(&app, path, "").await;
+    }
+    let metrics = text(&app, "/metrics").await;
+    let lookups =
+        "keystile_registry_requests_total{method=\"GET\",route=\"/v1/key-hashes/{key_hash}\"";
+    for line in [
+        &format!("{lookups},status=\"200\"}} 1")[..],
+        &format!("{lookups},status=\"404\"}} 2"),
+        "keystile_registry_requests_total{method=\"GET\",route=\"none\",status=\"400\"} 1",
+        "keystile_registry_request_duration_seconds_count{route=\"/v1/key-hashes/{key_hash}\"} 3",
+    ] {
+        assert!(metrics.lines().any(|it| it == line), "{line}\n{metrics}");
+    }
+    assert!(!metrics.contains(ABC) && !metrics.contains(&unknown));
+    assert!(!metrics.contains("made-up"), "{metrics}");
+}
