@@ -256,7 +256,7 @@ fn judge<P: AsRef<[u8]>>(
     if record.has_expired(wall) {
         return Err((Denial::Expired, None));
     }
-    if record.is_limited() && !record.permits(path().as_ref()) {
+    if !record.permits(path) {
         return Err((Denial::EndpointRestricted, None));
     }
     Ok(record)

@@ -259,9 +259,9 @@ impl Stream {
     }
 
     fn settled(&mut self, state: State, step: Step, now: Moment) -> Action {
-        let action = self.plugin.apply(state.settled(), step, false, now);
+        self.plugin.apply(state.settled(), step, false, now);
         self.phase = Phase::Settled(state);
-        action
+        self.hold_or_continue()
     }
 
     fn refuse_without_rules(&mut self, request: &Request, now: Moment) -> Action {

@@ -102,15 +102,13 @@ impl Record {
         self.expires_at != NEVER && u128::from(self.expires_at) <= wall.as_millis()
     }
 
-    /// Whether there is a path that the key may not call.
-    pub fn is_limited(&self) -> bool {
-        self.endpoints().is_some()
-    }
-
-    /// Whether the key may call `path` (no query).
-    pub fn permits(&self, path: &[u8]) -> bool {
-        self.endpoints()
-            .is_none_or(|mut prefixes| prefixes.any(|prefix| path::covers(prefix, path)))
+    /// Whether the key may call a path. `path` gives it without its query, and is asked only where
+    /// the key may not call every path.
+    pub fn permits<P: AsRef<[u8]>>(&self, path: impl FnOnce() -> P) -> bool {
+        self.endpoints().is_none_or(|mut prefixes| {
+            let path = path();
+            prefixes.any(|prefix| path::covers(prefix, path.as_ref()))
+        })
     }
 
     /// The bytes that its texts take.

@@ -6,7 +6,6 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use log::warn;
-use proxy_wasm::types::Action;
 
 use super::calls::{self, Metrics};
 use crate::cache::{PoolName, Seed};
@@ -194,15 +193,8 @@ impl Plugin {
     }
 
     /// The one place that resumes or answers, in the context that is effective. `held` is whether
-    /// Envoy holds the request and must be told to go on. Gives the action for a callback that
-    /// wants one.
-    pub(super) fn apply(
-        &self,
-        settled: Option<Settled>,
-        step: Step,
-        held: bool,
-        now: Moment,
-    ) -> Action {
+    /// Envoy holds the request and must be told to go on.
+    pub(super) fn apply(&self, settled: Option<Settled>, step: Step, held: bool, now: Moment) {
         match step {
             Step::Forward { record } => {
                 if let (Some(rules), Some(record)) = (&self.rules, &record) {
@@ -214,7 +206,6 @@ impl Plugin {
                 if held {
                     calls::resume();
                 }
-                Action::Continue
             }
             Step::Refuse {
                 denial,
@@ -231,9 +222,8 @@ impl Plugin {
                     None => Replies::default().render(denial, form, id, now.wall),
                 };
                 calls::reply(&reply);
-                Action::Pause
             }
-            Step::Ask(_) | Step::Ignore => Action::Pause,
+            Step::Ask(_) | Step::Ignore => {}
         }
     }
 
