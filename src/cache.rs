@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::clock::Moment;
 use crate::credential::KeyHash;
+use crate::feed::Standing;
 use crate::verdict::Verdict;
 
 use pool::Pool;
@@ -130,7 +131,7 @@ impl Cache {
     }
 
     /// What counts for this hash now.
-    pub fn find(&mut self, hash: &KeyHash, now: Moment) -> Option<Found> {
+    pub fn find(&mut self, hash: &KeyHash, standing: Standing, now: Moment) -> Option<Found> {
         let (entry, in_use) = match self.allow.get(hash) {
             Some(entry) => (entry, true),
             None => (self.deny.get(hash)?, false),
@@ -139,7 +140,10 @@ impl Cache {
         let failed = (entry.failed_after != NOT_YET)
             .then(|| age.saturating_sub(u64::from(entry.failed_after)))
             .map(Duration::from_millis);
-        let fresh_for = u64::from(entry.fresh_for);
+        let fresh_for = match standing.allow_limit {
+            Some(limit) if in_use => ms(limit).min(u64::from(entry.fresh_for)),
+            _ => u64::from(entry.fresh_for),
+        };
         if age < fresh_for {
             return Some(Found::Fresh {
                 verdict: entry.verdict.clone(),
@@ -150,6 +154,9 @@ impl Cache {
         let Verdict::Active(record) = &entry.verdict else {
             return None;
         };
+        // What the feed has not changed since is as good as looked up then.
+        let complete_until = standing.complete_until.map_or(entry.since, ms);
+        let age = ms(now.steady).saturating_sub(entry.since.max(complete_until));
         let in_grace =
             in_use && age < ms(self.rules.stale_if_error) && !record.has_expired(now.wall);
         in_grace.then(|| Found::Grace {
@@ -210,6 +217,24 @@ impl Cache {
             failed_after: NOT_YET,
         };
         into.insert(hash, entry);
+    }
+
+    /// Forgets what is known of a hash.
+    pub fn remove(&mut self, hash: &KeyHash) {
+        self.allow.remove(hash);
+        self.deny.remove(hash);
+    }
+
+    /// Forgets all.
+    pub fn clear(&mut self) {
+        self.allow.clear();
+        self.deny.clear();
+    }
+
+    /// Whether another verdict is known of a hash, of whatever age.
+    pub fn contradicts(&self, hash: &KeyHash, verdict: &Verdict) -> bool {
+        let known = self.allow.peek(hash).or_else(|| self.deny.peek(hash));
+        known.is_some_and(|entry| entry.verdict != *verdict)
     }
 
     /// Notes that a lookup of this hash failed.

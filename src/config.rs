@@ -11,6 +11,7 @@ use std::fmt;
 
 use crate::cache::CacheRules;
 use crate::credential::{CredentialRules, KeyHasher};
+use crate::feed::FeedRules;
 use crate::lookup::Lookup;
 use crate::path::PathPrefix;
 use crate::reply::{Replies, Wording};
@@ -70,10 +71,13 @@ pub struct Exemptions {
 impl Exemptions {
     /// Whether this request is exempt.
     pub fn cover(&self, request: &Request) -> bool {
-        let path = request.path();
+        self.cover_path(request.path()) || (self.preflight && request.is_preflight())
+    }
+
+    /// Whether each request to this path (no query) is exempt.
+    fn cover_path(&self, path: &[u8]) -> bool {
         self.paths.iter().any(|exempt| exempt.as_bytes() == path)
             || self.path_prefixes.iter().any(|prefix| prefix.covers(path))
-            || (self.preflight && request.is_preflight())
     }
 }
 
@@ -84,6 +88,8 @@ pub struct Config {
     pub lookup: Lookup,
     /// How long its verdicts are kept, and how many.
     pub cache: CacheRules,
+    /// How its change feed is read, where it is.
+    pub feed: Option<FeedRules>,
     /// Where credentials are looked for and what a key looks like.
     pub credential: CredentialRules,
     /// From key to hash.
@@ -92,6 +98,8 @@ pub struct Config {
     pub environment: Option<String>,
     /// Requests that need no key.
     pub exempt: Exemptions,
+    /// The path where the filter itself says what it knows of a key, where there is one.
+    pub introspection: Option<String>,
     /// Headers set for the upstream, names in lower case.
     pub identity_headers: Vec<(String, IdentityField)>,
     /// The replies to refused requests.

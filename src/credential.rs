@@ -23,6 +23,11 @@ impl fmt::Debug for ApiKey<'_> {
 pub struct KeyHash([u8; 32]);
 
 impl KeyHash {
+    /// Reads 64 hex digits; `None` for anything else.
+    pub fn from_hex(hex: &[u8]) -> Option<Self> {
+        const_hex::decode_to_array(hex).ok().map(Self)
+    }
+
     /// The 32 bytes of the hash.
     pub fn as_bytes(&self) -> &[u8; 32] {
         &self.0

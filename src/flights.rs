@@ -62,6 +62,8 @@ pub(crate) struct Flight<W> {
     pub(crate) since: Moment,
     /// Whether it only asks if an outage is over, so that others need not wait for it.
     pub(crate) tests_outage: bool,
+    /// Whether its key has changed since the callout was made.
+    pub(crate) outdated: bool,
     pub(crate) waiters: Vec<Waiter<W>>,
     /// The leader's, for the root context to make again.
     callout: Option<Callout>,
@@ -136,6 +138,7 @@ impl<W: PartialEq> Flights<W> {
                 owner: Owner::Leader,
                 since: now,
                 tests_outage,
+                outdated: false,
                 waiters: vec![leader],
                 callout: Some(callout),
             },
@@ -177,6 +180,7 @@ impl<W: PartialEq> Flights<W> {
                 owner: Owner::Root,
                 since: now,
                 tests_outage,
+                outdated: false,
                 waiters: Vec::new(),
                 callout: None,
             },
@@ -199,6 +203,7 @@ impl<W: PartialEq> Flights<W> {
                 && flight.id == id
             {
                 flight.since = now;
+                flight.outdated = false;
                 return Some((hash, id, flight.callout.take()));
             }
         }
@@ -228,6 +233,40 @@ impl<W: PartialEq> Flights<W> {
             }
             self.abandoned = self.abandoned.saturating_add(1);
             flight.kind = Kind::Abandoned;
+        }
+        flight.owner = Owner::Root;
+        self.unmade.push((*hash, id));
+        true
+    }
+
+    /// A key has changed: the answer that is on its way may be of before.
+    pub(crate) fn outdate(&mut self, hash: &KeyHash) {
+        if let Some(flight) = self.flights.get_mut(hash) {
+            flight.outdated = true;
+        }
+    }
+
+    /// Any key may have changed.
+    pub(crate) fn outdate_all(&mut self) {
+        for flight in self.flights.values_mut() {
+            flight.outdated = true;
+        }
+    }
+
+    /// The lookup has ended. Where its answer may be of before a change and requests wait for
+    /// one, the root context is to ask again; gives whether it is.
+    pub(crate) fn ask_again(&mut self, hash: &KeyHash, id: FlightId) -> bool {
+        let Some(flight) = self.flights.get_mut(hash) else {
+            return false;
+        };
+        if flight.id != id || !flight.outdated || flight.waiters.is_empty() {
+            return false;
+        }
+        for leader in flight.waiters.iter_mut().filter(|waiter| waiter.leads) {
+            // The answer that it gets now is not the proxy's business any more.
+            leader.leads = false;
+            leader.deadline = leader.deadline.saturating_sub(FORGOTTEN);
+            self.waiting = self.waiting.saturating_add(1);
         }
         flight.owner = Owner::Root;
         self.unmade.push((*hash, id));

@@ -20,16 +20,20 @@ pub enum Outcome {
     Allowed,
     /// Forwarded without authentication (row 1).
     Exempt,
+    /// Answered here with the key's own record (row 9, at the path of the introspection).
+    Introspected,
     /// Answered here (all other rows).
     Refused(Denial),
 }
 
 impl Outcome {
-    /// The name in statistics and access logs: `allowed`, `exempt`, or the reply's error code.
+    /// The name in statistics and access logs: `allowed`, `exempt`, `introspected`, or the
+    /// reply's error code.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Allowed => "allowed",
             Self::Exempt => "exempt",
+            Self::Introspected => "introspected",
             Self::Refused(denial) => denial.error(),
         }
     }
@@ -74,6 +78,8 @@ impl Settled {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pending {
     form: Form,
+    /// Whether it asks what is known of its key, and no more.
+    introspects: bool,
 }
 
 /// What the host is to do.
@@ -81,12 +87,19 @@ pub struct Pending {
 pub enum Step {
     /// Get a verdict on this hash, and hold the request meanwhile.
     Ask(KeyHash),
+    /// The same, by a lookup of its own.
+    AskLive(KeyHash),
     /// Send the request on.
     Forward {
         /// Whose [`identity`] to set first.
         record: Option<Rc<Record>>,
     },
-    /// Answer the request.
+    /// Answer the request with the record.
+    Describe {
+        /// Of an active key.
+        record: Rc<Record>,
+    },
+    /// Answer the request with a refusal.
     Refuse {
         /// Which reply.
         denial: Denial,
@@ -138,11 +151,29 @@ fn authenticate(config: &Config, request: &Request) -> (State, Step) {
     match config.credential.extract(request) {
         Credential::Missing => refuse(Denial::Missing, form, None, None),
         Credential::Invalid => refuse(Denial::Invalid, form, None, None),
-        Credential::Key(key) => (
-            State::AwaitingVerdict(Pending { form }),
-            Step::Ask(config.hasher.hash_key(key)),
-        ),
+        Credential::Key(key) => {
+            let introspects = introspects(config, request);
+            let hash = config.hasher.hash_key(key);
+            let ask = if introspects {
+                Step::AskLive
+            } else {
+                Step::Ask
+            };
+            (
+                State::AwaitingVerdict(Pending { form, introspects }),
+                ask(hash),
+            )
+        }
     }
+}
+
+/// Whether a request asks about its own key. Not in the form of gRPC, in which Envoy could not
+/// give the answer.
+fn introspects(config: &Config, request: &Request) -> bool {
+    let path = config.introspection.as_deref();
+    path.is_some_and(|path| path.as_bytes() == request.path())
+        && matches!(request.first(":method"), Some(b"GET" | b"HEAD"))
+        && !request.is_grpc()
 }
 
 impl State {
@@ -159,16 +190,23 @@ impl State {
         let Self::AwaitingVerdict(pending) = self else {
             return Step::Ignore;
         };
-        let (state, step) = match judge(config, verdict, wall, path) {
-            Ok(record) => (
-                Self::Settled(Settled {
-                    outcome: Outcome::Allowed,
-                    source,
-                }),
-                Step::Forward {
-                    record: Some(record),
-                },
-            ),
+        let settled = |outcome| Self::Settled(Settled { outcome, source });
+        // Each key may ask about itself, whatever its endpoints.
+        let judged = judge(config, verdict, wall).and_then(|record| {
+            if pending.introspects || record.permits(path) {
+                Ok(record)
+            } else {
+                Err((Denial::EndpointRestricted, None))
+            }
+        });
+        let (state, step) = match judged {
+            Ok(record) if pending.introspects => {
+                (settled(Outcome::Introspected), Step::Describe { record })
+            }
+            Ok(record) => {
+                let record = Some(record);
+                (settled(Outcome::Allowed), Step::Forward { record })
+            }
             Err((denial, cause)) => refuse(denial, pending.form, cause, source),
         };
         *self = state;
@@ -187,7 +225,7 @@ impl State {
     /// would be sent on by its own body where the proxy calls back for it.
     pub fn holds_body(&self) -> bool {
         self.settled()
-            .is_none_or(|settled| matches!(settled.outcome, Outcome::Refused(_)))
+            .is_none_or(|settled| !matches!(settled.outcome, Outcome::Allowed | Outcome::Exempt))
     }
 }
 
@@ -233,12 +271,11 @@ fn refuse(
     )
 }
 
-/// Rows 5 to 10 in their order.
-fn judge<P: AsRef<[u8]>>(
+/// Rows 5 to 10 in their order, but for row 8.
+fn judge(
     config: &Config,
     verdict: Verdict,
     wall: Duration,
-    path: impl FnOnce() -> P,
 ) -> Result<Rc<Record>, (Denial, Option<Cause>)> {
     let (record, revoked) = match verdict {
         Verdict::Indeterminate(cause) => return Err((Denial::Internal, Some(cause))),
@@ -255,9 +292,6 @@ fn judge<P: AsRef<[u8]>>(
     }
     if record.has_expired(wall) {
         return Err((Denial::Expired, None));
-    }
-    if !record.permits(path) {
-        return Err((Denial::EndpointRestricted, None));
     }
     Ok(record)
 }

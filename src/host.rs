@@ -33,6 +33,7 @@ proxy_wasm::main! {{
             context_id,
             plugin: Rc::default(),
             lookups: Vec::new(),
+            poll: None,
         })
     });
 }}
@@ -43,6 +44,8 @@ struct Root {
     plugin: Rc<Plugin>,
     /// Its own lookups, each with the callout's token. They are few.
     lookups: Vec<(u32, KeyHash, FlightId)>,
+    /// The token of its poll of the feed.
+    poll: Option<u32>,
 }
 
 impl RootContext for Root {
@@ -65,6 +68,7 @@ impl RootContext for Root {
         };
         self.plugin = Rc::new(Plugin::new(rules));
         self.lookups.clear();
+        self.poll = None;
         true
     }
 
@@ -73,6 +77,7 @@ impl RootContext for Root {
         if let Some(rules) = &plugin.rules {
             let now = plugin.now();
             self.make_lookups(rules, now);
+            self.poll_feed(rules, now);
             plugin.give_up(rules, now);
             plugin.settle_decided(rules, self.context_id);
             plugin.tick_in_time(rules, now);
@@ -95,12 +100,18 @@ impl RootContext for Root {
 
 impl Context for Root {
     fn on_http_call_response(&mut self, token: u32, headers: usize, body_size: usize, _: usize) {
+        let plugin = Rc::clone(&self.plugin);
+        if let Some(rules) = &plugin.rules
+            && self.poll.take_if(|poll| *poll == token).is_some()
+        {
+            plugin.polled(rules, calls::read_page(headers, body_size));
+            return;
+        }
         let mut lookups = self.lookups.iter();
         let Some(at) = lookups.position(|(other, _, _)| *other == token) else {
             return;
         };
         let (_, hash, id) = self.lookups.swap_remove(at);
-        let plugin = Rc::clone(&self.plugin);
         if let Some(rules) = &plugin.rules {
             let answer = calls::read_answer(headers, body_size);
             plugin.land(rules, &hash, id, answer);
@@ -129,6 +140,17 @@ impl Root {
             }
         }
     }
+
+    fn poll_feed(&mut self, rules: &Rules, now: Moment) {
+        let callout = rules.verdicts.borrow_mut().poll(&rules.config.lookup, now);
+        match callout.as_ref().map(calls::dispatch) {
+            None => {}
+            Some(Ok(token)) => self.poll = Some(token),
+            Some(Err(reason)) => self
+                .plugin
+                .polled(rules, Err(format!("not polled: {reason}"))),
+        }
+    }
 }
 
 /// One request.
@@ -146,6 +168,12 @@ enum Phase {
         held: Rc<Held>,
         hash: KeyHash,
         lookup: FlightId,
+    },
+    /// It is held for a lookup of its own, which no other request has to do with.
+    Live {
+        held: Rc<Held>,
+        hash: KeyHash,
+        since: Moment,
     },
     /// It was settled at once.
     Settled(State),
@@ -165,6 +193,7 @@ impl HttpContext for Stream {
         }
         match begun.step {
             Step::Ask(hash) => self.ask(rules, hash, begun.state, &request, now),
+            Step::AskLive(hash) => self.ask_live(rules, hash, begun.state, &request, now),
             step => self.settled(begun.state, step, now),
         }
     }
@@ -187,12 +216,19 @@ impl HttpContext for Stream {
 impl Context for Stream {
     fn on_http_call_response(&mut self, _token: u32, headers: usize, body_size: usize, _: usize) {
         let plugin = Rc::clone(&self.plugin);
-        if let (Some(rules), Phase::Held { hash, lookup, .. }) = (&plugin.rules, &self.phase) {
-            let answer = calls::read_answer(headers, body_size);
-            plugin.land(rules, hash, *lookup, answer);
-            plugin.settle_decided(rules, self.context_id);
-            plugin.wake_root(rules);
+        let Some(rules) = &plugin.rules else {
+            return;
+        };
+        let answer = calls::read_answer(headers, body_size);
+        match &self.phase {
+            Phase::Held { hash, lookup, .. } => plugin.land(rules, hash, *lookup, answer),
+            Phase::Live { held, hash, since } => {
+                plugin.land_live(rules, held, hash, *since, answer);
+            }
+            Phase::New | Phase::Settled(_) => return,
         }
+        plugin.settle_decided(rules, self.context_id);
+        plugin.wake_root(rules);
     }
 }
 
@@ -245,6 +281,30 @@ impl Stream {
         self.settled(state, step, now)
     }
 
+    /// Gets a verdict on a hash by a lookup that is made now, for this request alone.
+    fn ask_live(
+        &mut self,
+        rules: &Rules,
+        hash: KeyHash,
+        mut state: State,
+        request: &Request,
+        now: Moment,
+    ) -> Action {
+        if let Err(reason) = calls::dispatch(&rules.config.lookup.callout(&hash, request)) {
+            self.plugin.count(Counter::LookupsIndeterminate);
+            let verdict = Verdict::Indeterminate(Cause::NotSent { reason });
+            let path = || request.path();
+            let step = state.settle(&rules.config, verdict, None, now.wall, path);
+            return self.settled(state, step, now);
+        }
+        self.phase = Phase::Live {
+            held: self.held(state),
+            hash,
+            since: now,
+        };
+        Action::Pause
+    }
+
     fn held(&self, state: State) -> Rc<Held> {
         Rc::new(Held {
             context_id: self.context_id,
@@ -282,7 +342,7 @@ impl Stream {
     fn hold_or_continue(&self) -> Action {
         let holds = match &self.phase {
             Phase::New => true,
-            Phase::Held { held, .. } => held.state.get().holds_body(),
+            Phase::Held { held, .. } | Phase::Live { held, .. } => held.state.get().holds_body(),
             Phase::Settled(state) => state.holds_body(),
         };
         if holds {
@@ -296,6 +356,9 @@ impl Stream {
 impl Drop for Stream {
     /// A client that leaves while its lookup is under way must not take its answer along.
     fn drop(&mut self) {
+        if let Phase::Live { held, .. } = &self.phase {
+            held.gone.set(true);
+        }
         let Phase::Held { held, hash, lookup } = &self.phase else {
             return;
         };

@@ -15,15 +15,15 @@
 //! | 6 | a revoked record | `api_key_revoked` |
 //! | 7 | an active record that has ended | `api_key_revoked`, in other words |
 //! | 8 | an active record, but the path is outside its endpoints | `endpoint_restricted` |
-//! | 9 | an active record | forwarded: credential removed, identity headers set |
+//! | 9 | an active record | forwarded: credential removed, identity headers set; at the path of the introspection (rows 5 to 7, by a lookup of its own): answered with the record |
 //! | 10 | no verdict, for whatever reason | `internal_error` |
 //!
 //! # How it is built
 //!
 //! [`config`] reads the plugin configuration, [`request`] the request. [`flow`] takes a request
 //! through the table: [`credential`] has rows 2 to 4, [`verdicts`] finds a verdict for the others,
-//! in the [`cache`] or by a [`lookup`], on which others of its hash wait ([`flights`]). A
-//! [`verdict`] is made of the auth cluster's answer and may hold a [`record`]; [`path`] compares
+//! in the [`cache`] or by a [`lookup`], on which others of its hash wait ([`flights`]), and forgets
+//! it when the [`feed`] says that its key has changed. A [`verdict`] is made of the auth cluster's answer and may hold a [`record`]; [`path`] compares
 //! paths, [`reply`] has the replies, [`stats`] the counters. All of that is plain Rust without
 //! I/O: time and randomness are passed in. Only `host` knows of proxy-wasm, and only its `calls`
 //! call the host.
@@ -39,6 +39,7 @@ pub mod cache;
 pub mod clock;
 pub mod config;
 pub mod credential;
+pub mod feed;
 pub mod flights;
 pub mod flow;
 mod host;

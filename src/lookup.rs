@@ -16,9 +16,7 @@ const MAX_REPEATS: usize = 4;
 /// Headers of the client's request that its lookup carries on, for tracing.
 pub(crate) const CARRIED_ON: [&str; 3] = ["x-request-id", "traceparent", "tracestate"];
 
-const PLACEHOLDER: &str = "{key_hash}";
-
-/// A path with one place for the key hash.
+/// A path with one place for what is asked about.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PathTemplate {
     before: String,
@@ -26,33 +24,34 @@ pub struct PathTemplate {
 }
 
 impl PathTemplate {
-    /// Splits `/v1/key-hashes/{key_hash}`.
+    /// Splits `/v1/key-hashes/{key_hash}` at its `placeholder`, `{key_hash}`.
     ///
     /// # Errors
-    /// What would be right.
-    pub fn parse(template: &str) -> Result<Self, &'static str> {
+    /// What would be right, with `default` as an example.
+    pub fn parse(template: &str, placeholder: &str, default: &str) -> Result<Self, String> {
         let visible = template.bytes().all(|byte| byte.is_ascii_graphic());
-        match template.split_once(PLACEHOLDER) {
+        match template.split_once(placeholder) {
             Some((before, after))
                 if before.starts_with('/')
                     && visible
                     && !template.contains('#')
-                    && !after.contains(PLACEHOLDER) =>
+                    && !after.contains(placeholder) =>
             {
                 Ok(Self {
                     before: before.to_owned(),
                     after: after.to_owned(),
                 })
             }
-            _ => Err(
-                "must start with \"/\", hold {key_hash} exactly once, and be visible ASCII \
-                 without \"#\", such as \"/v1/key-hashes/{key_hash}\"",
-            ),
+            _ => Err(format!(
+                "must start with \"/\", hold {placeholder} exactly once, and be visible ASCII \
+                 without \"#\", such as \"{default}\""
+            )),
         }
     }
 
-    fn fill(&self, hash: &KeyHash) -> String {
-        format!("{}{hash}{}", self.before, self.after)
+    /// The path with a value in the placeholder's place, as it is.
+    pub(crate) fn fill(&self, value: impl fmt::Display) -> String {
+        format!("{}{value}{}", self.before, self.after)
     }
 }
 
@@ -84,7 +83,7 @@ impl fmt::Debug for Lookup {
     }
 }
 
-/// The HTTP callout of a lookup: `GET`, without a body.
+/// An HTTP callout to the auth cluster: `GET`, without a body.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Callout {
     /// The Envoy cluster.
@@ -109,31 +108,39 @@ impl Lookup {
     /// The callout that asks about a hash on behalf of a request (an empty one: of nobody's). A
     /// configured header replaces one that would be there otherwise.
     pub fn callout(&self, hash: &KeyHash, request: &Request) -> Callout {
-        let header = |name: &str, value: &str| (name.to_owned(), value.to_owned());
-        let mut headers = vec![
-            header(":method", "GET"),
-            header(":path", &self.path.fill(hash)),
-            header(":authority", &self.authority),
-        ];
-        headers.extend(self.headers.iter().cloned());
-        let configured = |name: &str| self.headers.iter().any(|(other, _)| other == name);
-        if !configured("accept") {
-            headers.push(header("accept", "application/json"));
-        }
-        for name in CARRIED_ON.into_iter().filter(|name| !configured(name)) {
-            headers.extend(
+        let mut callout = self.get(self.path.fill(hash), self.timeout);
+        for name in CARRIED_ON.into_iter().filter(|name| !self.configures(name)) {
+            callout.headers.extend(
                 request
                     .values(name)
                     .filter_map(|value| header_safe(value, MAX_TRACE))
                     .take(MAX_REPEATS)
-                    .map(|value| header(name, value)),
+                    .map(|value| (name.to_owned(), value.to_owned())),
             );
+        }
+        callout
+    }
+
+    /// Any other question to the auth cluster, with the configured headers.
+    pub(crate) fn get(&self, path: String, timeout: Duration) -> Callout {
+        let mut headers = vec![
+            (":method".to_owned(), "GET".to_owned()),
+            (":path".to_owned(), path),
+            (":authority".to_owned(), self.authority.clone()),
+        ];
+        headers.extend(self.headers.iter().cloned());
+        if !self.configures("accept") {
+            headers.push(("accept".to_owned(), "application/json".to_owned()));
         }
         Callout {
             cluster: self.cluster.clone(),
-            timeout: self.timeout,
+            timeout,
             headers,
         }
+    }
+
+    fn configures(&self, header: &str) -> bool {
+        self.headers.iter().any(|(name, _)| name == header)
     }
 }
 

@@ -111,6 +111,11 @@ impl Record {
         })
     }
 
+    /// When the key ends, since the Unix epoch.
+    pub(crate) fn expires_at(&self) -> Option<Duration> {
+        (self.expires_at != NEVER).then(|| Duration::from_millis(self.expires_at))
+    }
+
     /// The bytes that its texts take.
     pub(crate) fn size(&self) -> usize {
         self.text.len()
@@ -121,8 +126,8 @@ impl Record {
         name.filter(|name| !name.is_empty())
     }
 
-    /// `None` is every path.
-    fn endpoints(&self) -> Option<impl Iterator<Item = &str>> {
+    /// The path prefixes that the key may call; `None` is every path.
+    pub(crate) fn endpoints(&self) -> Option<impl Iterator<Item = &str>> {
         let behind_names = self.text.splitn(4, END).nth(3)?;
         let endpoints = behind_names.strip_prefix(END)?;
         Some(endpoints.split_terminator(END))
@@ -132,12 +137,11 @@ impl Record {
 impl fmt::Debug for Record {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let endpoints: Option<Vec<_>> = self.endpoints().map(Iterator::collect);
-        let expires_at = (self.expires_at != NEVER).then_some(self.expires_at);
         f.debug_struct("Record")
             .field("key_id", &self.key_id())
             .field("account_id", &self.account_id())
             .field("environment", &self.environment())
-            .field("expires_at_ms", &expires_at)
+            .field("expires_at", &self.expires_at())
             .field("endpoints", &endpoints)
             .finish()
     }

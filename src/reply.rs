@@ -1,4 +1,5 @@
-//! The replies to refused requests: one table from the denial to status, headers and body.
+//! The replies to refused requests, one table from the denial to status, headers and body; and
+//! the answer to a key that asks about itself.
 
 use std::fmt;
 use std::time::Duration;
@@ -8,6 +9,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use ulid::Ulid;
 
+use crate::record::Record;
 use crate::request::Request;
 
 /// Why a request is refused. Each denial is one row of the table of replies.
@@ -144,7 +146,7 @@ impl Wording {
     }
 }
 
-/// `req_` and a ULID: what client, log and reply call one refused request.
+/// `req_` and a ULID: what client, log and reply call one request that is answered here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RequestId(Ulid);
 
@@ -213,6 +215,51 @@ struct Body<'a> {
     doc_url: &'a str,
     request_id: &'a str,
     timestamp: &'a str,
+}
+
+/// What an active key is told of itself.
+#[derive(Serialize)]
+struct Description<'a> {
+    success: bool,
+    message: &'a str,
+    data: Data<'a>,
+}
+
+/// The fields of a record that keys are looked up by, and no others that an auth cluster may add.
+#[derive(Serialize)]
+struct Data<'a> {
+    key_id: &'a str,
+    status: &'a str,
+    account_id: Option<&'a str>,
+    environment: Option<&'a str>,
+    expires_at: Option<String>,
+    endpoints: Option<Vec<&'a str>>,
+}
+
+/// The answer to an active key that asks about itself: 200, and its record.
+pub fn describe(record: &Record, id: RequestId) -> LocalReply {
+    let body = Description {
+        success: true,
+        message: "success",
+        data: Data {
+            key_id: record.key_id(),
+            status: "active",
+            account_id: record.account_id(),
+            environment: record.environment(),
+            expires_at: record.expires_at().and_then(rfc3339),
+            endpoints: record.endpoints().map(Iterator::collect),
+        },
+    };
+    LocalReply {
+        status: 200,
+        headers: vec![
+            ("cache-control", "no-store".to_owned()),
+            ("x-request-id", id.to_string()),
+            ("content-type", "application/json".to_owned()),
+        ],
+        // Plain strings: writing them as JSON cannot fail.
+        body: serde_json::to_string(&body).unwrap_or_default(),
+    }
 }
 
 impl Replies {
@@ -286,11 +333,15 @@ impl Replies {
 
 /// RFC 3339 in UTC, whole seconds.
 fn timestamp(now: Duration) -> String {
-    i64::try_from(now.as_secs())
-        .ok()
-        .and_then(|seconds| OffsetDateTime::from_unix_timestamp(seconds).ok())
-        .and_then(|time| time.format(&Rfc3339).ok())
-        .unwrap_or_else(|| "1970-01-01T00:00:00Z".to_owned())
+    let seconds = Duration::from_secs(now.as_secs());
+    rfc3339(seconds).unwrap_or_else(|| "1970-01-01T00:00:00Z".to_owned())
+}
+
+/// RFC 3339 in UTC; `None` past the year 9999, where it ends.
+fn rfc3339(since_epoch: Duration) -> Option<String> {
+    let nanoseconds = i128::try_from(since_epoch.as_nanos()).ok()?;
+    let time = OffsetDateTime::from_unix_timestamp_nanos(nanoseconds).ok()?;
+    time.format(&Rfc3339).ok()
 }
 
 #[cfg(test)]

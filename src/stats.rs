@@ -4,6 +4,7 @@
 //! `keystile_<what>_<kind>_total`; `envoy/stats.yaml` makes a label of `<kind>`.
 
 use crate::cache::PoolName;
+use crate::feed::Changed;
 use crate::flow::Outcome;
 use crate::reply::Denial;
 use crate::verdict::{Source, Verdict};
@@ -37,6 +38,7 @@ macro_rules! counters {
 counters! {
     RequestsAllowed: "keystile.requests.allowed.total",
     RequestsExempt: "keystile.requests.exempt.total",
+    RequestsIntrospected: "keystile.requests.introspected.total",
     RequestsMissing: "keystile.requests.api_key_missing.total",
     RequestsInvalid: "keystile.requests.api_key_invalid.total",
     RequestsNotFound: "keystile.requests.api_key_not_found.total",
@@ -52,6 +54,10 @@ counters! {
     LookupsNotFound: "keystile.lookups.not_found.total",
     LookupsIndeterminate: "keystile.lookups.indeterminate.total",
     LookupsLost: "keystile.lookups.lost.total",
+    PollsCurrent: "keystile.feed_polls.current.total",
+    PollsChanges: "keystile.feed_polls.changes.total",
+    PollsReset: "keystile.feed_polls.reset.total",
+    PollsFailed: "keystile.feed_polls.failed.total",
     EvictionsAllow: "keystile.cache.allow.evictions.total",
     EvictionsDeny: "keystile.cache.deny.evictions.total",
 }
@@ -62,6 +68,7 @@ impl Counter {
         match outcome {
             Outcome::Allowed => Self::RequestsAllowed,
             Outcome::Exempt => Self::RequestsExempt,
+            Outcome::Introspected => Self::RequestsIntrospected,
             Outcome::Refused(denial) => match denial {
                 Denial::Missing => Self::RequestsMissing,
                 Denial::Invalid => Self::RequestsInvalid,
@@ -91,6 +98,16 @@ impl Counter {
         }
     }
 
+    /// The counter of a poll of the feed that came to `changed`.
+    pub const fn of_poll(changed: &Result<Changed, String>) -> Self {
+        match changed {
+            Ok(Changed::Any) => Self::PollsReset,
+            Ok(Changed::Keys(hashes)) if hashes.is_empty() => Self::PollsCurrent,
+            Ok(Changed::Keys(_)) => Self::PollsChanges,
+            Err(_) => Self::PollsFailed,
+        }
+    }
+
     /// The counter of a lookup that came to `verdict`.
     pub const fn of_lookup(verdict: &Verdict) -> Self {
         match verdict {
@@ -102,11 +119,30 @@ impl Counter {
     }
 }
 
-/// The name of a gauge: how many verdicts a pool holds on all workers.
-pub const fn entries(pool: PoolName) -> &'static str {
-    match pool {
-        PoolName::Allow => "keystile.cache.allow.entries",
-        PoolName::Deny => "keystile.cache.deny.entries",
+/// A gauge, summed over all workers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Gauge {
+    /// How many verdicts a pool holds.
+    Entries(PoolName),
+    /// How many workers find their feed stale.
+    FeedStale,
+}
+
+impl Gauge {
+    /// All gauges, to be defined once.
+    pub const ALL: [Self; 3] = [
+        Self::Entries(PoolName::Allow),
+        Self::Entries(PoolName::Deny),
+        Self::FeedStale,
+    ];
+
+    /// The gauge's full name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Entries(PoolName::Allow) => "keystile.cache.allow.entries",
+            Self::Entries(PoolName::Deny) => "keystile.cache.deny.entries",
+            Self::FeedStale => "keystile.feed.stale",
+        }
     }
 }
 
@@ -114,8 +150,8 @@ pub const fn entries(pool: PoolName) -> &'static str {
 #[derive(Debug, Default)]
 pub struct Stats {
     counts: [u64; Counter::ALL.len()],
-    /// Of each pool, as the host knows it.
-    entries: [i64; PoolName::ALL.len()],
+    /// Of each gauge, as the host knows it.
+    gauges: [i64; Gauge::ALL.len()],
 }
 
 impl Stats {
@@ -136,13 +172,19 @@ impl Stats {
             .map(|(counter, count)| (counter, i64::try_from(count).unwrap_or(i64::MAX)))
     }
 
-    /// By how much a pool's gauge must change, now that it holds so many. Workers share the
-    /// gauge, so none may set it.
-    pub fn take_change(&mut self, pool: PoolName, entries: usize) -> i64 {
-        let entries = i64::try_from(entries).unwrap_or(i64::MAX);
-        self.entries.get_mut(pool as usize).map_or(0, |known| {
-            entries.saturating_sub(std::mem::replace(known, entries))
-        })
+    /// By how much each gauge must change, without zeros, now that `values` gives its value on
+    /// this worker. Workers share the gauges, so none may set one.
+    pub fn take_changes(
+        &mut self,
+        values: impl Fn(Gauge) -> usize,
+    ) -> impl Iterator<Item = (Gauge, i64)> {
+        let values = Gauge::ALL.map(|gauge| i64::try_from(values(gauge)).unwrap_or(i64::MAX));
+        let known = std::mem::replace(&mut self.gauges, values);
+        Gauge::ALL
+            .into_iter()
+            .zip(values.into_iter().zip(known))
+            .map(|(gauge, (value, known))| (gauge, value.saturating_sub(known)))
+            .filter(|(_, change)| *change != 0)
     }
 }
 
@@ -151,6 +193,7 @@ mod tests {
     use std::rc::Rc;
 
     use super::*;
+    use crate::credential::KeyHasher;
     use crate::record::{Fields, Record};
     use crate::verdict::Cause;
 
@@ -159,6 +202,7 @@ mod tests {
         let cases = [
             (Outcome::Allowed, "allowed"),
             (Outcome::Exempt, "exempt"),
+            (Outcome::Introspected, "introspected"),
             (Outcome::Refused(Denial::Missing), "api_key_missing"),
             (Outcome::Refused(Denial::Invalid), "api_key_invalid"),
             (Outcome::Refused(Denial::NotFound), "api_key_not_found"),
@@ -214,7 +258,8 @@ mod tests {
         for (pool, name) in [(PoolName::Allow, "allow"), (PoolName::Deny, "deny")] {
             let evictions = format!("keystile.cache.{name}.evictions.total");
             assert_eq!(Counter::of_evictions(pool).name(), evictions);
-            assert_eq!(entries(pool), format!("keystile.cache.{name}.entries"));
+            let entries = format!("keystile.cache.{name}.entries");
+            assert_eq!(Gauge::Entries(pool).name(), entries);
         }
     }
 
@@ -235,16 +280,34 @@ mod tests {
     #[test]
     fn gauges_change_by_what_was_added_and_lost() {
         let mut stats = Stats::default();
-        for (pool, entries, change) in [
-            (PoolName::Allow, 7, 7),
-            (PoolName::Deny, 3, 3),
-            (PoolName::Allow, 7, 0),
-            (PoolName::Allow, 2, -5),
-            (PoolName::Deny, 4, 1),
-            (PoolName::Allow, 0, -2),
+        let [allow, deny, stale] = Gauge::ALL;
+        for (values, changes) in [
+            ([7, 3, 0], vec![(allow, 7), (deny, 3)]),
+            ([7, 3, 1], vec![(stale, 1)]),
+            ([7, 3, 1], vec![]),
+            ([2, 4, 0], vec![(allow, -5), (deny, 1), (stale, -1)]),
+            ([0, 0, 0], vec![(allow, -2), (deny, -4)]),
         ] {
-            let taken = stats.take_change(pool, entries);
-            assert_eq!(taken, change, "{pool:?} {entries}");
+            let of = |gauge| values[Gauge::ALL.iter().position(|g| *g == gauge).unwrap()];
+            let taken: Vec<_> = stats.take_changes(of).collect();
+            assert_eq!(taken, changes, "{values:?}");
+        }
+    }
+
+    #[test]
+    fn each_poll_has_a_counter() {
+        let cases = [
+            (Ok(Changed::Keys(Vec::new())), "current"),
+            (
+                Ok(Changed::Keys(vec![KeyHasher::default().hash(b"key")])),
+                "changes",
+            ),
+            (Ok(Changed::Any), "reset"),
+            (Err("no answer".to_owned()), "failed"),
+        ];
+        for (changed, kind) in cases {
+            let name = format!("keystile.feed_polls.{kind}.total");
+            assert_eq!(Counter::of_poll(&changed).name(), name);
         }
     }
 

@@ -36,6 +36,14 @@ pub enum Source {
 }
 
 impl Source {
+    /// The source of what a request's own lookup came to; `None` where that is no verdict.
+    pub const fn of_lookup(verdict: &Verdict) -> Option<Self> {
+        match verdict {
+            Verdict::Indeterminate(_) => None,
+            Verdict::Active(_) | Verdict::Revoked(_) | Verdict::NotFound => Some(Self::Lookup),
+        }
+    }
+
     /// The name in statistics and access logs.
     pub const fn name(self) -> &'static str {
         match self {
@@ -146,7 +154,8 @@ impl Answer {
     }
 }
 
-fn parse_status(status: &[u8]) -> Option<u16> {
+/// The number in a `:status`.
+pub(crate) fn parse_status(status: &[u8]) -> Option<u16> {
     std::str::from_utf8(status).ok()?.parse().ok()
 }
 

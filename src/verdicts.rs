@@ -11,14 +11,20 @@
 //! | | else | a lookup is made, and its answer counts |
 //!
 //! An indeterminate answer is never kept.
+//!
+//! What is known of a key is forgotten when the [`feed`](crate::feed) says that it has changed. An
+//! answer to a lookup that was under way then is of no use either: where requests wait for it, the
+//! root context asks again.
 
 use std::time::Duration;
 
-use crate::cache::{Cache, CacheRules, Found, PoolName, Seed};
+use crate::cache::{Cache, Found, PoolName, Seed};
 use crate::clock::Moment;
+use crate::config::Config;
 use crate::credential::KeyHash;
+use crate::feed::{Changed, Feed, Page, Polled, Standing};
 use crate::flights::{FlightId, Flights, Waiter};
-use crate::lookup::Callout;
+use crate::lookup::{Callout, Lookup};
 use crate::verdict::{Answer, Cause, Source, Verdict};
 
 /// How often at most a key is tried again whose lookup failed.
@@ -32,6 +38,7 @@ const OUTAGE: Duration = Duration::from_secs(2);
 pub struct Verdicts<W> {
     cache: Cache,
     flights: Flights<W>,
+    feed: Option<Feed>,
 }
 
 /// What is to be done about a request's verdict.
@@ -61,34 +68,31 @@ pub struct Landed<W> {
 impl<W> Landed<W> {
     /// Where a waiter's verdict came from; `None` where there is none.
     pub fn source(&self, waiter: &Waiter<W>) -> Option<Source> {
-        let of_lookup = match (&self.verdict, waiter.leads) {
-            (Verdict::Indeterminate(_), _) => return None,
-            (_, true) => Source::Lookup,
-            (_, false) => Source::Coalesced,
+        let of_lookup = Source::of_lookup(&self.verdict)?;
+        let of_this = if waiter.leads {
+            of_lookup
+        } else {
+            Source::Coalesced
         };
-        Some(self.instead.unwrap_or(of_lookup))
+        Some(self.instead.unwrap_or(of_this))
     }
 }
 
 impl<W: PartialEq> Verdicts<W> {
-    /// Knows nothing yet. A lookup may take `timeout`; `environment` is the only one whose
-    /// records count, where there is one.
-    pub fn new(
-        rules: CacheRules,
-        environment: Option<String>,
-        timeout: Duration,
-        seed: Seed,
-    ) -> Self {
+    /// Knows nothing yet.
+    pub fn new(config: &Config, seed: Seed) -> Self {
         Self {
-            cache: Cache::new(rules, environment, seed),
-            flights: Flights::new(timeout, seed),
+            cache: Cache::new(config.cache.clone(), config.environment.clone(), seed),
+            flights: Flights::new(config.lookup.timeout, seed),
+            feed: config.feed.clone().map(Feed::new),
         }
     }
 
     /// What is to be done about the verdict on a hash.
     pub fn ask(&mut self, hash: &KeyHash, now: Moment) -> Asked {
+        let found = self.find(hash, now);
         let flight = self.flights.get(hash);
-        match self.cache.find(hash, now) {
+        match found {
             Some(Found::Fresh {
                 verdict,
                 ends_soon,
@@ -112,7 +116,7 @@ impl<W: PartialEq> Verdicts<W> {
     /// A request has made its callout.
     pub fn lead(&mut self, hash: KeyHash, request: W, callout: Callout, now: Moment) -> FlightId {
         let tests_outage = matches!(
-            self.cache.find(&hash, now),
+            self.find(&hash, now),
             Some(Found::Grace { failed, .. }) if within(failed, OUTAGE)
         );
         self.flights.lead(hash, request, callout, tests_outage, now)
@@ -146,7 +150,8 @@ impl<W: PartialEq> Verdicts<W> {
         self.flights.leave(hash, id, request)
     }
 
-    /// A lookup's answer is here. `None` when it is not under way any more.
+    /// A lookup's answer is here. `None` when it is not under way any more, or when its key has
+    /// changed meanwhile and the root context is to ask again.
     pub fn land(
         &mut self,
         hash: &KeyHash,
@@ -154,6 +159,10 @@ impl<W: PartialEq> Verdicts<W> {
         answer: Answer,
         now: Moment,
     ) -> Option<Landed<W>> {
+        let is_verdict = !matches!(answer.verdict, Verdict::Indeterminate(_));
+        if is_verdict && self.flights.ask_again(hash, id) {
+            return None;
+        }
         let flight = self.flights.land(hash, id)?;
         let (verdict, instead) = match answer.verdict {
             Verdict::Indeterminate(cause) => {
@@ -161,8 +170,10 @@ impl<W: PartialEq> Verdicts<W> {
                 self.without_answer(hash, cause, now)
             }
             verdict => {
-                self.cache
-                    .keep(*hash, &verdict, answer.max_age, flight.since);
+                if !flight.outdated {
+                    self.cache
+                        .keep(*hash, &verdict, answer.max_age, flight.since);
+                }
                 (verdict, None)
             }
         };
@@ -172,6 +183,44 @@ impl<W: PartialEq> Verdicts<W> {
             waiters: flight.waiters,
             took: now.steady.saturating_sub(flight.since.steady),
         })
+    }
+
+    /// A lookup beside these came to a verdict. Where another is known, it is forgotten.
+    pub fn learn(&mut self, hash: &KeyHash, verdict: &Verdict) {
+        let is_verdict = !matches!(verdict, Verdict::Indeterminate(_));
+        if is_verdict && self.cache.contradicts(hash, verdict) {
+            self.forget(hash);
+        }
+    }
+
+    /// The callout that polls the feed, when it is time for it. What comes of it goes to
+    /// [`Self::polled`].
+    pub fn poll(&mut self, lookup: &Lookup, now: Moment) -> Option<Callout> {
+        self.feed.as_mut()?.poll(lookup, now)
+    }
+
+    /// The feed was polled; `random` is any number. `None` without a feed.
+    pub fn polled(
+        &mut self,
+        page: Result<Page, String>,
+        now: Moment,
+        random: u64,
+    ) -> Option<Polled> {
+        let polled = self.feed.as_mut()?.polled(page, now, random);
+        match &polled.changed {
+            Ok(Changed::Any) => {
+                self.cache.clear();
+                self.flights.outdate_all();
+            }
+            Ok(Changed::Keys(hashes)) => hashes.iter().for_each(|hash| self.forget(hash)),
+            Err(_) => {}
+        }
+        Some(polled)
+    }
+
+    /// Whether there is a feed, and it is stale.
+    pub fn is_feed_stale(&self, now: Moment) -> bool {
+        self.feed.as_ref().is_some_and(|feed| feed.is_stale(now))
     }
 
     /// Whether the root context has a lookup to make, soon.
@@ -197,9 +246,11 @@ impl<W: PartialEq> Verdicts<W> {
             .collect()
     }
 
-    /// When [`Self::overdue`] must be asked next, on the steady clock, but for the regular times.
+    /// When [`Self::overdue`] or [`Self::poll`] must be asked next, on the steady clock, but for
+    /// the regular times.
     pub fn next_deadline(&self) -> Option<Duration> {
-        self.flights.next_deadline()
+        let poll = self.feed.as_ref().map(Feed::next_deadline);
+        self.flights.next_deadline().into_iter().chain(poll).min()
     }
 
     /// How many verdicts a pool of the cache holds.
@@ -219,11 +270,23 @@ impl<W: PartialEq> Verdicts<W> {
         cause: Cause,
         now: Moment,
     ) -> (Verdict, Option<Source>) {
-        match self.cache.find(hash, now) {
+        match self.find(hash, now) {
             Some(Found::Fresh { verdict, .. }) => (verdict, Some(Source::Cache)),
             Some(Found::Grace { verdict, .. }) => (verdict, Some(Source::Stale)),
             None => (Verdict::Indeterminate(cause), None),
         }
+    }
+
+    fn find(&mut self, hash: &KeyHash, now: Moment) -> Option<Found> {
+        let feed = self.feed.as_ref();
+        let standing = feed.map_or_else(Standing::default, |feed| feed.standing(now));
+        self.cache.find(hash, standing, now)
+    }
+
+    /// What is known of a key, or about to be, is of the past.
+    fn forget(&mut self, hash: &KeyHash) {
+        self.cache.remove(hash);
+        self.flights.outdate(hash);
     }
 }
 

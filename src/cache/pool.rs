@@ -97,6 +97,11 @@ impl<V> Pool<V> {
         self.entries.get(hash)
     }
 
+    /// The entry, without a word on whether it is in use.
+    pub(super) fn peek(&self, hash: &KeyHash) -> Option<&V> {
+        self.entries.peek(hash)
+    }
+
     pub(super) fn insert(&mut self, hash: KeyHash, value: V) {
         // In place where it can be: the library counts what is replaced as pushed out.
         if let Some(mut entry) = self.entries.get_mut(&hash) {
@@ -109,6 +114,10 @@ impl<V> Pool<V> {
 
     pub(super) fn remove(&mut self, hash: &KeyHash) {
         self.entries.remove(hash);
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.entries.clear();
     }
 
     /// Changes an entry that is there, without a word on whether it is in use.

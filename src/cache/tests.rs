@@ -49,7 +49,7 @@ fn at(ms: u64) -> Moment {
 fn fresh_for(cache: &mut Cache, hash: &KeyHash) -> u64 {
     let fresh = |found| matches!(found, Some(Found::Fresh { .. }));
     (0..=70_000)
-        .find(|ms| !fresh(cache.find(hash, at(*ms))))
+        .find(|ms| !fresh(cache.find(hash, Standing::default(), at(*ms))))
         .unwrap()
 }
 
@@ -130,7 +130,11 @@ fn an_immense_record_is_not_kept() {
             cache.keep(hash(1), &active(), None, at(0));
             cache.keep(hash(1), &verdict, None, at(0));
             // Nor is what was known before.
-            assert_eq!(cache.find(&hash(1), at(0)).is_some(), kept, "{length}");
+            assert_eq!(
+                cache.find(&hash(1), Standing::default(), at(0)).is_some(),
+                kept,
+                "{length}"
+            );
         }
     }
 }
@@ -140,7 +144,7 @@ fn an_immense_record_is_not_kept() {
 fn a_verdict_of_the_future_does_not_count() {
     let mut cache = cache("{}");
     cache.keep(hash(1), &active(), None, at(5_000));
-    assert_eq!(cache.find(&hash(1), at(4_999)), None);
+    assert_eq!(cache.find(&hash(1), Standing::default(), at(4_999)), None);
 }
 
 #[derive(Clone, Debug)]
@@ -178,7 +182,7 @@ proptest! {
             for noise in flood.by_ref().take(3) {
                 let denial = verdict(noise.verdict.max(1));
                 if noise.find {
-                    flooded.find(&hash(noise.key), at(ms));
+                    flooded.find(&hash(noise.key), Standing::default(), at(ms));
                 }
                 flooded.keep(hash(noise.key), &denial, None, at(ms));
             }
@@ -188,7 +192,7 @@ proptest! {
                 }
             }
             for key in 0..60 {
-                let found = [&mut flooded, &mut quiet].map(|cache| cache.find(&hash(key), at(ms)));
+                let found = [&mut flooded, &mut quiet].map(|cache| cache.find(&hash(key), Standing::default(), at(ms)));
                 prop_assert_eq!(&found[0], &found[1], "key {}", key);
             }
         }
@@ -207,10 +211,37 @@ proptest! {
             last.insert(event.key, verdict);
             for (key, verdict) in &last {
                 let expected = Found::Fresh { verdict: verdict.clone(), ends_soon: false, failed: None };
-                prop_assert_eq!(cache.find(&hash(*key), at(ms)), Some(expected));
+                prop_assert_eq!(cache.find(&hash(*key), Standing::default(), at(ms)), Some(expected));
             }
             let entries = PoolName::ALL.map(|pool| cache.entries(pool));
             prop_assert_eq!(entries.iter().sum::<usize>(), last.len());
         }
+    }
+}
+
+#[test]
+fn what_is_forgotten_makes_room() {
+    let mut cache = cache(r#"{"max_allow_entries":10,"max_deny_entries":10}"#);
+    for round in 0..3_usize {
+        for key in 0..100 {
+            cache.keep(hash(key), &active(), None, at(0));
+            cache.keep(hash(100 + key), &Verdict::NotFound, None, at(0));
+        }
+        assert_eq!(cache.entries(PoolName::Allow), 10, "round {round}");
+        assert_eq!(cache.entries(PoolName::Deny), 10, "round {round}");
+        cache.clear();
+        for pool in PoolName::ALL {
+            assert_eq!(cache.entries(pool), 0, "round {round}");
+        }
+        for key in 0..200 {
+            assert_eq!(cache.find(&hash(key), Standing::default(), at(0)), None);
+        }
+    }
+    for verdict in [active(), Verdict::NotFound] {
+        cache.keep(hash(1), &verdict, None, at(0));
+        cache.remove(&hash(2));
+        assert!(cache.find(&hash(1), Standing::default(), at(0)).is_some());
+        cache.remove(&hash(1));
+        assert_eq!(cache.find(&hash(1), Standing::default(), at(0)), None);
     }
 }

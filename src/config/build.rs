@@ -3,24 +3,31 @@
 use std::time::Duration;
 
 use super::raw::{
-    Entries, Object, Raw, RawCache, RawCredential, RawExempt, RawFormat, RawHash, RawLookup,
-    RawReplies,
+    Entries, Object, Raw, RawCache, RawCredential, RawExempt, RawFeed, RawFormat, RawHash,
+    RawIntrospection, RawLookup, RawReplies,
 };
 use super::{Config, ConfigError, Exemptions, IdentityField, check};
 use crate::cache::{CacheRules, Share};
 use crate::credential::{Alphabet, CredentialRules, Format, KeyHasher, Source, same_name};
+use crate::feed::FeedRules;
 use crate::lookup::{CARRIED_ON, Lookup, PathTemplate};
 use crate::path::{self, PathPrefix};
 use crate::reply::{Replies, Wording};
 
 pub(super) fn config(raw: Raw) -> Result<Config, ConfigError> {
     let credential = credential_rules(raw.credential.0)?;
+    let exempt = exemptions(raw.exempt.0)?;
     Ok(Config {
         lookup: lookup(raw.lookup.0)?,
         cache: cache(raw.cache.0)?,
+        feed: raw.feed.map(|Object(raw)| feed(raw)).transpose()?,
         hasher: hasher(raw.hash.0)?,
         environment: environment(raw.environment)?,
-        exempt: exemptions(raw.exempt.0)?,
+        introspection: raw
+            .introspection
+            .map(|Object(raw)| introspection(raw, &exempt))
+            .transpose()?,
+        exempt,
         identity_headers: identity_headers(raw.identity_headers, &credential)?,
         replies: replies(raw.replies.0)?,
         credential,
@@ -63,24 +70,28 @@ fn lookup(raw: RawLookup) -> Result<Lookup, ConfigError> {
     Ok(Lookup {
         authority,
         cluster,
-        path: at("lookup.path", PathTemplate::parse(&raw.path))?,
+        path: at(
+            "lookup.path",
+            PathTemplate::parse(&raw.path, "{key_hash}", &RawLookup::default().path),
+        )?,
         timeout,
         headers,
     })
 }
 
-fn cache(raw: RawCache) -> Result<CacheRules, ConfigError> {
+/// How long a verdict may count.
+fn ttl(path: &str, text: &str) -> Result<Duration, ConfigError> {
     /// 30 days.
     const LONGEST: Duration = Duration::from_secs(30 * 24 * 3600);
+    let ttl = at(path, check::duration(text))?;
+    if ttl > LONGEST {
+        return Err(ConfigError::new(path, "must be at most \"720h\""));
+    }
+    Ok(ttl)
+}
+
+fn cache(raw: RawCache) -> Result<CacheRules, ConfigError> {
     const MOST: u32 = 1_000_000;
-    let ttl = |field: &str, text: &str| {
-        let path = format!("cache.{field}");
-        let ttl = at(&path, check::duration(text))?;
-        if ttl > LONGEST {
-            return Err(ConfigError::new(path, "must be at most \"720h\""));
-        }
-        Ok(ttl)
-    };
     let entries = |field: &str, number: u32| {
         usize::try_from(number)
             .ok()
@@ -95,14 +106,42 @@ fn cache(raw: RawCache) -> Result<CacheRules, ConfigError> {
         .filter(|share| *share != Share::default())
         .ok_or("must be a number above 0 and at most 1, which is off");
     Ok(CacheRules {
-        allow_ttl: ttl("allow_ttl", &raw.allow_ttl)?,
-        not_found_ttl: ttl("not_found_ttl", &raw.not_found_ttl)?,
-        revoked_ttl: ttl("revoked_ttl", &raw.revoked_ttl)?,
-        stale_if_error: ttl("stale_if_error", &raw.stale_if_error)?,
+        allow_ttl: ttl("cache.allow_ttl", &raw.allow_ttl)?,
+        not_found_ttl: ttl("cache.not_found_ttl", &raw.not_found_ttl)?,
+        revoked_ttl: ttl("cache.revoked_ttl", &raw.revoked_ttl)?,
+        stale_if_error: ttl("cache.stale_if_error", &raw.stale_if_error)?,
         refresh_ahead: at("cache.refresh_ahead", refresh_ahead)?,
         jitter: at("cache.jitter", jitter)?,
         max_allow_entries: entries("max_allow_entries", raw.max_allow_entries)?,
         max_deny_entries: entries("max_deny_entries", raw.max_deny_entries)?,
+    })
+}
+
+fn feed(raw: RawFeed) -> Result<FeedRules, ConfigError> {
+    const SHORTEST: Duration = Duration::from_millis(100);
+    const LONGEST: Duration = Duration::from_secs(60);
+    let default = RawFeed::default().path;
+    let path = PathTemplate::parse(&raw.path, "{cursor}", &default);
+    let interval = at("feed.interval", check::duration(&raw.interval))?;
+    if !(SHORTEST..=LONGEST).contains(&interval) {
+        return Err(ConfigError::new(
+            "feed.interval",
+            "must be from \"100ms\" to \"60s\"",
+        ));
+    }
+    let stale_after = ttl("feed.stale_after", &raw.stale_after)?;
+    if stale_after <= interval {
+        let interval = &raw.interval;
+        return Err(ConfigError::new(
+            "feed.stale_after",
+            format!("must be more than feed.interval, \"{interval}\", better several times that"),
+        ));
+    }
+    Ok(FeedRules {
+        path: at("feed.path", path)?,
+        interval,
+        stale_after,
+        allow_ttl_when_stale: ttl("feed.allow_ttl_when_stale", &raw.allow_ttl_when_stale)?,
     })
 }
 
@@ -220,6 +259,17 @@ fn exemptions(raw: RawExempt) -> Result<Exemptions, ConfigError> {
             .collect(),
         preflight: raw.preflight,
     })
+}
+
+fn introspection(raw: RawIntrospection, exempt: &Exemptions) -> Result<String, ConfigError> {
+    at("introspection.path", path::check(&raw.path))?;
+    if exempt.cover_path(raw.path.as_bytes()) {
+        return Err(ConfigError::new(
+            "introspection.path",
+            "is exempt, so nobody would be asked for a key there; take it out of exempt",
+        ));
+    }
+    Ok(raw.path)
 }
 
 fn identity_headers(

@@ -72,10 +72,12 @@ impl<'de> Deserialize<'de> for Entries {
 pub(super) struct Raw {
     pub(super) lookup: Object<RawLookup>,
     pub(super) cache: Object<RawCache>,
+    pub(super) feed: Option<Object<RawFeed>>,
     pub(super) credential: Object<RawCredential>,
     pub(super) hash: Object<RawHash>,
     pub(super) environment: Option<String>,
     pub(super) exempt: Object<RawExempt>,
+    pub(super) introspection: Option<Object<RawIntrospection>>,
     pub(super) identity_headers: Entries,
     pub(super) replies: Object<RawReplies>,
 }
@@ -101,6 +103,15 @@ pub(super) struct RawCache {
     pub(super) jitter: f64,
     pub(super) max_allow_entries: u32,
     pub(super) max_deny_entries: u32,
+}
+
+#[derive(Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct RawFeed {
+    pub(super) path: String,
+    pub(super) interval: String,
+    pub(super) stale_after: String,
+    pub(super) allow_ttl_when_stale: String,
 }
 
 #[derive(Deserialize)]
@@ -143,12 +154,38 @@ pub(super) struct RawExempt {
 
 #[derive(Deserialize)]
 #[serde(default, deny_unknown_fields)]
+pub(super) struct RawIntrospection {
+    pub(super) path: String,
+}
+
+#[derive(Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub(super) struct RawReplies {
     pub(super) service_name: String,
     pub(super) doc_base_url: String,
     pub(super) realm: String,
     pub(super) retry_after_seconds: u32,
     pub(super) messages: Entries,
+}
+
+/// All defaults of a feed that is read.
+impl Default for RawFeed {
+    fn default() -> Self {
+        Self {
+            path: "/v1/changes?after={cursor}".to_owned(),
+            interval: "1s".to_owned(),
+            stale_after: "10s".to_owned(),
+            allow_ttl_when_stale: "60s".to_owned(),
+        }
+    }
+}
+
+impl Default for RawIntrospection {
+    fn default() -> Self {
+        Self {
+            path: "/v1/keys/me".to_owned(),
+        }
+    }
 }
 
 /// All defaults.
@@ -179,6 +216,7 @@ impl Default for Raw {
                 max_allow_entries: 50_000,
                 max_deny_entries: 10_000,
             }),
+            feed: None,
             credential: Object(RawCredential {
                 sources: vec![
                     source("authorization", Some("Bearer")),
@@ -199,6 +237,7 @@ impl Default for Raw {
                 path_prefixes: Vec::new(),
                 preflight: true,
             }),
+            introspection: None,
             identity_headers: Entries(vec![
                 identity("x-keystile-key-id", "key_id"),
                 identity("x-keystile-account-id", "account_id"),

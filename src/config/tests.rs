@@ -11,12 +11,14 @@ fn the_smallest_configuration_has_the_documented_defaults() {
                  "headers": {}},
       "cache": {"allow_ttl": "60s", "not_found_ttl": "5s", "revoked_ttl": "5m", "stale_if_error": "10m",
                 "refresh_ahead": 0.8, "jitter": 0.1, "max_allow_entries": 50000, "max_deny_entries": 10000},
+      "feed": null,
       "credential": {"sources": [{"header": "authorization", "scheme": "Bearer"}, {"header": "x-api-key"}],
                      "format": {"prefix": "aw_", "min_length": 43, "max_length": 256, "alphabet": "url_safe"},
                      "forward": false},
       "hash": {"pepper": null},
       "environment": null,
       "exempt": {"paths": [], "path_prefixes": [], "preflight": true},
+      "introspection": null,
       "identity_headers": {"x-keystile-key-id": "key_id", "x-keystile-account-id": "account_id"},
       "replies": {"service_name": "Asterwise", "doc_base_url": "https://docs.asterwise.com/reference/errors/",
                   "realm": "api", "retry_after_seconds": 1, "messages": {}}
@@ -26,6 +28,28 @@ fn the_smallest_configuration_has_the_documented_defaults() {
     assert_eq!(format!("{smallest:?}"), format!("{documented:?}"));
     assert_eq!(smallest.lookup.timeout, Duration::from_millis(250));
     assert_eq!(smallest.replies, Replies::default());
+}
+
+#[test]
+fn feed_and_introspection_are_off_or_have_the_documented_defaults() {
+    let off = Config::parse(br#"{"lookup":{"cluster":"auth"}}"#).unwrap();
+    assert_eq!(off.feed, None);
+    assert_eq!(off.introspection, None);
+    let on = Config::parse(br#"{"lookup":{"cluster":"auth"},"feed":{},"introspection":{}}"#);
+    let documented = Config::parse(
+        br#"{
+      "lookup": {"cluster": "auth"},
+      "feed": {"path": "/v1/changes?after={cursor}", "interval": "1s", "stale_after": "10s",
+               "allow_ttl_when_stale": "60s"},
+      "introspection": {"path": "/v1/keys/me"}
+    }"#,
+    )
+    .unwrap();
+    assert_eq!(format!("{:?}", on.unwrap()), format!("{documented:?}"));
+    let feed = documented.feed.unwrap();
+    assert_eq!(feed.interval, Duration::from_secs(1));
+    assert_eq!(feed.stale_after, Duration::from_secs(10));
+    assert_eq!(feed.allow_ttl_when_stale, Duration::from_secs(60));
 }
 
 #[test]
@@ -45,7 +69,7 @@ const REFUSED: &[(&str, &str)] = &[
     // unknown fields and wrong types, at every level
     (
         r#""lookups":{}"#,
-        "lookups: is unknown here; known are lookup, cache, credential",
+        "lookups: is unknown here; known are lookup, cache, feed, credential",
     ),
     (r#""lookup":null"#, "lookup: is given more than once"),
     (
@@ -61,6 +85,97 @@ const REFUSED: &[(&str, &str)] = &[
         "cache.ttl: is unknown here; known are allow_ttl, not_found_ttl",
     ),
     (r#""cache":[]"#, "cache: must be an object, not an array"),
+    (r#""feed":[]"#, "feed: must be an object, not an array"),
+    (r#""feed":true"#, "feed: must be an object, not a boolean"),
+    (
+        r#""feed":{"url":"/"}"#,
+        "feed.url: is unknown here; known are path, interval, stale_after, allow_ttl_when_stale",
+    ),
+    (
+        r#""feed":{"path":"/v1/changes"}"#,
+        "feed.path: must start with \"/\", hold {cursor} exactly once, and be visible ASCII \
+         without \"#\", such as \"/v1/changes?after={cursor}\"",
+    ),
+    (
+        r#""feed":{"path":"/v1/{cursor}/{cursor}"}"#,
+        "feed.path: must start with \"/\", hold {cursor} exactly once",
+    ),
+    (
+        r#""feed":{"path":"/v1/{key_hash}"}"#,
+        "feed.path: must start with \"/\", hold {cursor} exactly once",
+    ),
+    (
+        r#""feed":{"interval":1}"#,
+        "feed.interval: must be a string",
+    ),
+    (
+        r#""feed":{"interval":"99ms"}"#,
+        "feed.interval: must be from \"100ms\" to \"60s\"",
+    ),
+    (
+        r#""feed":{"interval":"61s"}"#,
+        "feed.interval: must be from \"100ms\" to \"60s\"",
+    ),
+    (
+        r#""feed":{"interval":"0s"}"#,
+        "feed.interval: must be from \"100ms\" to \"60s\"",
+    ),
+    (
+        r#""feed":{"interval":"soon"}"#,
+        "feed.interval: must be a whole number with its unit",
+    ),
+    (
+        r#""feed":{"interval":"10s"}"#,
+        "feed.stale_after: must be more than feed.interval, \"10s\"",
+    ),
+    (
+        r#""feed":{"stale_after":"1s"}"#,
+        "feed.stale_after: must be more than feed.interval, \"1s\"",
+    ),
+    (
+        r#""feed":{"stale_after":"721h"}"#,
+        "feed.stale_after: must be at most \"720h\"",
+    ),
+    (
+        r#""feed":{"stale_after":"-1s"}"#,
+        "feed.stale_after: must be a whole number with its unit",
+    ),
+    (
+        r#""feed":{"allow_ttl_when_stale":"721h"}"#,
+        "feed.allow_ttl_when_stale: must be at most \"720h\"",
+    ),
+    (
+        r#""feed":{"allow_ttl_when_stale":60}"#,
+        "feed.allow_ttl_when_stale: must be a string",
+    ),
+    (
+        r#""introspection":"/v1/keys/me""#,
+        "introspection: must be an object, not a string",
+    ),
+    (
+        r#""introspection":{"paths":[]}"#,
+        "introspection.paths: is unknown here; known are path",
+    ),
+    (
+        r#""introspection":{"path":"v1/keys/me"}"#,
+        "introspection.path: must start with \"/\"",
+    ),
+    (
+        r#""introspection":{"path":"/v1/keys/me?x"}"#,
+        "introspection.path: is compared without the query",
+    ),
+    (
+        r#""introspection":{"path":"/v1/../me"}"#,
+        "introspection.path: must not have a \".\" or \"..\" segment",
+    ),
+    (
+        r#""introspection":{},"exempt":{"paths":["/v1/keys/me"]}"#,
+        "introspection.path: is exempt, so nobody would be asked for a key there",
+    ),
+    (
+        r#""introspection":{"path":"/me"},"exempt":{"path_prefixes":["/"]}"#,
+        "introspection.path: is exempt, so nobody would be asked for a key there",
+    ),
     (
         r#""cache":{"allow_ttl":60}"#,
         "cache.allow_ttl: must be a string",

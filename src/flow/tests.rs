@@ -1,3 +1,5 @@
+mod introspection;
+
 use super::*;
 use crate::record::Fields;
 
@@ -619,6 +621,12 @@ fn the_access_log_gets_what_there_is() {
             "outcome=allowed source=stale",
         ),
         (Outcome::Exempt, None, None, "outcome=exempt"),
+        (
+            Outcome::Introspected,
+            Some(Source::Lookup),
+            Some(id),
+            "outcome=introspected source=lookup request_id=req_00000000000000000000000000",
+        ),
         (
             not_found,
             Some(Source::Coalesced),

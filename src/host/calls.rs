@@ -10,20 +10,19 @@ use log::warn;
 use proxy_wasm::hostcalls;
 use proxy_wasm::types::{BufferType, MapType, MetricType, Status};
 
-use crate::cache::PoolName;
+use crate::feed::Page;
 use crate::lookup::Callout;
 use crate::reply::LocalReply;
 use crate::request::Request;
-use crate::stats::{self, Counter};
-use crate::verdict::{Answer, Cause};
+use crate::stats::{self, Counter, Gauge};
+use crate::verdict::Answer;
 
 /// Defined metrics; `None` where the host would not.
 #[derive(Default)]
 pub(super) struct Metrics {
     /// In the order of [`Counter::ALL`].
     counters: Vec<Option<u32>>,
-    /// In the order of [`PoolName::ALL`].
-    entries: Vec<Option<u32>>,
+    gauges: Vec<(Gauge, Option<u32>)>,
     lookup_duration: Option<u32>,
 }
 
@@ -40,8 +39,8 @@ impl Metrics {
             counters: Counter::ALL
                 .map(|counter| define(MetricType::Counter, counter.name()))
                 .to_vec(),
-            entries: PoolName::ALL
-                .map(|pool| define(MetricType::Gauge, stats::entries(pool)))
+            gauges: Gauge::ALL
+                .map(|gauge| (gauge, define(MetricType::Gauge, gauge.name())))
                 .to_vec(),
             lookup_duration: define(MetricType::Histogram, stats::LOOKUP_DURATION),
         }
@@ -51,8 +50,9 @@ impl Metrics {
         increment(self.counters.get(counter as usize), events);
     }
 
-    pub(super) fn change_entries(&self, pool: PoolName, change: i64) {
-        increment(self.entries.get(pool as usize), change);
+    pub(super) fn change(&self, gauge: Gauge, change: i64) {
+        let gauge = self.gauges.iter().find(|(other, _)| *other == gauge);
+        increment(gauge.map(|(_, metric)| metric), change);
     }
 
     pub(super) fn observe_lookup(&self, took: Duration) {
@@ -94,24 +94,35 @@ pub(super) fn dispatch(callout: &Callout) -> Result<u32, &'static str> {
     })
 }
 
-/// Reads the answer to a callout, in its callback.
+/// Reads the answer to a lookup, in its callback.
 pub(super) fn read_answer(num_headers: usize, body_size: usize) -> Answer {
+    let headers = answer_headers(num_headers);
+    let cache_control = headers.values("cache-control");
+    let body = || answer_body(body_size);
+    Answer::read(headers.first(":status"), cache_control, body_size, body)
+}
+
+/// Reads the answer to a poll of the feed, in its callback.
+pub(super) fn read_page(num_headers: usize, body_size: usize) -> Result<Page, String> {
+    let headers = answer_headers(num_headers);
+    Page::read(headers.first(":status"), body_size, || {
+        answer_body(body_size)
+    })
+}
+
+fn answer_headers(number: usize) -> Request {
     // Without headers there is no map to ask: the call was reset, or its answer too large.
-    if num_headers == 0 {
-        return Answer::none(Cause::NoAnswer);
+    match number {
+        0 => Request::default(),
+        _ => Request::new(headers_of(MapType::HttpCallResponseHeaders)),
     }
-    let headers = Request::new(headers_of(MapType::HttpCallResponseHeaders));
-    Answer::read(
-        headers.first(":status"),
-        headers.values("cache-control"),
-        body_size,
-        || {
-            hostcalls::get_buffer(BufferType::HttpCallResponseBody, 0, body_size)
-                .ok()
-                .flatten()
-                .unwrap_or_default()
-        },
-    )
+}
+
+fn answer_body(size: usize) -> Vec<u8> {
+    hostcalls::get_buffer(BufferType::HttpCallResponseBody, 0, size)
+        .ok()
+        .flatten()
+        .unwrap_or_default()
 }
 
 /// The headers or trailers of the effective context's request, or of an answer.

@@ -5,18 +5,19 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use log::warn;
+use log::{info, warn};
 
 use super::calls::{self, Metrics};
 use crate::cache::{PoolName, Seed};
 use crate::clock::Moment;
 use crate::config::Config;
 use crate::credential::KeyHash;
+use crate::feed::{Changed, Page, Polled};
 use crate::flights::FlightId;
 use crate::flow::{self, Settled, State, Step};
-use crate::reply::{Replies, RequestId};
+use crate::reply::{self, Replies, RequestId};
 use crate::request::without_query;
-use crate::stats::{Counter, Stats};
+use crate::stats::{Counter, Gauge, Stats};
 use crate::throttle::Throttle;
 use crate::verdict::{Answer, Cause, Source, Verdict};
 use crate::verdicts::Verdicts;
@@ -76,13 +77,9 @@ impl PartialEq for Held {
 
 impl Rules {
     pub(super) fn new(config: Config) -> Self {
-        let verdicts = Verdicts::new(
-            config.cache.clone(),
-            config.environment.clone(),
-            config.lookup.timeout,
-            // Where there is no randomness, the seed is one that can be known.
-            Seed::new(calls::random().unwrap_or_default()),
-        );
+        // Where there is no randomness, the seed is one that can be known.
+        let seed = Seed::new(calls::random().unwrap_or_default());
+        let verdicts = Verdicts::new(&config, seed);
         Self {
             config,
             verdicts: RefCell::new(verdicts),
@@ -139,6 +136,50 @@ impl Plugin {
             source: landed.source(waiter),
         });
         self.decided.borrow_mut().extend(decided);
+    }
+
+    /// The answer to a request's own lookup is here: the request is to be settled next.
+    pub(super) fn land_live(
+        &self,
+        rules: &Rules,
+        held: &Rc<Held>,
+        hash: &KeyHash,
+        since: Moment,
+        answer: Answer,
+    ) {
+        let verdict = answer.verdict;
+        self.count(Counter::of_lookup(&verdict));
+        let took = self.now().steady.saturating_sub(since.steady);
+        self.metrics.observe_lookup(took);
+        rules.verdicts.borrow_mut().learn(hash, &verdict);
+        self.decided.borrow_mut().push_back(Decided {
+            held: Rc::clone(held),
+            source: Source::of_lookup(&verdict),
+            verdict,
+        });
+    }
+
+    /// The feed was polled.
+    pub(super) fn polled(&self, rules: &Rules, page: Result<Page, String>) {
+        let now = self.now();
+        let random = calls::random().unwrap_or_default();
+        let polled = rules.verdicts.borrow_mut().polled(page, now, random);
+        let Some(Polled { changed, turns }) = polled else {
+            return;
+        };
+        self.count(Counter::of_poll(&changed));
+        let cluster = &rules.config.lookup.cluster;
+        match changed {
+            Err(problem) if turns => {
+                warn!("keystile: change feed of cluster {cluster:?}: {problem}");
+            }
+            Ok(Changed::Any) => {
+                info!("keystile: change feed of cluster {cluster:?}: read from anew");
+            }
+            Ok(_) if turns => info!("keystile: change feed of cluster {cluster:?}: goes on"),
+            _ => {}
+        }
+        self.tick_in_time(rules, now);
     }
 
     /// Whoever has waited too long is to be settled next.
@@ -207,6 +248,11 @@ impl Plugin {
                     calls::resume();
                 }
             }
+            Step::Describe { record } => {
+                let id = RequestId::new(now.wall, request_randomness());
+                self.record(settled, Some(id));
+                calls::reply(&reply::describe(&record, id));
+            }
             Step::Refuse {
                 denial,
                 form,
@@ -223,7 +269,7 @@ impl Plugin {
                 };
                 calls::reply(&reply);
             }
-            Step::Ask(_) | Step::Ignore => {}
+            Step::Ask(_) | Step::AskLive(_) | Step::Ignore => {}
         }
     }
 
@@ -246,17 +292,21 @@ impl Plugin {
     /// Tells the host what was counted since the last time.
     pub(super) fn flush(&self) {
         let mut stats = self.stats.borrow_mut();
-        for pool in PoolName::ALL {
-            let (entries, evictions) = match &self.rules {
-                Some(rules) => {
-                    let mut verdicts = rules.verdicts.borrow_mut();
-                    (verdicts.entries(pool), verdicts.take_evictions(pool))
-                }
-                None => (0, 0),
-            };
-            stats.add(Counter::of_evictions(pool), evictions);
-            let change = stats.take_change(pool, entries);
-            self.metrics.change_entries(pool, change);
+        let now = self.now();
+        let rules = self.rules.as_ref();
+        let mut verdicts = rules.map(|rules| rules.verdicts.borrow_mut());
+        if let Some(verdicts) = &mut verdicts {
+            for pool in PoolName::ALL {
+                stats.add(Counter::of_evictions(pool), verdicts.take_evictions(pool));
+            }
+        }
+        let value = |gauge| match (&verdicts, gauge) {
+            (None, _) => 0,
+            (Some(verdicts), Gauge::Entries(pool)) => verdicts.entries(pool),
+            (Some(verdicts), Gauge::FeedStale) => usize::from(verdicts.is_feed_stale(now)),
+        };
+        for (gauge, change) in stats.take_changes(value) {
+            self.metrics.change(gauge, change);
         }
         for (counter, events) in stats.take_counts() {
             self.metrics.add(counter, events);

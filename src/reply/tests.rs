@@ -1,4 +1,5 @@
 use super::*;
+use crate::record::Fields;
 
 /// 2026-05-25T12:34:56.789Z
 const NOW: Duration = Duration::from_millis(1_779_712_496_789);
@@ -182,4 +183,57 @@ fn request_ids_are_ulids() {
 fn timestamps_never_fail() {
     assert_eq!(timestamp(Duration::ZERO), "1970-01-01T00:00:00Z");
     assert_eq!(timestamp(Duration::MAX), "1970-01-01T00:00:00Z");
+}
+
+#[test]
+fn an_active_key_is_told_its_record_and_no_more() {
+    let bare = Fields {
+        key_id: "key_1",
+        ..Fields::default()
+    };
+    let full = Fields {
+        key_id: "key_1",
+        account_id: Some("acct_1"),
+        environment: Some("production"),
+        expires_at: Some(Duration::from_millis(1_798_761_600_000)),
+        endpoints: Some(&["/v1/astro", "/v1/\"moon\""]),
+    };
+    let ends = |ms| Fields {
+        expires_at: Some(Duration::from_millis(ms)),
+        endpoints: Some(&[]),
+        ..bare
+    };
+    let cases = [
+        (
+            bare,
+            r#"{"key_id":"key_1","status":"active","account_id":null,"environment":null,"expires_at":null,"endpoints":null}"#,
+        ),
+        (
+            full,
+            r#"{"key_id":"key_1","status":"active","account_id":"acct_1","environment":"production","expires_at":"2027-01-01T00:00:00Z","endpoints":["/v1/astro","/v1/\"moon\""]}"#,
+        ),
+        (
+            ends(1_798_761_600_250),
+            r#"{"key_id":"key_1","status":"active","account_id":null,"environment":null,"expires_at":"2027-01-01T00:00:00.25Z","endpoints":[]}"#,
+        ),
+        (
+            ends(0),
+            r#"{"key_id":"key_1","status":"active","account_id":null,"environment":null,"expires_at":"1970-01-01T00:00:00Z","endpoints":[]}"#,
+        ),
+    ];
+    for (fields, data) in cases {
+        let reply = describe(&Record::new(fields).unwrap(), RequestId::new(NOW, 74));
+        let body = format!(r#"{{"success":true,"message":"success","data":{data}}}"#);
+        assert_eq!(reply.body, body);
+        assert_eq!(reply.status, 200);
+        let headers = [
+            ("cache-control", "no-store"),
+            ("x-request-id", ID),
+            ("content-type", "application/json"),
+        ];
+        assert_eq!(
+            reply.headers,
+            headers.map(|(name, value)| (name, value.to_owned()))
+        );
+    }
 }

@@ -11,11 +11,17 @@
 //! | `root asks` | the root context makes what it has to make |
 //! | `root gets nothing` | the answer to the oldest of those |
 //! | `tick` | who has waited too long is answered |
+//! | `feed polls` | the feed is polled, if it is time |
+//! | `feed gets k1 k2, cursor 7` | changes of these keys; `any`: a reset; `current`: 204 |
+//! | `feed fails` | the poll was answered otherwise |
+//! | `live active` | a lookup beside these came to a verdict |
 
 #![allow(
     clippy::arithmetic_side_effects,
     reason = "a test that overflows fails, as it should"
 )]
+
+mod feed;
 
 use std::collections::HashMap;
 use std::fmt::Write;
@@ -39,6 +45,7 @@ struct Scene {
     of_root: Vec<(KeyHash, FlightId)>,
     /// How often a callout was made.
     callouts: usize,
+    lookup: Lookup,
 }
 
 fn hash(key: &str) -> KeyHash {
@@ -119,10 +126,11 @@ impl Scene {
         );
         let config = Config::parse(config.as_bytes()).unwrap();
         Self {
-            verdicts: Verdicts::new(config.cache, config.environment, TIMEOUT, Seed::new(7)),
+            verdicts: Verdicts::new(&config, Seed::new(7)),
             lookups: HashMap::new(),
             of_root: Vec::new(),
             callouts: 0,
+            lookup: config.lookup,
         }
     }
 
@@ -135,6 +143,11 @@ impl Scene {
             ("tick", _) => {
                 let overdue = self.verdicts.overdue(now);
                 said(overdue.iter().map(|(w, v, source)| (w.request, v, *source)))
+            }
+            ("feed", what) => self.of_feed(what, now),
+            ("live", what) => {
+                self.verdicts.learn(&hash("key"), &verdict(what));
+                String::new()
             }
             ("root", "asks") => {
                 let before = self.of_root.len();
@@ -164,6 +177,37 @@ impl Scene {
                 let (hash, id) = self.lookups[&request];
                 self.lands(&hash, id, what.strip_prefix("gets ").unwrap(), now)
             }
+        }
+    }
+
+    fn of_feed(&mut self, what: &str, now: Moment) -> String {
+        let page = match what.strip_prefix("gets ") {
+            None if what == "polls" => {
+                let Some(callout) = self.verdicts.poll(&self.lookup, now) else {
+                    return "not yet".to_owned();
+                };
+                let (_, path) = &callout.headers[1];
+                return path.replace("/v1/changes?after=", "after ");
+            }
+            None if what == "fails" => Err("no answer".to_owned()),
+            None => panic!("{what}"),
+            Some("current") => Ok(Page::Current),
+            Some(news) => {
+                let (keys, cursor) = news.split_once(", cursor ").unwrap();
+                let changed = match keys {
+                    "any" => Changed::Any,
+                    keys => Changed::Keys(keys.split_whitespace().map(hash).collect()),
+                };
+                let cursor = cursor.to_owned();
+                Ok(Page::News { cursor, changed })
+            }
+        };
+        let polled = self.verdicts.polled(page, now, 0).unwrap();
+        let turns = if polled.turns { ", at last" } else { "" };
+        match polled.changed {
+            Err(_) => format!("nobody knows{turns}"),
+            Ok(Changed::Any) => format!("any{turns}"),
+            Ok(Changed::Keys(hashes)) => format!("{} changed{turns}", hashes.len()),
         }
     }
 
