@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use keystile_e2e::client;
@@ -102,6 +103,12 @@ pub(crate) fn shipped_stack(world: &World) -> Result<()> {
     for key in [&keys.active, &keys.revoked, &keys.deleted] {
         world.keep_secret(&key.key);
     }
+    // Until all have read of these keys, when nothing is forgotten any more. The main thread reads
+    // the feed like each worker does, each at least every second, and not much more often.
+    let readers = std::thread::available_parallelism()?.get() + 1;
+    let polls = || polls_without_news(&stack);
+    let before = polls()?;
+    wait_until(|| Ok(polls()? >= before + 2 * readers))?;
     let to = stack.listener;
     let bearer = |key: &str| format!("authorization: Bearer {key}");
     let cases = [
@@ -182,9 +189,26 @@ pub(crate) fn shipped_stack(world: &World) -> Result<()> {
         ("cache_deny_entries", 2),
     ];
     for (name, count) in counted {
-        let expected = format!("keystile_{name}{{}} {count}\n");
-        wait_until(|| Ok(stack.envoy.prometheus()?.contains(&expected)))
-            .with_context(|| format!("no {expected}"))?;
+        wait_for(&stack, &format!("{name}{{}} {count}"))?;
+    }
+    // However long its verdicts are kept.
+    let active = bearer(&keys.active.key);
+    let me = client::get(to, "/v1/keys/me", [active.as_str()])?;
+    ensure!(
+        me.status == 200 && me.text().contains(&keys.active.key_id),
+        "{me:?}"
+    );
+    stack.registry.run(&["revoke", &keys.active.key_id])?;
+    let revoked = Instant::now();
+    while revoked.elapsed() < Duration::from_secs(2) {
+        client::get(to, "/v1/g", [active.as_str()])?;
+    }
+    for path in ["/v1/g", "/v1/keys/me"] {
+        let response = client::get(to, path, [active.as_str()])?;
+        ensure!(
+            response.text().contains("api_key_revoked"),
+            "{path}: {response:?}"
+        );
     }
     drop(stack);
     let left: Vec<_> = std::fs::read_dir(folder.path())?
@@ -193,6 +217,19 @@ pub(crate) fn shipped_stack(world: &World) -> Result<()> {
         .collect();
     ensure!(left == ["keystile.db"], "left behind: {left:?}");
     Ok(())
+}
+
+fn polls_without_news(stack: &Stack) -> Result<usize> {
+    let metrics = stack.envoy.prometheus()?;
+    let name = "keystile_feed_polls_current_total{} ";
+    let mut values = metrics.lines().filter_map(|line| line.strip_prefix(name));
+    Ok(values.next().map_or(Ok(0), str::parse)?)
+}
+
+fn wait_for(stack: &Stack, metric: &str) -> Result<()> {
+    let expected = format!("keystile_{metric}\n");
+    wait_until(|| Ok(stack.envoy.prometheus()?.contains(&expected)))
+        .with_context(|| format!("no {expected}"))
 }
 
 /// What the access log has on the request for a path.

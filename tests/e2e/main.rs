@@ -5,12 +5,22 @@
 mod cache;
 mod coalescing;
 mod decisions;
+mod feed;
 mod files;
+mod introspection;
 mod leaks;
 mod leaving;
 mod paused;
 mod stage;
 mod table;
+#[allow(
+    dead_code,
+    unused_macros,
+    unused_imports,
+    reason = "shared with the registry's tests"
+)]
+#[path = "../../registry/tests/support/database.rs"]
+mod test_database;
 mod verdicts;
 mod wire;
 mod world;
@@ -148,6 +158,46 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
             &world,
             "coalescing: nobody waits for ever",
             coalescing::nobody_waits_for_ever,
+        ),
+        trial(&world, "feed: revoked", feed::revoked),
+        trial(&world, "feed: deleted", feed::deleted),
+        trial(
+            &world,
+            "feed: the registry restarts",
+            feed::the_registry_restarts,
+        ),
+        trial(&world, "feed: PostgreSQL restarts", feed::postgres_restarts),
+        trial(&world, "feed: a long backlog", feed::a_long_backlog),
+        trial(&world, "feed: another database", feed::another_database),
+        trial(
+            &world,
+            "feed: one that cannot be read",
+            feed::a_feed_that_cannot_be_read,
+        ),
+        trial(
+            &world,
+            "feed: a change during a lookup",
+            feed::a_change_during_a_lookup,
+        ),
+        trial(
+            &world,
+            "introspection: each kind of key",
+            introspection::each_kind_of_key,
+        ),
+        trial(
+            &world,
+            "introspection: only there",
+            introspection::only_there,
+        ),
+        trial(
+            &world,
+            "introspection: never from the cache",
+            introspection::never_from_the_cache,
+        ),
+        trial(
+            &world,
+            "introspection: without an answer",
+            introspection::without_an_answer,
         ),
         trial(&world, "files: shipped stack", files::shipped_stack),
         trial(&world, "files: a taken port is named", |_| {

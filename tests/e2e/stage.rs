@@ -12,7 +12,7 @@ use keystile_e2e::client::{self, Response, Sent};
 use keystile_e2e::envoy::{self, Envoy, Listener, cluster, http2_cluster};
 use keystile_e2e::load::{self, Outcomes, Request};
 use keystile_e2e::process::{Process, wait_until};
-use keystile_e2e::registry::{Created, Registry};
+use keystile_e2e::registry::{Created, Registry, SERVICE_TOKEN};
 use keystile_e2e::serving::Serving;
 use keystile_e2e::upstream::{self, Received};
 use serde_json::{Value, json};
@@ -22,6 +22,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
 use crate::leaks;
+use crate::test_database::TestDatabase;
 use crate::world::{World, hash, made_up_key};
 
 pub(crate) struct Stage<'a> {
@@ -32,9 +33,13 @@ pub(crate) struct Stage<'a> {
     /// The auth cluster, for outages.
     pub(crate) serving: Serving,
     pub(crate) registry: Registry,
-    _server: Process,
+    /// Where it serves lookups and its admin API.
+    pub(crate) registry_at: SocketAddr,
+    /// `None` while it is down.
+    server: Option<Process>,
+    pub(crate) database: TestDatabase,
     keys: Vec<String>,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 /// Who answers lookups.
@@ -42,6 +47,8 @@ pub(crate) struct Stage<'a> {
 pub(crate) enum Asks {
     /// [`Stage::auth`], and behind it the registry.
     Auth,
+    /// The registry, over HTTP/2.
+    Registry,
     /// Another one, over HTTP/2.
     Other(SocketAddr),
 }
@@ -51,6 +58,10 @@ pub(crate) struct Setup {
     pub(crate) workers: u8,
     /// The object `cache` of the plugin configuration.
     pub(crate) cache: Value,
+    /// Further objects of it.
+    pub(crate) more: Value,
+    /// What the registry stores its keys in.
+    pub(crate) database: fn() -> TestDatabase,
     /// The timeout of lookups.
     pub(crate) timeout: &'static str,
     /// Who answers lookups.
@@ -67,6 +78,8 @@ impl Setup {
         Self {
             workers: 1,
             cache,
+            more: json!({}),
+            database: TestDatabase::sqlite,
             timeout: "10s",
             asks: Asks::Auth,
             stream_idle_timeout: None,
@@ -84,7 +97,7 @@ impl Setup {
         let mut stage = Stage::new(world, &self)?;
         let outcome = test(&mut stage).with_context(|| {
             let log = stage.envoy.written();
-            let warnings = log.lines().filter(|line| line.contains("keystile"));
+            let warnings = log.lines().filter(|line| line.contains("keystile: "));
             warnings.map(|line| format!("\n{line}")).collect::<String>()
         });
         let log = stage.envoy.written();
@@ -100,23 +113,34 @@ impl<'a> Stage<'a> {
     fn new(world: &'a World, setup: &Setup) -> Result<Self> {
         let folder = tempfile::tempdir()?;
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
-        let registry = Registry::new(&folder.path().join("keys.db"), None);
-        let (server, lookups) = registry.serve(any, &folder.path().join("registry.log"))?;
+        let database = (setup.database)();
+        let registry = Registry::guarded(database.url.clone());
+        let (server, registry_at) = registry.serve(any, &folder.path().join("registry.log"))?;
         let auth = Auth::default();
         let (serving, upstream) = world.runtime.block_on(async {
-            let serving = auth.serve(lookups).await?;
+            let serving = auth.serve(registry_at).await?;
             let listener = TcpListener::bind(any).await?;
             let upstream = upstream::serve(listener, Received::default(), std::future::pending())?;
             anyhow::Ok((serving, upstream))
         })?;
-        let asked = match setup.asks {
+        let mut asked = match setup.asks {
             Asks::Auth => cluster("auth", Some(serving.address)),
+            Asks::Registry => http2_cluster("auth", registry_at),
             Asks::Other(address) => http2_cluster("auth", address),
         };
-        let plugin = json!({
-            "lookup": {"cluster": "auth", "timeout": setup.timeout},
+        // As in envoy/envoy.yaml: less than a long page of the feed.
+        asked["per_connection_buffer_limit_bytes"] = json!(65_536);
+        let mut plugin = json!({
+            "lookup": {
+                "cluster": "auth",
+                "timeout": setup.timeout,
+                "headers": {"authorization": format!("Bearer {SERVICE_TOKEN}")},
+            },
             "cache": setup.cache,
         });
+        for (name, value) in setup.more.as_object().into_iter().flatten() {
+            plugin[name] = value.clone();
+        }
         let listener = Listener {
             access_log: true,
             ..Listener::new("stage", &plugin)
@@ -149,10 +173,30 @@ impl<'a> Stage<'a> {
             auth,
             serving,
             registry,
-            _server: server,
+            registry_at,
+            server: Some(server),
+            database,
             keys: Vec::new(),
-            _folder: folder,
+            folder,
         })
+    }
+
+    /// Ends the registry without a warning.
+    pub(crate) fn crash_registry(&mut self) -> Result<()> {
+        self.server.take().context("it is down already")?.crash()
+    }
+
+    /// Starts it again where it was.
+    pub(crate) fn start_registry(&mut self) -> Result<()> {
+        let log = self.folder.path().join("registry-again.log");
+        let (server, _) = self.registry.serve(self.registry_at, &log)?;
+        self.server = Some(server);
+        Ok(())
+    }
+
+    /// Asks the registry's admin API.
+    pub(crate) fn admin(&self, method: &str, path: &str) -> Result<Value> {
+        Registry::ask(self.registry_at, method, path, None)
     }
 
     /// A made-up key whose lookups are answered when they are permitted to be.

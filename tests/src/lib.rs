@@ -12,6 +12,7 @@ pub mod process;
 pub mod registry;
 pub mod serving;
 pub mod shipped;
+pub mod traffic;
 pub mod upstream;
 
 use std::path::PathBuf;

@@ -6,16 +6,15 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use bytes::Bytes;
-use http_body_util::{BodyExt, Empty};
-use hyper::client::conn::http2::{SendRequest, handshake};
-use hyper_util::rt::{TokioExecutor, TokioIo};
-use tokio::net::TcpStream;
+use http_body_util::Empty;
+use hyper::client::conn::http2::SendRequest;
 use tokio::sync::{Mutex, mpsc};
 use tokio::task::JoinSet;
 
 use crate::client::DEADLINE;
+use crate::traffic::{connect, status};
 
 /// A `GET`.
 #[derive(Clone, Debug)]
@@ -101,12 +100,7 @@ async fn over_connection(to: SocketAddr, streams: usize, queue: Queue) -> Result
     let mut outcomes = Outcomes::default();
     let mut more = true;
     while more {
-        let stream = TcpStream::connect(to).await;
-        let stream = stream.with_context(|| format!("cannot connect to {to}"))?;
-        stream.set_nodelay(true)?;
-        let (sender, connection) = handshake(TokioExecutor::new(), TokioIo::new(stream)).await?;
-        // It ends with its last sender, and how it ends its requests tell.
-        tokio::spawn(connection);
+        let sender = connect(to).await?;
         let mut tasks = JoinSet::new();
         for _ in 0..streams {
             tasks.spawn(on_stream(to, sender.clone(), Arc::clone(&queue)));
@@ -151,16 +145,4 @@ async fn on_stream(
             return Ok((outcomes, true));
         }
     }
-}
-
-/// The status of an answer that arrives whole.
-async fn status(
-    sender: &mut SendRequest<Empty<Bytes>>,
-    request: hyper::Request<Empty<Bytes>>,
-) -> hyper::Result<u16> {
-    let mut response = sender.send_request(request).await?;
-    while let Some(frame) = response.body_mut().frame().await {
-        frame?;
-    }
-    Ok(response.status().as_u16())
 }

@@ -144,6 +144,16 @@ impl Process {
         self.child.id()
     }
 
+    /// Ends the program as a crash would: it gets no chance to finish anything.
+    ///
+    /// # Errors
+    /// When the system does not let us.
+    pub fn crash(mut self) -> Result<()> {
+        self.child.kill()?;
+        self.child.wait()?;
+        Ok(())
+    }
+
     /// How much memory the program has in RAM.
     ///
     /// # Errors

@@ -8,12 +8,18 @@ use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
 use crate::process::Process;
-use crate::root;
+use crate::{client, root};
+
+/// What servers want to see of those who look keys up, where they are [guarded](Registry::guarded).
+pub const SERVICE_TOKEN: &str = "service-token";
+
+const ADMIN_TOKEN: &str = "admin-token";
 
 /// A database, and the command line on it.
 pub struct Registry {
-    database: PathBuf,
+    database_url: String,
     pepper: Option<&'static str>,
+    guarded: bool,
 }
 
 /// A key as `create` printed it.
@@ -29,8 +35,18 @@ impl Registry {
     /// A registry on a database file, which need not be there yet.
     pub fn new(database: &Path, pepper: Option<&'static str>) -> Self {
         Self {
-            database: database.to_owned(),
+            database_url: format!("sqlite://{}", database.display()),
             pepper,
+            guarded: false,
+        }
+    }
+
+    /// A registry on any database, whose servers want tokens and so have an admin API.
+    pub fn guarded(database_url: String) -> Self {
+        Self {
+            database_url,
+            pepper: None,
+            guarded: true,
         }
     }
 
@@ -40,11 +56,11 @@ impl Registry {
             PathBuf::from,
         );
         let mut command = Command::new(program);
-        command
-            .env_remove("KEYSTILE_PEPPER")
-            .arg("--database-url")
-            .arg(format!("sqlite://{}", self.database.display()))
-            .arg("--json");
+        command.env_remove("KEYSTILE_PEPPER").args([
+            "--database-url",
+            &self.database_url,
+            "--json",
+        ]);
         if let Some(pepper) = self.pepper {
             command.env("KEYSTILE_PEPPER", pepper);
         }
@@ -60,12 +76,39 @@ impl Registry {
         command
             .args(["serve", "--listen", &listen.to_string()])
             .env("RUST_LOG", "trace");
+        if self.guarded {
+            command
+                .env("KEYSTILE_ADMIN_TOKEN", ADMIN_TOKEN)
+                .env("KEYSTILE_SERVICE_TOKEN", SERVICE_TOKEN);
+        }
         let mut server = Process::start("registry", &mut command, log, false)?;
         let address = server.wait_for_line(|line| {
             let line: Value = serde_json::from_str(line).ok()?;
             line["listening"].as_str()?.parse().ok()
         })?;
         Ok((server, address))
+    }
+
+    /// Asks the admin API of a guarded server at `to`; `path` is behind `/admin/v1/keys`. Gives
+    /// the JSON value that it answered, null where that is none.
+    ///
+    /// # Errors
+    /// When the answer is no success, with what it says.
+    pub fn ask(to: SocketAddr, method: &str, path: &str, body: Option<&Value>) -> Result<Value> {
+        let body = body.map(Value::to_string).unwrap_or_default();
+        let lines = [
+            format!("authorization: Bearer {ADMIN_TOKEN}"),
+            format!("content-length: {}", body.len()),
+            "content-type: application/json".to_owned(),
+        ];
+        let lines = lines.iter().map(String::as_str);
+        let head = client::head(method, &format!("/admin/v1/keys{path}"), lines);
+        let answer = client::send(to, (head + &body).as_bytes())?.response()?;
+        ensure!(
+            (200..300).contains(&answer.status),
+            "{method} {path}: {answer:?}"
+        );
+        Ok(serde_json::from_slice(&answer.body).unwrap_or_default())
     }
 
     /// Creates a key.

@@ -3,7 +3,7 @@
 
 use std::io::{BufRead, BufReader};
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -41,6 +41,24 @@ impl TestDatabase {
             _folder: None,
         }
     }
+
+    /// Ends the server of PostgreSQL as a crash would, with all databases that are on it.
+    #[allow(
+        dead_code,
+        reason = "not every crate that this file is part of needs it"
+    )]
+    pub(crate) fn crash_postgres() {
+        Postgres::shared().control(&["--mode=immediate", "stop"]);
+    }
+
+    /// Starts it again.
+    #[allow(
+        dead_code,
+        reason = "not every crate that this file is part of needs it"
+    )]
+    pub(crate) fn start_postgres() {
+        Postgres::shared().control(&["start"]);
+    }
 }
 
 /// A server that listens in a folder that only its user may enter, and on no port.
@@ -60,8 +78,14 @@ trap 'rm -rf "$folder"' EXIT
 data=$folder/data
 "$0/initdb" --pgdata="$data" --username=keystile --auth=trust --encoding=UTF8 --locale=C \
     --no-sync >"$folder/log" 2>&1 &&
-"$0/pg_ctl" --pgdata="$data" --wait --log="$folder/log" --options="-k $folder \
-    -c listen_addresses= -c fsync=off -c max_connections=300 -c shared_buffers=32MB" \
+cat >>"$data/postgresql.conf" <<END &&
+unix_socket_directories = '$folder'
+listen_addresses = ''
+fsync = off
+max_connections = 300
+shared_buffers = 32MB
+END
+"$0/pg_ctl" --pgdata="$data" --wait --log="$folder/log" \
     start >/dev/null || { cat "$folder/log" >&2; exit 1; }
 echo "$folder"
 cat
@@ -69,6 +93,17 @@ cat
 "#;
 
 impl Postgres {
+    fn control(&self, what: &[&str]) {
+        let done = as_postgres(&self.programs.join("pg_ctl"))
+            .args(["--wait", "--silent", "--pgdata"])
+            .arg(format!("{}/data", self.folder))
+            .args(["--log", &format!("{}/log", self.folder)])
+            .args(what)
+            .status()
+            .expect("pg_ctl");
+        assert!(done.success(), "pg_ctl {what:?}: {done}");
+    }
+
     fn shared() -> &'static Self {
         static SERVER: OnceLock<Postgres> = OnceLock::new();
         SERVER.get_or_init(Self::start)
@@ -78,18 +113,9 @@ impl Postgres {
         let programs = programs().unwrap_or_else(|| {
             panic!("PostgreSQL is missing: scripts/setup.sh installs it (Debian's `postgresql`)")
         });
-        // It refuses to run as root; Debian's package brings a user for it.
-        let mut command = if nix::unistd::geteuid().is_root() {
-            let mut command = Command::new("runuser");
-            command.args(["-u", "postgres", "--", "sh"]);
-            command
-        } else {
-            Command::new("sh")
-        };
-        let mut script = command
+        let mut script = as_postgres(Path::new("sh"))
             .args(["-c", SCRIPT])
             .arg(&programs)
-            .current_dir("/")
             // A Ctrl-C is for the tests; the script has to outlive them for a moment.
             .process_group(0)
             .stdin(Stdio::piped())
@@ -108,6 +134,20 @@ impl Postgres {
             _script: script,
         }
     }
+}
+
+/// A command that does not run as root, which the server refuses; Debian's package brings a user
+/// for it.
+fn as_postgres(program: &Path) -> Command {
+    let mut command = if nix::unistd::geteuid().is_root() {
+        let mut command = Command::new("runuser");
+        command.args(["-u", "postgres", "--"]).arg(program);
+        command
+    } else {
+        Command::new(program)
+    };
+    command.current_dir("/");
+    command
 }
 
 /// The newest server's folder of programs. Debian keeps them off the PATH.

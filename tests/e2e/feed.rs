@@ -1,0 +1,446 @@
+//! The change feed: what changes in the registry is known on every worker a moment later, and
+//! outages of registry and database leave no gap.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use keystile_e2e::auth::{Script, answer};
+use keystile_e2e::process::wait_until;
+use keystile_e2e::registry::Registry;
+use keystile_e2e::traffic::{Seen, Traffic};
+use serde_json::{Value, json};
+
+use crate::stage::{Asks, Setup, Stage, until};
+use crate::test_database::TestDatabase;
+use crate::world::{World, hash};
+
+/// Within which a change is known everywhere.
+const BOUND: Duration = Duration::from_secs(2);
+
+/// No verdict ends by itself before a test does.
+fn lasting() -> Value {
+    json!({"allow_ttl": "10m", "not_found_ttl": "10m", "revoked_ttl": "10m"})
+}
+
+fn setup(feed: &Value) -> Setup {
+    Setup {
+        workers: 2,
+        asks: Asks::Registry,
+        more: json!({"feed": feed}),
+        ..Setup::new(lasting())
+    }
+}
+
+/// Waits until each worker reads the feed, and so does the main thread, which has an instance of
+/// the filter too. Gives how often one of them began anew.
+fn all_read_the_feed(stage: &Stage<'_>, workers: u64) -> Result<u64> {
+    let begun = workers + 1;
+    stage.wait_for("feed_polls.reset.total", begun)?;
+    stage.wait_for("feed.stale", 0)?;
+    Ok(begun)
+}
+
+/// A key, and what is done to it.
+struct Subject {
+    key: String,
+    key_id: String,
+}
+
+/// What is done to keys in use, and what their requests get before and after.
+struct Change {
+    name: &'static str,
+    before: u16,
+    after: (u16, &'static str),
+    prepare: fn(&mut Stage<'_>) -> Result<Subject>,
+    make: fn(&Stage<'_>, &Subject) -> Result<()>,
+}
+
+fn known(stage: &mut Stage<'_>) -> Result<Subject> {
+    let created = stage.create()?;
+    Ok(Subject {
+        key: created.key,
+        key_id: created.key_id,
+    })
+}
+
+/// From `revoke` to the last 200.
+pub(crate) fn revoked(world: &World) -> Result<()> {
+    a_hundred_trials(
+        world,
+        &Change {
+            name: "revoked",
+            before: 200,
+            after: (401, "api_key_revoked"),
+            prepare: known,
+            make: |stage, subject| {
+                let path = format!("/{}/revoke", subject.key_id);
+                stage.admin("POST", &path).map(drop)
+            },
+        },
+    )
+}
+
+/// From `delete` to the last 200.
+pub(crate) fn deleted(world: &World) -> Result<()> {
+    a_hundred_trials(
+        world,
+        &Change {
+            name: "deleted",
+            before: 200,
+            after: (401, "api_key_not_found"),
+            prepare: known,
+            make: |stage, subject| {
+                let path = format!("/{}", subject.key_id);
+                stage.admin("DELETE", &path).map(drop)
+            },
+        },
+    )
+}
+
+/// Each under 500 requests a second, at whatever moment between two polls.
+fn a_hundred_trials(world: &World, change: &Change) -> Result<()> {
+    const TRIALS: usize = 100;
+    const AT_ONCE: usize = 5;
+    setup(&json!({})).run(world, |stage| {
+        let mut took = Vec::new();
+        for round in 0..TRIALS / AT_ONCE {
+            let round = format!("round {round}");
+            took.extend(trials(stage, change, AT_ONCE).context(round)?);
+        }
+        took.sort();
+        let (median, longest) = (took[TRIALS / 2], took[TRIALS - 1]);
+        println!(
+            "{}: last {} after {median:?} (median), {:?} (p95), {longest:?} (longest) \
+             of {TRIALS} trials",
+            change.name,
+            change.before,
+            took[TRIALS * 95 / 100],
+        );
+        ensure!(longest <= BOUND, "{longest:?} until the last");
+        Ok(())
+    })
+}
+
+/// How long each change took to be seen everywhere.
+fn trials(stage: &mut Stage<'_>, change: &Change, at_once: usize) -> Result<Vec<Duration>> {
+    const RATE: u32 = 500;
+    /// Without an old answer for so long, there will be none.
+    const QUIET: Duration = Duration::from_millis(400);
+    let mut all = Vec::new();
+    for _ in 0..at_once {
+        let subject = (change.prepare)(stage)?;
+        let to = stage.to;
+        let traffic = Traffic::start(&stage.world.runtime, to, "/v1/x", &subject.key, RATE)?;
+        all.push((subject, traffic));
+    }
+    for (_, traffic) in &all {
+        wait_until(|| Ok(traffic.seen()?.len() >= 100))?;
+    }
+    let mut begun = Vec::new();
+    for (subject, _) in &all {
+        let ms = ulid::Ulid::generate().random() % 300;
+        until(Instant::now() + Duration::from_millis(u64::try_from(ms)?));
+        begun.push(Instant::now());
+        (change.make)(stage, subject)?;
+    }
+    let mut took = Vec::new();
+    for ((subject, traffic), begun) in all.iter().zip(begun) {
+        let mut last = begun;
+        wait_until(|| {
+            let seen = traffic.seen()?;
+            last = last_answer(&seen, change.before)
+                .unwrap_or(begun)
+                .max(begun);
+            Ok(last.elapsed() > QUIET && last_answer(&seen, change.after.0).is_some())
+        })?;
+        for one in traffic.seen()? {
+            ensure!(
+                one.status == Some(change.before) || one.status == Some(change.after.0),
+                "{one:?}"
+            );
+        }
+        let response = stage.get(&subject.key)?;
+        ensure!(
+            response.status == change.after.0 && response.text().contains(change.after.1),
+            "{response:?}"
+        );
+        took.push(last - begun);
+    }
+    Ok(took)
+}
+
+fn last_answer(seen: &[Seen], status: u16) -> Option<Instant> {
+    let of_status = seen.iter().filter(|one| one.status == Some(status));
+    of_status.map(|one| one.answered).max()
+}
+
+/// What goes down and comes back.
+#[derive(Clone, Copy, Debug)]
+enum Outage {
+    Registry,
+    Postgres,
+}
+
+/// The registry is killed under load, and started again.
+pub(crate) fn the_registry_restarts(world: &World) -> Result<()> {
+    outage(world, Outage::Registry, TestDatabase::sqlite)
+}
+
+/// The same over PostgreSQL, and then PostgreSQL itself.
+pub(crate) fn postgres_restarts(world: &World) -> Result<()> {
+    for what in [Outage::Registry, Outage::Postgres] {
+        outage(world, what, TestDatabase::postgres).with_context(|| format!("{what:?}"))?;
+    }
+    Ok(())
+}
+
+fn outage(world: &World, what: Outage, database: fn() -> TestDatabase) -> Result<()> {
+    let setup = Setup {
+        database,
+        timeout: "1s",
+        // The feed gets stale, and known keys have to show for themselves.
+        ..setup(&json!({"stale_after": "2s", "allow_ttl_when_stale": "1s"}))
+    };
+    setup.run(world, |stage| one_outage(stage, what))
+}
+
+fn one_outage(stage: &mut Stage<'_>, what: Outage) -> Result<()> {
+    const LASTS: Duration = Duration::from_secs(5);
+    let (active, doomed, revoked) = (known(stage)?, known(stage)?, known(stage)?);
+    let unknown = known(stage)?;
+    stage.registry.run(&["revoke", &revoked.key_id])?;
+    stage.registry.run(&["delete", &unknown.key_id])?;
+    let begin = |subject: &Subject, rate| {
+        let runtime = &stage.world.runtime;
+        Traffic::start(runtime, stage.to, "/v1/x", &subject.key, rate)
+    };
+    let of_active = begin(&active, 200)?;
+    let of_doomed = begin(&doomed, 100)?;
+    let of_revoked = begin(&revoked, 50)?;
+    let of_unknown = begin(&unknown, 50)?;
+    let resets = all_read_the_feed(stage, 2)?;
+    let all = [&of_active, &of_doomed, &of_revoked, &of_unknown];
+    for traffic in all {
+        wait_until(|| Ok(traffic.seen()?.len() > 20))?;
+    }
+
+    let down = Instant::now();
+    match what {
+        Outage::Registry => stage.crash_registry()?,
+        Outage::Postgres => TestDatabase::crash_postgres(),
+    }
+    wait_until(|| Ok(stage.counter("feed.stale")? > 0)).context("the feed never got stale")?;
+    ensure!(down.elapsed() < LASTS, "stale after {:?}", down.elapsed());
+    until(down + LASTS);
+    if let Outage::Registry = what {
+        stage.registry.run(&["revoke", &doomed.key_id])?;
+    }
+    match what {
+        Outage::Registry => stage.start_registry()?,
+        Outage::Postgres => TestDatabase::start_postgres(),
+    }
+    let up = Instant::now();
+    if let Outage::Postgres = what {
+        stage.registry.run(&["revoke", &doomed.key_id])?;
+    }
+    wait_until(|| Ok(last_answer(&of_doomed.seen()?, 401).is_some()))
+        .context("the key that was revoked meanwhile")?;
+    until(Instant::now() + Duration::from_millis(500));
+    let late = last_answer(&of_doomed.seen()?, 200).context("never allowed")?;
+    let late = late.saturating_duration_since(up);
+    ensure!(late <= BOUND, "{late:?} until the last 200");
+    stage.wait_for("feed.stale", 0)?;
+
+    let new = stage.create()?;
+    let mut status = 0;
+    wait_until(|| {
+        status = stage.get(&new.key)?.status;
+        Ok(status == 200)
+    })
+    .with_context(|| format!("a new key gets {status}"))?;
+    ensure!(
+        stage.counter("feed_polls.reset.total")? == resets,
+        "the feed began anew"
+    );
+    // What each got, all the time.
+    let cases: [(&str, &Traffic, &[u16]); 4] = [
+        ("active", &of_active, &[200]),
+        ("revoked meanwhile", &of_doomed, &[200, 401]),
+        ("revoked", &of_revoked, &[401]),
+        ("unknown", &of_unknown, &[401]),
+    ];
+    let mut answered = Vec::new();
+    let mut slowest = Duration::ZERO;
+    for (name, traffic, allowed) in cases {
+        let seen = traffic.seen()?;
+        answered.push(seen.len());
+        for one in seen {
+            let status = one.status.context("no answer").context(name)?;
+            ensure!(allowed.contains(&status), "{name}: {status}");
+            slowest = slowest.max(one.answered - one.sent);
+        }
+    }
+    println!(
+        "{what:?} down for {LASTS:?} under load: {answered:?} requests with an active key, one \
+         that was revoked meanwhile (last 200 {late:?} after the start), a revoked and an unknown \
+         one; none got a wrong answer, and none waited longer than {slowest:?}"
+    );
+    Ok(())
+}
+
+/// Thousands of changes while the registry could not be reached are read at once.
+pub(crate) fn a_long_backlog(world: &World) -> Result<()> {
+    const CHANGES: usize = 2500;
+    setup(&json!({})).run(world, |stage| {
+        let doomed = known(stage)?;
+        let traffic = Traffic::start(&stage.world.runtime, stage.to, "/v1/x", &doomed.key, 100)?;
+        wait_until(|| Ok(traffic.seen()?.len() > 50))?;
+        let resets = all_read_the_feed(stage, 2)?;
+        stage.crash_registry()?;
+        // Another server on the same database, of which Envoy does not know.
+        let any = ([127, 0, 0, 1], 0).into();
+        let log = tempfile::NamedTempFile::new()?;
+        let (other, at) = stage.registry.serve(any, log.path())?;
+        let account = json!({"account_id": "acct_1"});
+        for _ in 0..CHANGES {
+            Registry::ask(at, "POST", "", Some(&account))?;
+        }
+        Registry::ask(at, "POST", &format!("/{}/revoke", doomed.key_id), None)?;
+        drop(other);
+        stage.start_registry()?;
+        let up = Instant::now();
+        wait_until(|| {
+            let seen = traffic.seen()?;
+            let last = last_answer(&seen, 200).context("never allowed")?;
+            Ok(last_answer(&seen, 401).is_some() && last.elapsed() > Duration::from_millis(400))
+        })?;
+        let last = last_answer(&traffic.seen()?, 200).context("never allowed")?;
+        let late = last.saturating_duration_since(up);
+        println!("{CHANGES} changes to catch up with: last 200 after {late:?}");
+        ensure!(late <= BOUND, "{late:?} until the last 200");
+        ensure!(
+            stage.counter("feed_polls.reset.total")? == resets,
+            "the feed began anew"
+        );
+        Ok(())
+    })
+}
+
+/// A registry with another database is another feed: nothing that was known counts any more.
+pub(crate) fn another_database(world: &World) -> Result<()> {
+    setup(&json!({})).run(world, |stage| {
+        let active = known(stage)?;
+        let resets = all_read_the_feed(stage, 2)?;
+        ensure!(stage.get(&active.key)?.status == 200, "before");
+        stage.crash_registry()?;
+        let file = stage
+            .database
+            .url
+            .trim_start_matches("sqlite://")
+            .to_owned();
+        for file in ["", "-wal", "-shm"].map(|end| format!("{file}{end}")) {
+            // SQLite may have tidied up by itself.
+            let _ = std::fs::remove_file(file);
+        }
+        stage.start_registry()?;
+        let up = Instant::now();
+        let mut response = stage.get(&active.key)?;
+        while response.status != 401 {
+            ensure!(up.elapsed() < BOUND, "{response:?}");
+            response = stage.get(&active.key)?;
+        }
+        ensure!(
+            response.text().contains("api_key_not_found"),
+            "{response:?}"
+        );
+        wait_until(|| Ok(stage.counter("feed_polls.reset.total")? == 2 * resets))
+            .with_context(|| format!("{resets} resets at the start"))
+    })
+}
+
+/// Where the feed cannot be read, allows count for the time that is set for that, and the log and
+/// the statistics say so.
+pub(crate) fn a_feed_that_cannot_be_read(world: &World) -> Result<()> {
+    let feed = json!({
+        "path": "/v1/no-such-feed?after={cursor}",
+        "interval": "200ms",
+        "allow_ttl_when_stale": "1s",
+    });
+    setup(&feed).run(world, |stage| {
+        let subject = known(stage)?;
+        ensure!(stage.get(&subject.key)?.status == 200, "before");
+        let asked = Instant::now();
+        stage.registry.run(&["revoke", &subject.key_id])?;
+        while stage.get(&subject.key)?.status != 401 {
+            ensure!(asked.elapsed() < BOUND, "allowed for too long");
+        }
+        stage.wait_for("feed.stale", 3)?;
+        wait_until(|| Ok(stage.counter("feed_polls.failed.total")? >= 10))?;
+        let log = stage.envoy.written();
+        let warnings = log
+            .matches("change feed of cluster \"auth\": answer 400")
+            .count();
+        ensure!(warnings == 3, "{warnings} warnings: {log}");
+        Ok(())
+    })
+}
+
+/// An answer that was on its way when the key changed is not kept, nor given to anybody.
+pub(crate) fn a_change_during_a_lookup(world: &World) -> Result<()> {
+    let page = |cursor: &str, changes: Value, reset: bool| {
+        let page = json!({"cursor": cursor, "changes": changes, "reset": reset});
+        Script::Answer(answer("200 OK", &page.to_string()))
+    };
+    let record = |status: &str| {
+        let record = json!({"key_id": "key_1", "status": status});
+        answer("200 OK", &record.to_string())
+    };
+    for reset in [false, true] {
+        let setup = Setup {
+            asks: Asks::Auth,
+            workers: 1,
+            ..setup(&json!({"interval": "100ms"}))
+        };
+        setup.run(world, |stage| {
+            let none = page("c1", json!([]), false);
+            stage.auth.script("/v1/changes?", none.clone());
+            all_read_the_feed(stage, 1)?;
+            let (key, answered) = stage.held_key(record("active"))?;
+            let hash = hash(&key)?;
+            let mut waiting = stage.send(&key, 2)?;
+            stage.wait_for_lookups(&key, 1)?;
+            let kind = if reset { "reset" } else { "changes" };
+            let counter = format!("feed_polls.{kind}.total");
+            let before = stage.counter(&counter)?;
+            let changes = json!([{"key_hash": hash, "kind": "revoked"}]);
+            stage
+                .auth
+                .script("/v1/changes?", page("c2", changes, reset));
+            wait_until(|| Ok(stage.counter(&counter)? > before + 1)).context(counter)?;
+            stage.auth.script("/v1/changes?", none);
+            // Both polls of the past are over when another one is.
+            let polls = stage.counter("feed_polls.current.total")?;
+            wait_until(|| Ok(stage.counter("feed_polls.current.total")? > polls + 2))?;
+            stage.auth.script(&hash, Script::Answer(record("revoked")));
+            answered.add_permits(1);
+            for sent in waiting.drain(..) {
+                let response = sent.response()?;
+                if response.status != 401 || !response.text().contains("api_key_revoked") {
+                    bail!("reset: {reset}: {response:?}");
+                }
+            }
+            let (status, entry) = stage.logged("/v1/x", &key)?;
+            ensure!(
+                status == 401 && entry.contains("source=cache"),
+                "{status} {entry}"
+            );
+            ensure!(
+                stage.lookups(&key)? == 2,
+                "{} lookups",
+                stage.lookups(&key)?
+            );
+            Ok(())
+        })?;
+    }
+    Ok(())
+}
