@@ -430,6 +430,8 @@ pub(crate) fn statistics_with_labels(world: &World) -> Result<()> {
     let labels = std::fs::read_to_string(root().join("envoy/stats.yaml"))?;
     let setup = Setup {
         options: vec!["--config-yaml".to_owned(), labels],
+        // None that could be read, so that nothing is forgotten.
+        more: json!({"feed": {"path": "/no-such-feed/{cursor}"}}),
         ..Setup::new(json!({}))
     };
     setup.run(world, |stage| {
@@ -444,6 +446,8 @@ pub(crate) fn statistics_with_labels(world: &World) -> Result<()> {
             "keystile_verdicts_total{source=\"lookup\"} 1\n",
             "keystile_verdicts_total{source=\"cache\"} 2\n",
             "keystile_lookups_total{result=\"active\"} 1\n",
+            "keystile_feed_polls_total{result=\"reset\"} 0\n",
+            "keystile_feed_stale{} 2\n",
             "keystile_cache_entries{pool=\"allow\"} 1\n",
             "keystile_cache_evictions_total{pool=\"deny\"} 0\n",
             "keystile_lookup_duration_milliseconds_count{} 1\n",
