@@ -7,8 +7,8 @@ use super::*;
 use crate::key::Preview;
 use crate::record::Record;
 use crate::test_database::{TestDatabase, on_both};
-use axum::body::{Body, to_bytes};
-use axum::http::{Method, Request, StatusCode, header};
+use axum::body::{Body, Bytes, to_bytes};
+use axum::http::{Method, Request, Response, StatusCode, header};
 use keystile::credential::KeyHasher;
 use serde_json::{Value, json};
 use tower::ServiceExt;
@@ -56,26 +56,38 @@ fn app(store: Store) -> App {
     }
 }
 
-async fn answer(router: &Router, method: Method, path: &str) -> (StatusCode, Value) {
-    let request = Request::builder()
-        .method(method)
-        .uri(path)
-        .body(Body::empty())
-        .expect("request");
-    let response = router.clone().oneshot(request).await.expect("infallible");
-    let status = response.status();
+/// The answer to a request, read to its end. All requests of these tests are made here.
+async fn exchange(app: &App, request: Request<Body>) -> Response<Bytes> {
+    let router = router(app.clone());
+    let (head, body) = router
+        .oneshot(request)
+        .await
+        .expect("infallible")
+        .into_parts();
+    let body = to_bytes(body, 1 << 20).await.expect("body");
+    Response::from_parts(head, body)
+}
+
+fn json_of(answer: &Response<Bytes>) -> Value {
+    serde_json::from_slice(answer.body()).expect("JSON")
+}
+
+/// The answer to a request without body and token.
+async fn answer(app: &App, method: Method, path: &str) -> (StatusCode, Value) {
+    let request = Request::builder().method(method).uri(path);
+    let request = request.body(Body::empty()).expect("request");
+    let answer = exchange(app, request).await;
     assert_eq!(
-        response.headers()[header::CONTENT_TYPE],
+        answer.headers()[header::CONTENT_TYPE],
         "application/json",
         "{path}"
     );
-    let body = to_bytes(response.into_body(), 4096).await.expect("body");
-    (status, serde_json::from_slice(&body).expect("JSON"))
+    (answer.status(), json_of(&answer))
 }
 
 async fn lookups(database: TestDatabase) {
     let store = store_with_abc(&database).await;
-    let router = router(app(store));
+    let app = app(store);
     let lookup = |hash: &str| format!("/v1/key-hashes/{hash}");
     let found = json!({
         "key_id": "key_1",
@@ -86,23 +98,23 @@ async fn lookups(database: TestDatabase) {
         "endpoints": ["/v1/astro"],
     });
     assert_eq!(
-        answer(&router, Method::GET, &lookup(ABC)).await,
+        answer(&app, Method::GET, &lookup(ABC)).await,
         (StatusCode::OK, found),
         "an expired key is active here"
     );
 
-    let absent = answer(&router, Method::GET, &lookup(&"0".repeat(64))).await;
+    let absent = answer(&app, Method::GET, &lookup(&"0".repeat(64))).await;
     assert_eq!(
         absent,
         (StatusCode::NOT_FOUND, json!({"error": "not_found"}))
     );
-    let healthy = answer(&router, Method::GET, "/healthz").await;
+    let healthy = answer(&app, Method::GET, "/healthz").await;
     assert_eq!(healthy, (StatusCode::OK, json!({"status": "ok"})));
 }
 
 async fn refusals(database: TestDatabase) {
     let store = store_with_abc(&database).await;
-    let router = router(app(store));
+    let app = app(store);
     let lookup = |hash: &str| format!("/v1/key-hashes/{hash}");
     let invalid_hashes = [
         ABC[1..].to_owned(),
@@ -153,7 +165,7 @@ async fn refusals(database: TestDatabase) {
         .chain(wrong_methods)
         .chain(feed)
     {
-        let (got, body) = answer(&router, method.clone(), &path).await;
+        let (got, body) = answer(&app, method.clone(), &path).await;
         assert_eq!(got, status, "{method} {path}");
         assert_eq!(body["error"], error, "{method} {path}");
     }
@@ -170,7 +182,7 @@ async fn a_failing_database_is_503_and_says_nothing_more(database: TestDatabase)
         "/readyz".to_owned(),
     ] {
         assert_eq!(
-            answer(&router(app(store.clone())), Method::GET, &path).await,
+            answer(&app(store.clone()), Method::GET, &path).await,
             (
                 StatusCode::SERVICE_UNAVAILABLE,
                 json!({"error": "unavailable"})
@@ -181,9 +193,8 @@ async fn a_failing_database_is_503_and_says_nothing_more(database: TestDatabase)
 
 async fn the_feed(database: TestDatabase) {
     let store = store_with_abc(&database).await;
-    let router = router(app(store.clone()));
-    let get =
-        async |query: &str| answer(&router, Method::GET, &format!("/v1/changes{query}")).await;
+    let app = app(store.clone());
+    let get = async |query: &str| answer(&app, Method::GET, &format!("/v1/changes{query}")).await;
     let (status, reset) = get("").await;
     assert_eq!(status, StatusCode::OK);
     let newest = reset["cursor"].as_str().expect("cursor");
@@ -217,8 +228,7 @@ async fn the_feed(database: TestDatabase) {
     }
     let request = Request::get(format!("/v1/changes?after={}", cursor("3")));
     let request = request.body(Body::empty()).expect("request");
-    let nothing = router.clone().oneshot(request).await.expect("infallible");
+    let nothing = exchange(&app, request).await;
     assert_eq!(nothing.status(), StatusCode::NO_CONTENT);
-    let body = to_bytes(nothing.into_body(), 1).await.expect("body");
-    assert!(body.is_empty());
+    assert!(nothing.body().is_empty());
 }

@@ -1,6 +1,7 @@
-//! The admin API.
+//! The admin API: what becomes of keys.
 
-use axum::response::Response;
+mod access;
+mod refusals;
 
 use super::*;
 
@@ -8,36 +9,30 @@ on_both! {
     a_key_from_creation_to_deletion,
     a_rotation_leaves_time_to_deploy,
     pages,
-    what_is_refused,
-    only_the_token_opens_it,
-    without_a_token_it_is_off,
 }
 
 const KEYS: &str = "/admin/v1/keys";
 
-async fn send(app: &App, method: Method, path: &str, body: &str, token: &str) -> Response {
+async fn send(app: &App, method: Method, path: &str, body: &str, token: &str) -> Response<Bytes> {
     let request = Request::builder()
         .method(method)
         .uri(path)
         .header(header::AUTHORIZATION, format!("Bearer {token}"))
         .body(Body::from(body.to_owned()))
         .expect("request");
-    router(app.clone())
-        .oneshot(request)
-        .await
-        .expect("infallible")
+    exchange(app, request).await
 }
 
 /// Its status and JSON; null without a body.
 async fn ask(app: &App, method: Method, path: &str, body: &str) -> (u16, Value) {
-    let response = send(app, method, path, body, "admin-secret").await;
-    assert_eq!(response.headers()[header::CACHE_CONTROL], "no-store");
-    let status = response.status().as_u16();
-    let body = to_bytes(response.into_body(), 1 << 20).await.expect("body");
-    if body.is_empty() {
-        return (status, Value::Null);
-    }
-    (status, serde_json::from_slice(&body).expect("JSON"))
+    let answer = send(app, method, path, body, "admin-secret").await;
+    assert_eq!(answer.headers()[header::CACHE_CONTROL], "no-store");
+    let body = if answer.body().is_empty() {
+        Value::Null
+    } else {
+        json_of(&answer)
+    };
+    (answer.status().as_u16(), body)
 }
 
 async fn new_app(database: &TestDatabase) -> App {
@@ -57,7 +52,7 @@ fn path(created: &Value, action: &str) -> String {
 async fn look_up(app: &App, key: &Value) -> (StatusCode, Value) {
     let hash = app.hasher.hash(key.as_str().expect("key").as_bytes());
     let path = format!("/v1/key-hashes/{hash}");
-    answer(&router(app.clone()), Method::GET, &path).await
+    answer(app, Method::GET, &path).await
 }
 
 async fn a_key_from_creation_to_deletion(database: TestDatabase) {
@@ -123,12 +118,10 @@ async fn a_key_from_creation_to_deletion(database: TestDatabase) {
         assert_eq!((status, &gone["error"]), (404, &json!("key_not_found")));
     }
 
-    let feed = answer(&router(app.clone()), Method::GET, "/v1/changes")
-        .await
-        .1;
+    let feed = answer(&app, Method::GET, "/v1/changes").await.1;
     let cursor = feed["cursor"].as_str().expect("cursor").replace("-5", "-0");
     let feed = format!("/v1/changes?after={cursor}");
-    let feed = answer(&router(app.clone()), Method::GET, &feed).await.1;
+    let feed = answer(&app, Method::GET, &feed).await.1;
     let changes = feed["changes"].as_array().expect("changes");
     let kinds: Vec<_> = changes.iter().map(|change| &change["kind"]).collect();
     assert_eq!(
@@ -221,164 +214,4 @@ async fn pages(database: TestDatabase) {
     );
     let all = list("limit=3".to_owned()).await;
     assert_eq!((shown(&all), &all["cursor"]), (ids, &Value::Null));
-}
-
-async fn what_is_refused(database: TestDatabase) {
-    let app = new_app(&database).await;
-    let key = create(&app, json!({"account_id": "a"})).await;
-    let long = format!("{{\"account_id\": \"{}\"}}", "a".repeat(70_000));
-    let (one, rotate) = (path(&key, ""), path(&key, "/rotate"));
-    let post = |body| (Method::POST, KEYS, body, 400, "invalid_body");
-    let cases = [
-        (post(""), "JSON object"),
-        (post(r#"["acct"]"#), "JSON object"),
-        (post("{"), "EOF"),
-        (post("{}"), "account_id"),
-        (post(r#"{"account_id": 1}"#), "string"),
-        (
-            post(r#"{"account_id": "a b"}"#),
-            "account_id: it may be sent",
-        ),
-        (
-            post(r#"{"account_id": "a", "key": "aw_x"}"#),
-            "unknown field",
-        ),
-        (post(r#"{"account_id": "a", "name": "\u0000"}"#), "name: "),
-        (
-            post(r#"{"account_id": "a", "expires_at": "soon"}"#),
-            "RFC 3339",
-        ),
-        (
-            post(r#"{"account_id": "a", "endpoints": ["/", "x"]}"#),
-            "endpoints[1]",
-        ),
-        ((Method::POST, KEYS, &long, 413, "body_too_large"), "65536"),
-        (
-            (
-                Method::PATCH,
-                &one,
-                r#"{"account_id": "b"}"#,
-                400,
-                "invalid_body",
-            ),
-            "unknown field",
-        ),
-        (
-            (Method::PATCH, &one, r#"{"name": ""}"#, 400, "invalid_body"),
-            "name: ",
-        ),
-        (
-            (
-                Method::POST,
-                &rotate,
-                r#"{"grace": "1w"}"#,
-                400,
-                "invalid_body",
-            ),
-            "grace: expected",
-        ),
-        (
-            (Method::GET, "/admin/v1/keys/aw_x", "", 404, "key_not_found"),
-            "starts with `key_`",
-        ),
-        (
-            (
-                Method::GET,
-                "/admin/v1/keys/key_%00",
-                "",
-                404,
-                "key_not_found",
-            ),
-            "no key",
-        ),
-        (
-            (
-                Method::GET,
-                "/admin/v1/keys/key_%ff",
-                "",
-                404,
-                "key_not_found",
-            ),
-            "no key",
-        ),
-        (
-            (
-                Method::GET,
-                "/admin/v1/keys?limit=0",
-                "",
-                400,
-                "invalid_limit",
-            ),
-            "1 to 1000",
-        ),
-        (
-            (
-                Method::GET,
-                "/admin/v1/keys?cursor=%00",
-                "",
-                400,
-                "invalid_cursor",
-            ),
-            "first page",
-        ),
-        (
-            (Method::PUT, KEYS, "", 405, "method_not_allowed"),
-            "`allow`",
-        ),
-    ];
-    for ((method, path, body, status, error), part) in cases {
-        let (got, answer) = ask(&app, method.clone(), path, body).await;
-        let shown = &body[..body.len().min(80)];
-        assert_eq!(got, status, "{method} {path} {shown}: {answer}");
-        assert_eq!(answer["error"], error, "{method} {path} {shown}");
-        let message = answer["message"].as_str().expect("message");
-        assert!(message.contains(part), "{method} {path} {shown}: {message}");
-    }
-}
-
-async fn only_the_token_opens_it(database: TestDatabase) {
-    let app = new_app(&database).await;
-    for token in [
-        "",
-        "admin-secre",
-        "admin-secret2",
-        "ADMIN-SECRET",
-        "admin-secret, x",
-    ] {
-        let refused = send(&app, Method::GET, KEYS, "", token).await;
-        assert_eq!(refused.status(), 401, "{token}");
-        assert_eq!(
-            refused.headers()[header::WWW_AUTHENTICATE],
-            "Bearer realm=\"registry\""
-        );
-    }
-    let request = |values: &[&str]| {
-        let mut request = Request::get(KEYS);
-        for value in values {
-            request = request.header(header::AUTHORIZATION, *value);
-        }
-        request.body(Body::empty()).expect("request")
-    };
-    let cases: [(&[&str], u16); 5] = [
-        (&["bearer admin-secret"], 200),
-        (&["Basic admin-secret"], 401),
-        (&["admin-secret"], 401),
-        (&["Bearer admin-secret", "Bearer admin-secret"], 401),
-        (&[], 401),
-    ];
-    for (values, status) in cases {
-        let response = router(app.clone()).oneshot(request(values)).await;
-        assert_eq!(response.expect("infallible").status(), status, "{values:?}");
-    }
-    let shown = format!("{app:?}");
-    assert!(shown.contains("Token(redacted)"), "{shown}");
-}
-
-async fn without_a_token_it_is_off(database: TestDatabase) {
-    let app = App {
-        admin_token: None,
-        ..new_app(&database).await
-    };
-    let (status, off) = ask(&app, Method::GET, KEYS, "").await;
-    assert_eq!((status, &off["error"]), (404, &json!("admin_api_off")));
 }

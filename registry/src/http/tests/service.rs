@@ -1,7 +1,5 @@
 //! What concerns the server rather than keys: its token, its limits, its health.
 
-use axum::response::Response;
-
 use super::*;
 
 on_both! {
@@ -11,19 +9,15 @@ on_both! {
     requests_are_counted_by_route,
 }
 
-async fn send(app: &App, path: &str, token: &str) -> Response {
+async fn send(app: &App, path: &str, token: &str) -> Response<Bytes> {
     let request = Request::get(path).header(header::AUTHORIZATION, token);
     let request = request.body(Body::empty()).expect("request");
-    router(app.clone())
-        .oneshot(request)
-        .await
-        .expect("infallible")
+    exchange(app, request).await
 }
 
 async fn text(app: &App, path: &str) -> String {
     let body = send(app, path, "").await.into_body();
-    let bytes = to_bytes(body, 1 << 20).await.expect("body");
-    String::from_utf8(bytes.to_vec()).expect("UTF-8")
+    String::from_utf8(body.to_vec()).expect("UTF-8")
 }
 
 async fn the_service_token_guards_lookups_and_feed(database: TestDatabase) {
