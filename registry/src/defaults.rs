@@ -16,6 +16,9 @@ pub(crate) const CONCURRENCY: usize = 1024;
 /// How long a request may take. The filter waits for 250 ms, and for a minute where it is told to.
 pub(crate) const LONGEST_REQUEST: Duration = Duration::from_secs(10);
 
+/// After how many seconds a 503 says to try again.
+pub(crate) const RETRY_AFTER_SECONDS: &str = "1";
+
 /// The most bytes of a request's body.
 pub(crate) const LARGEST_BODY: usize = 64 * 1024;
 

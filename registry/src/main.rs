@@ -151,7 +151,8 @@ async fn serve(
         // A volume that was not mounted looks like this too, and denies every key.
         warn!("there was no database; this one is new and has no keys");
     }
-    let pruning = tokio::spawn(pruning::prune(store.clone(), args.keep_changes));
+    let keep = args.keep_changes;
+    let pruning = tokio::spawn(pruning::prune(store.clone(), keep, pruning::pause(keep)));
     server::serve(listener, http::router(app), shutdown, server::GRACE).await?;
     pruning.abort();
     info!("stopped");

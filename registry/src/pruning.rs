@@ -10,9 +10,10 @@ use crate::span::Span;
 use crate::store::Store;
 use crate::timestamp::Timestamp;
 
-/// Prunes until it is dropped. A failure is logged, and tried again the next time.
-pub(crate) async fn prune(store: Store, keep: Span) {
-    let mut ticks = interval(pause(keep));
+/// Prunes at once and after each `pause`, until it is dropped. A failure is logged, and tried again
+/// the next time.
+pub(crate) async fn prune(store: Store, keep: Span, pause: Duration) {
+    let mut ticks = interval(pause);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
@@ -30,6 +31,113 @@ pub(crate) async fn prune(store: Store, keep: Span) {
 }
 
 /// Often enough that the feed is never much longer than it should be.
-fn pause(keep: Span) -> Duration {
+pub(crate) fn pause(keep: Span) -> Duration {
     (Duration::from(keep) / 20).clamp(Duration::from_secs(1), Duration::from_secs(10 * 60))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::feed::{Cursor, News};
+    use crate::key::Preview;
+    use crate::record::Record;
+    use crate::test_database::{TestDatabase, on_both};
+    use keystile::credential::KeyHasher;
+    use tokio::time::timeout;
+
+    on_both! {
+        old_changes_go_again_and_again,
+        a_failure_is_no_end,
+    }
+
+    const OFTEN: Duration = Duration::from_millis(5);
+
+    /// Adds a key that was made at that time; the feed has its creation.
+    async fn insert(store: &Store, key_id: &str, created_at: Timestamp) {
+        let record = Record {
+            key_id: key_id.to_owned(),
+            preview: Preview {
+                head: String::new(),
+                tail: String::new(),
+            },
+            account_id: "acct_1".to_owned(),
+            name: None,
+            environment: None,
+            expires_at: None,
+            endpoints: None,
+            created_at,
+            revoked_at: None,
+        };
+        let hash = KeyHasher::default().hash(key_id.as_bytes());
+        store.insert(&record, &hash).await.expect("insert");
+    }
+
+    async fn newest(store: &Store) -> Cursor {
+        let News::Reset(newest) = store.changes(None, 1).await.expect("changes") else {
+            panic!("no reset without a cursor");
+        };
+        newest
+    }
+
+    async fn is_kept(store: &Store, number: i64) -> bool {
+        let before = Cursor {
+            number: number - 1,
+            ..newest(store).await
+        };
+        let news = store.changes(Some(&before), 1).await.expect("changes");
+        matches!(news, News::Changes(..))
+    }
+
+    async fn pruned(store: &Store, number: i64) {
+        let gone = async {
+            while is_kept(store, number).await {
+                tokio::task::yield_now().await;
+            }
+        };
+        let gone = timeout(Duration::from_secs(10), gone).await;
+        gone.unwrap_or_else(|_| panic!("change {number} is still there"));
+    }
+
+    fn long_ago() -> Timestamp {
+        "2020-01-01T00:00:00Z".parse().expect("time")
+    }
+
+    async fn old_changes_go_again_and_again(database: TestDatabase) {
+        let store = Store::open(&database.url).await.expect("open");
+        let keep = "24h".parse().expect("span");
+        let pruning = tokio::spawn(prune(store.clone(), keep, OFTEN));
+        for number in 1..=3 {
+            insert(&store, &format!("key_{number}"), long_ago()).await;
+            pruned(&store, number).await;
+        }
+        let now = Timestamp::new(OffsetDateTime::now_utc()).expect("time");
+        insert(&store, "key_4", now).await;
+        // Behind one that stays, so it stays too: there is nothing left to wait for but the timer.
+        insert(&store, "key_5", long_ago()).await;
+        tokio::time::sleep(OFTEN * 10).await;
+        assert!(is_kept(&store, 4).await && is_kept(&store, 5).await);
+        assert!(!pruning.is_finished());
+        pruning.abort();
+    }
+
+    async fn a_failure_is_no_end(database: TestDatabase) {
+        let store = Store::open(&database.url).await.expect("open");
+        insert(&store, "key_1", long_ago()).await;
+        store.run("ALTER TABLE changes RENAME TO away").await;
+        let keep = "24h".parse().expect("span");
+        let pruning = tokio::spawn(prune(store.clone(), keep, OFTEN));
+        tokio::time::sleep(OFTEN * 10).await;
+        store.run("ALTER TABLE away RENAME TO changes").await;
+        pruned(&store, 1).await;
+        pruning.abort();
+    }
+
+    #[test]
+    fn the_pause_follows_what_is_kept() {
+        let cases = [("0s", 1), ("1m", 3), ("1h", 180), ("24h", 600)];
+        for (keep, seconds) in cases {
+            let keep = keep.parse().expect("span");
+            assert_eq!(pause(keep), Duration::from_secs(seconds));
+        }
+    }
 }

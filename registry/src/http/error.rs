@@ -3,11 +3,12 @@
 
 use axum::Json;
 use axum::http::StatusCode;
+use axum::http::header::RETRY_AFTER;
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 use tracing::error;
 
-use crate::defaults::LARGEST_BODY;
+use crate::defaults::{LARGEST_BODY, RETRY_AFTER_SECONDS};
 use crate::keys::Failure;
 
 /// Why there is nothing else to give.
@@ -32,6 +33,8 @@ pub(super) enum ApiError {
     NoRecord,
     /// As many requests as may be are being answered.
     Overloaded,
+    /// Not answered within the time that a request may take.
+    TooSlow,
     Unauthorized,
     Unavailable(sqlx::Error),
     UnknownRoute,
@@ -127,11 +130,12 @@ impl IntoResponse for ApiError {
                 error!("the metrics could not be written");
                 return bare(StatusCode::INTERNAL_SERVER_ERROR, "internal_error");
             }
-            Self::Overloaded => return bare(StatusCode::SERVICE_UNAVAILABLE, "overloaded"),
+            Self::Overloaded => return later("overloaded"),
+            Self::TooSlow => return later("timeout"),
             Self::NoRecord => return bare(StatusCode::NOT_FOUND, "not_found"),
             Self::Unavailable(cause) => {
                 error!(%cause, "the database failed");
-                return bare(StatusCode::SERVICE_UNAVAILABLE, "unavailable");
+                return later("unavailable");
             }
             // Deliberately not 404. To the filter, 404 is the verdict "no record of this hash";
             // with it, a lookup path that is configured wrongly would look like a denial of every
@@ -148,4 +152,10 @@ impl IntoResponse for ApiError {
 
 fn bare(status: StatusCode, error: &str) -> Response {
     (status, Json(json!({"error": error}))).into_response()
+}
+
+/// What is so for the moment.
+fn later(error: &str) -> Response {
+    let retry = [(RETRY_AFTER, RETRY_AFTER_SECONDS)];
+    (retry, bare(StatusCode::SERVICE_UNAVAILABLE, error)).into_response()
 }

@@ -56,9 +56,13 @@ fn app(store: Store) -> App {
     }
 }
 
-/// The answer to a request, read to its end. All requests of these tests are made here.
+/// The answer to a request, read to its end.
 async fn exchange(app: &App, request: Request<Body>) -> Response<Bytes> {
-    let router = router(app.clone());
+    exchange_with(router(app.clone()), request).await
+}
+
+/// The same, of a router that others share: its limits count for all of them.
+async fn exchange_with(router: Router, request: Request<Body>) -> Response<Bytes> {
     let (head, body) = router
         .oneshot(request)
         .await

@@ -2,6 +2,7 @@
 
 mod harness;
 mod options;
+mod serve;
 #[path = "../support/database.rs"]
 mod test_database;
 

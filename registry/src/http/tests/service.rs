@@ -1,11 +1,20 @@
 //! What concerns the server rather than keys: its token, its limits, its health.
 
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use axum::body::HttpBody;
+use http_body::Frame;
+use tokio::sync::Notify;
+
 use super::*;
 
 on_both! {
     the_service_token_guards_lookups_and_feed,
     answers_say_how_long_they_hold,
     health_and_readiness_differ,
+    health_is_told_beyond_the_limit,
     requests_are_counted_by_route,
 }
 
@@ -118,4 +127,51 @@ async fn requests_are_counted_by_route(database: TestDatabase) {
     }
     assert!(!metrics.contains(ABC) && !metrics.contains(&unknown));
     assert!(!metrics.contains("made-up"), "{metrics}");
+}
+
+/// A body that never comes, and tells when it is waited for.
+struct Never(Arc<Notify>);
+
+impl HttpBody for Never {
+    type Data = Bytes;
+    type Error = std::convert::Infallible;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        self.0.notify_one();
+        Poll::Pending
+    }
+}
+
+async fn health_is_told_beyond_the_limit(database: TestDatabase) {
+    let app = App {
+        concurrency: 1,
+        ..app(store_with_abc(&database).await)
+    };
+    let router = router(app);
+    let get = |path: &str| {
+        let request = Request::get(path).header(header::AUTHORIZATION, "Bearer admin-secret");
+        let request = request.body(Body::empty()).expect("request");
+        exchange_with(router.clone(), request)
+    };
+    let waits = Arc::new(Notify::new());
+    let slow = Request::post("/admin/v1/keys").header(header::AUTHORIZATION, "Bearer admin-secret");
+    let slow = slow.body(Body::new(Never(waits.clone()))).expect("request");
+    let slow = tokio::spawn(exchange_with(router.clone(), slow));
+    waits.notified().await;
+    let lookup = format!("/v1/key-hashes/{ABC}");
+    for path in [&lookup[..], "/v1/changes", "/admin/v1/keys"] {
+        let refused = get(path).await;
+        assert_eq!(refused.status(), 503, "{path}");
+        assert_eq!(refused.headers()[header::RETRY_AFTER], "1", "{path}");
+        assert_eq!(json_of(&refused), json!({"error": "overloaded"}), "{path}");
+    }
+    for path in ["/healthz", "/readyz", "/metrics"] {
+        assert_eq!(get(path).await.status(), 200, "{path}");
+    }
+    slow.abort();
+    assert!(slow.await.expect_err("aborted").is_cancelled());
+    assert_eq!(get(&lookup).await.status(), 200);
 }
