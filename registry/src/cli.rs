@@ -6,6 +6,7 @@ use clap::{Args, Parser, Subcommand};
 use keystile::credential::KeyHasher;
 
 use crate::defaults::{CONCURRENCY, GRACE, KEEP_CHANGES};
+use crate::logs::LogFormat;
 use crate::record::{Endpoint, HeaderText, Name};
 use crate::span::Span;
 use crate::timestamp::Timestamp;
@@ -42,6 +43,17 @@ pub(crate) struct Cli {
         value_parser = peppered
     )]
     pub(crate) pepper: Option<KeyHasher>,
+
+    /// How log lines are written; RUST_LOG says which, like `info,access=debug`.
+    #[arg(
+        long,
+        global = true,
+        value_name = "FORMAT",
+        env = "KEYSTILE_LOG_FORMAT",
+        value_enum,
+        default_value_t = LogFormat::Text
+    )]
+    pub(crate) log_format: LogFormat,
 
     #[command(subcommand)]
     pub(crate) command: Command,

@@ -9,6 +9,7 @@ mod health;
 mod limits;
 mod lookup;
 mod metrics;
+mod observe;
 
 #[cfg(test)]
 mod tests;
@@ -71,7 +72,7 @@ pub(crate) fn router(app: App) -> Router {
         .layer(DefaultBodyLimit::max(LARGEST_BODY))
         .layer(middleware::from_fn_with_state(
             app.metrics.clone(),
-            metrics::count,
+            observe::observe,
         ))
         .with_state(app)
 }

@@ -18,6 +18,7 @@ mod feed;
 mod http;
 mod key;
 mod keys;
+mod logs;
 mod output;
 mod pruning;
 mod record;
@@ -39,29 +40,32 @@ use clap::Parser;
 use keystile::credential::KeyHasher;
 use time::OffsetDateTime;
 use tokio::net::TcpListener;
-use tracing::{info, warn};
-use tracing_subscriber::filter::{LevelFilter, Targets};
-use tracing_subscriber::layer::SubscriberExt;
-use tracing_subscriber::util::SubscriberInitExt;
+use tracing::{Level, enabled, error, info, warn};
 
 use crate::cli::{Cli, Command, ServeArgs};
 use crate::http::{App, MaxAge, Metrics, Token};
+use crate::logs::LogFormat;
 use crate::output::Output;
 use crate::store::Store;
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    match run(Cli::parse()).await {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {}", describe(&error));
-            ExitCode::FAILURE
-        }
+    let cli = Cli::parse();
+    let format = cli.log_format;
+    let Err(error) = run(cli).await else {
+        return ExitCode::SUCCESS;
+    };
+    let error = describe(&error);
+    if format == LogFormat::Json && enabled!(Level::ERROR) {
+        error!("{error}");
+    } else {
+        eprintln!("error: {error}");
     }
+    ExitCode::FAILURE
 }
 
 async fn run(cli: Cli) -> anyhow::Result<()> {
-    start_log()?;
+    logs::start(cli.log_format)?;
     let store = Store::open(&cli.database_url).await?;
     let now = OffsetDateTime::now_utc();
     let mut out = Output::new(io::stdout().lock(), cli.json);
@@ -98,23 +102,6 @@ fn describe(error: &anyhow::Error) -> String {
         }
     }
     text
-}
-
-fn start_log() -> anyhow::Result<()> {
-    let filter = match std::env::var("RUST_LOG") {
-        Ok(directives) if !directives.is_empty() => directives
-            .parse::<Targets>()
-            .context("RUST_LOG must be a list like `info,sqlx=debug`")?,
-        _ => Targets::new().with_default(LevelFilter::INFO),
-    };
-    let lines = tracing_subscriber::fmt::layer()
-        .with_ansi(false)
-        .with_writer(io::stderr);
-    tracing_subscriber::registry()
-        .with(lines)
-        .with(filter)
-        .init();
-    Ok(())
 }
 
 async fn serve(

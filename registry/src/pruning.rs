@@ -123,11 +123,11 @@ mod tests {
     async fn a_failure_is_no_end(database: TestDatabase) {
         let store = Store::open(&database.url).await.expect("open");
         insert(&store, "key_1", long_ago()).await;
-        store.run("ALTER TABLE changes RENAME TO away").await;
+        database.run("ALTER TABLE changes RENAME TO away").await;
         let keep = "24h".parse().expect("span");
         let pruning = tokio::spawn(prune(store.clone(), keep, OFTEN));
         tokio::time::sleep(OFTEN * 10).await;
-        store.run("ALTER TABLE away RENAME TO changes").await;
+        database.run("ALTER TABLE away RENAME TO changes").await;
         pruned(&store, 1).await;
         pruning.abort();
     }

@@ -1,11 +1,9 @@
 //! `GET /metrics`: requests and how long they took, for Prometheus.
 
-use std::time::Instant;
+use std::time::Duration;
 
-use axum::extract::{MatchedPath, Request, State};
-use axum::http::Method;
+use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
-use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use prometheus_client::encoding::{EncodeLabelSet, text};
 use prometheus_client::metrics::counter::Counter;
@@ -48,6 +46,24 @@ impl Metrics {
         }
     }
 
+    /// Counts a request that was answered.
+    pub(super) fn count(
+        &self,
+        method: &'static str,
+        route: String,
+        status: u16,
+        duration: Duration,
+    ) {
+        let answered = Answered {
+            method,
+            route: route.clone(),
+            status,
+        };
+        self.requests.get_or_create(&answered).inc();
+        let durations = self.durations.get_or_create(&Route { route });
+        durations.observe(duration.as_secs_f64());
+    }
+
     fn text(&self) -> Result<String, std::fmt::Error> {
         let mut registry = Registry::with_prefix("keystile_registry");
         registry.register(
@@ -64,36 +80,6 @@ impl Metrics {
         text::encode(&mut text, &registry)?;
         Ok(text)
     }
-}
-
-/// Counts a request when it is answered.
-pub(super) async fn count(
-    State(metrics): State<Metrics>,
-    request: Request,
-    next: Next,
-) -> Response {
-    let started = Instant::now();
-    let method = match *request.method() {
-        Method::GET => "GET",
-        Method::HEAD => "HEAD",
-        Method::POST => "POST",
-        Method::PATCH => "PATCH",
-        Method::DELETE => "DELETE",
-        _ => "other",
-    };
-    let route = request.extensions().get::<MatchedPath>();
-    let route = route.map_or("none", MatchedPath::as_str).to_owned();
-    let response = next.run(request).await;
-    let duration = started.elapsed().as_secs_f64();
-    let answered = Answered {
-        method,
-        route: route.clone(),
-        status: response.status().as_u16(),
-    };
-    metrics.requests.get_or_create(&answered).inc();
-    let durations = metrics.durations.get_or_create(&Route { route });
-    durations.observe(duration);
-    response
 }
 
 /// All that was counted since the server started.

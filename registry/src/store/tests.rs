@@ -42,13 +42,6 @@ fn record(key_id: &str) -> Record {
     }
 }
 
-impl Store {
-    /// Does to the database what no command does.
-    pub(crate) async fn run(&self, sql: &'static str) {
-        on!(&self.pool, Pool, pool => { sqlx::query(sql).execute(pool).await.expect(sql); });
-    }
-}
-
 async fn open(database: &TestDatabase) -> Store {
     Store::open(&database.url).await.expect("open")
 }

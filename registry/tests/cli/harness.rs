@@ -3,6 +3,7 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::process::{Child, Command, Output, Stdio};
+use std::thread::{self, JoinHandle};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -15,7 +16,7 @@ use crate::test_database::TestDatabase;
 pub(crate) struct Registry {
     pub(crate) dir: TempDir,
     /// Another database than the default one in the directory.
-    database: Option<TestDatabase>,
+    pub(crate) database: Option<TestDatabase>,
 }
 
 impl Registry {
@@ -41,6 +42,7 @@ impl Registry {
             .env_remove("KEYSTILE_PEPPER")
             .env_remove("KEYSTILE_ADMIN_TOKEN")
             .env_remove("KEYSTILE_SERVICE_TOKEN")
+            .env_remove("KEYSTILE_LOG_FORMAT")
             .env_remove("RUST_LOG")
             .args(args);
         if let Some(database) = &self.database {
@@ -91,6 +93,8 @@ impl Registry {
 pub(crate) struct Server {
     pub(crate) address: SocketAddr,
     child: Child,
+    /// `None` once it was taken.
+    log: Option<JoinHandle<String>>,
 }
 
 impl Server {
@@ -106,7 +110,18 @@ impl Server {
             .read_line(&mut line)
             .expect("the address");
         let address = address(&line).parse().expect("address");
-        Self { address, child }
+        // All the time, because a server whose log nobody reads stands still when the pipe is full.
+        let mut stderr = child.stderr.take().expect("stderr");
+        let log = thread::spawn(move || {
+            let mut log = String::new();
+            stderr.read_to_string(&mut log).expect("log");
+            log
+        });
+        Self {
+            address,
+            child,
+            log: Some(log),
+        }
     }
 
     pub(crate) fn lookup(&self, hash: &str) -> (u16, Value) {
@@ -117,13 +132,10 @@ impl Server {
     pub(crate) fn stop(mut self, signal: Signal) -> String {
         let pid = i32::try_from(self.child.id()).expect("pid");
         kill(Pid::from_raw(pid), signal).expect("kill");
-        let mut log = String::new();
-        let mut stderr = self.child.stderr.take().expect("stderr");
-        stderr.read_to_string(&mut log).expect("log");
-        assert!(
-            self.child.wait().expect("exit").success(),
-            "{signal}: {log}"
-        );
+        let exit = self.child.wait().expect("exit");
+        let log = self.log.take().expect("a server is stopped once");
+        let log = log.join().expect("the log's reader");
+        assert!(exit.success(), "{signal}: {log}");
         log
     }
 }
@@ -137,20 +149,20 @@ impl Drop for Server {
 }
 
 pub(crate) fn get(address: SocketAddr, path: &str) -> (u16, Value) {
+    let request = format!("GET {path} HTTP/1.1\r\nhost: registry\r\nconnection: close\r\n\r\n");
+    let (status, body) = exchange(address, request.as_bytes());
+    (status, serde_json::from_str(&body).expect("JSON"))
+}
+
+/// The status and body of the answer to a request that closes its connection.
+pub(crate) fn exchange(address: SocketAddr, request: &[u8]) -> (u16, String) {
     let mut stream = TcpStream::connect(address).expect("connect");
-    write!(
-        stream,
-        "GET {path} HTTP/1.1\r\nhost: registry\r\nconnection: close\r\n\r\n"
-    )
-    .expect("send");
+    stream.write_all(request).expect("send");
     let mut answer = String::new();
     stream.read_to_string(&mut answer).expect("receive");
     let (head, body) = answer.split_once("\r\n\r\n").expect("head and body");
     let status = head.split(' ').nth(1).expect("status");
-    (
-        status.parse().expect("status"),
-        serde_json::from_str(body).expect("JSON"),
-    )
+    (status.parse().expect("status"), body.to_owned())
 }
 
 pub(crate) fn text(bytes: &[u8]) -> String {

@@ -1,6 +1,7 @@
 //! The built binary, from the command line to the answers of a served port.
 
 mod harness;
+mod logs;
 mod options;
 mod serve;
 #[path = "../support/database.rs"]

@@ -1,0 +1,37 @@
+//! Each request is counted and logged when it is answered.
+
+use std::time::Instant;
+
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::Method;
+use axum::middleware::Next;
+use axum::response::Response;
+use tracing::debug;
+
+use super::Metrics;
+use crate::logs;
+
+/// Nothing that a client makes up: of the path there is the route, of methods those that have one.
+pub(super) async fn observe(
+    State(metrics): State<Metrics>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let started = Instant::now();
+    let method = match *request.method() {
+        Method::GET => "GET",
+        Method::HEAD => "HEAD",
+        Method::POST => "POST",
+        Method::PATCH => "PATCH",
+        Method::DELETE => "DELETE",
+        _ => "other",
+    };
+    let route = request.extensions().get::<MatchedPath>();
+    let route = route.map_or("none", MatchedPath::as_str).to_owned();
+    let response = next.run(request).await;
+    let (status, duration) = (response.status().as_u16(), started.elapsed());
+    let duration_us = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
+    debug!(target: logs::ACCESS, method, route, status, duration_us, "answered");
+    metrics.count(method, route, status, duration);
+    response
+}
