@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use serde::{Serialize, Serializer};
+use utoipa::ToSchema;
 
 /// Where a reader is in a feed: behind the change of this number.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,7 +45,7 @@ impl Serialize for Cursor {
 }
 
 /// What happened to a key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Kind {
     /// A key that was not there before.
@@ -77,9 +78,10 @@ impl Kind {
 }
 
 /// One change of one key.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub(crate) struct Change {
     #[serde(serialize_with = "hex")]
+    #[schema(value_type = String, pattern = "^[0-9a-f]{64}$")]
     pub(crate) key_hash: [u8; 32],
     pub(crate) kind: Kind,
 }

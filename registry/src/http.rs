@@ -10,14 +10,18 @@ mod limits;
 mod lookup;
 mod metrics;
 mod observe;
+mod openapi;
+mod refusals;
 
 #[cfg(test)]
 mod tests;
 
 use axum::extract::DefaultBodyLimit;
-use axum::routing::{get, post};
 use axum::{Router, middleware};
 use keystile::credential::KeyHasher;
+use utoipa::openapi::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 pub(crate) use self::auth::Token;
 use self::error::ApiError;
@@ -44,29 +48,19 @@ pub(crate) struct App {
 
 /// The routes.
 pub(crate) fn router(app: App) -> Router {
-    let admin = Router::new()
-        .route("/admin/v1/keys", get(admin::list).post(admin::create))
-        .route(
-            "/admin/v1/keys/{key_id}",
-            get(admin::get).patch(admin::update).delete(admin::delete),
-        )
-        .route("/admin/v1/keys/{key_id}/revoke", post(admin::revoke))
-        .route("/admin/v1/keys/{key_id}/rotate", post(admin::rotate))
-        // Within the guards, and once more for the other routes.
+    let document = document();
+    // Each within its guards, and once more for the other routes.
+    let admin = Router::from(admin())
         .method_not_allowed_fallback(async || ApiError::MethodNotAllowed)
         .layer(middleware::from_fn_with_state(app.admin_token, auth::admin));
-    let service = Router::new()
-        .route("/v1/key-hashes/{key_hash}", get(lookup::lookup))
-        .route("/v1/changes", get(feed::changes))
+    let service = Router::from(service())
         .method_not_allowed_fallback(async || ApiError::MethodNotAllowed)
         .layer(middleware::from_fn_with_state(
             app.service_token,
             auth::service,
         ));
-    limits::limited(service.merge(admin), app.concurrency)
-        .route("/healthz", get(health::live))
-        .route("/readyz", get(health::ready))
-        .route("/metrics", get(metrics::metrics))
+    let routes = limits::limited(service.merge(admin), app.concurrency)
+        .merge(Router::from(server()))
         .fallback(async || ApiError::UnknownRoute)
         .method_not_allowed_fallback(async || ApiError::MethodNotAllowed)
         .layer(DefaultBodyLimit::max(LARGEST_BODY))
@@ -74,5 +68,38 @@ pub(crate) fn router(app: App) -> Router {
             app.metrics.clone(),
             observe::observe,
         ))
-        .with_state(app)
+        .with_state(app);
+    openapi::serving(&document, routes)
+}
+
+/// What the routes answer, as OpenAPI.
+fn document() -> OpenApi {
+    let mut document = openapi::document();
+    for routes in [service(), admin(), server()] {
+        document.merge(routes.into_openapi());
+    }
+    document
+}
+
+fn service() -> OpenApiRouter<App> {
+    OpenApiRouter::new()
+        .routes(routes!(lookup::lookup))
+        .routes(routes!(feed::changes))
+}
+
+fn admin() -> OpenApiRouter<App> {
+    OpenApiRouter::new()
+        .routes(routes!(admin::list, admin::create))
+        .routes(routes!(admin::get, admin::update, admin::delete))
+        .routes(routes!(admin::revoke))
+        .routes(routes!(admin::rotate))
+}
+
+/// What is answered whatever the server is at.
+fn server() -> OpenApiRouter<App> {
+    OpenApiRouter::new()
+        .routes(routes!(health::live))
+        .routes(routes!(health::ready))
+        .routes(routes!(metrics::metrics))
+        .routes(routes!(openapi::openapi))
 }

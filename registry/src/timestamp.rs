@@ -6,9 +6,11 @@ use std::str::FromStr;
 use serde::{Serialize, Serializer};
 use time::format_description::well_known::Rfc3339;
 use time::{OffsetDateTime, UtcOffset};
+use utoipa::ToSchema;
 
 /// A time in UTC, in whole seconds, from the year 0 to 9999: what RFC 3339 can write.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ToSchema)]
+#[schema(value_type = String, format = DateTime, example = "2027-01-01T00:00:00Z")]
 pub(crate) struct Timestamp(OffsetDateTime);
 
 impl Timestamp {

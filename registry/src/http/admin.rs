@@ -7,29 +7,59 @@ use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
-use serde_json::json;
 use time::OffsetDateTime;
 use tracing::info;
+use utoipa::IntoParams;
 
-use super::App;
 use super::body::{self, CreateKey, RotateKey, UpdateKey};
 use super::error::ApiError;
+use super::{App, openapi, refusals};
 use crate::defaults::KEYS_AT_ONCE;
 use crate::keys::{self, Failure};
 use crate::store::Rotated;
 use crate::timestamp::Timestamp;
-use crate::view::{NewKeyView, RecordView};
+use crate::view::{NewKeyView, PageView, RecordView};
 
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(super) struct Page {
+    /// That of the page before; the first page has none.
     cursor: Option<String>,
+    /// The most keys to give; by default 1000.
+    #[param(value_type = Option<u32>, minimum = 1, maximum = 1000)]
     limit: Option<String>,
 }
+
+/// Of the path of one key, for the document.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Path, names("key_id"))]
+#[expect(dead_code, reason = "`checked` reads it, and has a refusal of its own")]
+pub(super) struct Key(
+    /// As the key's creation and the list show it.
+    String,
+);
 
 type KeyId = Result<Path<String>, PathRejection>;
 type Body = Result<Bytes, BytesRejection>;
 
 /// Makes a key. The answer is the only one that ever has it.
+#[utoipa::path(
+    post,
+    path = "/admin/v1/keys",
+    operation_id = "createKey",
+    tag = openapi::ADMIN,
+    security(("admin_token" = [])),
+    request_body(content = CreateKey, example = json!({"account_id": "acct_1", "name": "ci", "endpoints": ["/v1/astro"]})),
+    responses(
+        (
+            status = 201,
+            description = "The key was made",
+            body = NewKeyView,
+            headers(("cache-control" = String, description = "`no-store`")),
+        ),
+        refusals::Create,
+    ),
+)]
 pub(super) async fn create(State(app): State<App>, body: Body) -> Result<Response, ApiError> {
     let new = body::json::<CreateKey>(body)?.check()?;
     let now = OffsetDateTime::now_utc();
@@ -39,7 +69,24 @@ pub(super) async fn create(State(app): State<App>, body: Body) -> Result<Respons
     Ok((StatusCode::CREATED, Json(view)).into_response())
 }
 
-/// A page of keys, oldest first. `cursor` is null behind the last.
+/// A page of keys, oldest first.
+#[utoipa::path(
+    get,
+    path = "/admin/v1/keys",
+    operation_id = "listKeys",
+    tag = openapi::ADMIN,
+    security(("admin_token" = [])),
+    params(Page),
+    responses(
+        (
+            status = 200,
+            description = "Some of the keys",
+            body = PageView,
+            headers(("cache-control" = String, description = "`no-store`")),
+        ),
+        refusals::List,
+    ),
+)]
 pub(super) async fn list(
     State(app): State<App>,
     page: Result<Query<Page>, QueryRejection>,
@@ -58,17 +105,64 @@ pub(super) async fn list(
     let last = records.last().filter(|_| more);
     let cursor = last.map(|record| record.key_id.as_str());
     let keys: Vec<_> = records.iter().map(RecordView::of).collect();
-    Ok(Json(json!({"keys": keys, "cursor": cursor})).into_response())
+    Ok(Json(PageView { keys, cursor }).into_response())
 }
 
 /// One key.
+#[utoipa::path(
+    get,
+    path = "/admin/v1/keys/{key_id}",
+    operation_id = "getKey",
+    tag = openapi::ADMIN,
+    security(("admin_token" = [])),
+    params(Key),
+    responses(
+        (
+            status = 200,
+            description = "The record",
+            body = RecordView,
+            headers(("cache-control" = String, description = "`no-store`")),
+            example = json!({
+                "key_id": "key_01JY6Q4R2T8V9W0X1Y2Z3A4B5C",
+                "preview": "aw_ABCDE…WXYZ",
+                "account_id": "acct_1",
+                "name": "ci",
+                "environment": "production",
+                "status": "active",
+                "expires_at": "2027-01-01T00:00:00Z",
+                "endpoints": ["/v1/astro"],
+                "created_at": "2026-01-01T00:00:00Z",
+                "revoked_at": null,
+            }),
+        ),
+        refusals::Get,
+    ),
+)]
 pub(super) async fn get(State(app): State<App>, key_id: KeyId) -> Result<Response, ApiError> {
     let record = app.store.get(&checked(key_id)?).await?;
     let record = record.ok_or(ApiError::NoKey)?;
     Ok(Json(RecordView::of(&record)).into_response())
 }
 
-/// Changes name, expiry or endpoints.
+/// Changes name, expiry or endpoints: what is absent stays, and null takes a value away.
+#[utoipa::path(
+    patch,
+    path = "/admin/v1/keys/{key_id}",
+    operation_id = "updateKey",
+    tag = openapi::ADMIN,
+    security(("admin_token" = [])),
+    params(Key),
+    request_body(content = UpdateKey, example = json!({"name": null, "expires_at": "2027-01-01T00:00:00Z"})),
+    responses(
+        (
+            status = 200,
+            description = "The record as it is now",
+            body = RecordView,
+            headers(("cache-control" = String, description = "`no-store`")),
+        ),
+        refusals::Update,
+    ),
+)]
 pub(super) async fn update(
     State(app): State<App>,
     key_id: KeyId,
@@ -83,6 +177,23 @@ pub(super) async fn update(
 }
 
 /// Refuses a key from now on, and keeps its record.
+#[utoipa::path(
+    post,
+    path = "/admin/v1/keys/{key_id}/revoke",
+    operation_id = "revokeKey",
+    tag = openapi::ADMIN,
+    security(("admin_token" = [])),
+    params(Key),
+    responses(
+        (
+            status = 200,
+            description = "The key is revoked, now or since before",
+            body = RecordView,
+            headers(("cache-control" = String, description = "`no-store`")),
+        ),
+        refusals::Revoke,
+    ),
+)]
 pub(super) async fn revoke(State(app): State<App>, key_id: KeyId) -> Result<Response, ApiError> {
     let key_id = checked(key_id)?;
     let revoked = app.store.revoke(&key_id, now()?).await?;
@@ -92,6 +203,22 @@ pub(super) async fn revoke(State(app): State<App>, key_id: KeyId) -> Result<Resp
 }
 
 /// Removes a key's record, as though the key had never existed.
+#[utoipa::path(
+    delete,
+    path = "/admin/v1/keys/{key_id}",
+    operation_id = "deleteKey",
+    tag = openapi::ADMIN,
+    security(("admin_token" = [])),
+    params(Key),
+    responses(
+        (
+            status = 204,
+            description = "The record is gone",
+            headers(("cache-control" = String, description = "`no-store`")),
+        ),
+        refusals::Delete,
+    ),
+)]
 pub(super) async fn delete(State(app): State<App>, key_id: KeyId) -> Result<StatusCode, ApiError> {
     let key_id = checked(key_id)?;
     if !app.store.delete(&key_id, now()?).await? {
@@ -102,6 +229,26 @@ pub(super) async fn delete(State(app): State<App>, key_id: KeyId) -> Result<Stat
 }
 
 /// Makes a key that replaces another, which goes on working for a while.
+///
+/// Deploy the new key, see it work, then revoke the old one, or let it end.
+#[utoipa::path(
+    post,
+    path = "/admin/v1/keys/{key_id}/rotate",
+    operation_id = "rotateKey",
+    tag = openapi::ADMIN,
+    security(("admin_token" = [])),
+    params(Key),
+    request_body(content = ref("#/components/schemas/RotateKey"), content_type = "application/json", example = json!({"grace": "24h"})),
+    responses(
+        (
+            status = 201,
+            description = "The new key was made, and the old one has an end",
+            body = NewKeyView,
+            headers(("cache-control" = String, description = "`no-store`")),
+        ),
+        refusals::Rotate,
+    ),
+)]
 pub(super) async fn rotate(
     State(app): State<App>,
     key_id: KeyId,

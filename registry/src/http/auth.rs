@@ -4,7 +4,7 @@ use std::env::{self, VarError};
 
 use anyhow::bail;
 use axum::extract::{Request, State};
-use axum::http::header::{AUTHORIZATION, CACHE_CONTROL, WWW_AUTHENTICATE};
+use axum::http::header::{AUTHORIZATION, CACHE_CONTROL};
 use axum::http::{HeaderMap, HeaderValue};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
@@ -71,7 +71,7 @@ pub(super) async fn admin(
     let mut response = match token {
         None => ApiError::AdminOff.into_response(),
         Some(token) if token.is_in(request.headers()) => next.run(request).await,
-        Some(_) => unauthorized(),
+        Some(_) => ApiError::Unauthorized.into_response(),
     };
     // Some of them hold a new key.
     let no_store = HeaderValue::from_static("no-store");
@@ -86,14 +86,7 @@ pub(super) async fn service(
     next: Next,
 ) -> Response {
     match token {
-        Some(token) if !token.is_in(request.headers()) => unauthorized(),
+        Some(token) if !token.is_in(request.headers()) => ApiError::Unauthorized.into_response(),
         _ => next.run(request).await,
     }
-}
-
-fn unauthorized() -> Response {
-    let mut response = ApiError::Unauthorized.into_response();
-    let challenge = HeaderValue::from_static("Bearer realm=\"registry\"");
-    response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
-    response
 }

@@ -5,6 +5,7 @@ use axum::extract::rejection::BytesRejection;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
 use std::str::FromStr;
+use utoipa::ToSchema;
 
 use super::error::ApiError;
 use crate::defaults::GRACE;
@@ -12,43 +13,52 @@ use crate::keys::{NewKey, Patch, Rotation};
 use crate::record::Endpoint;
 
 /// The body of a creation.
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct CreateKey {
     /// 1 to 256 visible ASCII characters.
+    #[schema(min_length = 1, max_length = 256, pattern = "^[!-~]+$")]
     account_id: String,
     /// 1 to 256 characters.
+    #[schema(min_length = 1, max_length = 256)]
     name: Option<String>,
     /// 1 to 256 visible ASCII characters.
+    #[schema(min_length = 1, max_length = 256, pattern = "^[!-~]+$")]
     environment: Option<String>,
     /// RFC 3339; without it, never.
+    #[schema(format = DateTime)]
     expires_at: Option<String>,
     /// Path prefixes; without it, every path, and `[]` is none.
     endpoints: Option<Vec<String>>,
 }
 
 /// The body of an update: what is absent stays, and `null` takes away.
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct UpdateKey {
     /// 1 to 256 characters.
     #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<String>, min_length = 1, max_length = 256)]
     name: Option<Option<String>>,
     /// RFC 3339; null is never.
     #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<String>, format = DateTime)]
     expires_at: Option<Option<String>>,
     /// Path prefixes; null is every path, and `[]` is none.
     #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<Vec<String>>)]
     endpoints: Option<Option<Vec<String>>>,
 }
 
 /// The body of a rotation; it may be left out.
-#[derive(Default, Deserialize)]
+#[derive(Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RotateKey {
     /// How long the old key goes on working, like `90s` or `24h`.
+    #[schema(pattern = "^[0-9]+[smhd]$", example = "24h")]
     grace: Option<String>,
     /// When the new key ends (RFC 3339); without it, it lasts as long as the old one was to last.
+    #[schema(format = DateTime)]
     expires_at: Option<String>,
 }
 

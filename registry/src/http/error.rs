@@ -3,10 +3,11 @@
 
 use axum::Json;
 use axum::http::StatusCode;
-use axum::http::header::RETRY_AFTER;
+use axum::http::header::{HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::response::{IntoResponse, Response};
-use serde_json::json;
+use serde::Serialize;
 use tracing::error;
+use utoipa::ToSchema;
 
 use crate::defaults::{LARGEST_BODY, RETRY_AFTER_SECONDS};
 use crate::keys::Failure;
@@ -66,96 +67,133 @@ impl From<Failure> for ApiError {
     }
 }
 
-impl IntoResponse for ApiError {
-    fn into_response(self) -> Response {
+impl ApiError {
+    /// Its status and code, and what would be right where whoever asks can do something about it.
+    pub(super) fn parts(&self) -> (StatusCode, &'static str, Option<String>) {
         let (status, error, message) = match self {
+            Self::Failed(_) | Self::NoMetrics => {
+                return (StatusCode::INTERNAL_SERVER_ERROR, "internal_error", None);
+            }
+            Self::NoRecord => return (StatusCode::NOT_FOUND, "not_found", None),
+            Self::Overloaded => return (StatusCode::SERVICE_UNAVAILABLE, "overloaded", None),
+            Self::TooSlow => return (StatusCode::SERVICE_UNAVAILABLE, "timeout", None),
+            Self::Unavailable(_) => {
+                return (StatusCode::SERVICE_UNAVAILABLE, "unavailable", None);
+            }
+            Self::InvalidBody(problem) => {
+                let problem = Some(problem.clone());
+                return (StatusCode::BAD_REQUEST, "invalid_body", problem);
+            }
+            Self::BodyTooLarge => {
+                let message = format!("a body has at most {LARGEST_BODY} bytes");
+                return (
+                    StatusCode::PAYLOAD_TOO_LARGE,
+                    "body_too_large",
+                    Some(message),
+                );
+            }
+            Self::InvalidLimit(most) => {
+                let message = format!("the limit is a number from 1 to {most}");
+                return (StatusCode::BAD_REQUEST, "invalid_limit", Some(message));
+            }
             Self::AdminOff => (
                 StatusCode::NOT_FOUND,
                 "admin_api_off",
-                "the admin API is off; it is on where the server has KEYSTILE_ADMIN_TOKEN"
-                    .to_owned(),
+                "the admin API is off; it is on where the server has KEYSTILE_ADMIN_TOKEN",
             ),
-            Self::BodyTooLarge => (
-                StatusCode::PAYLOAD_TOO_LARGE,
-                "body_too_large",
-                format!("a body has at most {LARGEST_BODY} bytes"),
-            ),
-            Self::Failed(cause) => {
-                error!(%cause, "a request failed");
-                return bare(StatusCode::INTERNAL_SERVER_ERROR, "internal_error");
-            }
-            Self::InvalidBody(problem) => (StatusCode::BAD_REQUEST, "invalid_body", problem),
             Self::InvalidCursor => (
                 StatusCode::BAD_REQUEST,
                 "invalid_cursor",
-                "the cursor is that of the page before; the first page has none".to_owned(),
+                "the cursor is that of the page before; the first page has none",
             ),
             Self::InvalidKeyHash => (
                 StatusCode::BAD_REQUEST,
                 "invalid_key_hash",
-                "a key hash is 64 lowercase hexadecimal digits".to_owned(),
+                "a key hash is 64 lowercase hexadecimal digits",
             ),
             Self::InvalidQuery => (
                 StatusCode::BAD_REQUEST,
                 "invalid_query",
-                "the query is not readable; give each parameter once".to_owned(),
-            ),
-            Self::InvalidLimit(most) => (
-                StatusCode::BAD_REQUEST,
-                "invalid_limit",
-                format!("the limit is a number from 1 to {most}"),
+                "the query is not readable; give each parameter once",
             ),
             Self::MethodNotAllowed => (
                 StatusCode::METHOD_NOT_ALLOWED,
                 "method_not_allowed",
-                "this path answers other methods; the header `allow` has them".to_owned(),
+                "this path answers other methods; the header `allow` has them",
             ),
             Self::KeyRevoked => (
                 StatusCode::CONFLICT,
                 "key_revoked",
-                "a revoked key is not rotated; create a new one".to_owned(),
+                "a revoked key is not rotated; create a new one",
             ),
             Self::NoKey => (
                 StatusCode::NOT_FOUND,
                 "key_not_found",
-                "there is no key with this ID, which starts with `key_`; list the keys".to_owned(),
+                "there is no key with this ID, which starts with `key_`; list the keys",
             ),
             Self::Unauthorized => (
                 StatusCode::UNAUTHORIZED,
                 "unauthorized",
-                "send the header `authorization: Bearer TOKEN`, once, with the server's token"
-                    .to_owned(),
+                "send the header `authorization: Bearer TOKEN`, once, with the server's token",
             ),
-            Self::NoMetrics => {
-                error!("the metrics could not be written");
-                return bare(StatusCode::INTERNAL_SERVER_ERROR, "internal_error");
-            }
-            Self::Overloaded => return later("overloaded"),
-            Self::TooSlow => return later("timeout"),
-            Self::NoRecord => return bare(StatusCode::NOT_FOUND, "not_found"),
-            Self::Unavailable(cause) => {
-                error!(%cause, "the database failed");
-                return later("unavailable");
-            }
             // Deliberately not 404. To the filter, 404 is the verdict "no record of this hash";
             // with it, a lookup path that is configured wrongly would look like a denial of every
             // key there is.
             Self::UnknownRoute => (
                 StatusCode::BAD_REQUEST,
                 "unknown_route",
-                "lookups are at /v1/key-hashes/{key_hash}".to_owned(),
+                "lookups are at /v1/key-hashes/{key_hash}; /openapi.json has all paths",
             ),
         };
-        (status, Json(json!({"error": error, "message": message}))).into_response()
+        (status, error, Some(message.to_owned()))
+    }
+
+    /// The header that goes with it.
+    pub(super) fn header(&self) -> Option<(HeaderName, &'static str)> {
+        match self {
+            Self::Overloaded | Self::TooSlow | Self::Unavailable(_) => {
+                Some((RETRY_AFTER, RETRY_AFTER_SECONDS))
+            }
+            Self::Unauthorized => Some((WWW_AUTHENTICATE, "Bearer realm=\"registry\"")),
+            _ => None,
+        }
     }
 }
 
-fn bare(status: StatusCode, error: &str) -> Response {
-    (status, Json(json!({"error": error}))).into_response()
+/// The body of a refusal.
+#[derive(Serialize, ToSchema)]
+#[schema(example = json!({"error": "a_code", "message": "what would be right"}))]
+pub(super) struct Refusal {
+    /// A code to branch on.
+    error: &'static str,
+    /// What would be right, for people. Absent where there is nothing that they could do, and from
+    /// `not_found`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    message: Option<String>,
 }
 
-/// What is so for the moment.
-fn later(error: &str) -> Response {
-    let retry = [(RETRY_AFTER, RETRY_AFTER_SECONDS)];
-    (retry, bare(StatusCode::SERVICE_UNAVAILABLE, error)).into_response()
+impl Refusal {
+    /// What is said of an error.
+    pub(super) fn of(error: &ApiError) -> Self {
+        let (_, error, message) = error.parts();
+        Self { error, message }
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        match &self {
+            Self::Failed(cause) => error!(%cause, "a request failed"),
+            Self::NoMetrics => error!("the metrics could not be written"),
+            Self::Unavailable(cause) => error!(%cause, "the database failed"),
+            _ => {}
+        }
+        let (status, ..) = self.parts();
+        let mut response = (status, Json(Refusal::of(&self))).into_response();
+        if let Some((name, value)) = self.header() {
+            let value = HeaderValue::from_static(value);
+            response.headers_mut().insert(name, value);
+        }
+        response
+    }
 }

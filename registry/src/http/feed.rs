@@ -6,26 +6,61 @@ use axum::extract::{Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
 
-use super::App;
 use super::error::ApiError;
+use super::{App, openapi, refusals};
 use crate::defaults::CHANGES_AT_ONCE;
 use crate::feed::{Change, Cursor, News};
 
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(super) struct Parameters {
+    /// The cursor of the answer before. Without one there is a reset.
     after: Option<String>,
+    /// The most changes to give; by default 1000.
+    #[param(value_type = Option<u32>, minimum = 1, maximum = 1000)]
     limit: Option<String>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = News)]
 struct Answer {
+    /// What to ask with next.
+    #[schema(value_type = String, pattern = "^[^-]+-[0-9]+$")]
     cursor: Cursor,
+    /// Oldest first.
     changes: Vec<Change>,
+    /// Forget what you know: there is no telling what you have missed.
     reset: bool,
 }
 
-/// What has changed behind the cursor `after`. 204: nothing.
+/// What has happened to keys since a cursor.
+#[utoipa::path(
+    get,
+    path = "/v1/changes",
+    operation_id = "changes",
+    tag = openapi::PROXIES,
+    security((), ("service_token" = [])),
+    params(Parameters),
+    responses(
+        (
+            status = 200,
+            description = "Changes, or a reset",
+            body = Answer,
+            example = json!({
+                "cursor": "9f86d081884c7d659a2feaa0c55ad015-42",
+                "changes": [{
+                    "key_hash": "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad",
+                    "kind": "revoked",
+                }],
+                "reset": false,
+            }),
+        ),
+        (status = 204, description = "No news: keep the cursor"),
+        refusals::Changes,
+    ),
+)]
 pub(super) async fn changes(
     State(app): State<App>,
     parameters: Result<Query<Parameters>, QueryRejection>,

@@ -4,25 +4,48 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::extract::State;
-use serde_json::{Value, json};
+use serde::Serialize;
 use tokio::time::timeout;
+use utoipa::ToSchema;
 
-use super::App;
 use super::error::ApiError;
+use super::{App, openapi, refusals};
 
 /// How long the database may take to say anything.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// The process runs. Deliberately blind to the database: to restart the server would not mend that.
-pub(super) async fn live() -> Json<Value> {
-    Json(json!({"status": "ok"}))
+/// All is well.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Health {
+    #[schema(example = "ok")]
+    status: &'static str,
+}
+
+/// The process runs.
+// Deliberately blind to the database: to restart the server would not mend that.
+#[utoipa::path(
+    get,
+    path = "/healthz",
+    operation_id = "live",
+    tag = openapi::SERVER,
+    responses((status = 200, description = "It runs", body = Health)),
+)]
+pub(super) async fn live() -> Json<Health> {
+    Json(Health { status: "ok" })
 }
 
 /// The database can be reached.
-pub(super) async fn ready(State(app): State<App>) -> Result<Json<Value>, ApiError> {
+#[utoipa::path(
+    get,
+    path = "/readyz",
+    operation_id = "ready",
+    tag = openapi::SERVER,
+    responses((status = 200, description = "It can", body = Health), refusals::Ready),
+)]
+pub(super) async fn ready(State(app): State<App>) -> Result<Json<Health>, ApiError> {
     match timeout(PATIENCE, app.store.ping()).await {
         Ok(result) => result?,
         Err(_) => return Err(ApiError::Unavailable(sqlx::Error::PoolTimedOut)),
     }
-    Ok(Json(json!({"status": "ready"})))
+    Ok(Json(Health { status: "ready" }))
 }

@@ -6,21 +6,28 @@ use axum::extract::{Path, State};
 use axum::http::header::CACHE_CONTROL;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
+use utoipa::ToSchema;
 
-use super::App;
 use super::error::ApiError;
+use super::{App, openapi, refusals};
 use crate::record::{Record, Status};
 use crate::span::Span;
 use crate::timestamp::Timestamp;
 
 /// A record as the filter reads it: these fields and no others.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Record)]
 struct Answer {
     key_id: String,
     status: Status,
     account_id: String,
+    #[schema(required = true)]
     environment: Option<String>,
+    /// Past it, the key is still `active` here: expiry is the filter's to decide. Null is never.
+    #[schema(required = true)]
     expires_at: Option<Timestamp>,
+    /// Path prefixes; null is every path, and `[]` is none.
+    #[schema(required = true)]
     endpoints: Option<Vec<String>>,
 }
 
@@ -46,6 +53,40 @@ pub(crate) struct MaxAge {
 }
 
 /// The record of a hash.
+///
+/// To the filter, 404 is the verdict that there is no such key.
+#[utoipa::path(
+    get,
+    path = "/v1/key-hashes/{key_hash}",
+    operation_id = "lookup",
+    tag = openapi::PROXIES,
+    security((), ("service_token" = [])),
+    params((
+        "key_hash" = String,
+        Path,
+        description = "SHA-256 of the key, or its HMAC-SHA-256 under the pepper, in lowercase",
+        pattern = "^[0-9a-f]{64}$",
+        example = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad",
+    )),
+    responses(
+        (
+            status = 200,
+            description = "The key is registered",
+            body = Answer,
+            headers(("cache-control" = String, description = "`max-age=N`, with \
+                `serve --max-age-active` or `--max-age-revoked`")),
+            example = json!({
+                "key_id": "key_01JY6Q4R2T8V9W0X1Y2Z3A4B5C",
+                "status": "active",
+                "account_id": "acct_1",
+                "environment": "production",
+                "expires_at": "2027-01-01T00:00:00Z",
+                "endpoints": ["/v1/astro"],
+            }),
+        ),
+        refusals::Lookup,
+    ),
+)]
 pub(super) async fn lookup(
     State(app): State<App>,
     key_hash: Result<Path<String>, PathRejection>,

@@ -11,8 +11,8 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
-use super::App;
 use super::error::ApiError;
+use super::{App, openapi, refusals};
 
 /// Upper borders of the buckets, in seconds: from a cached page to a database in trouble.
 const BUCKETS: [f64; 12] = [
@@ -82,7 +82,22 @@ impl Metrics {
     }
 }
 
-/// All that was counted since the server started.
+/// All that was counted since the server started, for Prometheus.
+#[utoipa::path(
+    get,
+    path = "/metrics",
+    operation_id = "metrics",
+    tag = openapi::SERVER,
+    responses(
+        (
+            status = 200,
+            description = "Counters and histograms",
+            body = String,
+            content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8",
+        ),
+        refusals::Metrics,
+    ),
+)]
 pub(super) async fn metrics(State(app): State<App>) -> Result<Response, ApiError> {
     let text = app.metrics.text().map_err(|_| ApiError::NoMetrics)?;
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";

@@ -1,6 +1,7 @@
 //! What the routes answer, on both databases.
 
 mod admin;
+mod openapi;
 mod service;
 
 use super::*;
@@ -56,20 +57,23 @@ fn app(store: Store) -> App {
     }
 }
 
-/// The answer to a request, read to its end.
+/// The answer to a request, read to its end, and as the OpenAPI document has it.
 async fn exchange(app: &App, request: Request<Body>) -> Response<Bytes> {
     exchange_with(router(app.clone()), request).await
 }
 
 /// The same, of a router that others share: its limits count for all of them.
 async fn exchange_with(router: Router, request: Request<Body>) -> Response<Bytes> {
+    let (method, uri) = (request.method().clone(), request.uri().clone());
     let (head, body) = router
         .oneshot(request)
         .await
         .expect("infallible")
         .into_parts();
     let body = to_bytes(body, 1 << 20).await.expect("body");
-    Response::from_parts(head, body)
+    let answer = Response::from_parts(head, body);
+    openapi::assert_documented(&method, &uri, &answer);
+    answer
 }
 
 fn json_of(answer: &Response<Bytes>) -> Value {

@@ -50,6 +50,7 @@ async fn the_service_token_guards_lookups_and_feed(database: TestDatabase) {
         ("/healthz", "", 200),
         ("/readyz", "", 200),
         ("/metrics", "", 200),
+        ("/openapi.json", "", 200),
     ];
     for (path, token, status) in cases {
         let got = send(&guarded, path, token).await.status();
@@ -168,7 +169,7 @@ async fn health_is_told_beyond_the_limit(database: TestDatabase) {
         assert_eq!(refused.headers()[header::RETRY_AFTER], "1", "{path}");
         assert_eq!(json_of(&refused), json!({"error": "overloaded"}), "{path}");
     }
-    for path in ["/healthz", "/readyz", "/metrics"] {
+    for path in ["/healthz", "/readyz", "/metrics", "/openapi.json"] {
         assert_eq!(get(path).await.status(), 200, "{path}");
     }
     slow.abort();

@@ -1,0 +1,92 @@
+//! `GET /openapi.json`: all that the server answers, as OpenAPI. Each route has its description with
+//! it, where it is added.
+
+use axum::body::Bytes;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::{IntoResponse, Response};
+use axum::{Extension, Router};
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::openapi::tag::TagBuilder;
+use utoipa::openapi::{ComponentsBuilder, InfoBuilder, License, OpenApi, OpenApiBuilder};
+
+use super::body::RotateKey;
+use super::error::Refusal;
+
+/// What proxies ask.
+pub(super) const PROXIES: &str = "proxies";
+/// What operators do with keys.
+pub(super) const ADMIN: &str = "admin";
+/// The server itself.
+pub(super) const SERVER: &str = "server";
+
+const ABOUT: &str = "\
+What is refused gets a JSON body with `error`, a code to branch on, and mostly a `message` for \
+people. A path that the server does not know is 400 `unknown_route`, not 404, which is a verdict \
+on a key hash; a method that a path does not have is 405 `method_not_allowed`, with `allow`. Where \
+there is GET, there is HEAD. What is not HTTP gets a 4xx without a body.";
+
+const ADMIN_API: &str = "\
+What operators do with keys. Off where the server has no token in `KEYSTILE_ADMIN_TOKEN`: then \
+every answer here is 404 `admin_api_off`.";
+
+/// The document without its paths.
+pub(super) fn document() -> OpenApi {
+    let mut license = License::new(env!("CARGO_PKG_LICENSE"));
+    license.identifier = Some(env!("CARGO_PKG_LICENSE").to_owned());
+    let info = InfoBuilder::new()
+        .title("Keystile registry")
+        .version(env!("CARGO_PKG_VERSION"))
+        .description(Some(ABOUT))
+        .license(Some(license));
+    let tag = |name, description| {
+        TagBuilder::new()
+            .name(name)
+            .description(Some(description))
+            .build()
+    };
+    let components = ComponentsBuilder::new()
+        // Those that no handler has in its types.
+        .schema_from::<Refusal>()
+        .schema_from::<RotateKey>()
+        .security_scheme(
+            "service_token",
+            bearer("The token in `KEYSTILE_SERVICE_TOKEN`, where the server has one"),
+        )
+        .security_scheme("admin_token", bearer("The token in `KEYSTILE_ADMIN_TOKEN`"));
+    OpenApiBuilder::new()
+        .info(info)
+        .components(Some(components.build()))
+        .tags(Some([
+            tag(PROXIES, "What the filter asks"),
+            tag(ADMIN, ADMIN_API),
+            tag(SERVER, "The server itself, for whoever reaches its port"),
+        ]))
+        .build()
+}
+
+/// Has the routes serve the document.
+pub(super) fn serving(document: &OpenApi, routes: Router) -> Router {
+    // It is made of strings, numbers and maps with strings for keys, so that this cannot fail.
+    let document = serde_json::to_vec(document).unwrap_or_default();
+    routes.layer(Extension(Document(document.into())))
+}
+
+#[derive(Clone)]
+pub(super) struct Document(Bytes);
+
+/// This document.
+#[utoipa::path(
+    get,
+    path = "/openapi.json",
+    operation_id = "openapi",
+    tag = SERVER,
+    responses((status = 200, description = "OpenAPI 3.1", body = Object)),
+)]
+pub(super) async fn openapi(Extension(Document(document)): Extension<Document>) -> Response {
+    ([(CONTENT_TYPE, "application/json")], document).into_response()
+}
+
+fn bearer(description: &str) -> SecurityScheme {
+    let scheme = HttpBuilder::new().scheme(HttpAuthScheme::Bearer);
+    SecurityScheme::Http(scheme.description(Some(description)).build())
+}
