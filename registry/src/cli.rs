@@ -64,7 +64,7 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Answer lookups over HTTP.
     Serve(ServeArgs),
-    /// Make a key, and show it this once.
+    /// Make a key, or register one that was made elsewhere, and show it this once.
     Create(CreateArgs),
     /// Show the registered keys, each with its first and last characters.
     List(ListArgs),
@@ -130,6 +130,11 @@ pub(crate) struct CreateArgs {
     /// A path that the key may call, with all below it; may be repeated. Without it, every path.
     #[arg(long = "endpoint", value_name = "PATH")]
     pub(crate) endpoints: Vec<Endpoint>,
+
+    /// Register the key that is the first line of standard input, rather than a new one. Arguments
+    /// would show it to whoever lists processes.
+    #[arg(long)]
+    pub(crate) key_stdin: bool,
 }
 
 /// Options of `list`.

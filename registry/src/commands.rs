@@ -1,12 +1,13 @@
 //! What the subcommands do with the store.
 
-use std::io::Write;
+use std::io::{BufRead, Read, Write};
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use keystile::credential::KeyHasher;
 use time::OffsetDateTime;
 
 use crate::cli::{CreateArgs, ListArgs, RotateArgs, UpdateArgs};
+use crate::key::SecretKey;
 use crate::keys::{self, NewKey, Patch, Rotation};
 use crate::output::Output;
 use crate::record::Record;
@@ -16,6 +17,9 @@ use crate::timestamp::Timestamp;
 /// How many keys are read at a time.
 const PAGE: u32 = 1000;
 
+/// The longest key that is read from standard input, with its line's end.
+const LONGEST_LINE: u64 = 8200;
+
 /// Makes a key, registers it, and shows it.
 pub(crate) async fn create(
     store: &Store,
@@ -24,7 +28,18 @@ pub(crate) async fn create(
     now: OffsetDateTime,
     out: &mut Output<impl Write>,
 ) -> anyhow::Result<()> {
+    let key = if args.key_stdin {
+        let mut line = String::new();
+        // A key is no longer; what else there may be is not read.
+        let mut input = std::io::stdin().lock().take(LONGEST_LINE);
+        input.read_line(&mut line).context("cannot read the key")?;
+        let parsed = line.trim_end().parse::<SecretKey>();
+        Some(parsed.map_err(|problem| anyhow!("standard input: {problem}"))?)
+    } else {
+        None
+    };
     let new = NewKey {
+        key,
         account_id: args.account,
         name: args.name,
         environment: args.environment,

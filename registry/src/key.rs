@@ -1,13 +1,14 @@
 //! Keys: how they are made, and how much of one is ever shown again.
 
 use std::fmt;
+use std::str::FromStr;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use time::OffsetDateTime;
 use ulid::Ulid;
 
-/// A new API key. `Debug` shows nothing of it, and there is no `Display`.
+/// An API key that is to be registered. `Debug` shows nothing of it, and there is no `Display`.
 pub(crate) struct SecretKey(String);
 
 impl SecretKey {
@@ -33,6 +34,22 @@ impl SecretKey {
 
     fn from_bytes(bytes: &[u8; 32]) -> Self {
         Self(format!("aw_{}", URL_SAFE_NO_PAD.encode(bytes)))
+    }
+}
+
+/// A key that was made elsewhere.
+impl FromStr for SecretKey {
+    type Err = String;
+
+    /// The text is in no error.
+    fn from_str(text: &str) -> Result<Self, String> {
+        // What a filter can take from a header, and not so short that its hash could be undone.
+        let fits = |byte: u8| byte.is_ascii_graphic() && byte != b',';
+        if (32..=8192).contains(&text.len()) && text.bytes().all(fits) {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err("a key is 32 to 8192 characters of visible ASCII, without a comma".to_owned())
+        }
     }
 }
 
@@ -118,6 +135,31 @@ mod tests {
     fn a_preview_has_the_first_8_and_the_last_4_characters() {
         let preview = SecretKey("aw_ABCDEFGHIJKLMNOPQRSTUVWXYZ".to_owned()).preview();
         assert_eq!(preview.to_string(), "aw_ABCDE…WXYZ");
+    }
+
+    #[test]
+    fn a_key_that_was_made_elsewhere_can_be_sent_and_not_be_guessed() {
+        let cases = [
+            ("0123456789abcdef0123456789abcdef".to_owned(), true),
+            ("sk_live-~!\"#$%&'()*+/:;<=>?@[]^{|}".to_owned(), true),
+            ("x".repeat(8192), true),
+            ("x".repeat(8193), false),
+            ("0123456789abcdef0123456789abcde".to_owned(), false),
+            (String::new(), false),
+            ("0123456789abcdef,0123456789abcdef".to_owned(), false),
+            ("0123456789abcdef 0123456789abcdef".to_owned(), false),
+            ("0123456789abcdef\n0123456789abcdef".to_owned(), false),
+            ("0123456789abcdefä0123456789abcdef".to_owned(), false),
+        ];
+        for (text, accepted) in cases {
+            match text.parse::<SecretKey>() {
+                Ok(key) => assert!(accepted && key.expose() == text, "{text}"),
+                Err(problem) => assert!(
+                    !accepted && (text.is_empty() || !problem.contains(&text)),
+                    "{text}"
+                ),
+            }
+        }
     }
 
     #[test]

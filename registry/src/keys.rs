@@ -12,6 +12,8 @@ use crate::timestamp::Timestamp;
 /// What a new key is for.
 #[derive(Debug)]
 pub(crate) struct NewKey {
+    /// One that was made elsewhere; else one is made.
+    pub(crate) key: Option<SecretKey>,
     pub(crate) account_id: HeaderText,
     pub(crate) name: Option<Name>,
     pub(crate) environment: Option<HeaderText>,
@@ -44,6 +46,8 @@ pub(crate) enum Failure {
     Random(getrandom::Error),
     /// A time outside the years that can be written.
     Clock,
+    /// A key that was made elsewhere is registered already.
+    Exists,
     Store(sqlx::Error),
 }
 
@@ -52,6 +56,7 @@ impl std::fmt::Display for Failure {
         match self {
             Self::Random(cause) => write!(f, "no random bytes from the system: {cause}"),
             Self::Clock => f.write_str("the time is past the year 9999 or before the year 0"),
+            Self::Exists => f.write_str("this key is registered already"),
             Self::Store(cause) => write!(f, "the database failed: {cause}"),
         }
     }
@@ -71,14 +76,18 @@ impl From<sqlx::Error> for Failure {
     }
 }
 
-/// Makes a key and stores its hash. The key is nowhere else than in what this gives back.
+/// Makes a key, or takes the one that is given, and stores its hash. The key is nowhere else than
+/// in what this gives back.
 pub(crate) async fn create(
     store: &Store,
     hasher: &KeyHasher,
     new: NewKey,
     now: OffsetDateTime,
 ) -> Result<(SecretKey, Record), Failure> {
-    let key = SecretKey::generate()?;
+    let key = match new.key {
+        Some(key) => key,
+        None => SecretKey::generate()?,
+    };
     let record = Record {
         key_id: new_key_id(now)?,
         preview: key.preview(),
@@ -91,7 +100,9 @@ pub(crate) async fn create(
         revoked_at: None,
     };
     let hash = hasher.hash(key.expose().as_bytes());
-    store.insert(&record, &hash).await?;
+    if !store.insert(&record, &hash).await? {
+        return Err(Failure::Exists);
+    }
     Ok((key, record))
 }
 

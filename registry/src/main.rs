@@ -31,6 +31,9 @@ mod view;
 #[cfg(test)]
 #[path = "../tests/support/database.rs"]
 mod test_database;
+#[cfg(test)]
+#[path = "../tests/support/sql.rs"]
+mod test_sql;
 
 use std::io::{self, Write};
 use std::process::ExitCode;

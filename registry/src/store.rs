@@ -92,15 +92,19 @@ impl Store {
         Ok(())
     }
 
-    /// Adds a key.
-    pub(crate) async fn insert(&self, record: &Record, hash: &KeyHash) -> sqlx::Result<()> {
+    /// Adds a key. False: there is one of this hash.
+    pub(crate) async fn insert(&self, record: &Record, hash: &KeyHash) -> sqlx::Result<bool> {
         let mut transaction = self.pool.begin().await?;
-        transaction.insert(record, hash).await?;
+        match transaction.insert(record, hash).await {
+            Err(sqlx::Error::Database(error)) if error.is_unique_violation() => return Ok(false),
+            inserted => inserted?,
+        }
         let now = record.created_at;
         transaction
             .announce(hash.as_bytes(), Kind::Created, now)
             .await?;
-        transaction.commit().await
+        transaction.commit().await?;
+        Ok(true)
     }
 
     /// The record of the key with this hash.

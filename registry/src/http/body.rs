@@ -16,6 +16,10 @@ use crate::record::Endpoint;
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct CreateKey {
+    /// One that was made elsewhere: 32 to 8192 visible ASCII characters, without a comma. Without
+    /// it, one is made.
+    #[schema(min_length = 32, max_length = 8192, pattern = "^[!-+\\--~]+$")]
+    key: Option<String>,
     /// 1 to 256 visible ASCII characters.
     #[schema(min_length = 1, max_length = 256, pattern = "^[!-~]+$")]
     account_id: String,
@@ -65,6 +69,7 @@ pub(super) struct RotateKey {
 impl CreateKey {
     pub(super) fn check(self) -> Result<NewKey, ApiError> {
         Ok(NewKey {
+            key: optional("key", self.key.as_deref())?,
             account_id: field("account_id", &self.account_id)?,
             name: optional("name", self.name.as_deref())?,
             environment: optional("environment", self.environment.as_deref())?,

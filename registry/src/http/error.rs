@@ -25,6 +25,8 @@ pub(super) enum ApiError {
     InvalidKeyHash,
     InvalidQuery,
     InvalidLimit(u32),
+    /// A key that was made elsewhere is registered already.
+    KeyExists,
     KeyRevoked,
     MethodNotAllowed,
     /// No key of this ID.
@@ -62,6 +64,7 @@ impl From<Failure> for ApiError {
     fn from(failure: Failure) -> Self {
         match failure {
             Failure::Store(cause) => Self::Unavailable(cause),
+            Failure::Exists => Self::KeyExists,
             other => Self::Failed(other),
         }
     }
@@ -120,6 +123,11 @@ impl ApiError {
                 StatusCode::METHOD_NOT_ALLOWED,
                 "method_not_allowed",
                 "this path answers other methods; the header `allow` has them",
+            ),
+            Self::KeyExists => (
+                StatusCode::CONFLICT,
+                "key_exists",
+                "this key is registered already",
             ),
             Self::KeyRevoked => (
                 StatusCode::CONFLICT,

@@ -34,7 +34,12 @@ macro_rules! refusals {
 refusals! {
     Lookup: service([ApiError::InvalidKeyHash, ApiError::NoRecord]),
     Changes: service([ApiError::InvalidQuery, ApiError::InvalidLimit(CHANGES_AT_ONCE)]),
-    Create: admin([body("missing field `account_id`"), ApiError::BodyTooLarge, failed()]),
+    Create: admin([
+        body("missing field `account_id`"),
+        ApiError::KeyExists,
+        ApiError::BodyTooLarge,
+        failed(),
+    ]),
     List: admin([
         ApiError::InvalidQuery,
         ApiError::InvalidLimit(KEYS_AT_ONCE),

@@ -55,6 +55,18 @@ impl Registry {
         self.command(args).output().expect("run")
     }
 
+    /// The same with something on standard input.
+    pub(crate) fn run_with(&self, args: &[&str], input: &str) -> Output {
+        let mut command = self.command(args);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.stderr(Stdio::piped()).spawn().expect("spawn");
+        let mut stdin = child.stdin.take().expect("stdin");
+        // A command that does not read it may be gone already.
+        let _ = stdin.write_all(input.as_bytes());
+        drop(stdin);
+        child.wait_with_output().expect("output")
+    }
+
     /// The one JSON value that a command with `--json` prints.
     pub(crate) fn json(&self, args: &[&str]) -> Value {
         let output = self.run(&[args, &["--json"]].concat());

@@ -6,6 +6,8 @@ mod options;
 mod serve;
 #[path = "../support/database.rs"]
 mod test_database;
+#[path = "../support/sql.rs"]
+mod test_sql;
 
 use std::process::Stdio;
 
@@ -125,6 +127,33 @@ async fn a_key_is_changed_and_replaced(database: TestDatabase) {
     let (code, message) = registry.error(&["rotate", old_id]);
     assert_eq!(code, Some(1), "{message}");
     assert!(message.contains("is revoked"), "{message}");
+}
+
+#[test]
+fn a_key_that_was_made_elsewhere_comes_from_standard_input() {
+    let registry = Registry::new();
+    let create = ["create", "--account", "acct_1", "--key-stdin", "--json"];
+    let key = "legacy-0123456789abcdef0123456789";
+    let created = registry.run_with(&create, &format!("{key}\nsomething else\n"));
+    let created: serde_json::Value = serde_json::from_slice(&created.stdout).expect("JSON");
+    assert_eq!(created["key"], key);
+    let cases = [
+        (key.to_owned(), "this key is registered already"),
+        (String::new(), "standard input: a key is 32 to 8192"),
+        (
+            "aw_tooshort\n".to_owned(),
+            "standard input: a key is 32 to 8192",
+        ),
+        ("x".repeat(100_000), "standard input: a key is 32 to 8192"),
+    ];
+    for (input, expected) in cases {
+        let refused = registry.run_with(&create, &input);
+        assert_eq!(refused.status.code(), Some(1), "{refused:?}");
+        assert!(refused.stdout.is_empty(), "{refused:?}");
+        let said = String::from_utf8_lossy(&refused.stderr);
+        assert!(said.contains(expected), "{said}");
+        assert!(!said.contains("tooshort"), "{said}");
+    }
 }
 
 #[test]

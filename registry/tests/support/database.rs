@@ -8,7 +8,6 @@ use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use sqlx::{Connection, Executor, PgConnection, SqliteConnection};
 use tempfile::TempDir;
 
 /// A database without tables, gone when it is dropped, or with the test process at the latest.
@@ -24,17 +23,6 @@ impl TestDatabase {
         Self {
             url: format!("sqlite://{}/keys.db", folder.path().display()),
             _folder: Some(folder),
-        }
-    }
-
-    /// Does to the database what no command does.
-    pub(crate) async fn run(&self, sql: &'static str) {
-        if self.url.starts_with("sqlite:") {
-            let mut connection = SqliteConnection::connect(&self.url).await.expect("SQLite");
-            connection.execute(sql).await.expect(sql);
-        } else {
-            let mut connection = PgConnection::connect(&self.url).await.expect("PostgreSQL");
-            connection.execute(sql).await.expect(sql);
         }
     }
 

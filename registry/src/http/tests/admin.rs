@@ -7,6 +7,7 @@ use super::*;
 
 on_both! {
     a_key_from_creation_to_deletion,
+    a_key_that_was_made_elsewhere,
     a_rotation_leaves_time_to_deploy,
     pages,
 }
@@ -128,6 +129,34 @@ async fn a_key_from_creation_to_deletion(database: TestDatabase) {
         kinds,
         ["created", "updated", "updated", "revoked", "deleted"]
     );
+}
+
+async fn a_key_that_was_made_elsewhere(database: TestDatabase) {
+    let app = new_app(&database).await;
+    let key = "legacy-0123456789abcdef0123456789";
+    let body = json!({"account_id": "acct_1", "key": key});
+    assert_eq!(look_up(&app, &json!(key)).await.0, StatusCode::NOT_FOUND);
+    let created = create(&app, body.clone()).await;
+    assert_eq!(created["key"], key);
+    assert_eq!(created["preview"], "legacy-0…6789");
+    assert_eq!(look_up(&app, &json!(key)).await.1["status"], "active");
+    // Once, whatever has become of it.
+    for action in ["", "/revoke"] {
+        ask(&app, Method::POST, &path(&created, action), "").await;
+        let (status, refused) = ask(&app, Method::POST, KEYS, &body.to_string()).await;
+        assert_eq!((status, &refused["error"]), (409, &json!("key_exists")));
+    }
+    assert_eq!(look_up(&app, &json!(key)).await.1["status"], "revoked");
+    ask(&app, Method::DELETE, &path(&created, ""), "").await;
+    create(&app, body).await;
+    assert_eq!(look_up(&app, &json!(key)).await.1["status"], "active");
+
+    let short = json!({"account_id": "acct_1", "key": "aw_tooshort"}).to_string();
+    let (status, refused) = ask(&app, Method::POST, KEYS, &short).await;
+    assert_eq!((status, &refused["error"]), (400, &json!("invalid_body")));
+    let message = refused["message"].as_str().expect("message");
+    assert!(message.starts_with("key: a key is 32 to 8192"), "{message}");
+    assert!(!message.contains("aw_tooshort"), "{message}");
 }
 
 async fn a_rotation_leaves_time_to_deploy(database: TestDatabase) {
