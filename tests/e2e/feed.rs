@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::stage::{Asks, Setup, Stage, until};
 use crate::test_database::TestDatabase;
-use crate::world::{World, hash};
+use crate::world::{World, hash, made_up_key};
 
 /// Within which a change is known everywhere.
 const BOUND: Duration = Duration::from_secs(2);
@@ -92,6 +92,28 @@ pub(crate) fn deleted(world: &World) -> Result<()> {
             make: |stage, subject| {
                 let path = format!("/{}", subject.key_id);
                 stage.admin("DELETE", &path).map(drop)
+            },
+        },
+    )
+}
+
+/// From the creation of a key that was refused to the last 401.
+pub(crate) fn created(world: &World) -> Result<()> {
+    a_hundred_trials(
+        world,
+        &Change {
+            name: "created",
+            before: 401,
+            after: (200, "x-keystile-key-id"),
+            prepare: |_| {
+                Ok(Subject {
+                    key: made_up_key(),
+                    key_id: String::new(),
+                })
+            },
+            make: |stage, subject| {
+                let body = json!({"account_id": "acct_1", "key": subject.key});
+                Registry::ask(stage.registry_at, "POST", "", Some(&body)).map(drop)
             },
         },
     )

@@ -161,6 +161,7 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
         ),
         trial(&world, "feed: revoked", feed::revoked),
         trial(&world, "feed: deleted", feed::deleted),
+        trial(&world, "feed: created", feed::created),
         trial(
             &world,
             "feed: the registry restarts",
