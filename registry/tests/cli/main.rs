@@ -8,6 +8,7 @@ mod serve;
 mod test_database;
 #[path = "../support/sql.rs"]
 mod test_sql;
+mod tls;
 
 use std::process::Stdio;
 

@@ -61,8 +61,9 @@ impl TestDatabase {
     }
 }
 
-/// A server that listens in a folder that only its user may enter, and on no port.
-struct Postgres {
+/// A server that listens in a folder that only its user may enter, and on no port unless it is told
+/// to.
+pub(crate) struct Postgres {
     programs: PathBuf,
     folder: String,
     /// Holds the pipe whose end tells [`SCRIPT`] that nobody needs the server any more.
@@ -84,6 +85,7 @@ listen_addresses = ''
 fsync = off
 max_connections = 300
 shared_buffers = 32MB
+$1
 END
 "$0/pg_ctl" --pgdata="$data" --wait --log="$folder/log" \
     start >/dev/null || { cat "$folder/log" >&2; exit 1; }
@@ -106,16 +108,18 @@ impl Postgres {
 
     fn shared() -> &'static Self {
         static SERVER: OnceLock<Postgres> = OnceLock::new();
-        SERVER.get_or_init(Self::start)
+        SERVER.get_or_init(|| Self::start(""))
     }
 
-    fn start() -> Self {
+    /// Starts one with more settings, as lines of `postgresql.conf`.
+    pub(crate) fn start(settings: &str) -> Self {
         let programs = programs().unwrap_or_else(|| {
             panic!("PostgreSQL is missing: scripts/setup.sh installs it (Debian's `postgresql`)")
         });
         let mut script = as_postgres(Path::new("sh"))
             .args(["-c", SCRIPT])
             .arg(&programs)
+            .arg(settings)
             // A Ctrl-C is for the tests; the script has to outlive them for a moment.
             .process_group(0)
             .stdin(Stdio::piped())
