@@ -141,13 +141,22 @@ impl Server {
     }
 
     /// Stops the server with a signal; what it logged.
-    pub(crate) fn stop(mut self, signal: Signal) -> String {
+    pub(crate) fn stop(self, signal: Signal) -> String {
+        self.signal(signal);
+        self.ended()
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
         let pid = i32::try_from(self.child.id()).expect("pid");
         kill(Pid::from_raw(pid), signal).expect("kill");
+    }
+
+    /// Waits until it has ended well; what it logged.
+    pub(crate) fn ended(mut self) -> String {
         let exit = self.child.wait().expect("exit");
-        let log = self.log.take().expect("a server is stopped once");
+        let log = self.log.take().expect("a server ends once");
         let log = log.join().expect("the log's reader");
-        assert!(exit.success(), "{signal}: {log}");
+        assert!(exit.success(), "{exit}: {log}");
         log
     }
 }
