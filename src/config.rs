@@ -5,45 +5,45 @@
 
 mod build;
 mod check;
-mod raw;
+mod text;
 
 use std::fmt;
 
 use crate::cache::CacheRules;
 use crate::credential::{CredentialRules, KeyHasher};
 use crate::feed::FeedRules;
+use crate::json::FieldError;
 use crate::lookup::Lookup;
 use crate::path::PathPrefix;
 use crate::reply::{Replies, Wording};
 use crate::request::Request;
 
-pub(crate) use raw::Object;
-
 /// Why a configuration was refused: the field's path, what is wrong and what would be right.
 /// Never the value of a field that may hold a secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ConfigError {
-    path: String,
-    problem: String,
-}
+pub struct ConfigError(FieldError);
 
 impl ConfigError {
     fn new(path: impl Into<String>, problem: impl Into<String>) -> Self {
-        Self {
-            path: path.into(),
-            problem: problem.into(),
-        }
+        Self(FieldError::new(path, problem))
+    }
+}
+
+impl From<FieldError> for ConfigError {
+    fn from(error: FieldError) -> Self {
+        Self(error)
     }
 }
 
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let path = if self.path.is_empty() {
+        let FieldError { path, problem } = &self.0;
+        let path = if path.is_empty() {
             "configuration"
         } else {
-            &self.path
+            path
         };
-        write!(f, "{path}: {}", self.problem)
+        write!(f, "{path}: {problem}")
     }
 }
 
@@ -113,19 +113,18 @@ impl Config {
     /// The first problem, with its field's path: not JSON, an unknown or repeated field, a wrong
     /// type, an impossible value, or no `lookup.cluster`.
     pub fn parse(bytes: &[u8]) -> Result<Self, ConfigError> {
-        build::config(raw::Raw::parse(bytes)?)
+        build::config(&mut text::parse(bytes)?)
     }
 }
 
 /// The replies of a filter that has no configuration to take them from.
 impl Default for Replies {
     fn default() -> Self {
-        let raw = raw::RawReplies::default();
         Self::new(
-            Wording::for_service(&raw.service_name),
-            &raw.doc_base_url,
-            &raw.realm,
-            raw.retry_after_seconds,
+            Wording::for_service(build::SERVICE_NAME),
+            build::DOC_BASE_URL,
+            build::REALM,
+            build::RETRY_AFTER_SECONDS,
         )
     }
 }

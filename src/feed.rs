@@ -16,11 +16,9 @@
 use std::fmt::Write;
 use std::time::Duration;
 
-use serde::Deserialize;
-
 use crate::clock::Moment;
-use crate::config::Object;
 use crate::credential::KeyHash;
+use crate::json::{Fields, Object};
 use crate::lookup::{Callout, Lookup, PathTemplate};
 use crate::verdict::parse_status;
 
@@ -134,43 +132,28 @@ impl Page {
         }
     }
 
-    fn parse(body: &[u8]) -> Result<Self, &'static str> {
-        /// Unknown fields are ignored, `kind` among them: whatever happened to a key, its
-        /// verdict is an old one.
-        #[derive(Deserialize)]
-        struct RawPage {
-            cursor: String,
-            changes: Option<Vec<Object<RawChange>>>,
-            #[serde(default)]
-            reset: bool,
+    /// Fields that are not known are ignored, `kind` among them: whatever happened to a key, its
+    /// verdict is an old one.
+    fn parse(body: &[u8]) -> Result<Self, String> {
+        let fields = ["cursor", "changes", "reset"];
+        let mut page = Object::read(body, Fields::With(&fields))?;
+        let cursor = page.text("cursor")?.ok_or("cursor: is required")?;
+        if cursor.len() > MAX_CURSOR {
+            return Err(format!("cursor: must have at most {MAX_CURSOR} bytes"));
         }
-
-        #[derive(Deserialize)]
-        struct RawChange {
-            key_hash: String,
-        }
-
-        let Object(page) = serde_json::from_slice::<Object<RawPage>>(body).map_err(|_| {
-            "expected an object with a text \"cursor\", an array \"changes\" of objects with a \
-             \"key_hash\" each, and \"reset\", true or false"
-        })?;
-        if page.cursor.len() > MAX_CURSOR {
-            return Err("\"cursor\" must have at most 512 bytes");
-        }
-        let changed = if page.reset {
+        let changed = if page.flag("reset")?.unwrap_or(false) {
             Changed::Any
         } else {
-            let changes = page.changes.ok_or("\"changes\" must be an array")?;
-            let hashes = changes
-                .iter()
-                .map(|Object(change)| KeyHash::from_hex(change.key_hash.as_bytes()));
-            let hashes: Option<Vec<_>> = hashes.collect();
-            Changed::Keys(hashes.ok_or("each \"key_hash\" must be 64 hex digits")?)
+            let changes = page.objects("changes", Fields::With(&["key_hash"]))?;
+            let hashes = changes.ok_or("changes: is required")?.into_iter();
+            let hashes = hashes.map(|mut change| {
+                let hash = change.text("key_hash")?.unwrap_or_default();
+                let problem = "changes: each key_hash must be 64 hex digits";
+                KeyHash::from_hex(hash.as_bytes()).ok_or_else(|| problem.to_owned())
+            });
+            Changed::Keys(hashes.collect::<Result<_, String>>()?)
         };
-        Ok(Self::News {
-            cursor: page.cursor,
-            changed,
-        })
+        Ok(Self::News { cursor, changed })
     }
 }
 

@@ -43,6 +43,7 @@ pub mod feed;
 pub mod flights;
 pub mod flow;
 mod host;
+mod json;
 pub mod lookup;
 pub mod path;
 pub mod record;

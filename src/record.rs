@@ -3,11 +3,11 @@
 use std::fmt;
 use std::time::Duration;
 
-use serde::Deserialize;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use crate::config::{IdentityField, Object};
+use crate::config::IdentityField;
+use crate::json::{self, Object};
 use crate::path;
 
 /// The longest `key_id`, `account_id` and `environment`, in bytes: they end in headers.
@@ -154,46 +154,47 @@ pub(crate) enum Status {
     Revoked,
 }
 
-/// The answer as it is written. Unknown fields are ignored; a known field given twice is an error.
-#[derive(Deserialize)]
-struct RawRecord {
-    key_id: String,
-    status: String,
-    account_id: Option<String>,
-    environment: Option<String>,
-    expires_at: Option<String>,
-    endpoints: Option<Vec<String>>,
-}
-
-/// Reads a record from JSON.
+/// Reads a record from JSON. Unknown fields are ignored; a known field given twice is an error.
 ///
 /// # Errors
 /// What would be right, without the value: an auth cluster may echo what is secret.
 pub(crate) fn read(body: &[u8]) -> Result<(Status, Record), String> {
-    let Object(raw) = serde_json::from_slice::<Object<RawRecord>>(body)
-        .map_err(|error| without_value(&error.to_string()))?;
+    const FIELDS: [&str; 6] = [
+        "key_id",
+        "status",
+        "account_id",
+        "environment",
+        "expires_at",
+        "endpoints",
+    ];
+    let mut json = Object::read(body, json::Fields::With(&FIELDS))?;
+    let mut text = |name: &str| json.or_null(name).text(name);
+    let key_id = text("key_id")?.ok_or("key_id: is required")?;
+    let status = text("status")?.ok_or("status: is required")?;
+    let (account_id, environment) = (text("account_id")?, text("environment")?);
+    let expires_at = text("expires_at")?;
+    let endpoints = json.or_null("endpoints").texts("endpoints")?;
     for (field, value) in [
-        ("key_id", Some(&raw.key_id)),
-        ("account_id", raw.account_id.as_ref()),
-        ("environment", raw.environment.as_ref()),
+        ("key_id", Some(&key_id)),
+        ("account_id", account_id.as_ref()),
+        ("environment", environment.as_ref()),
     ] {
         if value.is_some_and(|value| header_safe(value.as_bytes(), MAX_ID).is_none()) {
             return Err(not_a_name(field));
         }
     }
-    let endpoints: Option<Vec<_>> = raw
-        .endpoints
+    let endpoints: Option<Vec<_>> = endpoints
         .as_ref()
         .map(|prefixes| prefixes.iter().map(String::as_str).collect());
     let record = Record::new(Fields {
-        key_id: &raw.key_id,
-        account_id: raw.account_id.as_deref(),
-        environment: raw.environment.as_deref(),
-        expires_at: raw.expires_at.as_deref().map(parse_time).transpose()?,
+        key_id: &key_id,
+        account_id: account_id.as_deref(),
+        environment: environment.as_deref(),
+        expires_at: expires_at.as_deref().map(parse_time).transpose()?,
         endpoints: endpoints.as_deref(),
     })
     .ok_or_else(|| not_a_name("key_id, account_id and environment"))?;
-    match raw.status.as_str() {
+    match status.as_str() {
         "active" => Ok((Status::Active, record)),
         "revoked" => Ok((Status::Revoked, record)),
         _ => Err("status must be \"active\" or \"revoked\"".to_owned()),
@@ -202,15 +203,6 @@ pub(crate) fn read(body: &[u8]) -> Result<(Status, Record), String> {
 
 fn not_a_name(field: &str) -> String {
     format!("{field} must be 1 to {MAX_ID} characters of visible ASCII")
-}
-
-/// Serde's text without the value that it quotes.
-fn without_value(error: &str) -> String {
-    let text = match error.rsplit_once(", expected ") {
-        Some((_, expected)) => format!("expected {expected}"),
-        None => error.to_owned(),
-    };
-    text.chars().take(160).collect()
 }
 
 /// RFC 3339, to the time since the Unix epoch; what lies before it has passed in any case.

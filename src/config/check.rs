@@ -103,10 +103,10 @@ pub(super) fn duration(text: &str) -> Result<Duration, Problem> {
     Ok(Duration::from_millis(ms))
 }
 
-pub(super) fn key_prefix(prefix: &str) -> Result<(), Problem> {
+pub(super) fn key_prefix(prefix: &str) -> Result<(), String> {
     let fits = |byte: u8| byte.is_ascii_graphic() && byte != b',';
     if prefix.len() > 64 || !prefix.bytes().all(fits) {
-        Err("must be at most 64 characters of visible ASCII, without a comma")
+        Err("must be at most 64 characters of visible ASCII, without a comma".to_owned())
     } else {
         Ok(())
     }

@@ -126,11 +126,11 @@ const REFUSED: &[(&str, &str)] = &[
     ),
     (
         r#""feed":{"interval":"10s"}"#,
-        "feed.stale_after: must be more than feed.interval, \"10s\"",
+        "feed.stale_after: must be more than feed.interval, 10000ms",
     ),
     (
         r#""feed":{"stale_after":"1s"}"#,
-        "feed.stale_after: must be more than feed.interval, \"1s\"",
+        "feed.stale_after: must be more than feed.interval, 1000ms",
     ),
     (
         r#""feed":{"stale_after":"721h"}"#,
@@ -290,7 +290,7 @@ const REFUSED: &[(&str, &str)] = &[
     ),
     (
         r#""credential":{"sources":[{"header":"a","query":"b"}]}"#,
-        "credential.sources[0].query: is unknown here; known are header or scheme",
+        "credential.sources[0].query: is unknown here; known are header, scheme",
     ),
     (
         r#""credential":{"sources":[{"header":"a"},{"header":"A"}]}"#,

@@ -210,8 +210,22 @@ fn errors_say_what_would_be_right() {
             r#"{"key_id":"k","status":"active","environment":" "}"#,
             "environment must be 1 to 256 characters",
         ),
-        (r#"{"key_id":7,"status":"active"}"#, "expected a string"),
-        (r#"{"status":"active"}"#, "missing field `key_id`"),
+        (
+            r#"{"key_id":7,"status":"active"}"#,
+            "key_id: must be a string",
+        ),
+        (r#"{"status":"active"}"#, "key_id: is required"),
+        (r#"{"key_id":"k"}"#, "status: is required"),
+        (
+            r#"{"key_id":"k","status":"active","key_id":"k"}"#,
+            "key_id: is given more than once",
+        ),
+        (
+            r#"{"key_id":"k","status":"active","endpoints":["/a",7]}"#,
+            "endpoints[1]: must be a string",
+        ),
+        ("[]", "must be an object, not an array"),
+        ("<html>", "not JSON: expected value"),
         (r#"{"key_id":"k","status":"gone"}"#, "status must be"),
         (
             r#"{"key_id":"k","status":"active","expires_at":"soon"}"#,

@@ -1,0 +1,376 @@
+//! JSON objects as they are written: each field once, by its name and with its type. Errors say
+//! which field and what would be right, and never repeat a value, which may be a secret in the
+//! wrong place.
+//!
+//! A derived reader for each type would do too, but those make up a third of the module.
+
+use std::fmt;
+
+use serde::de::{DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+
+/// What is wrong with a field.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct FieldError {
+    /// The field's path; empty for the whole.
+    pub(crate) path: String,
+    /// What would be right.
+    pub(crate) problem: String,
+}
+
+impl FieldError {
+    pub(crate) fn new(path: impl Into<String>, problem: impl Into<String>) -> Self {
+        Self {
+            path: path.into(),
+            problem: problem.into(),
+        }
+    }
+}
+
+impl fmt::Display for FieldError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { path, problem } = self;
+        let separator = if path.is_empty() { "" } else { ": " };
+        write!(f, "{path}{separator}{problem}")
+    }
+}
+
+impl From<FieldError> for String {
+    fn from(error: FieldError) -> Self {
+        error.to_string()
+    }
+}
+
+/// Why there is no object to take fields from.
+pub(crate) enum ReadError {
+    /// It is not JSON.
+    Json(serde_json::Error),
+    /// It is, but has other fields.
+    Field(FieldError),
+}
+
+impl From<ReadError> for String {
+    fn from(error: ReadError) -> Self {
+        match error {
+            ReadError::Json(error) => format!("not JSON: {error}"),
+            ReadError::Field(error) => error.into(),
+        }
+    }
+}
+
+enum Json {
+    Null,
+    Flag(bool),
+    Whole(u64),
+    Number(f64),
+    Text(String),
+    List(Vec<Json>),
+    Object(Vec<(String, Json)>),
+}
+
+/// A JSON object, of which fields are taken one by one.
+pub(crate) struct Object {
+    path: String,
+    fields: Vec<(String, Json)>,
+}
+
+/// Which fields an object may have.
+#[derive(Clone, Copy)]
+pub(crate) enum Fields<'a> {
+    /// These. Others are refused.
+    Only(&'a [&'a str]),
+    /// These and others, which are ignored.
+    With(&'a [&'a str]),
+}
+
+impl Object {
+    /// Reads an object with these fields. Those to be ignored may hold whatever JSON there is.
+    pub(crate) fn read(bytes: &[u8], fields: Fields<'_>) -> Result<Self, ReadError> {
+        let read = Read {
+            only: match fields {
+                Fields::Only(_) => None,
+                Fields::With(known) => Some(known),
+            },
+        };
+        let mut json = serde_json::Deserializer::from_slice(bytes);
+        let whole = read.deserialize(&mut json).map_err(ReadError::Json)?;
+        json.end().map_err(ReadError::Json)?;
+        Self::new(String::new(), whole, fields).map_err(ReadError::Field)
+    }
+
+    /// One without fields, at `path`.
+    fn empty(path: &str) -> Self {
+        Self {
+            path: path.to_owned(),
+            fields: Vec::new(),
+        }
+    }
+
+    fn new(path: String, json: Json, fields: Fields<'_>) -> Result<Self, FieldError> {
+        let Json::Object(mut all) = json else {
+            return Err(FieldError::new(path, wrong("an object", &json)));
+        };
+        if let Fields::With(known) = fields {
+            all.retain(|(name, _)| known.contains(&name.as_str()));
+        }
+        let object = Self { path, fields: all };
+        let mut seen: Vec<&str> = Vec::new();
+        for (name, _) in &object.fields {
+            if seen.contains(&name.as_str()) {
+                return Err(object.error(name, "is given more than once"));
+            }
+            if let Fields::Only(known) = fields
+                && !known.contains(&name.as_str())
+            {
+                let known = known.join(", ");
+                return Err(object.error(name, &format!("is unknown here; known are {known}")));
+            }
+            seen.push(name);
+        }
+        Ok(object)
+    }
+
+    /// The path of a field.
+    pub(crate) fn path(&self, name: &str) -> String {
+        if self.path.is_empty() {
+            name.to_owned()
+        } else {
+            format!("{}.{name}", self.path)
+        }
+    }
+
+    fn error(&self, name: &str, problem: &str) -> FieldError {
+        FieldError::new(self.path(name), problem)
+    }
+
+    fn take(&mut self, name: &str) -> Option<Json> {
+        let at = self.fields.iter().position(|(other, _)| other == name)?;
+        Some(self.fields.swap_remove(at).1)
+    }
+
+    /// A null in this field is as good as nothing.
+    pub(crate) fn or_null(&mut self, name: &str) -> &mut Self {
+        self.fields
+            .retain(|(other, json)| other != name || !matches!(json, Json::Null));
+        self
+    }
+
+    /// A field that may be absent, made what it is to be by `pick`, which gives back what it is
+    /// not.
+    fn taken<T>(
+        &mut self,
+        name: &str,
+        expected: &str,
+        pick: fn(Json) -> Result<T, Json>,
+    ) -> Result<Option<T>, FieldError> {
+        let picked = self.take(name).map(pick).transpose();
+        picked.map_err(|json| self.error(name, &wrong(expected, &json)))
+    }
+
+    /// A text, if it is there.
+    pub(crate) fn text(&mut self, name: &str) -> Result<Option<String>, FieldError> {
+        self.taken(name, "a string", text)
+    }
+
+    /// True or false, if it is there.
+    pub(crate) fn flag(&mut self, name: &str) -> Result<Option<bool>, FieldError> {
+        self.taken(name, "true or false", |json| match json {
+            Json::Flag(flag) => Ok(flag),
+            json => Err(json),
+        })
+    }
+
+    /// A whole number, if it is there.
+    pub(crate) fn whole(&mut self, name: &str) -> Result<Option<u32>, FieldError> {
+        self.taken(
+            name,
+            "a whole number from 0 to 4294967295",
+            |json| match json {
+                Json::Whole(number) => u32::try_from(number).map_err(|_| Json::Whole(number)),
+                json => Err(json),
+            },
+        )
+    }
+
+    /// A number, if it is there.
+    pub(crate) fn number(&mut self, name: &str) -> Result<Option<f64>, FieldError> {
+        self.taken(name, "a number", |json| match json {
+            #[allow(clippy::cast_precision_loss, reason = "as JSON's readers do")]
+            Json::Whole(number) => Ok(number as f64),
+            Json::Number(number) => Ok(number),
+            json => Err(json),
+        })
+    }
+
+    /// An array of texts, if it is there.
+    pub(crate) fn texts(&mut self, name: &str) -> Result<Option<Vec<String>>, FieldError> {
+        let Some(list) = self.list(name)? else {
+            return Ok(None);
+        };
+        let path = self.path(name);
+        let texts = list.into_iter().enumerate().map(|(at, json)| {
+            text(json)
+                .map_err(|json| FieldError::new(format!("{path}[{at}]"), wrong("a string", &json)))
+        });
+        texts.collect::<Result<_, _>>().map(Some)
+    }
+
+    /// An array of objects with these fields, if it is there.
+    pub(crate) fn objects(
+        &mut self,
+        name: &str,
+        fields: Fields<'_>,
+    ) -> Result<Option<Vec<Self>>, FieldError> {
+        let Some(list) = self.list(name)? else {
+            return Ok(None);
+        };
+        let path = self.path(name);
+        let objects = list.into_iter().enumerate();
+        let objects = objects.map(|(at, json)| Self::new(format!("{path}[{at}]"), json, fields));
+        objects.collect::<Result<_, _>>().map(Some)
+    }
+
+    fn list(&mut self, name: &str) -> Result<Option<Vec<Json>>, FieldError> {
+        self.taken(name, "an array", |json| match json {
+            Json::List(list) => Ok(list),
+            json => Err(json),
+        })
+    }
+
+    /// An object with these fields and no others, if it is there.
+    pub(crate) fn object(
+        &mut self,
+        name: &str,
+        known: &[&str],
+    ) -> Result<Option<Self>, FieldError> {
+        let path = self.path(name);
+        let object = self.take(name);
+        let object = object.map(|json| Self::new(path, json, Fields::Only(known)));
+        object.transpose()
+    }
+
+    /// The same; where it is absent, one without fields.
+    pub(crate) fn object_or_empty(
+        &mut self,
+        name: &str,
+        known: &[&str],
+    ) -> Result<Self, FieldError> {
+        let object = self.object(name, known)?;
+        Ok(object.unwrap_or_else(|| Self::empty(&self.path(name))))
+    }
+
+    /// An object of texts with names of its writer's choice, in order, if it is there.
+    pub(crate) fn entries(
+        &mut self,
+        name: &str,
+    ) -> Result<Option<Vec<(String, String)>>, FieldError> {
+        let path = self.path(name);
+        let fields = match self.take(name) {
+            None => return Ok(None),
+            Some(Json::Object(fields)) => fields,
+            Some(json) => return Err(FieldError::new(path, wrong("an object", &json))),
+        };
+        let mut entries: Vec<(String, String)> = Vec::new();
+        for (name, json) in fields {
+            let at = |problem: &str| FieldError::new(format!("{path}.{name}"), problem);
+            if entries.iter().any(|(seen, _)| *seen == name) {
+                return Err(at("is given more than once"));
+            }
+            let value = text(json).map_err(|json| at(&wrong("a string", &json)))?;
+            entries.push((name, value));
+        }
+        Ok(Some(entries))
+    }
+}
+
+fn text(json: Json) -> Result<String, Json> {
+    match json {
+        Json::Text(text) => Ok(text),
+        json => Err(json),
+    }
+}
+
+fn wrong(expected: &str, json: &Json) -> String {
+    let got = match json {
+        Json::Null => ", not null",
+        Json::Flag(_) => ", not a boolean",
+        Json::Whole(_) | Json::Number(_) => "",
+        Json::Text(_) => ", not a string",
+        Json::List(_) => ", not an array",
+        Json::Object(_) => ", not an object",
+    };
+    format!("must be {expected}{got}")
+}
+
+/// Reads any JSON; of the fields of an object `only` these, where it is said which.
+#[derive(Clone, Copy)]
+struct Read<'a> {
+    only: Option<&'a [&'a str]>,
+}
+
+impl<'de> DeserializeSeed<'de> for Read<'_> {
+    type Value = Json;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Json, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Json {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(Read { only: None })
+    }
+}
+
+impl<'de> Visitor<'de> for Read<'_> {
+    type Value = Json;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("JSON")
+    }
+
+    fn visit_unit<E>(self) -> Result<Json, E> {
+        Ok(Json::Null)
+    }
+
+    fn visit_bool<E>(self, flag: bool) -> Result<Json, E> {
+        Ok(Json::Flag(flag))
+    }
+
+    fn visit_u64<E>(self, number: u64) -> Result<Json, E> {
+        Ok(Json::Whole(number))
+    }
+
+    fn visit_i64<E>(self, number: i64) -> Result<Json, E> {
+        #[allow(clippy::cast_precision_loss, reason = "as JSON's readers do")]
+        Ok(Json::Number(number as f64))
+    }
+
+    fn visit_f64<E>(self, number: f64) -> Result<Json, E> {
+        Ok(Json::Number(number))
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Json, E> {
+        Ok(Json::Text(text.to_owned()))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Json, A::Error> {
+        let mut list = Vec::new();
+        while let Some(json) = seq.next_element()? {
+            list.push(json);
+        }
+        Ok(Json::List(list))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Json, A::Error> {
+        let mut fields = Vec::new();
+        while let Some(name) = map.next_key::<String>()? {
+            if self.only.is_none_or(|only| only.contains(&name.as_str())) {
+                fields.push((name, map.next_value()?));
+            } else {
+                map.next_value::<IgnoredAny>()?;
+            }
+        }
+        Ok(Json::Object(fields))
+    }
+}
