@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
-SOURCES := Cargo.toml Cargo.lock scripts/build-wasm.sh $(shell find src -name '*.rs')
+SOURCES := Cargo.toml Cargo.lock scripts/build-wasm.sh scripts/slim-wasm.sh $(shell find src -name '*.rs')
 
 .PHONY: help setup build run test lint clean
 

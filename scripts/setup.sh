@@ -42,6 +42,11 @@ if [ "$(scripts/wasm-toolchain.sh)" = none ]; then
     [ "$(scripts/wasm-toolchain.sh)" != none ] || fail "no way to build for wasm32-wasip1"
 fi
 
+# The build goes without it, and says so.
+if ! command -v wasm-metadce >/dev/null && command -v apt-get >/dev/null; then
+    apt_install binaryen
+fi
+
 if [ "$what" = all ] && ! scripts/find-envoy.sh >/dev/null; then
     python3 -c 'import ensurepip, venv' 2>/dev/null || apt_install python3 python3-venv
     say "Envoy $envoy_version into .tools/envoy (ENVOY=/path/to/envoy uses another)"

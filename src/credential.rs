@@ -274,18 +274,18 @@ impl CredentialRules {
     /// Whether a header that is a source, or that a server might take for one, has a key in it.
     fn is_stray_key(&self, name: &str, value: &[u8]) -> bool {
         !self.forward
-            && self.format.resembles_key(value)
             && self
                 .sources
                 .iter()
                 .any(|source| same_name(&source.header, name))
+            && self.format.resembles_key(value)
     }
 }
 
 /// Whether some server takes two header names for one: CGI and WSGI read `_` as `-`.
 pub(crate) fn same_name(one: &str, other: &str) -> bool {
     let same = |byte: u8| if byte == b'_' { b'-' } else { byte };
-    one.bytes().map(same).eq(other.bytes().map(same))
+    one.len() == other.len() && one.bytes().map(same).eq(other.bytes().map(same))
 }
 
 fn elements_of(value: &[u8]) -> impl Iterator<Item = &[u8]> {

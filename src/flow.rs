@@ -61,15 +61,15 @@ impl Settled {
     /// What the access log gets, as logfmt: `outcome=allowed source=cache`, and with a reply
     /// `request_id=req_…`. One text, as each one costs a call to the host.
     pub fn log_entry(&self, reply: Option<RequestId>) -> String {
-        let mut entry = format!("outcome={}", self.outcome.name());
+        let mut parts = vec!["outcome=", self.outcome.name()];
         if let Some(source) = self.source {
-            entry.push_str(" source=");
-            entry.push_str(source.name());
+            parts.extend([" source=", source.name()]);
         }
-        if let Some(id) = reply {
-            entry.push_str(&format!(" request_id={id}"));
+        let id = reply.map(|id| id.to_string());
+        if let Some(id) = &id {
+            parts.extend([" request_id=", id]);
         }
-        entry
+        parts.concat()
     }
 }
 
@@ -246,10 +246,13 @@ fn spoofed<'a>(config: &Config, request: &'a Request) -> impl Iterator<Item = &'
 
 /// Each name once: a removal takes all repeats with it.
 fn unique<'a>(names: impl Iterator<Item = &'a str>) -> Vec<String> {
-    let mut names: Vec<_> = names.map(str::to_owned).collect();
-    names.sort_unstable();
-    names.dedup();
-    names
+    let mut unique: Vec<String> = Vec::new();
+    for name in names {
+        if !unique.iter().any(|other| other == name) {
+            unique.push(name.to_owned());
+        }
+    }
+    unique
 }
 
 fn refuse(

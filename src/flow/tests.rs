@@ -436,8 +436,8 @@ fn identity_headers_of_the_client_are_removed_from_every_request() {
     ];
     let expected = [
         "x-keystile-account-id",
-        "x-keystile-key_id",
         "x_keystile_account_id",
+        "x-keystile-key_id",
     ];
     let with = |extra: (&'static str, &'static str)| {
         let mut headers = spoof.to_vec();
