@@ -253,9 +253,10 @@ impl CredentialRules {
     /// The headers that must not reach the upstream: those that hold a credential, and those in
     /// which a key stands where it is none (behind another scheme, or without one). Nothing when
     /// the credential is to be forwarded. Repeated headers are named once for each repeat.
-    pub fn headers_to_remove<'a>(&self, request: &'a Request) -> impl Iterator<Item = &'a str> {
+    pub fn headers_to_remove<'a>(&self, request: &'a Request) -> impl Iterator<Item = &'a [u8]> {
         request.headers().filter_map(|(name, value)| {
-            let mut sources = self.sources.iter().filter(|source| source.header == name);
+            let of_name = |source: &&Source| source.header.as_bytes() == name;
+            let mut sources = self.sources.iter().filter(of_name);
             let holds_credential =
                 sources.any(|source| elements_of(value).any(|e| source.credential(e).is_some()));
             ((holds_credential && !self.forward) || self.is_stray_key(name, value)).then_some(name)
@@ -264,7 +265,7 @@ impl CredentialRules {
 
     /// The same for a request that needs no key, and for trailers: its `authorization` may be
     /// meant for the upstream, so only what looks like one of our keys is kept back.
-    pub fn stray_keys<'a>(&self, request: &'a Request) -> impl Iterator<Item = &'a str> {
+    pub fn stray_keys<'a>(&self, request: &'a Request) -> impl Iterator<Item = &'a [u8]> {
         request
             .headers()
             .filter(|(name, value)| self.is_stray_key(name, value))
@@ -272,20 +273,20 @@ impl CredentialRules {
     }
 
     /// Whether a header that is a source, or that a server might take for one, has a key in it.
-    fn is_stray_key(&self, name: &str, value: &[u8]) -> bool {
+    fn is_stray_key(&self, name: &[u8], value: &[u8]) -> bool {
         !self.forward
             && self
                 .sources
                 .iter()
-                .any(|source| same_name(&source.header, name))
+                .any(|source| same_name(source.header.as_bytes(), name))
             && self.format.resembles_key(value)
     }
 }
 
 /// Whether some server takes two header names for one: CGI and WSGI read `_` as `-`.
-pub(crate) fn same_name(one: &str, other: &str) -> bool {
-    let same = |byte: u8| if byte == b'_' { b'-' } else { byte };
-    one.len() == other.len() && one.bytes().map(same).eq(other.bytes().map(same))
+pub(crate) fn same_name(one: &[u8], other: &[u8]) -> bool {
+    let same = |byte: &u8| if *byte == b'_' { b'-' } else { *byte };
+    one.len() == other.len() && one.iter().map(same).eq(other.iter().map(same))
 }
 
 fn elements_of(value: &[u8]) -> impl Iterator<Item = &[u8]> {

@@ -236,18 +236,20 @@ pub fn kept_back(config: &Config, headers: &Request) -> Vec<String> {
 
 /// The headers by which a client could pass for somebody else: an identity header in any spelling
 /// that an upstream might take for it.
-fn spoofed<'a>(config: &Config, request: &'a Request) -> impl Iterator<Item = &'a str> {
+fn spoofed<'a>(config: &Config, request: &'a Request) -> impl Iterator<Item = &'a [u8]> {
     let identities = &config.identity_headers;
-    request
-        .headers()
-        .map(|(name, _)| name)
-        .filter(move |name| identities.iter().any(|(other, _)| same_name(other, name)))
+    request.headers().map(|(name, _)| name).filter(move |name| {
+        identities
+            .iter()
+            .any(|(other, _)| same_name(other.as_bytes(), name))
+    })
 }
 
-/// Each name once: a removal takes all repeats with it.
-fn unique<'a>(names: impl Iterator<Item = &'a str>) -> Vec<String> {
+/// Each name once: a removal takes all repeats with it. Names are ASCII: Envoy takes no others, and
+/// each is the same as a configured one.
+fn unique<'a>(names: impl Iterator<Item = &'a [u8]>) -> Vec<String> {
     let mut unique: Vec<String> = Vec::new();
-    for name in names {
+    for name in names.filter_map(|name| std::str::from_utf8(name).ok()) {
         if !unique.iter().any(|other| other == name) {
             unique.push(name.to_owned());
         }

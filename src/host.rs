@@ -182,7 +182,7 @@ enum Phase {
 impl HttpContext for Stream {
     fn on_http_request_headers(&mut self, _num_headers: usize, _end_of_stream: bool) -> Action {
         let plugin = Rc::clone(&self.plugin);
-        let request = Request::new(calls::headers_of(MapType::HttpRequestHeaders));
+        let request = calls::headers_of(MapType::HttpRequestHeaders);
         let now = plugin.now();
         let Some(rules) = &plugin.rules else {
             return self.refuse_without_rules(&request, now);
@@ -204,7 +204,7 @@ impl HttpContext for Stream {
 
     fn on_http_request_trailers(&mut self, _num_trailers: usize) -> Action {
         if let Some(rules) = &self.plugin.rules {
-            let trailers = Request::new(calls::headers_of(MapType::HttpRequestTrailers));
+            let trailers = calls::headers_of(MapType::HttpRequestTrailers);
             for name in flow::kept_back(&rules.config, &trailers) {
                 calls::remove(MapType::HttpRequestTrailers, &name);
             }

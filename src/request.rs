@@ -1,35 +1,68 @@
 //! What the decision needs to know of a request, read from its headers.
 
 /// A request's headers as the proxy has them: names in lower case, values as bytes, repeats kept,
-/// pseudo-headers (`:method`, `:path`) included.
+/// pseudo-headers (`:method`, `:path`) included. Kept as the proxy hands them over, in one piece:
+/// most are only looked at once, to see that they do not matter.
 #[derive(Clone, Default)]
 pub struct Request {
-    headers: Vec<(String, Vec<u8>)>,
+    /// As proxy-wasm writes header maps: how many there are; for each, how long its name and its
+    /// value are; for each, name and value, with a zero byte behind either. Numbers are of 32
+    /// bits, the lowest byte first.
+    map: Vec<u8>,
 }
 
 impl Request {
+    /// Takes the header map as proxy-wasm writes it. Of one that is damaged, what comes before the
+    /// damage counts.
+    pub fn from_map(map: Vec<u8>) -> Self {
+        Self { map }
+    }
+
     /// Takes the header list. Values may be any bytes; nothing is assumed about UTF-8.
-    pub fn new(headers: Vec<(String, Vec<u8>)>) -> Self {
-        Self { headers }
+    pub fn new(headers: &[(&str, &[u8])]) -> Self {
+        let length = |bytes: &[u8]| u32::try_from(bytes.len()).unwrap_or(u32::MAX).to_le_bytes();
+        let mut map = Vec::new();
+        map.extend(u32::try_from(headers.len()).unwrap_or(0).to_le_bytes());
+        for (name, value) in headers {
+            map.extend(length(name.as_bytes()));
+            map.extend(length(value));
+        }
+        for (name, value) in headers {
+            map.extend_from_slice(name.as_bytes());
+            map.push(0);
+            map.extend_from_slice(value);
+            map.push(0);
+        }
+        Self { map }
+    }
+
+    /// All headers in order, repeats included, names as bytes.
+    pub fn headers(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        let (count, rest) = number(&self.map).unwrap_or_default();
+        let (mut lengths, mut texts) = rest
+            .split_at_checked(count.saturating_mul(8))
+            .unwrap_or_default();
+        std::iter::from_fn(move || {
+            let (name, rest) = number(lengths)?;
+            let (value, rest) = number(rest)?;
+            lengths = rest;
+            let (name, rest) = text(texts, name)?;
+            let (value, rest) = text(rest, value)?;
+            texts = rest;
+            Some((name, value))
+        })
     }
 
     /// All values of a header, in order. `name` is in lower case.
     pub fn values<'a>(&'a self, name: &str) -> impl Iterator<Item = &'a [u8]> {
-        self.headers
-            .iter()
-            .filter(move |(candidate, _)| candidate == name)
-            .map(|(_, value)| value.as_slice())
+        self.headers()
+            .filter(move |(candidate, _)| *candidate == name.as_bytes())
+            .map(|(_, value)| value)
     }
 
     /// The first value of a header. `name` is in lower case.
     pub fn first(&self, name: &str) -> Option<&[u8]> {
         self.values(name).next()
-    }
-
-    /// All headers in order, repeats included.
-    pub fn headers(&self) -> impl Iterator<Item = (&str, &[u8])> {
-        let headers = self.headers.iter();
-        headers.map(|(name, value)| (name.as_str(), value.as_slice()))
     }
 
     /// The path as Envoy routes it, without the query; empty when there is none (`CONNECT`).
@@ -59,10 +92,69 @@ impl Request {
     }
 }
 
+/// A number, and what is behind it.
+fn number(bytes: &[u8]) -> Option<(usize, &[u8])> {
+    let (number, rest) = bytes.split_first_chunk()?;
+    Some((usize::try_from(u32::from_le_bytes(*number)).ok()?, rest))
+}
+
+/// A text of this length, and what is behind the zero byte that ends it.
+fn text(bytes: &[u8], length: usize) -> Option<(&[u8], &[u8])> {
+    let (text, rest) = bytes.split_at_checked(length)?;
+    Some((text, rest.get(1..)?))
+}
+
 /// The path of a request's target, without its query.
 pub fn without_query(target: &[u8]) -> &[u8] {
     target
         .split(|byte| *byte == b'?')
         .next()
         .unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn all(request: &Request) -> Vec<(&[u8], &[u8])> {
+        request.headers().collect()
+    }
+
+    #[test]
+    fn headers_are_read_as_they_were_written() {
+        let cases: [&[(&str, &[u8])]; 4] = [
+            &[],
+            &[(":path", b"/")],
+            &[("a", b""), ("", b"b"), ("a", b"\0\xff\0")],
+            &[("x-long", &[b'x'; 70_000]), ("y", b"z")],
+        ];
+        for headers in cases {
+            let expected: Vec<_> = headers
+                .iter()
+                .map(|(name, value)| (name.as_bytes(), *value))
+                .collect();
+            assert_eq!(all(&Request::new(headers)), expected);
+        }
+    }
+
+    /// The bytes that the SDK's own reader is tested with.
+    #[test]
+    fn the_map_is_that_of_proxy_wasm() {
+        let map = b"\x02\0\0\0\x07\0\0\0\x03\0\0\0\x05\0\0\0\x01\0\0\0:method\0GET\0:path\0/\0";
+        let request = Request::from_map(map.to_vec());
+        let expected: [(&[u8], &[u8]); 2] = [(b":method", b"GET"), (b":path", b"/")];
+        assert_eq!(all(&request), expected);
+        assert_eq!(
+            request.map,
+            Request::new(&[(":method", b"GET"), (":path", b"/")]).map
+        );
+        // Cut off anywhere, or with any byte changed, it gives no more than there is.
+        for at in 0..map.len() {
+            assert!(Request::from_map(map[..at].to_vec()).headers().count() < 2);
+            let mut damaged = map.to_vec();
+            damaged[at] = 0xff;
+            assert!(Request::from_map(damaged).headers().count() <= 2);
+        }
+        assert_eq!(Request::default().headers().count(), 0);
+    }
 }

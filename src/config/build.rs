@@ -381,7 +381,7 @@ fn identity_headers(
         if credential
             .sources
             .iter()
-            .any(|source| same_name(&source.header, &name))
+            .any(|source| same_name(source.header.as_bytes(), name.as_bytes()))
         {
             return Err(ConfigError::new(
                 path,

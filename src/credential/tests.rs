@@ -12,12 +12,7 @@ fn rules(credential: &str) -> CredentialRules {
 }
 
 fn request(headers: &[(&str, &[u8])]) -> Request {
-    Request::new(
-        headers
-            .iter()
-            .map(|(name, value)| ((*name).to_owned(), value.to_vec()))
-            .collect(),
-    )
+    Request::new(headers)
 }
 
 /// `$` stands for the key, `%` for another key.
@@ -384,10 +379,13 @@ fn what_is_kept_from_the_upstream() {
         let headers: Vec<_> = headers.iter().map(|(n, v)| (*n, fill(v))).collect();
         let headers: Vec<_> = headers.iter().map(|(n, v)| (*n, v.as_slice())).collect();
         let request = request(&headers);
+        let bytes = |names: &[&'static str]| -> Vec<&[u8]> {
+            names.iter().map(|name| name.as_bytes()).collect()
+        };
         let all: Vec<_> = drop.headers_to_remove(&request).collect();
-        assert_eq!(all, *removed, "{name}");
+        assert_eq!(all, bytes(removed), "{name}");
         let exempt: Vec<_> = drop.stray_keys(&request).collect();
-        assert_eq!(exempt, *removed_when_exempt, "{name}, exempt");
+        assert_eq!(exempt, bytes(removed_when_exempt), "{name}, exempt");
         assert_eq!(
             forward.headers_to_remove(&request).count(),
             0,

@@ -14,13 +14,12 @@ fn config(rest: &str) -> Config {
 
 fn request(method: &str, path: &str, headers: &[(&str, &str)]) -> Request {
     let pseudo = [(":method", method), (":path", path)];
-    Request::new(
-        pseudo
-            .iter()
-            .chain(headers)
-            .map(|(name, value)| ((*name).to_owned(), value.as_bytes().to_vec()))
-            .collect(),
-    )
+    let headers: Vec<_> = pseudo
+        .iter()
+        .chain(headers)
+        .map(|(name, value)| (*name, value.as_bytes()))
+        .collect();
+    Request::new(&headers)
 }
 
 const FIELDS: Fields<'static> = Fields {

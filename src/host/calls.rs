@@ -114,7 +114,7 @@ fn answer_headers(number: usize) -> Request {
     // Without headers there is no map to ask: the call was reset, or its answer too large.
     match number {
         0 => Request::default(),
-        _ => Request::new(headers_of(MapType::HttpCallResponseHeaders)),
+        _ => headers_of(MapType::HttpCallResponseHeaders),
     }
 }
 
@@ -125,9 +125,30 @@ fn answer_body(size: usize) -> Vec<u8> {
         .unwrap_or_default()
 }
 
-/// The headers or trailers of the effective context's request, or of an answer.
-pub(super) fn headers_of(map: MapType) -> Vec<(String, Vec<u8>)> {
-    hostcalls::get_map_bytes(map).unwrap_or_default()
+/// The headers or trailers of the effective context's request, or of an answer. The SDK has a call
+/// for this that copies each name and each value by itself.
+#[allow(
+    unsafe_code,
+    reason = "a host call of the proxy-wasm ABI 0.2.1, made as the SDK makes it"
+)]
+pub(super) fn headers_of(map: MapType) -> Request {
+    const OK: u32 = 0;
+
+    #[link(wasm_import_module = "env")]
+    unsafe extern "C" {
+        fn proxy_get_header_map_pairs(map: MapType, data: *mut *mut u8, size: *mut usize) -> u32;
+    }
+
+    let (mut data, mut size) = (std::ptr::null_mut(), 0);
+    // SAFETY: both pointers are valid for the call. With `OK` and a pointer, the host hands over
+    // `size` bytes in what `proxy_on_memory_allocate` gave it, which is a `Vec<u8>` of that size.
+    let map = unsafe {
+        match proxy_get_header_map_pairs(map, &mut data, &mut size) {
+            OK if !data.is_null() => Vec::from_raw_parts(data, size, size),
+            _ => Vec::new(),
+        }
+    };
+    Request::from_map(map)
 }
 
 /// The target of the effective context's request, with its query.

@@ -4,10 +4,6 @@ use crate::credential::KeyHasher;
 
 fn callout(config: &str, headers: &[(&str, &[u8])]) -> Vec<(String, String)> {
     let config = Config::parse(config.as_bytes()).unwrap();
-    let headers = headers
-        .iter()
-        .map(|(name, value)| ((*name).to_owned(), value.to_vec()))
-        .collect();
     let hash = KeyHasher::new(None).unwrap().hash(b"abc");
     config.lookup.callout(&hash, &Request::new(headers)).headers
 }
