@@ -220,3 +220,20 @@ fn a_poll_is_a_callout_like_a_lookup() {
         .map(header)
     );
 }
+
+#[test]
+fn a_poll_may_take_until_the_next_one() {
+    for (interval, timeout) in [("100ms", 1_000), ("5s", 5_000), ("60s", 10_000)] {
+        let config = format!(
+            r#"{{"lookup":{{"cluster":"auth"}},"feed":{{"interval":"{interval}","stale_after":"1h"}}}}"#
+        );
+        let config = Config::parse(config.as_bytes()).unwrap();
+        let mut feed = Feed::new(config.feed.unwrap());
+        let callout = feed.poll(&config.lookup, at(0)).unwrap();
+        assert_eq!(
+            callout.timeout,
+            Duration::from_millis(timeout),
+            "{interval}"
+        );
+    }
+}

@@ -480,3 +480,113 @@ fn a_lookup_beside_the_others_corrects_the_cache() {
         ),
     ]);
 }
+
+/// Whoever asks again is counted among those who wait, so that as many may wait as ever.
+#[test]
+fn asking_again_makes_no_room_for_more() {
+    const OTHERS: [&str; 5] = ["k1", "k2", "k3", "k4", "k5"];
+    let mut scene = Scene::new(FEED);
+    for key in OTHERS {
+        scene.happens(900, &format!("A asks about {key}"));
+    }
+    let asks = |scene: &mut Scene, number: usize| {
+        let key = OTHERS[number % OTHERS.len()];
+        scene.happens(900, &format!("B asks about {key}"))
+    };
+    for number in 0..100 {
+        assert_eq!(asks(&mut scene, number), "waits");
+    }
+    for _ in 0..50 {
+        scene.happens(901, "C asks");
+        scene.verdicts.forget(&hash("key"));
+        assert_eq!(scene.happens(901, "C gets active"), "too late");
+        scene.happens(901, "root asks");
+        scene.happens(901, "root gets active");
+        scene.verdicts.forget(&hash("key"));
+    }
+    for number in 100..MAX_WAITING {
+        assert_eq!(asks(&mut scene, number), "waits", "{number}");
+    }
+    assert!(asks(&mut scene, MAX_WAITING).contains("too many"));
+}
+
+#[test]
+fn grace_counts_from_the_lookup_where_that_was_later() {
+    all(&[(
+        "looked up after the last poll",
+        r#"{"jitter":0,"refresh_ahead":1,"allow_ttl":"1s","stale_if_error":"5s"},"feed":{}"#,
+        &[
+            (0, "feed polls", "after "),
+            (1, "feed gets any, cursor 1", "any"),
+            (5_000, "A asks", "asks"),
+            (5_000, "A gets active", "A: active lookup"),
+            (9_999, "B asks in vain", "active stale"),
+            (11_000, "C asks in vain", "nothing"),
+        ],
+    )]);
+}
+
+#[test]
+fn a_stale_feed_brings_refreshes_forward() {
+    all(&[(
+        "never polled: 60 s are all there is, and 48 s the share of them",
+        r#"{"jitter":0,"refresh_ahead":0.8,"allow_ttl":"1h"},"feed":{}"#,
+        &[
+            (0, "A asks", "asks"),
+            (0, "A gets active", "A: active lookup"),
+            (47_999, "B asks", "active cache"),
+            (48_000, "C asks", "active cache, refresh"),
+        ],
+    )]);
+}
+
+#[test]
+fn a_failed_poll_is_made_again_in_its_time() {
+    all(&[(
+        "not sooner than any other",
+        FEED,
+        &[
+            (0, "feed polls", "after "),
+            (1, "feed fails", "nobody knows, at last"),
+            (2, "feed polls", "not yet"),
+            (999, "feed polls", "not yet"),
+            (1_000, "feed polls", "after "),
+        ],
+    )]);
+}
+
+#[test]
+fn a_lookup_beside_the_others_taints_one_under_way() {
+    all(&[(
+        "the refresh may have been answered before",
+        r#"{"jitter":0,"refresh_ahead":0.5,"allow_ttl":"10s"}"#,
+        &[
+            (0, "A asks", "asks"),
+            (0, "A gets active", "A: active lookup"),
+            (9_000, "B asks", "active cache, refresh"),
+            (9_001, "root asks", "1 callouts"),
+            (9_002, "live revoked", ""),
+            (9_003, "root gets active", ""),
+            (9_004, "C asks", "asks"),
+        ],
+    )]);
+}
+
+#[test]
+fn the_root_context_runs_in_time() {
+    let mut scene = Scene::new(FEED);
+    scene.happens(0, "feed polls");
+    scene.happens(1, "feed gets any, cursor 1");
+    // Without the jitter, for which the number is 0 here.
+    assert_eq!(scene.verdicts.next_deadline(), Some(at(1_000).steady));
+    scene.happens(1_000, "feed polls");
+    // When it is given up, as the proxy forgot it.
+    assert_eq!(scene.verdicts.next_deadline(), Some(at(4_000).steady));
+
+    let mut scene = Scene::new(EXACT);
+    scene.happens(900, "A asks");
+    scene.verdicts.forget(&hash("key"));
+    assert_eq!(scene.happens(901, "A gets active"), "too late");
+    assert_eq!(scene.happens(902, "root asks"), "1 callouts");
+    assert_eq!(scene.verdicts.next_deadline(), Some(at(1_150).steady));
+}
