@@ -22,6 +22,7 @@
 )]
 
 mod feed;
+mod random;
 
 use std::collections::HashMap;
 use std::fmt::Write;
