@@ -1,14 +1,14 @@
 //! `GET /v1/keys/me`: what a key is told of itself.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use keystile_e2e::auth::Script;
+use keystile_e2e::auth::{Script, answer};
 use keystile_e2e::client::{self, Response};
 use serde_json::{Value, json};
 
-use crate::stage::{Setup, Stage};
-use crate::world::{World, hash, made_up_key};
+use crate::stage::{Setup, Stage, until};
+use crate::world::{GOOD, World, hash, made_up_key};
 
 const PATH: &str = "/v1/keys/me";
 
@@ -204,4 +204,35 @@ pub(crate) fn without_an_answer(world: &World) -> Result<()> {
         );
         Ok(())
     })
+}
+
+/// A body that comes before the answer takes its request nowhere, even where Envoy would let it.
+pub(crate) fn a_body_is_held(world: &World) -> Result<()> {
+    for allow_on_headers_stop_iteration in [false, true] {
+        let setup = Setup {
+            allow_on_headers_stop_iteration,
+            ..setup()
+        };
+        setup.run(world, |stage| {
+            for (verdict, status) in [
+                (answer("200 OK", GOOD), 200),
+                (answer("404 Not Found", ""), 401),
+            ] {
+                let (key, answered) = stage.held_key(verdict)?;
+                let key_line = format!("x-api-key: {key}");
+                let lines = [key_line.as_str(), "transfer-encoding: chunked"];
+                let head = client::head("GET", PATH, lines);
+                let mut sent = client::send(stage.to, head.as_bytes())?;
+                stage.wait_for_lookups(&key, 1)?;
+                sent.send(b"5\r\nhello\r\n6\r\n world\r\n0\r\nx-trailer: 1\r\n\r\n")?;
+                until(Instant::now() + Duration::from_millis(300));
+                answered.add_permits(1);
+                let response = sent.response()?;
+                let here = response.header("cache-control")? == Some("no-store");
+                ensure!(response.status == status && here, "{response:?}");
+            }
+            Ok(())
+        })?;
+    }
+    Ok(())
 }

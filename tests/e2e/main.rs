@@ -2,6 +2,7 @@
 //!
 //! Each row of a table is a test of its own, which `cargo test` can choose by name.
 
+mod broken_feed;
 mod cache;
 mod coalescing;
 mod decisions;
@@ -11,6 +12,7 @@ mod introspection;
 mod leaks;
 mod leaving;
 mod paused;
+mod reconfigured;
 mod stage;
 mod table;
 #[allow(
@@ -182,6 +184,21 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
         ),
         trial(
             &world,
+            "broken feed: whatever it answers",
+            broken_feed::whatever_it_answers,
+        ),
+        trial(
+            &world,
+            "broken feed: a poll that hangs",
+            broken_feed::a_poll_that_hangs,
+        ),
+        trial(
+            &world,
+            "reconfigured: nothing stays behind",
+            reconfigured::nothing_stays_behind,
+        ),
+        trial(
+            &world,
             "introspection: each kind of key",
             introspection::each_kind_of_key,
         ),
@@ -199,6 +216,11 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
             &world,
             "introspection: without an answer",
             introspection::without_an_answer,
+        ),
+        trial(
+            &world,
+            "introspection: a body is held",
+            introspection::a_body_is_held,
         ),
         trial(&world, "files: shipped stack", files::shipped_stack),
         trial(&world, "files: a taken port is named", |_| {

@@ -68,6 +68,8 @@ pub(crate) struct Setup {
     pub(crate) asks: Asks,
     /// After which Envoy itself answers a request that waits.
     pub(crate) stream_idle_timeout: Option<&'static str>,
+    /// Whether a paused request's body still runs through the filter.
+    pub(crate) allow_on_headers_stop_iteration: bool,
     /// Further options for Envoy.
     pub(crate) options: Vec<String>,
 }
@@ -83,6 +85,7 @@ impl Setup {
             timeout: "10s",
             asks: Asks::Auth,
             stream_idle_timeout: None,
+            allow_on_headers_stop_iteration: false,
             options: Vec::new(),
         }
     }
@@ -143,6 +146,7 @@ impl<'a> Stage<'a> {
         }
         let listener = Listener {
             access_log: true,
+            allow_on_headers_stop_iteration: setup.allow_on_headers_stop_iteration,
             ..Listener::new("stage", &plugin)
         };
         // More requests at once than a cluster takes by itself.

@@ -1,0 +1,125 @@
+//! A change feed that does not do what it should.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use keystile_e2e::auth::{Script, answer};
+use keystile_e2e::process::wait_until;
+use serde_json::json;
+
+use crate::stage::{Asks, Setup};
+use crate::world::{World, hash};
+
+const POLLS: &str = "/v1/changes?";
+
+fn setup(feed: &serde_json::Value) -> Setup {
+    Setup {
+        asks: Asks::Auth,
+        more: json!({"feed": feed, "introspection": {}}),
+        ..Setup::new(json!({"allow_ttl": "10m", "not_found_ttl": "10m", "revoked_ttl": "10m"}))
+    }
+}
+
+fn page(cursor: &str, changes: &serde_json::Value, reset: bool) -> Script {
+    let page = json!({"cursor": cursor, "changes": changes, "reset": reset});
+    Script::Answer(answer("200 OK", &page.to_string()))
+}
+
+/// Whatever comes instead of a page is a poll that failed: known keys are served all the same, no
+/// VM dies, and the feed goes on where it was.
+pub(crate) fn whatever_it_answers(world: &World) -> Result<()> {
+    setup(&json!({"interval": "100ms"})).run(world, |stage| {
+        stage.auth.script(POLLS, page("c1", &json!([]), false));
+        stage.wait_for("feed_polls.reset.total", 2)?;
+        let known = stage.create()?;
+        ensure!(stage.get(&known.key)?.status == 200, "before");
+        let deep = "[".repeat(100_000);
+        let truncated = answer("200 OK", r#"{"cursor":"c2","changes":[],"reset":true}"#);
+        let huge = format!(
+            r#"{{"cursor":"c2","changes":[],"reset":true,"x":"{}"}}"#,
+            "x".repeat(2 * 1024 * 1024)
+        );
+        let half = truncated
+            .get(..truncated.len() - 5)
+            .unwrap_or_default()
+            .to_vec();
+        let cases = [
+            (
+                "HTML",
+                Script::Answer(answer("200 OK", "<html>Welcome</html>")),
+            ),
+            ("nothing", Script::Answer(answer("200 OK", ""))),
+            (
+                "deep",
+                Script::Answer(answer("200 OK", &format!("{{\"x\":{deep}"))),
+            ),
+            ("404", Script::Answer(answer("404 Not Found", ""))),
+            (
+                "500",
+                Script::Answer(answer("500 Internal Server Error", "")),
+            ),
+            (
+                "moved",
+                Script::Answer(answer(
+                    "302 Found",
+                    r#"{"cursor":"c2","changes":[],"reset":true}"#,
+                )),
+            ),
+            ("no HTTP", Script::Answer(b"SSH-2.0-OpenSSH\r\n".to_vec())),
+            ("closed in the body", Script::Answer(half.clone())),
+            ("reset in the body", Script::AnswerAndReset(half)),
+            ("too large", Script::Answer(answer("200 OK", &huge))),
+            (
+                "no cursor",
+                Script::Answer(answer("200 OK", r#"{"changes":[],"reset":true}"#)),
+            ),
+            (
+                "no hash",
+                page("c2", &json!([{"key_hash": "x", "kind": "revoked"}]), false),
+            ),
+        ];
+        for (name, script) in cases {
+            let before = stage.counter("feed_polls.failed.total")?;
+            stage.auth.script(POLLS, script);
+            wait_until(|| Ok(stage.counter("feed_polls.failed.total")? >= before + 4))
+                .context(name)?;
+            ensure!(stage.get(&known.key)?.status == 200, "{name}");
+        }
+        let resets = stage.counter("feed_polls.reset.total")?;
+        ensure!(resets == 2, "{resets} resets");
+        ensure!(stage.lookups(&known.key)? == 1, "a lookup");
+        stage.registry.run(&["revoke", &known.key_id])?;
+        let changes = json!([{"key_hash": hash(&known.key)?, "kind": "revoked"}]);
+        stage.auth.script(POLLS, page("c2", &changes, false));
+        wait_until(|| Ok(stage.get(&known.key)?.status == 401)).context("the feed goes on")
+    })
+}
+
+/// The root context's lookups are answered while its poll is under way.
+pub(crate) fn a_poll_that_hangs(world: &World) -> Result<()> {
+    setup(&json!({"interval": "10s", "stale_after": "1m"})).run(world, |stage| {
+        stage.auth.script(POLLS, Script::Hang);
+        // The worker's poll, and the main thread's.
+        wait_until(|| Ok(stage.auth.text().matches(POLLS).count() >= 2)).context("no poll")?;
+        let hung = Instant::now();
+        let record = json!({"key_id": "key_1", "status": "active"});
+        let (key, answered) = stage.held_key(answer("200 OK", &record.to_string()))?;
+        let mut first = stage.send(&key, 1)?;
+        stage.wait_for_lookups(&key, 1)?;
+        let mut second = stage.send(&key, 1)?;
+        stage.wait_for_requests(2)?;
+        first.remove(0).leave();
+        stage.wait_for_lookups(&key, 2)?;
+        answered.add_permits(2);
+        let response = second.remove(0).response()?;
+        ensure!(response.status == 200, "{response:?}");
+        ensure!(
+            hung.elapsed() < Duration::from_secs(9),
+            "the poll was over: {:?}",
+            hung.elapsed()
+        );
+        let failed = stage.counter("feed_polls.failed.total")?;
+        ensure!(failed == 0, "{failed} polls failed");
+        Ok(())
+    })
+}

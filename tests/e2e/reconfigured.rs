@@ -1,0 +1,115 @@
+//! A new configuration while Envoy runs: what the old one had counted and kept goes with it.
+
+use std::path::Path;
+
+use anyhow::{Context, Result, ensure};
+use keystile_e2e::auth::{Auth, Script, answer};
+use keystile_e2e::client;
+use keystile_e2e::envoy::{self, Envoy, Listener, cluster};
+use keystile_e2e::process::wait_until;
+use serde_json::{Value, json};
+
+use crate::leaks;
+use crate::world::{World, hash, made_up_key};
+
+/// Puts the listener of a configuration where Envoy looks for changes of it. Gives the rest.
+fn apart(mut config: Value, file: &Path) -> Result<Value> {
+    let mut listener = config["static_resources"]["listeners"][0].take();
+    listener["@type"] = json!("type.googleapis.com/envoy.config.listener.v3.Listener");
+    let new = file.with_extension("new");
+    std::fs::write(&new, json!({"resources": [listener]}).to_string())?;
+    std::fs::rename(new, file)?;
+    config["static_resources"]["listeners"] = json!([]);
+    config["node"] = json!({"id": "keystile", "cluster": "keystile"});
+    config["dynamic_resources"] = json!({"lds_config": {"path_config_source": {"path": file}}});
+    Ok(config)
+}
+
+/// The gauges are of the configurations that there are, and nobody reads the old one's feed.
+pub(crate) fn nothing_stays_behind(world: &World) -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let auth = Auth::default();
+    // Nobody is there to hand anything on to: all is by script.
+    let nobody = ([127, 0, 0, 1], 1).into();
+    let serving = world.runtime.block_on(auth.serve(nobody))?;
+    let page = json!({"cursor": "c1", "changes": [], "reset": false}).to_string();
+    auth.script("/first?", Script::Answer(answer("200 OK", &page)));
+    auth.script(
+        "/second?",
+        Script::Answer(answer("500 Internal Server Error", "")),
+    );
+    let (key, record) = (
+        made_up_key(),
+        json!({"key_id": "key_1", "status": "active"}),
+    );
+    auth.script(
+        &hash(&key)?,
+        Script::Answer(answer("200 OK", &record.to_string())),
+    );
+
+    let listeners = folder.path().join("listeners.json");
+    let config = |more: Value| {
+        let mut plugin = json!({
+            "lookup": {"cluster": "auth", "timeout": "10s"},
+            "cache": {"allow_ttl": "1h"},
+        });
+        for (name, value) in more.as_object().into_iter().flatten() {
+            plugin[name] = value.clone();
+        }
+        let clusters = [
+            cluster("auth", Some(serving.address)),
+            cluster("upstream", None),
+        ];
+        apart(
+            envoy::config(&[Listener::new("stage", &plugin)], &clusters),
+            &listeners,
+        )
+    };
+    let feed = |path: &str| json!({"feed": {"path": path, "interval": "100ms"}});
+    let file = folder.path().join("envoy.json");
+    std::fs::write(&file, config(feed("/first?{cursor}"))?.to_string())?;
+    let options = [
+        "--concurrency",
+        "1",
+        "--log-level",
+        "warning",
+        "--drain-time-s",
+        "1",
+    ];
+    let envoy = Envoy::start(&file, folder.path(), &options, false)?;
+    let of = |name: &str| envoy.counter(&format!("wasmcustom.keystile.{name}"));
+    let wait_for = |name: &str, expected: u64| {
+        envoy.wait_for_counter(&format!("wasmcustom.keystile.{name}"), expected)
+    };
+
+    wait_for("feed_polls.reset.total", 2)?;
+    wait_for("feed.stale", 0)?;
+    let line = format!("x-api-key: {key}");
+    client::get(envoy.listener("stage")?, "/v1/x", [line.as_str()])?;
+    wait_for("cache.allow.entries", 1)?;
+
+    config(feed("/second?{cursor}"))?;
+    wait_until(|| Ok(of("feed_polls.failed.total")? > 10)).context("the second feed")?;
+    // The worker's, and the main thread's.
+    wait_for("feed.stale", 2)?;
+    wait_for("cache.allow.entries", 0)?;
+    let mut before = 0;
+    wait_until(|| {
+        let now = of("feed_polls.current.total")?;
+        let failed = of("feed_polls.failed.total")?;
+        let quiet = now == before && failed > 30;
+        before = now;
+        Ok(quiet)
+    })
+    .context("the first feed is still read")?;
+    let (polls, failed) = (before, of("feed_polls.failed.total")?);
+    wait_until(|| Ok(of("feed_polls.failed.total")? > failed + 20))?;
+    ensure!(
+        of("feed_polls.current.total")? == polls,
+        "the first feed is still read"
+    );
+
+    config(json!({}))?;
+    wait_for("feed.stale", 0)?;
+    leaks::no_vm_died(&envoy.written())
+}
