@@ -4,10 +4,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use keystile_e2e::auth::{Script, answer};
+use keystile_e2e::client;
 use keystile_e2e::process::wait_until;
 use serde_json::json;
 
-use crate::stage::{Asks, Setup};
+use crate::stage::{Asks, Setup, until};
 use crate::world::{World, hash};
 
 const POLLS: &str = "/v1/changes?";
@@ -121,5 +122,39 @@ pub(crate) fn a_poll_that_hangs(world: &World) -> Result<()> {
         let failed = stage.counter("feed_polls.failed.total")?;
         ensure!(failed == 0, "{failed} polls failed");
         Ok(())
+    })
+}
+
+/// A feed that gives the same long page again and again is not asked more often than others.
+pub(crate) fn the_same_page_for_ever(world: &World) -> Result<()> {
+    setup(&json!({})).run(world, |stage| {
+        let change = json!({"key_hash": "a".repeat(64), "kind": "revoked"});
+        let changes = json!(vec![change; 100]);
+        stage.auth.script(POLLS, page("c1", &changes, false));
+        stage.wait_for("feed_polls.reset.total", 2)?;
+        let begun = Instant::now();
+        until(begun + Duration::from_secs(4));
+        let polls = stage.counter("feed_polls.changes.total")?;
+        let stale = stage.counter("feed.stale")?;
+        println!(
+            "{polls} polls of 2 instances in {:?}; stale: {stale}",
+            begun.elapsed()
+        );
+        ensure!(polls <= 12, "{polls} polls in 4 s");
+        Ok(())
+    })
+}
+
+/// A client that leaves before its own lookup was answered has lost one.
+pub(crate) fn introspection_lost(world: &World) -> Result<()> {
+    setup(&json!({})).run(world, |stage| {
+        let key = crate::world::made_up_key();
+        stage.auth.script(&hash(&key)?, Script::Hang);
+        let head = client::head("GET", "/v1/keys/me", [format!("x-api-key: {key}").as_str()]);
+        let sent = client::send(stage.to, head.as_bytes())?;
+        stage.wait_for_lookups(&key, 1)?;
+        sent.leave();
+        stage.wait_for_requests(0)?;
+        stage.wait_for("lookups.lost.total", 1)
     })
 }

@@ -194,6 +194,16 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
         ),
         trial(
             &world,
+            "broken feed: the same page for ever",
+            broken_feed::the_same_page_for_ever,
+        ),
+        trial(
+            &world,
+            "introspection: a lost lookup is counted",
+            broken_feed::introspection_lost,
+        ),
+        trial(
+            &world,
             "reconfigured: nothing stays behind",
             reconfigured::nothing_stays_behind,
         ),

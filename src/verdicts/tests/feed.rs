@@ -590,3 +590,37 @@ fn the_root_context_runs_in_time() {
     assert_eq!(scene.happens(902, "root asks"), "1 callouts");
     assert_eq!(scene.verdicts.next_deadline(), Some(at(1_150).steady));
 }
+
+/// A feed that does not look at the cursor gives the same page again and again.
+#[test]
+fn the_same_page_again_is_no_reason_to_hurry() {
+    let mut scene = Scene::new(FEED);
+    scene.happens(0, "feed polls");
+    scene.happens(1, "feed gets any, cursor 101");
+    let mut polls = 0;
+    for ms in 1_000..2_000 {
+        if scene.happens(ms, "feed polls") == "after 101" {
+            polls += 1;
+            scene.happens(ms, LONG_PAGE);
+        }
+    }
+    assert!(polls <= 2, "{polls} polls in a second");
+}
+
+/// Who asks with an empty cursor asks without one, whatever the cursor before was.
+#[test]
+fn an_empty_cursor_is_none() {
+    all(&[(
+        "no telling what was missed",
+        FEED,
+        &[
+            (0, "feed polls", "after "),
+            (1, "feed gets any, cursor ", "any"),
+            (2, "A asks", "asks"),
+            (2, "A gets active", "A: active lookup"),
+            (1_000, "feed polls", "after "),
+            (1_001, "feed gets k2, cursor ", "any"),
+            (1_002, "B asks", "asks"),
+        ],
+    )]);
+}
