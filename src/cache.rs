@@ -154,8 +154,9 @@ impl Cache {
         let Verdict::Active(record) = &entry.verdict else {
             return None;
         };
-        // What the feed has not changed since is as good as looked up then.
-        let complete_until = standing.complete_until.map_or(entry.since, ms);
+        // What the feed has not changed since is as good as looked up then, while it is fresh.
+        let end = entry.since.saturating_add(u64::from(entry.fresh_for));
+        let complete_until = standing.complete_until.map_or(entry.since, ms).min(end);
         let age = ms(now.steady).saturating_sub(entry.since.max(complete_until));
         let in_grace =
             in_use && age < ms(self.rules.stale_if_error) && !record.has_expired(now.wall);

@@ -25,7 +25,8 @@ pub struct KeyHash([u8; 32]);
 impl KeyHash {
     /// Reads 64 hex digits; `None` for anything else.
     pub fn from_hex(hex: &[u8]) -> Option<Self> {
-        const_hex::decode_to_array(hex).ok().map(Self)
+        let digits = Some(hex).filter(|hex| hex.len() == 64)?;
+        const_hex::decode_to_array(digits).ok().map(Self)
     }
 
     /// The 32 bytes of the hash.

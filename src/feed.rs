@@ -28,8 +28,9 @@ pub const MAX_PAGE: usize = 1024 * 1024;
 /// The longest cursor, in bytes.
 const MAX_CURSOR: usize = 512;
 
-/// A page of so many changes has most likely more behind it, which are read at once.
-const LONG_PAGE: usize = 100;
+/// A page of so many changes may have more behind it, which are read at once. So pages must not be
+/// shorter.
+pub(crate) const LONG_PAGE: usize = 100;
 
 /// The share of the interval, as a divisor, by which a poll may come early, so that workers and
 /// proxies that started together do not go on together.
@@ -59,6 +60,8 @@ pub struct Feed {
     complete_until: Option<Duration>,
     /// Whether the last poll failed.
     failing: bool,
+    /// How many of the last polls said that any key may have changed.
+    resets: u32,
 }
 
 /// What a poll was answered.
@@ -91,6 +94,8 @@ pub struct Polled {
     pub changed: Result<Changed, String>,
     /// Whether the poll before it ended the other way, so that it is worth a line in the log.
     pub turns: bool,
+    /// How many of the last polls, this one included, said that any key may have changed.
+    pub resets: u32,
 }
 
 /// What kept verdicts are worth, by the feed. Without a feed: the default.
@@ -138,8 +143,8 @@ impl Page {
         let fields = ["cursor", "changes", "reset"];
         let mut page = Object::read(body, Fields::With(&fields))?;
         let cursor = page.text("cursor")?.ok_or("cursor: is required")?;
-        if cursor.len() > MAX_CURSOR {
-            return Err(format!("cursor: must have at most {MAX_CURSOR} bytes"));
+        if !(1..=MAX_CURSOR).contains(&cursor.len()) {
+            return Err(format!("cursor: must have 1 to {MAX_CURSOR} bytes"));
         }
         let changed = if page.flag("reset")?.unwrap_or(false) {
             Changed::Any
@@ -167,6 +172,7 @@ impl Feed {
             next: Duration::ZERO,
             complete_until: None,
             failing: false,
+            resets: 0,
         }
     }
 
@@ -196,11 +202,25 @@ impl Feed {
 
     /// A poll was answered, or failed for the reason that is given. `random` is any number.
     pub fn polled(&mut self, page: Result<Page, String>, now: Moment, random: u64) -> Polled {
-        let since = self.under_way.take().unwrap_or(now.steady);
-        self.next = since.saturating_add(self.pause(random));
-        let changed = page.and_then(|page| self.read(page, since, now));
+        let since = self.under_way.take();
+        let begun = since.unwrap_or(now.steady);
+        self.next = begun.saturating_add(self.pause(random));
+        let changed = page.and_then(|page| {
+            // What was known when a poll was made that nobody remembers cannot be told.
+            let since = since.ok_or("an answer to a poll that was given up")?;
+            self.read(page, since, now)
+        });
         let turns = changed.is_err() != std::mem::replace(&mut self.failing, changed.is_err());
-        Polled { changed, turns }
+        match &changed {
+            Ok(Changed::Any) => self.resets = self.resets.saturating_add(1),
+            Ok(Changed::Keys(_)) => self.resets = 0,
+            Err(_) => {}
+        }
+        Polled {
+            changed,
+            turns,
+            resets: self.resets,
+        }
     }
 
     fn read(&mut self, page: Page, since: Duration, now: Moment) -> Result<Changed, String> {
@@ -218,8 +238,14 @@ impl Feed {
         } else {
             changed
         };
+        let moves = cursor.is_some() && cursor != self.cursor;
         match &changed {
-            Changed::Keys(hashes) if hashes.len() >= LONG_PAGE => self.next = now.steady,
+            // A page that comes again and again is no reason to hurry, nor any news.
+            Changed::Keys(hashes) if hashes.len() >= LONG_PAGE => {
+                if moves {
+                    self.next = now.steady;
+                }
+            }
             // All that had changed when the poll was made is in its answer.
             _ => self.complete_until = Some(since),
         }

@@ -64,6 +64,8 @@ pub(crate) struct Flight<W> {
     pub(crate) tests_outage: bool,
     /// Whether its key has changed since the callout was made.
     pub(crate) outdated: bool,
+    /// Whether it is made again for that.
+    asked_again: bool,
     pub(crate) waiters: Vec<Waiter<W>>,
     /// The leader's, for the root context to make again.
     callout: Option<Callout>,
@@ -139,6 +141,7 @@ impl<W: PartialEq> Flights<W> {
                 since: now,
                 tests_outage,
                 outdated: false,
+                asked_again: false,
                 waiters: vec![leader],
                 callout: Some(callout),
             },
@@ -181,6 +184,7 @@ impl<W: PartialEq> Flights<W> {
                 since: now,
                 tests_outage,
                 outdated: false,
+                asked_again: false,
                 waiters: Vec::new(),
                 callout: None,
             },
@@ -254,19 +258,23 @@ impl<W: PartialEq> Flights<W> {
     }
 
     /// The lookup has ended. Where its answer may be of before a change and requests wait for
-    /// one, the root context is to ask again; gives whether it is.
-    pub(crate) fn ask_again(&mut self, hash: &KeyHash, id: FlightId) -> bool {
+    /// one, the root context is to ask again; gives whether it is. They wait anew then, but not a
+    /// third time, however often the key changes.
+    pub(crate) fn ask_again(&mut self, hash: &KeyHash, id: FlightId, now: Moment) -> bool {
         let Some(flight) = self.flights.get_mut(hash) else {
             return false;
         };
         if flight.id != id || !flight.outdated || flight.waiters.is_empty() {
             return false;
         }
-        for leader in flight.waiters.iter_mut().filter(|waiter| waiter.leads) {
-            // The answer that it gets now is not the proxy's business any more.
-            leader.leads = false;
-            leader.deadline = leader.deadline.saturating_sub(FORGOTTEN);
-            self.waiting = self.waiting.saturating_add(1);
+        if !std::mem::replace(&mut flight.asked_again, true) {
+            for waiter in &mut flight.waiters {
+                waiter.deadline = now.steady.saturating_add(self.timeout);
+                // The answer that a leader gets now is not the proxy's business any more.
+                if std::mem::take(&mut waiter.leads) {
+                    self.waiting = self.waiting.saturating_add(1);
+                }
+            }
         }
         flight.owner = Owner::Root;
         self.unmade.push((*hash, id));

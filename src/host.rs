@@ -146,9 +146,11 @@ impl Root {
         match callout.as_ref().map(calls::dispatch) {
             None => {}
             Some(Ok(token)) => self.poll = Some(token),
-            Some(Err(reason)) => self
-                .plugin
-                .polled(rules, Err(format!("not polled: {reason}"))),
+            Some(Err(reason)) => {
+                self.poll = None;
+                self.plugin
+                    .polled(rules, Err(format!("not polled: {reason}")));
+            }
         }
     }
 }
@@ -358,6 +360,9 @@ impl Drop for Stream {
     fn drop(&mut self) {
         if let Phase::Live { held, .. } = &self.phase {
             held.gone.set(true);
+            if held.state.get().settled().is_none() {
+                self.plugin.count(Counter::LookupsLost);
+            }
         }
         let Phase::Held { held, hash, lookup } = &self.phase else {
             return;

@@ -35,7 +35,7 @@ impl PathTemplate {
                 if before.starts_with('/')
                     && visible
                     && !template.contains('#')
-                    && !after.contains(placeholder) =>
+                    && ![before, after].concat().contains(['{', '}']) =>
             {
                 Ok(Self {
                     before: before.to_owned(),
@@ -44,9 +44,17 @@ impl PathTemplate {
             }
             _ => Err(format!(
                 "must start with \"/\", hold {placeholder} exactly once, and be visible ASCII \
-                 without \"#\", such as \"{default}\""
+                 without \"#\" and other braces, such as \"{default}\""
             )),
         }
+    }
+
+    /// The number in a parameter `limit` of the query, where there is one.
+    pub(crate) fn limit(&self) -> Option<usize> {
+        let parts = [&self.before, &self.after];
+        let mut parameters = parts.into_iter().flat_map(|part| part.split(['?', '&']));
+        let limit = parameters.find_map(|parameter| parameter.strip_prefix("limit="))?;
+        limit.parse().ok()
     }
 
     /// The path with a value in the placeholder's place, as it is.

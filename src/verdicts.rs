@@ -160,7 +160,7 @@ impl<W: PartialEq> Verdicts<W> {
         now: Moment,
     ) -> Option<Landed<W>> {
         let is_verdict = !matches!(answer.verdict, Verdict::Indeterminate(_));
-        if is_verdict && self.flights.ask_again(hash, id) {
+        if is_verdict && self.flights.ask_again(hash, id, now) {
             return None;
         }
         let flight = self.flights.land(hash, id)?;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{Config, ConfigError, Exemptions, IdentityField, check};
 use crate::cache::{CacheRules, Share};
 use crate::credential::{Alphabet, CredentialRules, Format, KeyHasher, Source, same_name};
-use crate::feed::FeedRules;
+use crate::feed::{FeedRules, LONG_PAGE};
 use crate::json::{Fields, Object};
 use crate::lookup::{CARRIED_ON, Lookup, PathTemplate};
 use crate::path::{self, PathPrefix};
@@ -178,11 +178,18 @@ fn entries_or(json: &mut Object, name: &str, default: u32) -> Result<usize, Conf
 fn feed(json: &mut Object) -> Result<Option<FeedRules>, ConfigError> {
     const SHORTEST: Duration = Duration::from_millis(100);
     const LONGEST: Duration = Duration::from_secs(60);
+    const STALEST: Duration = Duration::from_secs(3600);
     let fields = ["path", "interval", "stale_after", "allow_ttl_when_stale"];
     let Some(mut json) = json.or_null("feed").object("feed", &fields)? else {
         return Ok(None);
     };
     let path = path_template(&mut json, "{cursor}", "/v1/changes?after={cursor}")?;
+    if path.limit().is_some_and(|limit| limit < LONG_PAGE) {
+        return Err(ConfigError::new(
+            "feed.path",
+            format!("must ask for at least {LONG_PAGE} changes at once, or set no limit"),
+        ));
+    }
     let interval = duration_or(&mut json, "interval", "1s")?;
     if !(SHORTEST..=LONGEST).contains(&interval) {
         return Err(ConfigError::new(
@@ -190,12 +197,11 @@ fn feed(json: &mut Object) -> Result<Option<FeedRules>, ConfigError> {
             "must be from \"100ms\" to \"60s\"",
         ));
     }
-    let stale_after = ttl_or(&mut json, "stale_after", "10s")?;
-    if stale_after <= interval {
-        let interval = interval.as_millis();
+    let stale_after = duration_or(&mut json, "stale_after", "10s")?;
+    if !(interval.saturating_mul(2)..=STALEST).contains(&stale_after) {
         return Err(ConfigError::new(
             "feed.stale_after",
-            format!("must be more than feed.interval, {interval}ms; better several times that"),
+            "must be at least twice feed.interval, and at most \"1h\"",
         ));
     }
     Ok(Some(FeedRules {
@@ -353,6 +359,13 @@ fn introspection(json: &mut Object, exempt: &Exemptions) -> Result<Option<String
     };
     let check = |path: &str| path::check(path).map_err(str::to_owned);
     let path = text_or(&mut json, "path", "/v1/keys/me", check)?;
+    // Envoy would have made another path of it.
+    if path.contains("//") || path.contains('%') {
+        return Err(ConfigError::new(
+            "introspection.path",
+            "must not have \"//\" or \"%\": write it as Envoy routes it",
+        ));
+    }
     if exempt.cover_path(path.as_bytes()) {
         return Err(ConfigError::new(
             "introspection.path",

@@ -94,7 +94,31 @@ const REFUSED: &[(&str, &str)] = &[
     (
         r#""feed":{"path":"/v1/changes"}"#,
         "feed.path: must start with \"/\", hold {cursor} exactly once, and be visible ASCII \
-         without \"#\", such as \"/v1/changes?after={cursor}\"",
+         without \"#\" and other braces, such as \"/v1/changes?after={cursor}\"",
+    ),
+    (
+        r#""feed":{"path":"/v1/{key_hash}?after={cursor}"}"#,
+        "feed.path: must start with \"/\", hold {cursor} exactly once",
+    ),
+    (
+        r#""feed":{"path":"/v1/changes?limit=99&after={cursor}"}"#,
+        "feed.path: must ask for at least 100 changes at once",
+    ),
+    (
+        r#""feed":{"path":"/v1/changes?after={cursor}&limit=0"}"#,
+        "feed.path: must ask for at least 100 changes at once",
+    ),
+    (
+        r#""feed":{"stale_after":"1999ms"}"#,
+        "feed.stale_after: must be at least twice feed.interval",
+    ),
+    (
+        r#""introspection":{"path":"/v1//me"}"#,
+        "introspection.path: must not have \"//\" or \"%\"",
+    ),
+    (
+        r#""introspection":{"path":"/v1/%6de"}"#,
+        "introspection.path: must not have \"//\" or \"%\"",
     ),
     (
         r#""feed":{"path":"/v1/{cursor}/{cursor}"}"#,
@@ -126,15 +150,15 @@ const REFUSED: &[(&str, &str)] = &[
     ),
     (
         r#""feed":{"interval":"10s"}"#,
-        "feed.stale_after: must be more than feed.interval, 10000ms",
+        "feed.stale_after: must be at least twice feed.interval, and at most \"1h\"",
     ),
     (
         r#""feed":{"stale_after":"1s"}"#,
-        "feed.stale_after: must be more than feed.interval, 1000ms",
+        "feed.stale_after: must be at least twice feed.interval, and at most \"1h\"",
     ),
     (
         r#""feed":{"stale_after":"721h"}"#,
-        "feed.stale_after: must be at most \"720h\"",
+        "feed.stale_after: must be at least twice feed.interval, and at most \"1h\"",
     ),
     (
         r#""feed":{"stale_after":"-1s"}"#,

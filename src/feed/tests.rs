@@ -141,7 +141,12 @@ fn what_is_no_page() {
             &short_hash,
             "changes: each key_hash must be 64 hex digits",
         ),
-        ("200", &long, "cursor: must have at most 512 bytes"),
+        (
+            "200",
+            r#"{"cursor":"","changes":[]}"#,
+            "cursor: must have 1 to 512 bytes",
+        ),
+        ("200", &long, "cursor: must have 1 to 512 bytes"),
         ("401", "", "answer 401; expected 200 or 204"),
         ("404", "", "answer 404; expected 200 or 204"),
         ("503", "", "answer 503: no connection"),

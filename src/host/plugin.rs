@@ -97,8 +97,12 @@ impl Default for Plugin {
 impl Plugin {
     /// Starts the tick of the root context.
     pub(super) fn new(rules: Option<Rules>) -> Self {
+        let reads_feed = rules
+            .as_ref()
+            .is_some_and(|rules| rules.config.feed.is_some());
         let plugin = Self::with(rules, Metrics::define());
-        plugin.tick_every(FLUSH);
+        // What is looked up before the feed is first read is forgotten then.
+        plugin.tick_every(if reads_feed { SOON } else { FLUSH });
         plugin
     }
 
@@ -164,19 +168,28 @@ impl Plugin {
         let now = self.now();
         let random = calls::random().unwrap_or_default();
         let polled = rules.verdicts.borrow_mut().polled(page, now, random);
-        let Some(Polled { changed, turns }) = polled else {
+        let Some(polled) = polled else {
             return;
         };
+        let Polled {
+            changed,
+            turns,
+            resets,
+        } = polled;
         self.count(Counter::of_poll(&changed));
         let cluster = &rules.config.lookup.cluster;
         match changed {
             Err(problem) if turns => {
-                warn!("keystile: change feed of cluster {cluster:?}: {problem}");
+                warn!("keystile: change feed of cluster {cluster}: {problem}");
             }
-            Ok(Changed::Any) => {
-                info!("keystile: change feed of cluster {cluster:?}: read from anew");
+            Ok(Changed::Any) if resets == 1 => {
+                info!("keystile: change feed of cluster {cluster}: read from anew");
             }
-            Ok(_) if turns => info!("keystile: change feed of cluster {cluster:?}: goes on"),
+            Ok(Changed::Any) if resets == 2 => warn!(
+                "keystile: change feed of cluster {cluster}: each answer is a reset, so nothing \
+                 is kept; does feed.path hand the cursor over as the auth cluster expects it?"
+            ),
+            Ok(_) if turns => info!("keystile: change feed of cluster {cluster}: goes on"),
             _ => {}
         }
         self.tick_in_time(rules, now);

@@ -401,7 +401,7 @@ pub(crate) fn a_feed_that_cannot_be_read(world: &World) -> Result<()> {
         wait_until(|| Ok(stage.counter("feed_polls.failed.total")? >= 10))?;
         let log = stage.envoy.written();
         let warnings = log
-            .matches("change feed of cluster \"auth\": answer 400")
+            .matches("change feed of cluster auth: answer 400")
             .count();
         ensure!(warnings == 3, "{warnings} warnings: {log}");
         Ok(())
@@ -422,7 +422,7 @@ pub(crate) fn a_change_during_a_lookup(world: &World) -> Result<()> {
         let setup = Setup {
             asks: Asks::Auth,
             workers: 1,
-            ..setup(&json!({"interval": "100ms"}))
+            ..setup(&json!({}))
         };
         setup.run(world, |stage| {
             let none = page("c1", json!([]), false);
@@ -445,6 +445,7 @@ pub(crate) fn a_change_during_a_lookup(world: &World) -> Result<()> {
             let polls = stage.counter("feed_polls.current.total")?;
             wait_until(|| Ok(stage.counter("feed_polls.current.total")? > polls + 2))?;
             stage.auth.script(&hash, Script::Answer(record("revoked")));
+            let released = Instant::now();
             answered.add_permits(1);
             for sent in waiting.drain(..) {
                 let response = sent.response()?;
@@ -452,6 +453,12 @@ pub(crate) fn a_change_during_a_lookup(world: &World) -> Result<()> {
                     bail!("reset: {reset}: {response:?}");
                 }
             }
+            // Not with the next of the regular ticks.
+            let took = released.elapsed();
+            ensure!(
+                took < Duration::from_millis(250),
+                "asked again after {took:?}"
+            );
             let (status, entry) = stage.logged("/v1/x", &key)?;
             ensure!(
                 status == 401 && entry.contains("source=cache"),
@@ -466,4 +473,39 @@ pub(crate) fn a_change_during_a_lookup(world: &World) -> Result<()> {
         })?;
     }
     Ok(())
+}
+
+/// Page after page is read at once, not one at each regular tick.
+pub(crate) fn many_pages(world: &World) -> Result<()> {
+    const PAGES: u64 = 20;
+    let setup = Setup {
+        asks: Asks::Auth,
+        workers: 1,
+        ..setup(&json!({}))
+    };
+    setup.run(world, |stage| {
+        let hash = hash(&made_up_key())?;
+        let page = |cursor: u64, changes: usize| {
+            let changes = vec![json!({"key_hash": hash, "kind": "updated"}); changes];
+            let page = json!({"cursor": format!("c{cursor}"), "changes": changes, "reset": false});
+            Script::Answer(answer("200 OK", &page.to_string()))
+        };
+        stage.auth.script("/v1/changes?after= ", page(0, 0));
+        for number in 1..PAGES {
+            let after = format!("/v1/changes?after=c{} ", number - 1);
+            stage.auth.script(&after, page(number, 100));
+        }
+        let last = format!("/v1/changes?after=c{} ", PAGES - 1);
+        stage.auth.script(&last, page(PAGES - 1, 0));
+        stage.wait_for("feed_polls.reset.total", 2)?;
+        let begun = Instant::now();
+        // By the worker and by the main thread.
+        let read = stage.wait_for("feed_polls.changes.total", 2 * (PAGES - 1));
+        for kind in ["current","reset","failed","changes"] { println!("{kind} {}", stage.counter(&format!("feed_polls.{kind}.total"))?); }
+        read?;
+        let took = begun.elapsed();
+        println!("{} full pages were read in {took:?}", PAGES - 1);
+        ensure!(took < Duration::from_secs(4), "{took:?}");
+        Ok(())
+    })
 }

@@ -100,7 +100,12 @@ pub(crate) fn each_kind_of_key(world: &World) -> Result<()> {
                 ensure!(lookups == 1, "{name}, warm: {warm}: {lookups} lookups");
             }
         }
-        stage.wait_for("requests.introspected.total", 4)
+        stage.wait_for("requests.introspected.total", 4)?;
+        // Each key was looked up by its requests here, and once for the cache. Of an expired key
+        // too the auth cluster says that it is active.
+        stage.wait_for("lookups.active.total", 6 + 3)?;
+        stage.wait_for("lookups.revoked.total", 2 + 1)?;
+        stage.wait_for("lookups.not_found.total", 4 + 2)
     })
 }
 
