@@ -4,12 +4,12 @@ SHELL := /bin/bash
 
 SOURCES := Cargo.toml Cargo.lock scripts/build-wasm.sh scripts/slim-wasm.sh $(shell find src -name '*.rs')
 
-.PHONY: help setup build run test lint clean
+.PHONY: help setup build run test bench-registry lint clean
 
 help: ## Show this
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
 
-setup: ## Install what this machine lacks: a C compiler, the wasm target, Envoy, PostgreSQL
+setup: ## Install what this machine lacks: a C compiler, the wasm target, Envoy, PostgreSQL, wrk
 	@scripts/setup.sh all
 
 build: dist/keystile.wasm ## Build dist/keystile.wasm
@@ -25,6 +25,10 @@ run: setup build ## Start registry, upstream and Envoy with keys to try; Ctrl-C 
 test: setup build ## Run all tests: native ones, and end to end with real Envoy
 	@cargo build --package keystile-registry
 	cargo test --workspace
+
+bench-registry: ## Measure the registry's lookups; KEYS, ROUNDS, BURST (seconds), CONNECTIONS
+	@scripts/setup.sh registry
+	cargo bench --package keystile-registry --bench lookups
 
 lint: ## Check formatting, clippy and rustdoc, warnings refused
 	@scripts/setup.sh build
