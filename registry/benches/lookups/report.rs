@@ -19,8 +19,11 @@ pub(crate) struct Variant {
     bound: f64,
     constant: Vec<Burst>,
     lookups: Vec<Burst>,
-    /// Of each round, from the lowest on.
+    /// Of lookups to constants, by the second, in each round, from the lowest on.
     ratios: Vec<f64>,
+    /// The same by the second of processor time that the server got: what else runs on the machine
+    /// takes its share of some bursts more than of others.
+    busy_ratios: Vec<f64>,
 }
 
 impl Report {
@@ -37,19 +40,24 @@ impl Variant {
         constant: Vec<Burst>,
         lookups: Vec<Burst>,
     ) -> Self {
-        let rounds = lookups.iter().zip(&constant);
-        let ratios = sorted(rounds.map(|(lookups, constant)| lookups.rate / constant.rate));
+        let ratios = |of: fn(&Burst) -> f64| {
+            let rounds = lookups.iter().zip(&constant);
+            sorted(rounds.map(|(lookups, constant)| of(lookups) / of(constant)))
+        };
+        let busy_ratios = ratios(|burst| burst.rate / burst.busy);
+        let ratios = ratios(|burst| burst.rate);
         Self {
             name,
             bound,
             constant,
             lookups,
             ratios,
+            busy_ratios,
         }
     }
 
     fn is_met(&self) -> bool {
-        middle(&self.ratios) >= self.bound
+        middle(&self.ratios).min(middle(&self.busy_ratios)) >= self.bound
     }
 }
 
@@ -58,25 +66,29 @@ impl fmt::Display for Report {
         writeln!(f, "{}\n", self.about)?;
         writeln!(
             f,
-            "| variant | answers/s | ratio to constant (lowest to highest) | bound | p50 | p99 | busy |"
+            "| variant | answers/s | ratio to constant (lowest to highest) | the same by busy seconds \
+             | bound | p50 | p99 | busy |"
         )?;
-        writeln!(f, "|---|---|---|---|---|---|---|")?;
+        writeln!(f, "|---|---|---|---|---|---|---|---|")?;
         for variant in &self.variants {
             let Variant { name, bound, .. } = variant;
             row(
                 f,
                 &format!("constant, beside {name}"),
                 &variant.constant,
-                "| |",
+                "| | |",
             )?;
             let met = if variant.is_met() { "met" } else { "not met" };
-            let (lowest, highest) = (variant.ratios.first(), variant.ratios.last());
-            let ratio = format!(
-                "**{:.2}** ({:.2} to {:.2}) | {bound}, {met} |",
-                middle(&variant.ratios),
-                lowest.unwrap_or(&f64::NAN),
-                highest.unwrap_or(&f64::NAN),
-            );
+            let ratios = [&variant.ratios, &variant.busy_ratios].map(|ratios| {
+                let (lowest, highest) = (ratios.first(), ratios.last());
+                format!(
+                    "**{:.2}** ({:.2} to {:.2})",
+                    middle(ratios),
+                    lowest.unwrap_or(&f64::NAN),
+                    highest.unwrap_or(&f64::NAN),
+                )
+            });
+            let ratio = format!("{} | {bound}, {met} |", ratios.join(" | "));
             row(f, &format!("lookup, {name}"), &variant.lookups, &ratio)?;
         }
         Ok(())
