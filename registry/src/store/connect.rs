@@ -15,7 +15,7 @@ static SQLITE: Migrator = sqlx::migrate!("migrations/sqlite");
 static POSTGRES: Migrator = sqlx::migrate!("migrations/postgres");
 
 /// How long to wait for another process's write, and for a connection.
-const PATIENCE: Duration = Duration::from_secs(5);
+pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 
 /// How much of a SQLite file is read without a call to the system for each page: about 4 million
 /// keys. The memory is the system's own page cache. The price: where the disk cannot be read, the

@@ -3,6 +3,7 @@
 use keystile::credential::{KeyHash, KeyHasher};
 
 mod feed;
+mod lookups;
 
 use super::*;
 use crate::key::Preview;
