@@ -311,42 +311,52 @@ fn one_outage(stage: &mut Stage<'_>, what: Outage) -> Result<()> {
     Ok(())
 }
 
-/// Thousands of changes while the registry could not be reached are read at once.
+/// Thousands of changes while the registry could not be reached are read at once, in long pages
+/// and in many short ones.
 pub(crate) fn a_long_backlog(world: &World) -> Result<()> {
+    for limit in [1000, 100] {
+        let path = format!("/v1/changes?after={{cursor}}&limit={limit}");
+        let setup = setup(&json!({"path": path}));
+        setup
+            .run(world, one_backlog)
+            .with_context(|| format!("pages of {limit}"))?;
+    }
+    Ok(())
+}
+
+fn one_backlog(stage: &mut Stage<'_>) -> Result<()> {
     const CHANGES: usize = 2500;
-    setup(&json!({})).run(world, |stage| {
-        let doomed = known(stage)?;
-        let traffic = Traffic::start(&stage.world.runtime, stage.to, "/v1/x", &doomed.key, 100)?;
-        wait_until(|| Ok(traffic.seen()?.len() > 50))?;
-        let resets = all_read_the_feed(stage, 2)?;
-        stage.crash_registry()?;
-        // Another server on the same database, of which Envoy does not know.
-        let any = ([127, 0, 0, 1], 0).into();
-        let log = tempfile::NamedTempFile::new()?;
-        let (other, at) = stage.registry.serve(any, log.path())?;
-        let account = json!({"account_id": "acct_1"});
-        for _ in 0..CHANGES {
-            Registry::ask(at, "POST", "", Some(&account))?;
-        }
-        Registry::ask(at, "POST", &format!("/{}/revoke", doomed.key_id), None)?;
-        drop(other);
-        stage.start_registry()?;
-        let up = Instant::now();
-        wait_until(|| {
-            let seen = traffic.seen()?;
-            let last = last_answer(&seen, 200).context("never allowed")?;
-            Ok(last_answer(&seen, 401).is_some() && last.elapsed() > Duration::from_millis(400))
-        })?;
-        let last = last_answer(&traffic.seen()?, 200).context("never allowed")?;
-        let late = last.saturating_duration_since(up);
-        println!("{CHANGES} changes to catch up with: last 200 after {late:?}");
-        ensure!(late <= BOUND, "{late:?} until the last 200");
-        ensure!(
-            stage.counter("feed_polls.reset.total")? == resets,
-            "the feed began anew"
-        );
-        Ok(())
-    })
+    let doomed = known(stage)?;
+    let traffic = Traffic::start(&stage.world.runtime, stage.to, "/v1/x", &doomed.key, 100)?;
+    wait_until(|| Ok(traffic.seen()?.len() > 50))?;
+    let resets = all_read_the_feed(stage, 2)?;
+    stage.crash_registry()?;
+    // Another server on the same database, of which Envoy does not know.
+    let any = ([127, 0, 0, 1], 0).into();
+    let log = tempfile::NamedTempFile::new()?;
+    let (other, at) = stage.registry.serve(any, log.path())?;
+    let account = json!({"account_id": "acct_1"});
+    for _ in 0..CHANGES {
+        Registry::ask(at, "POST", "", Some(&account))?;
+    }
+    Registry::ask(at, "POST", &format!("/{}/revoke", doomed.key_id), None)?;
+    drop(other);
+    stage.start_registry()?;
+    let up = Instant::now();
+    wait_until(|| {
+        let seen = traffic.seen()?;
+        let last = last_answer(&seen, 200).context("never allowed")?;
+        Ok(last_answer(&seen, 401).is_some() && last.elapsed() > Duration::from_millis(400))
+    })?;
+    let last = last_answer(&traffic.seen()?, 200).context("never allowed")?;
+    let late = last.saturating_duration_since(up);
+    println!("{CHANGES} changes to catch up with: last 200 after {late:?}");
+    ensure!(late <= BOUND, "{late:?} until the last 200");
+    ensure!(
+        stage.counter("feed_polls.reset.total")? == resets,
+        "the feed began anew"
+    );
+    Ok(())
 }
 
 /// A registry with another database is another feed: nothing that was known counts any more.
@@ -473,39 +483,4 @@ pub(crate) fn a_change_during_a_lookup(world: &World) -> Result<()> {
         })?;
     }
     Ok(())
-}
-
-/// Page after page is read at once, not one at each regular tick.
-pub(crate) fn many_pages(world: &World) -> Result<()> {
-    const PAGES: u64 = 20;
-    let setup = Setup {
-        asks: Asks::Auth,
-        workers: 1,
-        ..setup(&json!({}))
-    };
-    setup.run(world, |stage| {
-        let hash = hash(&made_up_key())?;
-        let page = |cursor: u64, changes: usize| {
-            let changes = vec![json!({"key_hash": hash, "kind": "updated"}); changes];
-            let page = json!({"cursor": format!("c{cursor}"), "changes": changes, "reset": false});
-            Script::Answer(answer("200 OK", &page.to_string()))
-        };
-        stage.auth.script("/v1/changes?after= ", page(0, 0));
-        for number in 1..PAGES {
-            let after = format!("/v1/changes?after=c{} ", number - 1);
-            stage.auth.script(&after, page(number, 100));
-        }
-        let last = format!("/v1/changes?after=c{} ", PAGES - 1);
-        stage.auth.script(&last, page(PAGES - 1, 0));
-        stage.wait_for("feed_polls.reset.total", 2)?;
-        let begun = Instant::now();
-        // By the worker and by the main thread.
-        let read = stage.wait_for("feed_polls.changes.total", 2 * (PAGES - 1));
-        for kind in ["current","reset","failed","changes"] { println!("{kind} {}", stage.counter(&format!("feed_polls.{kind}.total"))?); }
-        read?;
-        let took = begun.elapsed();
-        println!("{} full pages were read in {took:?}", PAGES - 1);
-        ensure!(took < Duration::from_secs(4), "{took:?}");
-        Ok(())
-    })
 }

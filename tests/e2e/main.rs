@@ -171,7 +171,6 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
         ),
         trial(&world, "feed: PostgreSQL restarts", feed::postgres_restarts),
         trial(&world, "feed: a long backlog", feed::a_long_backlog),
-        trial(&world, "feed: many pages", feed::many_pages),
         trial(&world, "feed: another database", feed::another_database),
         trial(
             &world,
