@@ -23,7 +23,7 @@ async fn what_is_refused(database: TestDatabase) {
             "account_id: it may be sent",
         ),
         (
-            post(r#"{"account_id": "a", "key": "aw_x"}"#),
+            post(r#"{"account_id": "a", "key_id": "aw_x"}"#),
             "unknown field",
         ),
         (post(r#"{"account_id": "a", "name": "\u0000"}"#), "name: "),
