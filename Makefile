@@ -4,7 +4,7 @@ SHELL := /bin/bash
 
 SOURCES := Cargo.toml Cargo.lock scripts/build-wasm.sh scripts/slim-wasm.sh $(shell find src -name '*.rs')
 
-.PHONY: help setup build run test bench-registry lint clean
+.PHONY: help setup build run test bench bench-registry lint clean
 
 help: ## Show this
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -26,8 +26,11 @@ test: setup build ## Run all tests: native ones, and end to end with real Envoy
 	@cargo build --package keystile-registry
 	cargo test --workspace
 
-bench-registry: ## Measure the registry's lookups; KEYS, ROUNDS, BURST (seconds), CONNECTIONS
-	@scripts/setup.sh registry
+bench: setup build ## Measure what the filter costs in Envoy, into docs/benchmarks.md; ROUNDS
+	@cargo build --quiet --release --package keystile-bench
+	@exec target/release/keystile-bench run --rounds $(or $(ROUNDS),30)
+
+bench-registry: setup ## Measure the registry's lookups; KEYS, ROUNDS, BURST (seconds), CONNECTIONS
 	cargo bench --package keystile-registry --bench lookups
 
 lint: ## Check formatting, clippy and rustdoc, warnings refused

@@ -1,7 +1,6 @@
 #!/usr/bin/env bash
 # Installs what building and testing need and this machine lacks. Looks before it installs, and
-# says what it does. Usage: scripts/setup.sh [build|registry|all]; `registry` adds PostgreSQL and wrk,
-# `all` Envoy too.
+# says what it does. Usage: scripts/setup.sh [build|all]; `all` adds Envoy, PostgreSQL and wrk.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -57,12 +56,13 @@ if [ "$what" = all ] && ! scripts/find-envoy.sh >/dev/null; then
 fi
 
 # The registry's tests start servers of their own, away from the one that the package may start.
-if [ "$what" != build ] && ! command -v initdb >/dev/null && ! ls /usr/lib/postgresql/*/bin/initdb &>/dev/null; then
+if [ "$what" = all ] && ! command -v initdb >/dev/null && ! ls /usr/lib/postgresql/*/bin/initdb &>/dev/null; then
     apt_install postgresql
     ls /usr/lib/postgresql/*/bin/initdb &>/dev/null || fail "PostgreSQL is not where it was installed"
 fi
 
-# The load of the registry's bench.
-if [ "$what" != build ]; then
+# The load of the benches.
+if [ "$what" = all ]; then
     command -v wrk >/dev/null || apt_install wrk
+    command -v taskset >/dev/null || apt_install util-linux
 fi

@@ -87,8 +87,8 @@ fn is_hash(text: &str) -> bool {
     text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
-/// A record of the size of a real one, another for each hash.
-fn record(hash: &str) -> String {
+/// A record of the size of a real one, another for each hash of 64 hex digits.
+pub fn record(hash: &str) -> String {
     let digits = hash.to_ascii_uppercase();
     let (key, rest) = digits.split_at(26);
     let (account, _) = rest.split_at(26);

@@ -189,12 +189,25 @@ impl Envoy {
     /// # Errors
     /// When it does not get ready, with what it wrote.
     pub fn start(config: &Path, folder: &Path, options: &[&str], echo: bool) -> Result<Self> {
+        Self::start_as(Command::new(program()?), config, folder, options, echo)
+    }
+
+    /// The same with a command of the caller's, which becomes Envoy when it gets Envoy's arguments.
+    ///
+    /// # Errors
+    /// When it does not get ready, with what it wrote.
+    pub fn start_as(
+        mut command: Command,
+        config: &Path,
+        folder: &Path,
+        options: &[&str],
+        echo: bool,
+    ) -> Result<Self> {
         ensure!(
             module().exists(),
             "dist/keystile.wasm is missing; run `make build`"
         );
         let admin_file = folder.join("envoy-admin");
-        let mut command = Command::new(program()?);
         command
             .current_dir(root())
             .arg("--config-path")
@@ -258,6 +271,11 @@ impl Envoy {
     /// When the admin page does not answer.
     pub fn prometheus(&self) -> Result<String> {
         Ok(client::get(self.admin, "/stats/prometheus", [])?.text())
+    }
+
+    /// The process's number.
+    pub fn id(&self) -> u32 {
+        self.process.id()
     }
 
     /// The process.

@@ -1,0 +1,133 @@
+//! What Keystile means to cost at most.
+
+use std::fmt;
+
+use crate::figures::Figures;
+use crate::footprint::Footprint;
+use crate::variants::Variant;
+
+/// A figure, and what it should not exceed.
+pub(crate) struct Bound {
+    what: &'static str,
+    figure: f64,
+    limit: f64,
+    /// What is aimed at beyond the limit.
+    aim: Option<f64>,
+    unit: &'static str,
+}
+
+impl fmt::Display for Bound {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            what,
+            figure,
+            limit,
+            aim,
+            unit,
+        } = self;
+        let verdict = if figure <= limit { "held" } else { "missed" };
+        let digits = if unit.is_empty() { 2 } else { 1 };
+        write!(
+            f,
+            "**{verdict}**: {what} is {figure:.digits$}{unit}, at most {limit}{unit}"
+        )?;
+        match aim {
+            Some(aim) if figure <= aim => write!(f, ", and the {aim:.2} that is aimed at"),
+            Some(aim) => write!(f, "; {aim:.2} is aimed at"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// All bounds.
+pub(crate) fn all(figures: &Figures, footprint: &Footprint) -> Vec<Bound> {
+    let bound = |what, figure, limit, aim| Bound {
+        what,
+        figure,
+        limit,
+        aim,
+        unit: "",
+    };
+    let size = |what, bytes: f64, limit, unit: &'static str, of: f64| Bound {
+        what,
+        figure: bytes / of,
+        limit,
+        aim: None,
+        unit,
+    };
+    vec![
+        bound(
+            "what a cached verdict adds, to what `ext_authz` over HTTP adds,",
+            figures.get(Variant::Cached).share,
+            0.15,
+            Some(0.12),
+        ),
+        bound(
+            "what a cached verdict adds, to what the Lua script that touches one header adds,",
+            figures.cached_to_lua,
+            1.0,
+            None,
+        ),
+        bound(
+            "CPU time by lookup, to that of `ext_authz` over HTTP,",
+            figures.lookup_to_authz,
+            1.05,
+            Some(1.0),
+        ),
+        bound(
+            "CPU time of a refusal from the cache, to that without a filter,",
+            figures.get(Variant::Refused).ratio,
+            0.7,
+            None,
+        ),
+        size("the module", footprint.module as f64, 250.0, " KB", 1000.0),
+        size("one worker's VM", footprint.worker, 30.0, " MB", 1e6),
+        size(
+            "what the cached verdicts add",
+            footprint.verdicts,
+            15.0,
+            " MB",
+            1e6,
+        ),
+        bound(
+            "CPU time with many keys in turn, to that with one,",
+            figures.rotation_to_one,
+            1.15,
+            None,
+        ),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bound_says_whether_it_is_held() {
+        let of = |figure| Bound {
+            what: "it",
+            figure,
+            limit: 0.15,
+            aim: Some(0.12),
+            unit: "",
+        };
+        for (figure, expected) in [
+            (
+                0.2,
+                "**missed**: it is 0.20, at most 0.15; 0.12 is aimed at",
+            ),
+            (0.13, "**held**: it is 0.13, at most 0.15; 0.12 is aimed at"),
+            (
+                0.12,
+                "**held**: it is 0.12, at most 0.15, and the 0.12 that is aimed at",
+            ),
+            // No figure, as where nothing was added, holds nothing.
+            (
+                f64::NAN,
+                "**missed**: it is NaN, at most 0.15; 0.12 is aimed at",
+            ),
+        ] {
+            assert_eq!(of(figure).to_string(), expected);
+        }
+    }
+}

@@ -1,0 +1,16 @@
+function envoy_on_request(handle)
+  local headers = handle:headers()
+  local answer = handle:httpCall("auth", {
+    [":method"] = "GET",
+    [":path"] = "/authz",
+    [":authority"] = "auth",
+    ["authorization"] = headers:get("authorization"),
+  }, "", 10000)
+  if answer[":status"] ~= "200" then
+    handle:respond({[":status"] = "401"}, "")
+    return
+  end
+  headers:remove("authorization")
+  headers:replace("x-keystile-key-id", answer["x-keystile-key-id"])
+  headers:replace("x-keystile-account-id", answer["x-keystile-account-id"])
+end

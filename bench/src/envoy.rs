@@ -1,0 +1,169 @@
+//! Envoy's configuration: a listener for each variant.
+
+use std::path::Path;
+
+use anyhow::Result;
+use keystile_e2e::envoy::{Envoy, cluster, http2_cluster, module};
+use serde_json::{Value, json};
+
+use crate::cpu::Cores;
+use crate::servers::Servers;
+use crate::variants::{STATIC_KEYS, Variant, key};
+
+const HTTP_FILTERS: &str = "type.googleapis.com/envoy.extensions.filters.http";
+
+/// What variants with a callout give the upstream, as Keystile does.
+const IDENTITY_HEADERS: [&str; 2] = ["x-keystile-key-id", "x-keystile-account-id"];
+
+/// As much as a burst on a busy machine may need: a time-out is no part of what is measured.
+const PATIENCE: &str = "10s";
+
+/// Starts Envoy on its core, with a listener for each of these variants.
+pub(crate) fn start(
+    variants: &[Variant],
+    workers: u32,
+    cores: &Cores,
+    servers: &Servers,
+    folder: &Path,
+) -> Result<Envoy> {
+    let listeners: Vec<_> = variants.iter().copied().map(listener).collect();
+    let config = json!({
+        "admin": {"address": address()},
+        "static_resources": {
+            "listeners": listeners,
+            "clusters": [
+                cluster("upstream", Some(servers.upstream)),
+                http2_cluster("auth", servers.auth),
+            ],
+        },
+    });
+    let file = folder.join("envoy.json");
+    std::fs::write(&file, config.to_string())?;
+    let workers = workers.to_string();
+    let options = [
+        "--concurrency",
+        &workers,
+        "--log-level",
+        "info",
+        "--component-log-level",
+        "wasm:debug",
+        // The time in seconds, for the time that a start took.
+        "--log-format",
+        "%E.%F %v",
+    ];
+    Envoy::start_as(cores.envoy_command()?, &file, folder, &options, false)
+}
+
+fn address() -> Value {
+    json!({"socket_address": {"address": "127.0.0.1", "port_value": 0}})
+}
+
+/// Set up as in envoy/envoy.yaml.
+fn listener(variant: Variant) -> Value {
+    let mut filters = Vec::from_iter(filter(variant));
+    filters.push(json!({
+        "name": "envoy.filters.http.router",
+        "typed_config": {"@type": format!("{HTTP_FILTERS}.router.v3.Router")},
+    }));
+    json!({
+        "name": variant.name(),
+        "address": address(),
+        "filter_chains": [{"filters": [{
+            "name": "envoy.filters.network.http_connection_manager",
+            "typed_config": {
+                "@type": "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
+                "stat_prefix": variant.name(),
+                "normalize_path": true,
+                "merge_slashes": true,
+                "path_with_escaped_slashes_action": "UNESCAPE_AND_REDIRECT",
+                "common_http_protocol_options": {"headers_with_underscores_action": "DROP_HEADER"},
+                "route_config": {"virtual_hosts": [{
+                    "name": "all",
+                    "domains": ["*"],
+                    "routes": [{"match": {"prefix": "/"}, "route": {"cluster": "upstream"}}],
+                }]},
+                "http_filters": filters,
+            },
+        }]}],
+    })
+}
+
+fn filter(variant: Variant) -> Option<Value> {
+    let (kind, mut config) = match variant {
+        Variant::NoFilter => return None,
+        Variant::NativeKeys => ("api_key_auth.v3.ApiKeyAuth", native_keys()),
+        Variant::LuaHeader => ("lua.v3.Lua", lua(include_str!("header.lua"))),
+        Variant::LuaCallout => ("lua.v3.Lua", lua(include_str!("callout.lua"))),
+        Variant::AuthzHttp => ("ext_authz.v3.ExtAuthz", authz_http()),
+        Variant::AuthzGrpc => ("ext_authz.v3.ExtAuthz", authz_grpc()),
+        Variant::Cached
+        | Variant::CachedRotation
+        | Variant::Lookup
+        | Variant::Refused
+        | Variant::Malformed => ("wasm.v3.Wasm", keystile(variant)),
+    };
+    config["@type"] = json!(format!("{HTTP_FILTERS}.{kind}"));
+    Some(json!({"name": variant.name(), "typed_config": config}))
+}
+
+fn native_keys() -> Value {
+    let credentials: Vec<_> = (0..STATIC_KEYS)
+        .map(|number| json!({"key": key(number), "client": format!("acct_{number}")}))
+        .collect();
+    json!({
+        "credentials": credentials,
+        "key_sources": [{"header": "authorization"}],
+        "forwarding": {"header": IDENTITY_HEADERS[1], "hide_credentials": true},
+    })
+}
+
+fn lua(script: &str) -> Value {
+    json!({"default_source_code": {"inline_string": script}})
+}
+
+fn authz_http() -> Value {
+    let headers = IDENTITY_HEADERS.map(|name| json!({"exact": name}));
+    json!({
+        "transport_api_version": "V3",
+        "http_service": {
+            "server_uri": {"uri": "http://auth", "cluster": "auth", "timeout": PATIENCE},
+            "path_prefix": "/authz",
+            "authorization_response": {"allowed_upstream_headers": {"patterns": headers}},
+        },
+    })
+}
+
+fn authz_grpc() -> Value {
+    json!({
+        "transport_api_version": "V3",
+        "grpc_service": {"envoy_grpc": {"cluster_name": "auth"}, "timeout": PATIENCE},
+    })
+}
+
+/// A VM for each, so that none has the memory of another's cache to walk through.
+fn keystile(variant: Variant) -> Value {
+    let cache = match variant {
+        Variant::Lookup => json!({
+            "allow_ttl": "0s", "not_found_ttl": "0s", "revoked_ttl": "0s", "stale_if_error": "0s",
+        }),
+        _ => json!({"allow_ttl": "12h", "not_found_ttl": "12h"}),
+    };
+    let mut lookup = json!({"cluster": "auth", "timeout": PATIENCE});
+    if matches!(variant, Variant::Refused) {
+        lookup["path"] = json!("/v1/unknown/{key_hash}");
+    }
+    let plugin = json!({"lookup": lookup, "cache": cache});
+    json!({"config": {
+        "name": variant.name(),
+        "failure_policy": "FAIL_CLOSED",
+        "vm_config": {
+            "vm_id": variant.name(),
+            "runtime": "envoy.wasm.runtime.v8",
+            "code": {"local": {"filename": module()}},
+        },
+        "configuration": {
+            "@type": "type.googleapis.com/google.protobuf.StringValue",
+            "value": plugin.to_string(),
+        },
+    }})
+}

@@ -1,0 +1,151 @@
+//! Samples made into figures: medians of what each round showed.
+
+use anyhow::{Context, Result};
+
+use crate::rounds::{Round, Sample};
+use crate::variants::Variant;
+
+/// The figures of a variant. Times are microseconds; all are medians over the rounds, those that
+/// compare over comparisons within a round.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Figure {
+    /// CPU time of Envoy's worker per request.
+    pub(crate) cpu: f64,
+    /// That to the one without a filter.
+    pub(crate) ratio: f64,
+    /// That beyond the one without a filter.
+    pub(crate) added: f64,
+    /// What it adds to what `ext_authz` over HTTP adds.
+    pub(crate) share: f64,
+    /// CPU time of Envoy's other threads per request.
+    pub(crate) rest: f64,
+    /// Which part of the time the worker was running.
+    pub(crate) busy: f64,
+    pub(crate) requests_per_second: f64,
+    pub(crate) p50: f64,
+    pub(crate) p99: f64,
+}
+
+/// The figures of all variants.
+pub(crate) struct Figures {
+    all: Vec<Figure>,
+    /// CPU time of the lookup path to that of `ext_authz` over HTTP.
+    pub(crate) lookup_to_authz: f64,
+    /// CPU time with many keys in turn to that with one.
+    pub(crate) rotation_to_one: f64,
+    /// What a cached verdict adds to what the Lua script that touches one header adds.
+    pub(crate) cached_to_lua: f64,
+}
+
+impl Figures {
+    /// Of these rounds, of which there is at least one.
+    pub(crate) fn of(rounds: &[Round]) -> Result<Self> {
+        let over = |each: &dyn Fn(&Round) -> f64| {
+            let values: Vec<_> = rounds.iter().map(each).collect();
+            median(&values)
+        };
+        let cpu = |round: &Round, variant| sample(round, variant).cpu;
+        let added = |round: &Round, variant| cpu(round, variant) - cpu(round, Variant::NoFilter);
+        let figure = |variant| {
+            let plain = |pick: fn(&Sample) -> f64| over(&|round| pick(sample(round, variant)));
+            anyhow::Ok(Figure {
+                cpu: plain(|sample| sample.cpu)?,
+                ratio: over(&|round| cpu(round, variant) / cpu(round, Variant::NoFilter))?,
+                added: over(&|round| added(round, variant))?,
+                share: over(&|round| added(round, variant) / added(round, Variant::AuthzHttp))?,
+                rest: plain(|sample| sample.rest)?,
+                busy: plain(|sample| sample.busy)?,
+                requests_per_second: plain(|sample| sample.requests_per_second)?,
+                p50: plain(|sample| sample.p50)?,
+                p99: plain(|sample| sample.p99)?,
+            })
+        };
+        Ok(Self {
+            all: Variant::ALL
+                .into_iter()
+                .map(figure)
+                .collect::<Result<_>>()?,
+            lookup_to_authz: over(&|round| {
+                cpu(round, Variant::Lookup) / cpu(round, Variant::AuthzHttp)
+            })?,
+            rotation_to_one: over(&|round| {
+                cpu(round, Variant::CachedRotation) / cpu(round, Variant::Cached)
+            })?,
+            cached_to_lua: over(&|round| {
+                added(round, Variant::Cached) / added(round, Variant::LuaHeader)
+            })?,
+        })
+    }
+
+    /// Those of one variant.
+    pub(crate) fn get(&self, variant: Variant) -> &Figure {
+        &self.all[variant as usize]
+    }
+}
+
+fn sample(round: &Round, variant: Variant) -> &Sample {
+    &round[variant as usize]
+}
+
+/// The median; of an even number of values, the mean of the two in the middle.
+///
+/// # Errors
+/// When there is none.
+pub(crate) fn median(values: &[f64]) -> Result<f64> {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let (low, high) = (sorted.len().saturating_sub(1) / 2, sorted.len() / 2);
+    let middle = sorted.get(low).zip(sorted.get(high));
+    let (low, high) = middle.context("no figure")?;
+    Ok(f64::midpoint(*low, *high))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn round(no_filter: f64, authz: f64, cached: f64) -> Round {
+        Variant::ALL.map(|variant| Sample {
+            cpu: match variant {
+                Variant::NoFilter => no_filter,
+                Variant::AuthzHttp => authz,
+                Variant::Cached => cached,
+                _ => no_filter * 2.0,
+            },
+            rest: 0.0,
+            busy: 1.0,
+            requests_per_second: 1.0,
+            p50: 1.0,
+            p99: 1.0,
+        })
+    }
+
+    #[test]
+    fn medians() {
+        assert!(median(&[]).is_err());
+        for (values, expected) in [
+            (vec![3.0], 3.0),
+            (vec![4.0, 1.0], 2.5),
+            (vec![9.0, 1.0, 2.0], 2.0),
+        ] {
+            assert_eq!(median(&values).expect("a median"), expected, "{values:?}");
+        }
+    }
+
+    /// A machine that is slower in one round changes no comparison.
+    #[test]
+    fn comparisons_are_made_within_a_round() {
+        let rounds = [round(40.0, 60.0, 45.0), round(80.0, 120.0, 90.0)];
+        let figures = Figures::of(&rounds).expect("figures");
+        let cached = figures.get(Variant::Cached);
+        assert_eq!((cached.ratio, cached.share), (1.125, 0.25));
+        assert_eq!((cached.cpu, cached.added), (67.5, 7.5));
+    }
+
+    #[test]
+    fn variants_are_found_by_their_place() {
+        for (place, variant) in Variant::ALL.into_iter().enumerate() {
+            assert_eq!(variant as usize, place);
+        }
+    }
+}

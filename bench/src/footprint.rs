@@ -1,0 +1,141 @@
+//! What the module takes besides CPU time: memory, bytes on disk, and time to load.
+
+use std::net::SocketAddr;
+
+use anyhow::{Context, Result, ensure};
+use keystile_e2e::client;
+use keystile_e2e::envoy::{Envoy, module};
+use keystile_e2e::load::{self, Request};
+use keystile_e2e::process::wait_until;
+
+use crate::cpu::Cores;
+use crate::figures::median;
+use crate::options::Options;
+use crate::servers::Servers;
+use crate::variants::{Variant, key};
+use crate::{Interrupted, envoy};
+
+/// Workers of the larger Envoy. The memory of one is its difference to an Envoy with one worker,
+/// so that what Envoy's main thread needs for the module does not count.
+const WORKERS: u32 = 3;
+
+/// Sizes in bytes, times in milliseconds; medians over some starts.
+pub(crate) struct Footprint {
+    /// The module's file.
+    pub(crate) module: u64,
+    /// What the VM of one worker adds to Envoy's resident memory.
+    pub(crate) worker: f64,
+    /// What `--keys` verdicts add in the cache of one worker.
+    pub(crate) verdicts: f64,
+    /// What the module adds to the time that Envoy takes to start with one worker.
+    pub(crate) load_time: f64,
+}
+
+/// Starts Envoy with and without the module, some times.
+pub(crate) fn measure(
+    options: &Options,
+    cores: &Cores,
+    servers: &Servers,
+    interrupted: &Interrupted,
+) -> Result<Footprint> {
+    let (mut worker, mut verdicts, mut load_time) = (Vec::new(), Vec::new(), Vec::new());
+    for start in 0..options.starts {
+        eprintln!("bench: start {} of {}", start + 1, options.starts);
+        let started = |variant, workers| {
+            interrupted.check()?;
+            Started::new(variant, workers, cores, servers)
+        };
+        let mut with = started(Variant::Cached, 1)?;
+        let before = with.resident;
+        verdicts.push(with.fill(options.keys)? - before);
+        let without = started(Variant::NoFilter, 1)?;
+        load_time.push(with.took - without.took);
+        let more_with = started(Variant::Cached, WORKERS)?.resident - before;
+        let more_without = started(Variant::NoFilter, WORKERS)?.resident - without.resident;
+        worker.push((more_with - more_without) / f64::from(WORKERS - 1));
+    }
+    Ok(Footprint {
+        module: std::fs::metadata(module())?.len(),
+        worker: median(&worker)?,
+        verdicts: median(&verdicts)?,
+        load_time: median(&load_time)?,
+    })
+}
+
+/// Has so many keys looked up, and so put into the cache.
+pub(crate) fn fill(to: SocketAddr, keys: u32) -> Result<()> {
+    send(to, (0..keys).map(key))
+}
+
+fn send(to: SocketAddr, keys: impl ExactSizeIterator<Item = String> + Send) -> Result<()> {
+    let expected = keys.len();
+    let requests = keys.map(|key| Request::new("/v1/numerology/x", key));
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let outcomes = runtime.block_on(load::run(to, 4, 16, requests))?;
+    ensure!(
+        outcomes.by_status == [(200, expected)].into(),
+        "filling the cache: {outcomes:?}"
+    );
+    Ok(())
+}
+
+struct Started {
+    envoy: Envoy,
+    to: SocketAddr,
+    /// Resident memory after some requests.
+    resident: f64,
+    /// How long the start took, in milliseconds.
+    took: f64,
+    _folder: tempfile::TempDir,
+}
+
+impl Started {
+    fn new(variant: Variant, workers: u32, cores: &Cores, servers: &Servers) -> Result<Self> {
+        let folder = tempfile::tempdir()?;
+        let envoy = envoy::start(&[variant], workers, cores, servers, folder.path())?;
+        let to = envoy.listener(variant.name())?;
+        // On connections enough for each worker to get some, and then many on a few.
+        let credential = format!("authorization: Bearer {}", key(0));
+        for _ in 0..16 * workers {
+            let response = client::get(to, "/v1/numerology/x", [credential.as_str()])?;
+            ensure!(response.status == 200, "{response:?}");
+        }
+        send(to, std::iter::repeat_n(key(0), 2000))?;
+        Ok(Self {
+            resident: envoy.resident_bytes()? as f64,
+            took: start_time(&envoy)?,
+            envoy,
+            to,
+            _folder: folder,
+        })
+    }
+
+    /// The resident memory with so many verdicts in the cache.
+    fn fill(&mut self, keys: u32) -> Result<f64> {
+        fill(self.to, keys)?;
+        let gauge = "wasmcustom.keystile.cache.allow.entries";
+        self.envoy.wait_for_counter(gauge, u64::from(keys))?;
+        Ok(self.envoy.resident_bytes()? as f64)
+    }
+}
+
+/// How long a start took by Envoy's own log, in milliseconds: from its first line to the last one
+/// of a main loop, or of a VM, that begins.
+fn start_time(envoy: &Envoy) -> Result<f64> {
+    const LAST: [&str; 2] = ["starting main dispatch loop", "Thread-Local Wasm created"];
+    let mut log = String::new();
+    wait_until(|| {
+        log = envoy.written();
+        Ok(log.contains(LAST[0]))
+    })?;
+    let time = |line: &str| line.split(' ').next()?.parse::<f64>().ok();
+    let first = log.lines().find(|line| line.contains("initializing epoch"));
+    let last = log
+        .lines()
+        .rfind(|line| LAST.iter().any(|text| line.contains(text)));
+    let times = first.and_then(time).zip(last.and_then(time));
+    let (first, last) = times.context("Envoy's log does not tell when it started")?;
+    Ok((last - first) * 1000.0)
+}

@@ -1,0 +1,53 @@
+//! What the command line says.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, ValueEnum};
+
+/// Measures what Keystile costs in Envoy.
+#[derive(Parser)]
+pub(crate) enum Command {
+    /// Measure, print the report, and write it with its plot.
+    Run(Options),
+    /// Be one of the servers around Envoy, for `run`.
+    #[command(hide = true)]
+    Serve {
+        /// Which.
+        server: Server,
+    },
+}
+
+/// How much to measure.
+#[derive(Args)]
+pub(crate) struct Options {
+    /// Bursts of load for each variant; what is reported are medians.
+    #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) rounds: u32,
+    /// Rounds before those, which do not count.
+    #[arg(long, default_value_t = 1)]
+    pub(crate) warm_up: u32,
+    /// How long each burst is, in seconds.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) burst: u32,
+    /// Connections that each send one request after the other.
+    #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) connections: u32,
+    /// Keys in rotation; the cache must hold them all.
+    #[arg(long, default_value_t = 50_000, value_parser = clap::value_parser!(u32).range(1..=50_000))]
+    pub(crate) keys: u32,
+    /// Starts of Envoy with and without the module, for memory and load time.
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) starts: u32,
+    /// The folder for benchmarks.md and benchmarks.svg.
+    #[arg(long, default_value = "docs")]
+    pub(crate) out: PathBuf,
+}
+
+/// A server around Envoy.
+#[derive(Clone, Copy, ValueEnum)]
+pub(crate) enum Server {
+    /// The API behind Envoy.
+    Upstream,
+    /// The auth server, which all variants with callouts ask.
+    Auth,
+}

@@ -1,0 +1,133 @@
+//! The report, in Markdown.
+
+use std::fmt::Write;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+
+use crate::bounds::Bound;
+use crate::figures::Figures;
+use crate::footprint::Footprint;
+use crate::machine::Machine;
+use crate::options::Options;
+use crate::variants::Variant;
+
+/// The whole report.
+pub(crate) fn markdown(
+    options: &Options,
+    machine: &Machine,
+    figures: &Figures,
+    footprint: &Footprint,
+    bounds: &[Bound],
+) -> String {
+    format!(
+        "# Benchmarks\n\nWritten by `make bench`, which measures all of this anew.\n\n\
+         ![CPU time of Envoy's worker per request](benchmarks.svg)\n\n\
+         {}\n{}\n\n{}\n{}\n## Bounds\n\n{}",
+        table(figures),
+        notes(options, figures),
+        footprint_table(options, footprint),
+        machine_table(options, machine),
+        list(bounds),
+    )
+}
+
+/// Writes the report and its plot into a folder.
+pub(crate) fn write(folder: &Path, report: &str, plot: &str) -> Result<()> {
+    let write = |name: &str, text: &str| {
+        let path = folder.join(name);
+        std::fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))
+    };
+    std::fs::create_dir_all(folder)
+        .with_context(|| format!("cannot create {}", folder.display()))?;
+    write("benchmarks.md", report)?;
+    write("benchmarks.svg", plot)
+}
+
+fn table(figures: &Figures) -> String {
+    let mut table = "| variant | CPU µs | to no filter | added µs | to `ext_authz` HTTP's | \
+                     requests/s | p50 µs | p99 µs | worker busy |\n\
+                     |---|--:|--:|--:|--:|--:|--:|--:|--:|\n"
+        .to_owned();
+    for variant in Variant::ALL {
+        let figure = figures.get(variant);
+        let line = format!(
+            "| {} | {:.1} | {:.2} | {:.1} | {:.2} | {:.0} | {:.0} | {:.0} | {:.0} % |\n",
+            variant.title(),
+            figure.cpu,
+            figure.ratio,
+            figure.added,
+            figure.share,
+            figure.requests_per_second,
+            figure.p50,
+            figure.p99,
+            figure.busy * 100.0,
+        );
+        // Nothing is added to itself.
+        let line = match variant {
+            Variant::NoFilter => line.replacen("| 0.0 | 0.00 |", "| | |", 1),
+            _ => line,
+        };
+        table.push_str(&line);
+    }
+    table
+}
+
+fn notes(options: &Options, figures: &Figures) -> String {
+    let rest = Variant::ALL.map(|variant| figures.get(variant).rest);
+    let rest = rest.into_iter().fold(0.0, f64::max);
+    format!(
+        "- CPU: time of Envoy's worker thread per request, by the kernel's books \
+         (`/proc/PID/task/TID/schedstat`). Envoy's other threads took at most {rest:.2} µs more.\n\
+         - Figures are medians; rounds: {}. In each round every variant gets a burst of {} s \
+         in turn; ratios and differences are taken within a round.\n\
+         - Load: {} connections over HTTP/1.1 that each send one request after the other, so \
+         latency is that of a full Envoy. Requests have the headers of an SDK and the key in \
+         `authorization`.\n\
+         - Every answer had the variant's status. Variants with a callout ask the same auth \
+         server, over HTTP/2, exactly once a request, for {} keys in turn; cached ones never do.\n\
+         - Whatever decides by the credential removes it and sets identity headers for the upstream.",
+        options.rounds, options.burst, options.connections, options.keys,
+    )
+}
+
+fn footprint_table(options: &Options, footprint: &Footprint) -> String {
+    const MB: f64 = 1e6;
+    format!(
+        "| besides | |\n|---|--:|\n\
+         | module | {:.1} KB |\n\
+         | resident memory that the VM adds, per worker | {:.1} MB |\n\
+         | resident memory of {} cached verdicts, per worker | {:.1} MB |\n\
+         | time that the module adds to Envoy's start | {:.0} ms |\n\n\
+         Medians of {} starts.\n",
+        footprint.module as f64 / 1000.0,
+        footprint.worker / MB,
+        options.keys,
+        footprint.verdicts / MB,
+        footprint.load_time,
+        options.starts,
+    )
+}
+
+fn machine_table(options: &Options, machine: &Machine) -> String {
+    format!(
+        "| measured on | |\n|---|---|\n\
+         | CPU | {} |\n| cores | {} |\n| kernel | {} |\n| Envoy | {} |\n| load | {} |\n\
+         | rounds | {} |\n| commit | {} |\n",
+        machine.cpu,
+        machine.cores,
+        machine.kernel,
+        machine.envoy,
+        machine.load,
+        options.rounds,
+        machine.commit,
+    )
+}
+
+fn list(bounds: &[Bound]) -> String {
+    bounds.iter().fold(String::new(), |mut list, bound| {
+        // Writing to a string does not fail.
+        let _ = writeln!(list, "- {bound}");
+        list
+    })
+}

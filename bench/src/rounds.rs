@@ -1,0 +1,166 @@
+//! The rounds: a burst for each variant in turn, again and again.
+
+use std::net::SocketAddr;
+
+use anyhow::{Context, Result, ensure};
+use keystile_e2e::client;
+use keystile_e2e::envoy::Envoy;
+
+use crate::cpu::{Cores, Cpu};
+use crate::load::{Burst, Wrk};
+use crate::options::Options;
+use crate::servers::{Servers, upstream};
+use crate::variants::{Keys, Variant, key};
+use crate::{Interrupted, envoy, footprint};
+
+/// What one burst showed. Times are microseconds.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sample {
+    /// CPU time of Envoy's worker per request.
+    pub(crate) cpu: f64,
+    /// CPU time of Envoy's other threads per request.
+    pub(crate) rest: f64,
+    /// Which part of the time the worker was running, from 0 to 1.
+    pub(crate) busy: f64,
+    pub(crate) requests_per_second: f64,
+    pub(crate) p50: f64,
+    pub(crate) p99: f64,
+}
+
+/// The samples of a round, in the order of [`Variant::ALL`].
+pub(crate) type Round = [Sample; Variant::ALL.len()];
+
+/// Runs them all.
+pub(crate) fn run(
+    options: &Options,
+    cores: &Cores,
+    servers: &Servers,
+    interrupted: &Interrupted,
+) -> Result<Vec<Round>> {
+    let folder = tempfile::tempdir()?;
+    let envoy = envoy::start(&Variant::ALL, 1, cores, servers, folder.path())?;
+    let rig = Rig {
+        options,
+        servers,
+        wrk: Wrk::new()?,
+        envoy,
+    };
+    for variant in Variant::ALL {
+        rig.check(variant)
+            .with_context(|| format!("before measuring {}", variant.name()))?;
+    }
+    footprint::fill(rig.to(Variant::CachedRotation)?, options.keys)?;
+    for round in 0..options.warm_up {
+        rig.round(round, interrupted)?;
+    }
+    let mut rounds = Vec::new();
+    for round in 0..options.rounds {
+        eprintln!("bench: round {} of {}", round + 1, options.rounds);
+        rounds.push(rig.round(round, interrupted)?);
+    }
+    Ok(rounds)
+}
+
+struct Rig<'a> {
+    options: &'a Options,
+    servers: &'a Servers,
+    wrk: Wrk,
+    envoy: Envoy,
+}
+
+impl Rig<'_> {
+    fn to(&self, variant: Variant) -> Result<SocketAddr> {
+        self.envoy.listener(variant.name())
+    }
+
+    /// Some single requests, each of which gets the variant's status. Those that decide by the
+    /// credential refuse a request without one, and the upstream gets an identity in its stead.
+    fn check(&self, variant: Variant) -> Result<()> {
+        let to = self.to(variant)?;
+        let credential = match variant.keys() {
+            Keys::Malformed => format!("{}000000", Keys::Malformed.prefix()),
+            _ => key(0),
+        };
+        let credential = format!("authorization: Bearer {credential}");
+        let path = format!("/v1/numerology{}", upstream::HEADERS);
+        let response = client::get(to, &path, [credential.as_str()])?;
+        ensure!(response.status == variant.status(), "{response:?}");
+        if matches!(variant, Variant::NoFilter | Variant::LuaHeader) {
+            return Ok(());
+        }
+        if response.status == 200 {
+            let names = response.text();
+            let has = |name| names.lines().any(|other| other == name);
+            let replaced = has("x-keystile-account-id") && !has("authorization");
+            ensure!(replaced, "the upstream got {names}");
+        }
+        let response = client::get(to, &path, [])?;
+        let refused = matches!(response.status, 401 | 403);
+        ensure!(refused, "without a credential: {response:?}");
+        Ok(())
+    }
+
+    /// Every other round backwards, so that no variant always follows the same one.
+    fn round(&self, number: u32, interrupted: &Interrupted) -> Result<Round> {
+        let mut order: Vec<_> = Variant::ALL.into_iter().enumerate().collect();
+        if number % 2 == 1 {
+            order.reverse();
+        }
+        let mut samples = [None; Variant::ALL.len()];
+        for (place, variant) in order {
+            interrupted.check()?;
+            let sample = self
+                .sample(variant, number)
+                .with_context(|| format!("{} in round {}", variant.name(), number + 1))?;
+            samples[place] = Some(sample);
+        }
+        let samples: Option<Vec<_>> = samples.into_iter().collect();
+        let samples = samples.and_then(|samples| samples.try_into().ok());
+        samples.context("a variant without a sample")
+    }
+
+    fn sample(&self, variant: Variant, round: u32) -> Result<Sample> {
+        let to = self.to(variant)?;
+        let first_key = round.wrapping_mul(7919) % self.options.keys;
+        let asked = self.servers.asked()?;
+        let failed = self.failed(variant)?;
+        let before = Cpu::of(self.envoy.id())?;
+        let burst = self.wrk.burst(to, variant, first_key, self.options)?;
+        let after = Cpu::of(self.envoy.id())?;
+        let failed = self.failed(variant)? - failed;
+        ensure!(failed == 0, "{failed} answers of 500 or more");
+        self.asked_as_it_must(variant, &burst, self.servers.asked()? - asked)?;
+        let per_request =
+            |from: u64, to: u64| to.saturating_sub(from) as f64 / 1000.0 / burst.requests as f64;
+        let cpu = per_request(before.worker, after.worker);
+        Ok(Sample {
+            cpu,
+            rest: per_request(before.rest, after.rest),
+            busy: cpu * burst.requests as f64 / burst.micros as f64,
+            requests_per_second: burst.requests as f64 * 1e6 / burst.micros as f64,
+            p50: burst.p50 as f64,
+            p99: burst.p99 as f64,
+        })
+    }
+
+    /// How many answers of 500 or more there were so far.
+    fn failed(&self, variant: Variant) -> Result<u64> {
+        let name = format!("http.{}.downstream_rq_5xx", variant.name());
+        self.envoy.counter(&name)
+    }
+
+    /// A variant that looks its keys up does so for each request, and one that has them in its
+    /// cache for none. Requests that the end of a burst cuts off are in no burst's count, and the
+    /// auth server may get them as late as in the next one.
+    fn asked_as_it_must(&self, variant: Variant, burst: &Burst, asked: u64) -> Result<()> {
+        let cut_off = u64::from(self.options.connections);
+        let must = if variant.asks() { burst.requests } else { 0 };
+        let expected = must..=must + 2 * cut_off;
+        ensure!(
+            expected.contains(&asked),
+            "the auth server was asked {asked} times for {} requests",
+            burst.requests
+        );
+        Ok(())
+    }
+}
