@@ -81,7 +81,13 @@ pub(crate) fn all(figures: &Figures, footprint: &Footprint) -> Vec<Bound> {
             None,
         ),
         size("the module", footprint.module as f64, 250.0, " KB", 1000.0),
-        size("one worker's VM", footprint.worker, 30.0, " MB", 1e6),
+        size(
+            "what one worker's VM adds",
+            footprint.worker,
+            30.0,
+            " MB",
+            1e6,
+        ),
         size(
             "what the cached verdicts add",
             footprint.verdicts,

@@ -23,7 +23,10 @@ const WORKERS: u32 = 3;
 pub(crate) struct Footprint {
     /// The module's file.
     pub(crate) module: u64,
-    /// What the VM of one worker adds to Envoy's resident memory.
+    /// What the module adds to Envoy's resident memory with one worker, Envoy's main thread with
+    /// its own VM and the compiled code included.
+    pub(crate) first: f64,
+    /// What the VM of each further worker adds to Envoy's resident memory.
     pub(crate) worker: f64,
     /// What `--keys` verdicts add in the cache of one worker.
     pub(crate) verdicts: f64,
@@ -38,7 +41,8 @@ pub(crate) fn measure(
     servers: &Servers,
     interrupted: &Interrupted,
 ) -> Result<Footprint> {
-    let (mut worker, mut verdicts, mut load_time) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut first, mut worker) = (Vec::new(), Vec::new());
+    let (mut verdicts, mut load_time) = (Vec::new(), Vec::new());
     for start in 0..options.starts {
         eprintln!("bench: start {} of {}", start + 1, options.starts);
         let started = |variant, workers| {
@@ -49,6 +53,7 @@ pub(crate) fn measure(
         let before = with.resident;
         verdicts.push(with.fill(options.keys)? - before);
         let without = started(Variant::NoFilter, 1)?;
+        first.push(before - without.resident);
         load_time.push(with.took - without.took);
         let more_with = started(Variant::Cached, WORKERS)?.resident - before;
         let more_without = started(Variant::NoFilter, WORKERS)?.resident - without.resident;
@@ -56,6 +61,7 @@ pub(crate) fn measure(
     }
     Ok(Footprint {
         module: std::fs::metadata(module())?.len(),
+        first: median(&first)?,
         worker: median(&worker)?,
         verdicts: median(&verdicts)?,
         load_time: median(&load_time)?,

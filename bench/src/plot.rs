@@ -5,11 +5,11 @@ use std::fmt::Write;
 use crate::figures::Figures;
 use crate::variants::Variant;
 
-const WIDTH: f64 = 860.0;
+const WIDTH: f64 = 900.0;
 const ROW: f64 = 28.0;
 const TOP: f64 = 64.0;
 /// Where bars begin, and how long the longest is; behind it there is room for its figure.
-const LEFT: f64 = 320.0;
+const LEFT: f64 = 356.0;
 const LONGEST: f64 = 420.0;
 
 const STYLE: &str = "\

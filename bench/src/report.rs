@@ -73,9 +73,20 @@ fn table(figures: &Figures) -> String {
     table
 }
 
+/// Where the worker is idle for longer, its core was not its own, or the load could not fill it.
+const BUSY: f64 = 0.8;
+
 fn notes(options: &Options, figures: &Figures) -> String {
     let rest = Variant::ALL.map(|variant| figures.get(variant).rest);
     let rest = rest.into_iter().fold(0.0, f64::max);
+    let busy = Variant::ALL.map(|variant| figures.get(variant).busy);
+    let quiet = busy.into_iter().all(|busy| busy >= BUSY);
+    let warning = if quiet {
+        ""
+    } else {
+        "\n- **The worker did not run most of the time: something else was using the cores, so the \
+         figures say little.**"
+    };
     format!(
         "- CPU: time of Envoy's worker thread per request, by the kernel's books \
          (`/proc/PID/task/TID/schedstat`). Envoy's other threads took at most {rest:.2} µs more.\n\
@@ -86,7 +97,7 @@ fn notes(options: &Options, figures: &Figures) -> String {
          `authorization`.\n\
          - Every answer had the variant's status. Variants with a callout ask the same auth \
          server, over HTTP/2, exactly once a request, for {} keys in turn; cached ones never do.\n\
-         - Whatever decides by the credential removes it and sets identity headers for the upstream.",
+         - Whatever decides by the credential removes it and sets identity headers for the upstream.{warning}",
         options.rounds, options.burst, options.connections, options.keys,
     )
 }
@@ -96,11 +107,13 @@ fn footprint_table(options: &Options, footprint: &Footprint) -> String {
     format!(
         "| besides | |\n|---|--:|\n\
          | module | {:.1} KB |\n\
-         | resident memory that the VM adds, per worker | {:.1} MB |\n\
+         | resident memory that the module adds to an Envoy with one worker | {:.1} MB |\n\
+         | resident memory that its VM adds for each further worker | {:.1} MB |\n\
          | resident memory of {} cached verdicts, per worker | {:.1} MB |\n\
          | time that the module adds to Envoy's start | {:.0} ms |\n\n\
          Medians of {} starts.\n",
         footprint.module as f64 / 1000.0,
+        footprint.first / MB,
         footprint.worker / MB,
         options.keys,
         footprint.verdicts / MB,
