@@ -45,8 +45,6 @@ pub(crate) fn start(
         &workers,
         "--log-level",
         "info",
-        "--component-log-level",
-        "wasm:debug",
         // The time in seconds, for the time that a start took.
         "--log-format",
         "%E.%F %v",

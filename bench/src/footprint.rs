@@ -127,20 +127,18 @@ impl Started {
     }
 }
 
-/// How long a start took by Envoy's own log, in milliseconds: from its first line to the last one
-/// of a main loop, or of a VM, that begins.
+/// How long a start took by Envoy's own log, in milliseconds: from its first line to its main loop,
+/// which begins when workers have been started.
 fn start_time(envoy: &Envoy) -> Result<f64> {
-    const LAST: [&str; 2] = ["starting main dispatch loop", "Thread-Local Wasm created"];
+    const LAST: &str = "starting main dispatch loop";
     let mut log = String::new();
     wait_until(|| {
         log = envoy.written();
-        Ok(log.contains(LAST[0]))
+        Ok(log.contains(LAST))
     })?;
     let time = |line: &str| line.split(' ').next()?.parse::<f64>().ok();
     let first = log.lines().find(|line| line.contains("initializing epoch"));
-    let last = log
-        .lines()
-        .rfind(|line| LAST.iter().any(|text| line.contains(text)));
+    let last = log.lines().find(|line| line.contains(LAST));
     let times = first.and_then(time).zip(last.and_then(time));
     let (first, last) = times.context("Envoy's log does not tell when it started")?;
     Ok((last - first) * 1000.0)
