@@ -53,12 +53,13 @@ pub(crate) fn router(app: App) -> Router {
     let admin = Router::from(admin())
         .method_not_allowed_fallback(async || ApiError::MethodNotAllowed)
         .layer(middleware::from_fn_with_state(app.admin_token, auth::admin));
-    let service = Router::from(service())
-        .method_not_allowed_fallback(async || ApiError::MethodNotAllowed)
-        .layer(middleware::from_fn_with_state(
-            app.service_token,
-            auth::service,
-        ));
+    let service =
+        Router::from(service()).method_not_allowed_fallback(async || ApiError::MethodNotAllowed);
+    // Without a token there is nothing to check, and each layer costs every lookup.
+    let service = match app.service_token {
+        Some(token) => service.layer(middleware::from_fn_with_state(token, auth::service)),
+        None => service,
+    };
     let routes = limits::limited(service.merge(admin), app.concurrency)
         .merge(Router::from(server()))
         .fallback(async || ApiError::UnknownRoute)

@@ -51,6 +51,10 @@ use crate::logs::LogFormat;
 use crate::output::Output;
 use crate::store::Store;
 
+/// Much of a lookup is small pieces of memory that one thread takes and another gives back.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 #[tokio::main]
 async fn main() -> ExitCode {
     let cli = Cli::parse();

@@ -79,14 +79,11 @@ pub(super) async fn admin(
     response
 }
 
-/// Admits requests with the service token; without one, all.
-pub(super) async fn service(
-    State(token): State<Option<Token>>,
-    request: Request,
-    next: Next,
-) -> Response {
-    match token {
-        Some(token) if !token.is_in(request.headers()) => ApiError::Unauthorized.into_response(),
-        _ => next.run(request).await,
+/// Admits requests that carry the service token.
+pub(super) async fn service(State(token): State<Token>, request: Request, next: Next) -> Response {
+    if token.is_in(request.headers()) {
+        next.run(request).await
+    } else {
+        ApiError::Unauthorized.into_response()
     }
 }
