@@ -21,7 +21,7 @@ use crate::flow::{self, Outcome, Settled, State, Step};
 use crate::reply::{Denial, Form};
 use crate::request::Request;
 use crate::stats::Counter;
-use crate::verdict::{Answer, Cause, Verdict};
+use crate::verdict::{Answer, Cause, Source, Verdict};
 use crate::verdicts::Asked;
 
 use plugin::{Held, Plugin, Rules};
@@ -240,7 +240,7 @@ impl Stream {
         &mut self,
         rules: &Rules,
         hash: KeyHash,
-        mut state: State,
+        state: State,
         request: &Request,
         now: Moment,
     ) -> Action {
@@ -278,9 +278,7 @@ impl Stream {
             }
         };
         self.plugin.wake_root(rules);
-        let path = || request.path();
-        let step = state.settle(&rules.config, verdict, source, now.wall, path);
-        self.settled(state, step, now)
+        self.settle(rules, state, verdict, source, request, now)
     }
 
     /// Gets a verdict on a hash by a lookup that is made now, for this request alone.
@@ -288,16 +286,14 @@ impl Stream {
         &mut self,
         rules: &Rules,
         hash: KeyHash,
-        mut state: State,
+        state: State,
         request: &Request,
         now: Moment,
     ) -> Action {
         if let Err(reason) = calls::dispatch(&rules.config.lookup.callout(&hash, request)) {
             self.plugin.count(Counter::LookupsIndeterminate);
             let verdict = Verdict::Indeterminate(Cause::NotSent { reason });
-            let path = || request.path();
-            let step = state.settle(&rules.config, verdict, None, now.wall, path);
-            return self.settled(state, step, now);
+            return self.settle(rules, state, verdict, None, request, now);
         }
         self.phase = Phase::Live {
             held: self.held(state),
@@ -318,6 +314,21 @@ impl Stream {
     fn hold(&mut self, held: Rc<Held>, hash: KeyHash, lookup: FlightId) -> Action {
         self.phase = Phase::Held { held, hash, lookup };
         Action::Pause
+    }
+
+    /// Settles a request that is not held yet.
+    fn settle(
+        &mut self,
+        rules: &Rules,
+        mut state: State,
+        verdict: Verdict,
+        source: Option<Source>,
+        request: &Request,
+        now: Moment,
+    ) -> Action {
+        let path = || request.path();
+        let step = state.settle(&rules.config, verdict, source, now.wall, path);
+        self.settled(state, step, now)
     }
 
     fn settled(&mut self, state: State, step: Step, now: Moment) -> Action {
