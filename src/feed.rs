@@ -20,7 +20,7 @@ use crate::clock::Moment;
 use crate::credential::KeyHash;
 use crate::json::{Fields, Object};
 use crate::lookup::{Callout, Lookup, PathTemplate};
-use crate::verdict::parse_status;
+use crate::verdict::{Cause, parse_status};
 
 /// The largest page that is read, in bytes.
 pub const MAX_PAGE: usize = 1024 * 1024;
@@ -119,17 +119,14 @@ impl Page {
         body: impl FnOnce() -> Vec<u8>,
     ) -> Result<Self, String> {
         match status.and_then(parse_status) {
-            None => Err("no answer: the connection was reset".to_owned()),
+            None => Err(Cause::NoAnswer.to_string()),
             Some(204) => Ok(Self::Current),
             Some(200) if body_size > MAX_PAGE => Err(format!(
                 "an answer of {body_size} bytes, over the limit of {MAX_PAGE}"
             )),
             Some(200) => Self::parse(&body())
                 .map_err(|problem| format!("answer 200, but not a page of changes: {problem}")),
-            Some(503) => Err(
-                "answer 503: no connection to the auth cluster, or the auth cluster said so"
-                    .to_owned(),
-            ),
+            Some(503) => Err(Cause::Status(503).to_string()),
             Some(504) => {
                 Err("answer 504: none came in time, or the auth cluster said so".to_owned())
             }

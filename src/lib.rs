@@ -20,7 +20,7 @@
 //!
 //! # How it is built
 //!
-//! [`config`] reads the plugin configuration, [`request`] the request. [`flow`] takes a request
+//! [`config`] reads the plugin configuration (by `json`), [`request`] the request. [`flow`] takes a request
 //! through the table: [`credential`] has rows 2 to 4, [`verdicts`] finds a verdict for the others,
 //! in the [`cache`] or by a [`lookup`], on which others of its hash wait ([`flights`]), and forgets
 //! it when the [`feed`] says that its key has changed. A [`verdict`] is made of the auth cluster's answer and may hold a [`record`]; [`path`] compares
