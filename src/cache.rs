@@ -4,7 +4,7 @@ mod pool;
 
 use std::time::Duration;
 
-use crate::clock::Moment;
+use crate::clock::{Moment, ms};
 use crate::credential::KeyHash;
 use crate::feed::Standing;
 use crate::verdict::Verdict;
@@ -261,11 +261,6 @@ impl Cache {
             PoolName::Deny => self.deny.take_evictions(),
         }
     }
-}
-
-/// In whole ms, as far as they go.
-fn ms(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

@@ -16,7 +16,7 @@ use crate::json::FieldError;
 use crate::lookup::Lookup;
 use crate::path::PathPrefix;
 use crate::reply::{Replies, Wording};
-use crate::request::Request;
+use crate::request::{NameLengths, Request};
 
 /// Why a configuration was refused: the field's path, what is wrong and what would be right.
 /// Never the value of a field that may hold a secret.
@@ -71,7 +71,12 @@ pub struct Exemptions {
 impl Exemptions {
     /// Whether this request is exempt.
     pub fn cover(&self, request: &Request) -> bool {
-        self.cover_path(request.path()) || (self.preflight && request.is_preflight())
+        self.covers_path_of(request) || (self.preflight && request.is_preflight())
+    }
+
+    fn covers_path_of(&self, request: &Request) -> bool {
+        let any = !self.paths.is_empty() || !self.path_prefixes.is_empty();
+        any && self.cover_path(request.path())
     }
 
     /// Whether each request to this path (no query) is exempt.
@@ -102,6 +107,8 @@ pub struct Config {
     pub introspection: Option<String>,
     /// Headers set for the upstream, names in lower case.
     pub identity_headers: Vec<(String, IdentityField)>,
+    /// How long the names of the headers are that hold credentials or identities.
+    pub watched: NameLengths,
     /// The replies to refused requests.
     pub replies: Replies,
 }

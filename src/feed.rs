@@ -16,7 +16,7 @@
 use std::fmt::Write;
 use std::time::Duration;
 
-use crate::clock::Moment;
+use crate::clock::{Moment, ms};
 use crate::credential::KeyHash;
 use crate::json::{Fields, Object};
 use crate::lookup::{Callout, Lookup, PathTemplate};
@@ -276,7 +276,7 @@ impl Feed {
     /// From one poll to the next: the interval, or less.
     fn pause(&self, random: u64) -> Duration {
         let interval = self.rules.interval;
-        let early = u64::try_from(interval.as_millis()).unwrap_or(u64::MAX) / JITTER;
+        let early = ms(interval) / JITTER;
         let early = random.checked_rem(early.saturating_add(1)).unwrap_or(0);
         interval.saturating_sub(Duration::from_millis(early))
     }

@@ -10,7 +10,7 @@ use crate::config::Config;
 use crate::credential::{Credential, KeyHash, same_name};
 use crate::record::Record;
 use crate::reply::{Denial, Form, RequestId};
-use crate::request::Request;
+use crate::request::{Header, Request};
 use crate::verdict::{Cause, Source, Verdict};
 
 /// What became of a request.
@@ -61,15 +61,18 @@ impl Settled {
     /// What the access log gets, as logfmt: `outcome=allowed source=cache`, and with a reply
     /// `request_id=req_…`. One text, as each one costs a call to the host.
     pub fn log_entry(&self, reply: Option<RequestId>) -> String {
-        let mut parts = vec!["outcome=", self.outcome.name()];
+        let mut entry = String::with_capacity(96);
+        entry.push_str("outcome=");
+        entry.push_str(self.outcome.name());
         if let Some(source) = self.source {
-            parts.extend([" source=", source.name()]);
+            entry.push_str(" source=");
+            entry.push_str(source.name());
         }
-        let id = reply.map(|id| id.to_string());
-        if let Some(id) = &id {
-            parts.extend([" request_id=", id]);
+        if let Some(id) = reply {
+            entry.push_str(" request_id=");
+            entry.push_str(&id.to_string());
         }
-        parts.concat()
+        entry
     }
 }
 
@@ -113,9 +116,9 @@ pub enum Step {
 }
 
 /// What [`begin`] found.
-pub struct Begun {
+pub struct Begun<'a> {
     /// Headers to remove before anything else, all their repeats included.
-    pub remove: Vec<String>,
+    pub remove: Vec<&'a str>,
     /// Where the request stands.
     pub state: State,
     /// What to do after the removal.
@@ -123,7 +126,7 @@ pub struct Begun {
 }
 
 /// Takes a request through rows 0 to 4 of the decision table.
-pub fn begin(config: &Config, request: &Request) -> Begun {
+pub fn begin<'a>(config: &Config, request: &'a Request) -> Begun<'a> {
     if config.exempt.cover(request) {
         return Begun {
             remove: kept_back(config, request),
@@ -134,11 +137,12 @@ pub fn begin(config: &Config, request: &Request) -> Begun {
             step: Step::Forward { record: None },
         };
     }
-    let (state, step) = authenticate(config, request);
+    let headers = request.headers_of(config.watched);
+    let (state, step) = authenticate(config, request, &headers);
     Begun {
         // A refused request loses its credential too: access logs and other filters still see it.
         remove: unique(
-            spoofed(config, request).chain(config.credential.headers_to_remove(request)),
+            spoofed(config, &headers).chain(config.credential.headers_to_remove(&headers)),
         ),
         state,
         step,
@@ -146,9 +150,9 @@ pub fn begin(config: &Config, request: &Request) -> Begun {
 }
 
 /// Rows 2 to 4 in their order.
-fn authenticate(config: &Config, request: &Request) -> (State, Step) {
+fn authenticate(config: &Config, request: &Request, headers: &[Header<'_>]) -> (State, Step) {
     let form = Form::of(request);
-    match config.credential.extract(request) {
+    match config.credential.extract(headers) {
         Credential::Missing => refuse(Denial::Missing, form, None, None),
         Credential::Invalid => refuse(Denial::Invalid, form, None, None),
         Credential::Key(key) => {
@@ -230,15 +234,16 @@ impl State {
 }
 
 /// What never reaches the upstream, of an exempt request's headers or of any request's trailers.
-pub fn kept_back(config: &Config, headers: &Request) -> Vec<String> {
-    unique(spoofed(config, headers).chain(config.credential.stray_keys(headers)))
+pub fn kept_back<'a>(config: &Config, headers: &'a Request) -> Vec<&'a str> {
+    let headers = headers.headers_of(config.watched);
+    unique(spoofed(config, &headers).chain(config.credential.stray_keys(&headers)))
 }
 
 /// The headers by which a client could pass for somebody else: an identity header in any spelling
 /// that an upstream might take for it.
-fn spoofed<'a>(config: &Config, request: &'a Request) -> impl Iterator<Item = &'a [u8]> {
+fn spoofed<'a>(config: &Config, headers: &[Header<'a>]) -> impl Iterator<Item = &'a [u8]> {
     let identities = &config.identity_headers;
-    request.headers().map(|(name, _)| name).filter(move |name| {
+    headers.iter().map(|(name, _)| *name).filter(move |name| {
         identities
             .iter()
             .any(|(other, _)| same_name(other.as_bytes(), name))
@@ -247,11 +252,11 @@ fn spoofed<'a>(config: &Config, request: &'a Request) -> impl Iterator<Item = &'
 
 /// Each name once: a removal takes all repeats with it. Names are ASCII: Envoy takes no others, and
 /// each is the same as a configured one.
-fn unique<'a>(names: impl Iterator<Item = &'a [u8]>) -> Vec<String> {
-    let mut unique: Vec<String> = Vec::new();
+fn unique<'a>(names: impl Iterator<Item = &'a [u8]>) -> Vec<&'a str> {
+    let mut unique = Vec::new();
     for name in names.filter_map(|name| std::str::from_utf8(name).ok()) {
-        if !unique.iter().any(|other| other == name) {
-            unique.push(name.to_owned());
+        if !unique.contains(&name) {
+            unique.push(name);
         }
     }
     unique

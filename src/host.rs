@@ -208,7 +208,7 @@ impl HttpContext for Stream {
         if let Some(rules) = &self.plugin.rules {
             let trailers = calls::headers_of(MapType::HttpRequestTrailers);
             for name in flow::kept_back(&rules.config, &trailers) {
-                calls::remove(MapType::HttpRequestTrailers, &name);
+                calls::remove(MapType::HttpRequestTrailers, name);
             }
         }
         self.hold_or_continue()

@@ -6,6 +6,7 @@ use std::time::Duration;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+use crate::clock::ms;
 use crate::config::IdentityField;
 use crate::json::{self, Object};
 use crate::path;
@@ -26,6 +27,8 @@ pub struct Record {
     /// `key_id`, `account_id` and `environment`, each ended, the latter two empty where absent;
     /// behind them, where the key may not call every path, [`END`] and the endpoints, each ended.
     text: Box<str>,
+    /// Where in it the three names end.
+    ends: [u16; 3],
     /// In ms since the Unix epoch, or [`NEVER`].
     expires_at: u64,
 }
@@ -49,11 +52,14 @@ impl Record {
     /// Packs the fields; `None` when one of the three names is empty, too long, or no name.
     pub fn new(fields: Fields<'_>) -> Option<Self> {
         let mut text = String::new();
-        for name in [Some(fields.key_id), fields.account_id, fields.environment] {
+        let mut ends = [0; 3];
+        let names = [Some(fields.key_id), fields.account_id, fields.environment];
+        for (name, end) in names.into_iter().zip(&mut ends) {
             if let Some(name) = name {
                 let is_name = (1..=MAX_ID).contains(&name.len()) && !name.contains(END);
                 text.push_str(is_name.then_some(name)?);
             }
+            *end = u16::try_from(text.len()).ok()?;
             text.push(END);
         }
         if let Some(endpoints) = fields.endpoints {
@@ -66,25 +72,27 @@ impl Record {
         }
         Some(Self {
             text: text.into_boxed_str(),
-            expires_at: fields
-                .expires_at
-                .map_or(NEVER, |end| u64::try_from(end.as_millis()).unwrap_or(NEVER)),
+            ends,
+            expires_at: fields.expires_at.map_or(NEVER, ms),
         })
     }
 
     /// The key's public name.
     pub fn key_id(&self) -> &str {
-        self.name(0).unwrap_or_default()
+        let [end, ..] = self.ends;
+        self.text.get(..end.into()).unwrap_or_default()
     }
 
     /// Whom the key belongs to.
     pub fn account_id(&self) -> Option<&str> {
-        self.name(1)
+        let [before, end, _] = self.ends;
+        self.name(before, end)
     }
 
     /// Where the key is good.
     pub fn environment(&self) -> Option<&str> {
-        self.name(2)
+        let [_, before, end] = self.ends;
+        self.name(before, end)
     }
 
     /// The field that an identity header carries.
@@ -99,7 +107,7 @@ impl Record {
     /// Whether the key has ended at `wall`, the time since the Unix epoch: it has at the very
     /// moment that the record names.
     pub fn has_expired(&self, wall: Duration) -> bool {
-        self.expires_at != NEVER && u128::from(self.expires_at) <= wall.as_millis()
+        self.expires_at != NEVER && self.expires_at <= ms(wall)
     }
 
     /// Whether the key may call a path. `path` gives it without its query, and is asked only where
@@ -121,14 +129,16 @@ impl Record {
         self.text.len()
     }
 
-    fn name(&self, number: usize) -> Option<&str> {
-        let name = self.text.split(END).nth(number);
+    /// The name behind the end of the one before; `None` when it is absent.
+    fn name(&self, before: u16, end: u16) -> Option<&str> {
+        let name = self.text.get(usize::from(before).saturating_add(1)..end.into());
         name.filter(|name| !name.is_empty())
     }
 
     /// The path prefixes that the key may call; `None` is every path.
     pub(crate) fn endpoints(&self) -> Option<impl Iterator<Item = &str>> {
-        let behind_names = self.text.splitn(4, END).nth(3)?;
+        let [.., end] = self.ends;
+        let behind_names = self.text.get(usize::from(end).saturating_add(1)..)?;
         let endpoints = behind_names.strip_prefix(END)?;
         Some(endpoints.split_terminator(END))
     }

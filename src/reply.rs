@@ -9,6 +9,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use ulid::Ulid;
 
+use crate::clock::ms;
 use crate::record::Record;
 use crate::request::Request;
 
@@ -153,8 +154,7 @@ pub struct RequestId(Ulid);
 impl RequestId {
     /// `now` is the time since the Unix epoch; of `random` the lower 80 bits count.
     pub fn new(now: Duration, random: u128) -> Self {
-        let ms = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
-        Self(Ulid::from_parts(ms, random))
+        Self(Ulid::from_parts(ms(now), random))
     }
 }
 

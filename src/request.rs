@@ -11,6 +11,34 @@ pub struct Request {
     map: Vec<u8>,
 }
 
+/// A header: its name in lower case, and its value.
+pub type Header<'a> = (&'a [u8], &'a [u8]);
+
+/// How long, in bytes, the names of headers are that matter. Most headers do not, and need not be
+/// looked at then.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct NameLengths(u64);
+
+impl NameLengths {
+    /// Names from this length on count as of one length.
+    const LONG: usize = 63;
+
+    fn bit(length: usize) -> u64 {
+        1 << length.min(Self::LONG)
+    }
+
+    fn contains(self, length: usize) -> bool {
+        self.0 & Self::bit(length) != 0
+    }
+}
+
+impl<'a> FromIterator<&'a str> for NameLengths {
+    fn from_iter<T: IntoIterator<Item = &'a str>>(names: T) -> Self {
+        let bits = names.into_iter().map(|name| Self::bit(name.len()));
+        Self(bits.fold(0, |all, bit| all | bit))
+    }
+}
+
 impl Request {
     /// Takes the header map as proxy-wasm writes it. Of one that is damaged, what comes before the
     /// damage counts.
@@ -37,27 +65,26 @@ impl Request {
     }
 
     /// All headers in order, repeats included, names as bytes.
-    pub fn headers(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
-        let (count, rest) = number(&self.map).unwrap_or_default();
-        let (mut lengths, mut texts) = rest
-            .split_at_checked(count.saturating_mul(8))
-            .unwrap_or_default();
-        std::iter::from_fn(move || {
-            let (name, rest) = number(lengths)?;
-            let (value, rest) = number(rest)?;
-            lengths = rest;
-            let (name, rest) = text(texts, name)?;
-            let (value, rest) = text(rest, value)?;
-            texts = rest;
-            Some((name, value))
-        })
+    pub fn headers(&self) -> impl Iterator<Item = Header<'_>> {
+        self.places().map_while(|place| self.header(&place))
+    }
+
+    /// The headers, in order, whose names are as long as one that matters.
+    pub fn headers_of(&self, lengths: NameLengths) -> Vec<Header<'_>> {
+        self.places()
+            .filter(|place| lengths.contains(place.name_length))
+            .map_while(|place| self.header(&place))
+            .collect()
     }
 
     /// All values of a header, in order. `name` is in lower case.
     pub fn values<'a>(&'a self, name: &str) -> impl Iterator<Item = &'a [u8]> {
-        self.headers()
-            .filter(move |(candidate, _)| *candidate == name.as_bytes())
-            .map(|(_, value)| value)
+        self.places()
+            // Most names differ in length already, and are not even looked at then.
+            .filter(move |place| {
+                place.name_length == name.len() && self.name(place) == Some(name.as_bytes())
+            })
+            .map_while(|place| self.value(&place))
     }
 
     /// The first value of a header. `name` is in lower case.
@@ -90,18 +117,53 @@ impl Request {
             .is_some_and(|rest| matches!(rest.first(), None | Some(b'+')))
             && self.first(":path").is_some()
     }
+
+    /// Where the headers are, in order.
+    fn places(&self) -> impl Iterator<Item = Place> {
+        let (count, rest) = self.map.split_first_chunk().unwrap_or((&[0; 4], &[]));
+        let size = number(*count).saturating_mul(8);
+        let lengths = rest.get(..size).unwrap_or_default();
+        let mut at = size.saturating_add(4);
+        lengths.as_chunks::<8>().0.iter().map(move |lengths| {
+            let [a, b, c, d, e, f, g, h] = *lengths;
+            let (name_length, value_length) = (number([a, b, c, d]), number([e, f, g, h]));
+            let value_at = at.saturating_add(name_length).saturating_add(1);
+            let place = Place {
+                name_at: at,
+                name_length,
+                value_at,
+                value_length,
+            };
+            at = value_at.saturating_add(value_length).saturating_add(1);
+            place
+        })
+    }
+
+    fn header(&self, place: &Place) -> Option<Header<'_>> {
+        Some((self.name(place)?, self.value(place)?))
+    }
+
+    fn name(&self, place: &Place) -> Option<&[u8]> {
+        self.map.get(place.name_at..)?.get(..place.name_length)
+    }
+
+    fn value(&self, place: &Place) -> Option<&[u8]> {
+        let value = self.map.get(place.value_at..)?;
+        let (value, end) = value.split_at_checked(place.value_length)?;
+        end.first().and(Some(value))
+    }
 }
 
-/// A number, and what is behind it.
-fn number(bytes: &[u8]) -> Option<(usize, &[u8])> {
-    let (number, rest) = bytes.split_first_chunk()?;
-    Some((usize::try_from(u32::from_le_bytes(*number)).ok()?, rest))
+/// Where a header is in the map.
+struct Place {
+    name_at: usize,
+    name_length: usize,
+    value_at: usize,
+    value_length: usize,
 }
 
-/// A text of this length, and what is behind the zero byte that ends it.
-fn text(bytes: &[u8], length: usize) -> Option<(&[u8], &[u8])> {
-    let (text, rest) = bytes.split_at_checked(length)?;
-    Some((text, rest.get(1..)?))
+fn number(bytes: [u8; 4]) -> usize {
+    usize::try_from(u32::from_le_bytes(bytes)).unwrap_or(usize::MAX)
 }
 
 /// The path of a request's target, without its query.

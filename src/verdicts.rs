@@ -90,9 +90,7 @@ impl<W: PartialEq> Verdicts<W> {
 
     /// What is to be done about the verdict on a hash.
     pub fn ask(&mut self, hash: &KeyHash, now: Moment) -> Asked {
-        let found = self.find(hash, now);
-        let flight = self.flights.get(hash);
-        match found {
+        match self.find(hash, now) {
             Some(Found::Fresh {
                 verdict,
                 ends_soon,
@@ -104,11 +102,12 @@ impl<W: PartialEq> Verdicts<W> {
                 Asked::Known(verdict, Source::Cache)
             }
             Some(Found::Grace { verdict, failed })
-                if within(failed, RETRY) || flight.is_some_and(|flight| flight.tests_outage) =>
+                if within(failed, RETRY)
+                    || self.flights.get(hash).is_some_and(|flight| flight.tests_outage) =>
             {
                 Asked::Known(verdict, Source::Stale)
             }
-            _ if flight.is_some() => Asked::Join,
+            _ if self.flights.get(hash).is_some() => Asked::Join,
             _ => Asked::Lookup,
         }
     }

@@ -35,6 +35,9 @@ pub(super) fn config(json: &mut Object) -> Result<Config, ConfigError> {
     let lookup = lookup(json)?;
     let credential = credential::rules(json)?;
     let exempt = exemptions(json)?;
+    let identity_headers = identity_headers(json, &credential)?;
+    let sources = credential.sources.iter().map(|source| &source.header);
+    let identities = identity_headers.iter().map(|(name, _)| name);
     Ok(Config {
         lookup,
         cache: keeping::cache(json)?,
@@ -43,7 +46,8 @@ pub(super) fn config(json: &mut Object) -> Result<Config, ConfigError> {
         environment: environment(json)?,
         introspection: introspection(json, &exempt)?,
         exempt,
-        identity_headers: identity_headers(json, &credential)?,
+        watched: sources.chain(identities).map(String::as_str).collect(),
+        identity_headers,
         replies: replies(json)?,
         credential,
     })

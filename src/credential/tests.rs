@@ -11,8 +11,9 @@ fn rules(credential: &str) -> CredentialRules {
     Config::parse(json.as_bytes()).unwrap().credential
 }
 
-fn request(headers: &[(&str, &[u8])]) -> Request {
-    Request::new(headers)
+fn request<'a>(headers: &[(&'a str, &'a [u8])]) -> Vec<Header<'a>> {
+    let header = |(name, value): &(&'a str, &'a [u8])| (name.as_bytes(), *value);
+    headers.iter().map(header).collect()
 }
 
 /// `$` stands for the key, `%` for another key.

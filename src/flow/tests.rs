@@ -261,7 +261,8 @@ fn without_a_key_no_lookup_is_made() {
         ),
     ];
     for (name, headers, expected) in cases {
-        let begun = begin(&config, &request("GET", "/", headers));
+        let request = request("GET", "/", headers);
+        let begun = begin(&config, &request);
         assert!(
             matches!(begun.step, Step::Refuse { denial, form: Form::Http, cause: None } if denial == expected),
             "{name}"
@@ -411,7 +412,8 @@ fn exemptions() {
         ),
     ];
     for (name, config, method, path, headers, expected) in cases {
-        let begun = begin(config, &request(method, path, headers));
+        let request = request(method, path, headers);
+        let begun = begin(config, &request);
         let exempt = begun.step == Step::Forward { record: None };
         assert_eq!(exempt, expected, "{name}");
         let settled = State::Settled(Settled {
@@ -453,10 +455,12 @@ fn identity_headers_of_the_client_are_removed_from_every_request() {
         if name == "looked up" {
             headers.push(("x-api-key", KEY));
         }
-        let begun = begin(&config, &request("GET", path, &headers));
+        let request = request("GET", path, &headers);
+        let begun = begin(&config, &request);
         let removed: Vec<_> = begun
             .remove
             .iter()
+            .copied()
             .filter(|name| *name != "x-api-key")
             .collect();
         assert_eq!(removed, expected, "{name}");
@@ -544,7 +548,8 @@ fn the_credential_is_removed_before_anything_else() {
         ("forwarded", &forward, "/", &bearer, &[]),
     ];
     for (name, config, path, value, expected) in cases {
-        let begun = begin(config, &request("GET", path, &[("authorization", value)]));
+        let request = request("GET", path, &[("authorization", value)]);
+        let begun = begin(config, &request);
         assert_eq!(begun.remove, expected, "{name}");
     }
 }
@@ -560,10 +565,8 @@ fn grpc_requests_get_the_grpc_form() {
         ("application/json", Form::Http),
         ("", Form::Http),
     ] {
-        let begun = begin(
-            &config,
-            &request("POST", "/s/m", &[("content-type", content_type)]),
-        );
+        let request = request("POST", "/s/m", &[("content-type", content_type)]);
+        let begun = begin(&config, &request);
         let Step::Refuse { form, .. } = begun.step else {
             panic!("{content_type}: not refused");
         };

@@ -10,6 +10,7 @@ use log::warn;
 use proxy_wasm::hostcalls;
 use proxy_wasm::types::{BufferType, MapType, MetricType, Status};
 
+use crate::clock::ms;
 use crate::feed::Page;
 use crate::lookup::Callout;
 use crate::reply::LocalReply;
@@ -57,8 +58,7 @@ impl Metrics {
 
     pub(super) fn observe_lookup(&self, took: Duration) {
         if let Some(id) = self.lookup_duration {
-            let ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
-            let _ = hostcalls::record_metric(id, ms);
+            let _ = hostcalls::record_metric(id, ms(took));
         }
     }
 }

@@ -26,7 +26,8 @@ fn only_a_get_at_the_path_asks_about_itself() {
     ];
     for (config, method, path, more, live) in cases {
         let key: Headers<'_> = &[("x-api-key", KEY)];
-        let begun = begin(config, &request(method, path, &[key, more].concat()));
+        let request = request(method, path, &[key, more].concat());
+        let begun = begin(config, &request);
         match begun.step {
             Step::AskLive(_) => assert!(live, "{method} {path}"),
             Step::Ask(_) => assert!(!live, "{method} {path}"),
@@ -50,7 +51,8 @@ fn without_a_key_it_is_refused_like_any_request() {
         ),
     ];
     for (name, headers, expected) in cases {
-        let begun = begin(&on, &request("GET", "/v1/keys/me", headers));
+        let request = request("GET", "/v1/keys/me", headers);
+        let begun = begin(&on, &request);
         let Step::Refuse { denial, .. } = begun.step else {
             panic!("{name}: not refused");
         };
