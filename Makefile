@@ -26,9 +26,9 @@ test: setup build ## Run all tests: native ones, and end to end with real Envoy
 	@cargo build --package keystile-registry
 	cargo test --workspace
 
-bench: setup build ## Measure what the filter costs in Envoy, into docs/benchmarks.md; ROUNDS
+bench: setup build ## Measure what the filter costs in Envoy, into docs/benchmarks.md; ROUNDS, AGAINST (a module)
 	@cargo build --quiet --release --package keystile-bench
-	@exec target/release/keystile-bench run --rounds $(or $(ROUNDS),30)
+	@exec target/release/keystile-bench run --rounds $(or $(ROUNDS),30) $(if $(AGAINST),--against $(AGAINST))
 
 bench-registry: setup ## Measure the registry's lookups; KEYS, ROUNDS, BURST (seconds), CONNECTIONS
 	cargo bench --package keystile-registry --bench lookups

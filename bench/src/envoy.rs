@@ -7,8 +7,9 @@ use keystile_e2e::envoy::{Envoy, cluster, http2_cluster, module};
 use serde_json::{Value, json};
 
 use crate::cpu::Cores;
+use crate::floor;
 use crate::servers::Servers;
-use crate::variants::{STATIC_KEYS, Variant, key};
+use crate::variants::{STATIC_KEYS, Subject, Variant, key};
 
 const HTTP_FILTERS: &str = "type.googleapis.com/envoy.extensions.filters.http";
 
@@ -18,15 +19,28 @@ const IDENTITY_HEADERS: [&str; 2] = ["x-keystile-key-id", "x-keystile-account-id
 /// As much as a burst on a busy machine may need: a time-out is no part of what is measured.
 const PATIENCE: &str = "10s";
 
-/// Starts Envoy on its core, with a listener for each of these variants.
+/// Starts Envoy on its core, with a listener for each of these. `against` is another module.
 pub(crate) fn start(
-    variants: &[Variant],
+    subjects: &[Subject],
+    against: Option<&Path>,
     workers: u32,
     cores: &Cores,
     servers: &Servers,
     folder: &Path,
 ) -> Result<Envoy> {
-    let listeners: Vec<_> = variants.iter().copied().map(listener).collect();
+    let mut listeners = Vec::new();
+    for subject in subjects {
+        let module = match (subject.variant, against) {
+            (variant, _) if variant.is_floor() => {
+                let file = folder.join(variant.name()).with_extension("wasm");
+                std::fs::write(&file, floor::module(variant)?)?;
+                file
+            }
+            (_, Some(against)) if subject.against => against.to_owned(),
+            _ => module(),
+        };
+        listeners.push(listener(*subject, &module));
+    }
     let config = json!({
         "admin": {"address": address()},
         "static_resources": {
@@ -57,20 +71,21 @@ fn address() -> Value {
 }
 
 /// Set up as in envoy/envoy.yaml.
-fn listener(variant: Variant) -> Value {
-    let mut filters = Vec::from_iter(filter(variant));
+fn listener(subject: Subject, module: &Path) -> Value {
+    let mut filters = Vec::from_iter(filter(subject, module));
+    let name = subject.name();
     filters.push(json!({
         "name": "envoy.filters.http.router",
         "typed_config": {"@type": format!("{HTTP_FILTERS}.router.v3.Router")},
     }));
     json!({
-        "name": variant.name(),
+        "name": name,
         "address": address(),
         "filter_chains": [{"filters": [{
             "name": "envoy.filters.network.http_connection_manager",
             "typed_config": {
                 "@type": "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
-                "stat_prefix": variant.name(),
+                "stat_prefix": name,
                 "normalize_path": true,
                 "merge_slashes": true,
                 "path_with_escaped_slashes_action": "UNESCAPE_AND_REDIRECT",
@@ -86,8 +101,8 @@ fn listener(variant: Variant) -> Value {
     })
 }
 
-fn filter(variant: Variant) -> Option<Value> {
-    let (kind, mut config) = match variant {
+fn filter(subject: Subject, module: &Path) -> Option<Value> {
+    let (kind, mut config) = match subject.variant {
         Variant::NoFilter => return None,
         Variant::NativeKeys => ("api_key_auth.v3.ApiKeyAuth", native_keys()),
         Variant::LuaHeader => ("lua.v3.Lua", lua(include_str!("header.lua"))),
@@ -98,10 +113,13 @@ fn filter(variant: Variant) -> Option<Value> {
         | Variant::CachedRotation
         | Variant::Lookup
         | Variant::Refused
-        | Variant::Malformed => ("wasm.v3.Wasm", keystile(variant)),
+        | Variant::Malformed
+        | Variant::CachedFloor
+        | Variant::LookupFloor
+        | Variant::RefusedFloor => ("wasm.v3.Wasm", wasm(subject, module)),
     };
     config["@type"] = json!(format!("{HTTP_FILTERS}.{kind}"));
-    Some(json!({"name": variant.name(), "typed_config": config}))
+    Some(json!({"name": subject.name(), "typed_config": config}))
 }
 
 fn native_keys() -> Value {
@@ -139,25 +157,25 @@ fn authz_grpc() -> Value {
 }
 
 /// A VM for each, so that none has the memory of another's cache to walk through.
-fn keystile(variant: Variant) -> Value {
-    let cache = match variant {
+fn wasm(subject: Subject, module: &Path) -> Value {
+    let cache = match subject.variant {
         Variant::Lookup => json!({
             "allow_ttl": "0s", "not_found_ttl": "0s", "revoked_ttl": "0s", "stale_if_error": "0s",
         }),
         _ => json!({"allow_ttl": "12h", "not_found_ttl": "12h"}),
     };
     let mut lookup = json!({"cluster": "auth", "timeout": PATIENCE});
-    if matches!(variant, Variant::Refused) {
+    if matches!(subject.variant, Variant::Refused) {
         lookup["path"] = json!("/v1/unknown/{key_hash}");
     }
     let plugin = json!({"lookup": lookup, "cache": cache});
     json!({"config": {
-        "name": variant.name(),
+        "name": subject.name(),
         "failure_policy": "FAIL_CLOSED",
         "vm_config": {
-            "vm_id": variant.name(),
+            "vm_id": subject.name(),
             "runtime": "envoy.wasm.runtime.v8",
-            "code": {"local": {"filename": module()}},
+            "code": {"local": {"filename": module}},
         },
         "configuration": {
             "@type": "type.googleapis.com/google.protobuf.StringValue",

@@ -35,6 +35,20 @@ pub(crate) struct Figures {
     pub(crate) rotation_to_one: f64,
     /// What a cached verdict adds to what the Lua script that touches one header adds.
     pub(crate) cached_to_lua: f64,
+    /// With the module of `--against`, where there is one.
+    pub(crate) against: Vec<Against>,
+}
+
+/// A variant of Keystile with the module of `--against`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Against {
+    pub(crate) variant: Variant,
+    /// CPU time of Envoy's worker per request.
+    pub(crate) cpu: f64,
+    /// That of the module that was built, to it.
+    pub(crate) ratio: f64,
+    /// What the module that was built adds, to what it adds.
+    pub(crate) added_ratio: f64,
 }
 
 impl Figures {
@@ -74,6 +88,21 @@ impl Figures {
             cached_to_lua: over(&|round| {
                 added(round, Variant::Cached) / added(round, Variant::LuaHeader)
             })?,
+            against: Variant::KEYSTILE
+                .into_iter()
+                .enumerate()
+                .filter(|(place, _)| rounds.iter().all(|round| round.against.len() > *place))
+                .map(|(place, variant)| {
+                    let old = |round: &Round| round.against[place].cpu;
+                    let added_by_old = |round: &Round| old(round) - cpu(round, Variant::NoFilter);
+                    anyhow::Ok(Against {
+                        variant,
+                        cpu: over(&old)?,
+                        ratio: over(&|round| cpu(round, variant) / old(round))?,
+                        added_ratio: over(&|round| added(round, variant) / added_by_old(round))?,
+                    })
+                })
+                .collect::<Result<_>>()?,
         })
     }
 
@@ -84,7 +113,7 @@ impl Figures {
 }
 
 fn sample(round: &Round, variant: Variant) -> &Sample {
-    &round[variant as usize]
+    &round.of_all[variant as usize]
 }
 
 /// The median; of an even number of values, the mean of the two in the middle.
@@ -105,7 +134,7 @@ mod tests {
     use super::*;
 
     fn round(no_filter: f64, authz: f64, cached: f64) -> Round {
-        Variant::ALL.map(|variant| Sample {
+        let sample = |variant| Sample {
             cpu: match variant {
                 Variant::NoFilter => no_filter,
                 Variant::AuthzHttp => authz,
@@ -117,7 +146,13 @@ mod tests {
             requests_per_second: 1.0,
             p50: 1.0,
             p99: 1.0,
-        })
+        };
+        Round {
+            of_all: Variant::ALL.map(sample),
+            against: Variant::KEYSTILE
+                .map(|_| sample(Variant::AuthzHttp))
+                .to_vec(),
+        }
     }
 
     #[test]
@@ -140,6 +175,9 @@ mod tests {
         let cached = figures.get(Variant::Cached);
         assert_eq!((cached.ratio, cached.share), (1.125, 0.25));
         assert_eq!((cached.cpu, cached.added), (67.5, 7.5));
+        let against = figures.against[0];
+        assert_eq!(against.variant, Variant::Cached);
+        assert_eq!((against.ratio, against.added_ratio), (0.75, 0.25));
     }
 
     #[test]

@@ -12,7 +12,7 @@ use crate::cpu::Cores;
 use crate::figures::median;
 use crate::options::Options;
 use crate::servers::Servers;
-use crate::variants::{Variant, key};
+use crate::variants::{Subject, Variant, key};
 use crate::{Interrupted, envoy};
 
 /// Workers of the larger Envoy. The memory of one is its difference to an Envoy with one worker,
@@ -100,7 +100,14 @@ struct Started {
 impl Started {
     fn new(variant: Variant, workers: u32, cores: &Cores, servers: &Servers) -> Result<Self> {
         let folder = tempfile::tempdir()?;
-        let envoy = envoy::start(&[variant], workers, cores, servers, folder.path())?;
+        let envoy = envoy::start(
+            &[Subject::of(variant)],
+            None,
+            workers,
+            cores,
+            servers,
+            folder.path(),
+        )?;
         let to = envoy.listener(variant.name())?;
         // On connections enough for each worker to get some, and then many on a few.
         let credential = format!("authorization: Bearer {}", key(0));

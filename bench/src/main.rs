@@ -8,6 +8,7 @@ mod bounds;
 mod cpu;
 mod envoy;
 mod figures;
+mod floor;
 mod footprint;
 mod load;
 mod machine;

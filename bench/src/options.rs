@@ -38,6 +38,9 @@ pub(crate) struct Options {
     /// Starts of Envoy with and without the module, for memory and load time.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) starts: u32,
+    /// Another build of Keystile's module, to be measured in the same rounds.
+    #[arg(long)]
+    pub(crate) against: Option<PathBuf>,
     /// The folder for benchmarks.md and benchmarks.svg.
     #[arg(long, default_value = "docs")]
     pub(crate) out: PathBuf,

@@ -10,7 +10,7 @@ use crate::cpu::{Cores, Cpu};
 use crate::load::{Burst, Wrk};
 use crate::options::Options;
 use crate::servers::{Servers, upstream};
-use crate::variants::{Keys, Variant, key};
+use crate::variants::{Keys, Subject, Variant, key};
 use crate::{Interrupted, envoy, footprint};
 
 /// What one burst showed. Times are microseconds.
@@ -27,8 +27,14 @@ pub(crate) struct Sample {
     pub(crate) p99: f64,
 }
 
-/// The samples of a round, in the order of [`Variant::ALL`].
-pub(crate) type Round = [Sample; Variant::ALL.len()];
+/// The samples of a round.
+#[derive(Clone, Debug)]
+pub(crate) struct Round {
+    /// In the order of [`Variant::ALL`].
+    pub(crate) of_all: [Sample; Variant::ALL.len()],
+    /// With the module of `--against`, in the order of [`Variant::KEYSTILE`]; empty without one.
+    pub(crate) against: Vec<Sample>,
+}
 
 /// Runs them all.
 pub(crate) fn run(
@@ -38,18 +44,29 @@ pub(crate) fn run(
     interrupted: &Interrupted,
 ) -> Result<Vec<Round>> {
     let folder = tempfile::tempdir()?;
-    let envoy = envoy::start(&Variant::ALL, 1, cores, servers, folder.path())?;
+    let mut subjects = Variant::ALL.map(Subject::of).to_vec();
+    let against = options.against.as_deref();
+    if against.is_some() {
+        subjects.extend(Variant::KEYSTILE.map(|variant| Subject {
+            variant,
+            against: true,
+        }));
+    }
+    let envoy = envoy::start(&subjects, against, 1, cores, servers, folder.path())?;
     let rig = Rig {
         options,
         servers,
         wrk: Wrk::new()?,
         envoy,
+        subjects,
     };
-    for variant in Variant::ALL {
-        rig.check(variant)
-            .with_context(|| format!("before measuring {}", variant.name()))?;
+    for subject in &rig.subjects {
+        rig.check(*subject)
+            .with_context(|| format!("before measuring {}", subject.name()))?;
+        if matches!(subject.variant, Variant::CachedRotation) {
+            footprint::fill(rig.to(*subject)?, options.keys)?;
+        }
     }
-    footprint::fill(rig.to(Variant::CachedRotation)?, options.keys)?;
     for round in 0..options.warm_up {
         rig.round(round, interrupted)?;
     }
@@ -66,17 +83,19 @@ struct Rig<'a> {
     servers: &'a Servers,
     wrk: Wrk,
     envoy: Envoy,
+    subjects: Vec<Subject>,
 }
 
 impl Rig<'_> {
-    fn to(&self, variant: Variant) -> Result<SocketAddr> {
-        self.envoy.listener(variant.name())
+    fn to(&self, subject: Subject) -> Result<SocketAddr> {
+        self.envoy.listener(&subject.name())
     }
 
     /// Some single requests, each of which gets the variant's status. Those that decide by the
     /// credential refuse a request without one, and the upstream gets an identity in its stead.
-    fn check(&self, variant: Variant) -> Result<()> {
-        let to = self.to(variant)?;
+    fn check(&self, subject: Subject) -> Result<()> {
+        let to = self.to(subject)?;
+        let variant = subject.variant;
         let credential = match variant.keys() {
             Keys::Malformed => format!("{}000000", Keys::Malformed.prefix()),
             _ => key(0),
@@ -85,7 +104,7 @@ impl Rig<'_> {
         let path = format!("/v1/numerology{}", upstream::HEADERS);
         let response = client::get(to, &path, [credential.as_str()])?;
         ensure!(response.status == variant.status(), "{response:?}");
-        if matches!(variant, Variant::NoFilter | Variant::LuaHeader) {
+        if !variant.decides() {
             return Ok(());
         }
         if response.status == 200 {
@@ -102,32 +121,39 @@ impl Rig<'_> {
 
     /// Every other round backwards, so that no variant always follows the same one.
     fn round(&self, number: u32, interrupted: &Interrupted) -> Result<Round> {
-        let mut order: Vec<_> = Variant::ALL.into_iter().enumerate().collect();
+        let mut order: Vec<_> = self.subjects.iter().copied().enumerate().collect();
         if number % 2 == 1 {
             order.reverse();
         }
-        let mut samples = [None; Variant::ALL.len()];
-        for (place, variant) in order {
+        let mut samples = Vec::new();
+        for (place, subject) in order {
             interrupted.check()?;
             let sample = self
-                .sample(variant, number)
-                .with_context(|| format!("{} in round {}", variant.name(), number + 1))?;
-            samples[place] = Some(sample);
+                .sample(subject, number)
+                .with_context(|| format!("{} in round {}", subject.name(), number + 1))?;
+            samples.push((place, sample));
         }
-        let samples: Option<Vec<_>> = samples.into_iter().collect();
-        let samples = samples.and_then(|samples| samples.try_into().ok());
-        samples.context("a variant without a sample")
+        samples.sort_by_key(|(place, _)| *place);
+        let samples: Vec<_> = samples.into_iter().map(|(_, sample)| sample).collect();
+        let (of_all, against) = samples
+            .split_first_chunk()
+            .context("a variant without a sample")?;
+        Ok(Round {
+            of_all: *of_all,
+            against: against.to_vec(),
+        })
     }
 
-    fn sample(&self, variant: Variant, round: u32) -> Result<Sample> {
-        let to = self.to(variant)?;
+    fn sample(&self, subject: Subject, round: u32) -> Result<Sample> {
+        let to = self.to(subject)?;
+        let variant = subject.variant;
         let first_key = round.wrapping_mul(7919) % self.options.keys;
         let asked = self.servers.asked()?;
-        let failed = self.failed(variant)?;
+        let failed = self.failed(subject)?;
         let before = Cpu::of(self.envoy.id())?;
         let burst = self.wrk.burst(to, variant, first_key, self.options)?;
         let after = Cpu::of(self.envoy.id())?;
-        let failed = self.failed(variant)? - failed;
+        let failed = self.failed(subject)? - failed;
         ensure!(failed == 0, "{failed} answers of 500 or more");
         self.asked_as_it_must(variant, &burst, self.servers.asked()? - asked)?;
         let per_request =
@@ -144,8 +170,8 @@ impl Rig<'_> {
     }
 
     /// How many answers of 500 or more there were so far.
-    fn failed(&self, variant: Variant) -> Result<u64> {
-        let name = format!("http.{}.downstream_rq_5xx", variant.name());
+    fn failed(&self, subject: Subject) -> Result<u64> {
+        let name = format!("http.{}.downstream_rq_5xx", subject.name());
         self.envoy.counter(&name)
     }
 

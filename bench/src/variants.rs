@@ -14,6 +14,37 @@ pub(crate) enum Variant {
     Lookup,
     Refused,
     Malformed,
+    CachedFloor,
+    LookupFloor,
+    RefusedFloor,
+}
+
+/// What a listener is for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Subject {
+    pub(crate) variant: Variant,
+    /// Whether Keystile is the module of `--against`.
+    pub(crate) against: bool,
+}
+
+impl Subject {
+    /// A variant, with Keystile as it was built.
+    pub(crate) fn of(variant: Variant) -> Self {
+        Self {
+            variant,
+            against: false,
+        }
+    }
+
+    /// The name of its listener.
+    pub(crate) fn name(self) -> String {
+        let name = self.variant.name();
+        if self.against {
+            format!("{name}_against")
+        } else {
+            name.to_owned()
+        }
+    }
 }
 
 /// The keys of a variant's requests.
@@ -58,7 +89,7 @@ impl Keys {
 
 impl Variant {
     /// All, in the order of the report.
-    pub(crate) const ALL: [Self; 11] = [
+    pub(crate) const ALL: [Self; 14] = [
         Self::NoFilter,
         Self::NativeKeys,
         Self::LuaHeader,
@@ -70,9 +101,21 @@ impl Variant {
         Self::Lookup,
         Self::Refused,
         Self::Malformed,
+        Self::CachedFloor,
+        Self::LookupFloor,
+        Self::RefusedFloor,
     ];
 
-    /// The name of its listener.
+    /// Those that are Keystile.
+    pub(crate) const KEYSTILE: [Self; 5] = [
+        Self::Cached,
+        Self::CachedRotation,
+        Self::Lookup,
+        Self::Refused,
+        Self::Malformed,
+    ];
+
+    /// Its name in Envoy.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::NoFilter => "no_filter",
@@ -86,6 +129,9 @@ impl Variant {
             Self::Lookup => "keystile_lookup",
             Self::Refused => "keystile_refused",
             Self::Malformed => "keystile_malformed",
+            Self::CachedFloor => "floor_cached",
+            Self::LookupFloor => "floor_lookup",
+            Self::RefusedFloor => "floor_refused",
         }
     }
 
@@ -103,22 +149,27 @@ impl Variant {
             Self::Lookup => "Keystile, allowed by lookup",
             Self::Refused => "Keystile, refused from cache",
             Self::Malformed => "Keystile, malformed key",
+            Self::CachedFloor => "Wasm, host calls alone: from cache",
+            Self::LookupFloor => "Wasm, host calls alone: by lookup",
+            Self::RefusedFloor => "Wasm, host calls alone: refused",
         }
     }
 
     /// Whether it is Keystile.
     pub(crate) fn is_keystile(self) -> bool {
-        matches!(
-            self,
-            Self::Cached | Self::CachedRotation | Self::Lookup | Self::Refused | Self::Malformed
-        )
+        Self::KEYSTILE.contains(&self)
     }
 
     /// The keys of its requests. Requests at once with one key share Keystile's lookup, so all
     /// variants with a callout get many.
     pub(crate) fn keys(self) -> Keys {
         match self {
-            Self::NoFilter | Self::LuaHeader | Self::Cached | Self::Refused => Keys::One,
+            Self::NoFilter
+            | Self::LuaHeader
+            | Self::Cached
+            | Self::Refused
+            | Self::CachedFloor
+            | Self::RefusedFloor => Keys::One,
             Self::NativeKeys => Keys::Static,
             Self::Malformed => Keys::Malformed,
             _ => Keys::All,
@@ -128,7 +179,7 @@ impl Variant {
     /// The status that each request must get.
     pub(crate) fn status(self) -> u16 {
         match self {
-            Self::Refused | Self::Malformed => 401,
+            Self::Refused | Self::Malformed | Self::RefusedFloor => 401,
             _ => 200,
         }
     }
@@ -137,7 +188,20 @@ impl Variant {
     pub(crate) fn asks(self) -> bool {
         matches!(
             self,
-            Self::LuaCallout | Self::AuthzHttp | Self::AuthzGrpc | Self::Lookup
+            Self::LuaCallout | Self::AuthzHttp | Self::AuthzGrpc | Self::Lookup | Self::LookupFloor
         )
+    }
+
+    /// Whether it makes Keystile's host calls and does nothing else.
+    pub(crate) fn is_floor(self) -> bool {
+        matches!(
+            self,
+            Self::CachedFloor | Self::LookupFloor | Self::RefusedFloor
+        )
+    }
+
+    /// Whether it looks at the credential.
+    pub(crate) fn decides(self) -> bool {
+        !matches!(self, Self::NoFilter | Self::LuaHeader) && !self.is_floor()
     }
 }

@@ -37,7 +37,7 @@ fn every_variant_works_and_every_figure_is_there() {
         .lines()
         .filter(|line| line.ends_with(" % |"))
         .collect();
-    assert_eq!(rows.len(), 11, "{report}");
+    assert_eq!(rows.len(), 14, "{report}");
     for row in rows {
         let cpu = row.split('|').nth(2).expect("a second column").trim();
         assert!(cpu.parse::<f64>().expect("a number") > 0.0, "{row}");
@@ -47,5 +47,5 @@ fn every_variant_works_and_every_figure_is_there() {
         .filter(|line| line.starts_with("- **held**") || line.starts_with("- **missed**"));
     assert_eq!(bounds.count(), 8, "{report}");
     let plot = written("benchmarks.svg");
-    assert_eq!(plot.matches("<rect").count(), 11, "{plot}");
+    assert_eq!(plot.matches("<rect").count(), 14, "{plot}");
 }
