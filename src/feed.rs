@@ -19,7 +19,7 @@ use std::time::Duration;
 use crate::clock::{Moment, ms};
 use crate::credential::KeyHash;
 use crate::json::{Fields, Object};
-use crate::lookup::{Callout, Lookup, PathTemplate};
+use crate::lookup::{Callout, PathTemplate};
 use crate::verdict::{Cause, parse_status};
 
 /// The largest page that is read, in bytes.
@@ -155,6 +155,7 @@ impl Page {
             });
             Changed::Keys(hashes.collect::<Result<_, String>>()?)
         };
+        let cursor = cursor.into_owned();
         Ok(Self::News { cursor, changed })
     }
 }
@@ -175,13 +176,14 @@ impl Feed {
 
     /// The callout of the next poll, when it is time for it. What comes of it goes to
     /// [`Self::polled`]; a poll that was forgotten is made anew.
-    pub fn poll(&mut self, lookup: &Lookup, now: Moment) -> Option<Callout> {
+    pub fn poll(&mut self, now: Moment) -> Option<Callout> {
         if now.steady < self.next_deadline() {
             return None;
         }
         self.under_way = Some(now.steady);
         let cursor = percent_encoded(self.cursor.as_deref().unwrap_or_default());
-        Some(lookup.get(self.rules.path.fill(cursor), self.timeout()))
+        let path = self.rules.path.fill(cursor);
+        Some(Callout::to(path, self.timeout()))
     }
 
     /// When [`Self::poll`] has something to do next, on the steady clock.

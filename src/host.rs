@@ -79,7 +79,7 @@ impl RootContext for Root {
             self.make_lookups(rules, now);
             self.poll_feed(rules, now);
             plugin.give_up(rules, now);
-            plugin.settle_decided(rules, self.context_id);
+            plugin.settle_decided(rules, self.context_id, now);
             plugin.tick_in_time(rules, now);
         }
         plugin.flush();
@@ -101,10 +101,11 @@ impl RootContext for Root {
 impl Context for Root {
     fn on_http_call_response(&mut self, token: u32, headers: usize, body_size: usize, _: usize) {
         let plugin = Rc::clone(&self.plugin);
+        let now = plugin.now();
         if let Some(rules) = &plugin.rules
             && self.poll.take_if(|poll| *poll == token).is_some()
         {
-            plugin.polled(rules, calls::read_page(headers, body_size));
+            plugin.polled(rules, calls::read_page(headers, body_size), now);
             return;
         }
         let mut lookups = self.lookups.iter();
@@ -114,8 +115,8 @@ impl Context for Root {
         let (_, hash, id) = self.lookups.swap_remove(at);
         if let Some(rules) = &plugin.rules {
             let answer = calls::read_answer(headers, body_size);
-            plugin.land(rules, &hash, id, answer);
-            plugin.settle_decided(rules, self.context_id);
+            plugin.land(rules, &hash, id, answer, now);
+            plugin.settle_decided(rules, self.context_id, now);
             plugin.wake_root(rules);
         }
     }
@@ -131,25 +132,26 @@ impl Root {
             };
             let callout =
                 callout.unwrap_or_else(|| rules.config.lookup.callout(&hash, &Request::default()));
-            match calls::dispatch(&callout) {
+            match calls::dispatch(&rules.config.lookup, &callout) {
                 Ok(token) => self.lookups.push((token, hash, id)),
                 Err(reason) => {
                     let answer = Answer::none(Cause::NotSent { reason });
-                    self.plugin.land(rules, &hash, id, answer);
+                    self.plugin.land(rules, &hash, id, answer, now);
                 }
             }
         }
     }
 
     fn poll_feed(&mut self, rules: &Rules, now: Moment) {
-        let callout = rules.verdicts.borrow_mut().poll(&rules.config.lookup, now);
-        match callout.as_ref().map(calls::dispatch) {
+        let callout = rules.verdicts.borrow_mut().poll(now);
+        let lookup = &rules.config.lookup;
+        match callout.map(|callout| calls::dispatch(lookup, &callout)) {
             None => {}
             Some(Ok(token)) => self.poll = Some(token),
             Some(Err(reason)) => {
                 self.poll = None;
                 self.plugin
-                    .polled(rules, Err(format!("not polled: {reason}")));
+                    .polled(rules, Err(format!("not polled: {reason}")), now);
             }
         }
     }
@@ -221,15 +223,16 @@ impl Context for Stream {
         let Some(rules) = &plugin.rules else {
             return;
         };
+        let now = plugin.now();
         let answer = calls::read_answer(headers, body_size);
         match &self.phase {
-            Phase::Held { hash, lookup, .. } => plugin.land(rules, hash, *lookup, answer),
+            Phase::Held { hash, lookup, .. } => plugin.land(rules, hash, *lookup, answer, now),
             Phase::Live { held, hash, since } => {
-                plugin.land_live(rules, held, hash, *since, answer);
+                plugin.land_live(rules, held, hash, *since, answer, now);
             }
             Phase::New | Phase::Settled(_) => return,
         }
-        plugin.settle_decided(rules, self.context_id);
+        plugin.settle_decided(rules, self.context_id, now);
         plugin.wake_root(rules);
     }
 }
@@ -247,16 +250,18 @@ impl Stream {
         let asked = rules.verdicts.borrow_mut().ask(&hash, now);
         let (verdict, source) = match asked {
             Asked::Known(verdict, source) => (verdict, Some(source)),
-            Asked::Lookup => {
+            Asked::Lookup { tests_outage } => {
                 let callout = rules.config.lookup.callout(&hash, request);
-                match calls::dispatch(&callout) {
+                match calls::dispatch(&rules.config.lookup, &callout) {
                     Ok(_) => {
                         let held = self.held(state);
-                        let lookup =
-                            rules
-                                .verdicts
-                                .borrow_mut()
-                                .lead(hash, Rc::clone(&held), callout, now);
+                        let lookup = rules.verdicts.borrow_mut().lead(
+                            hash,
+                            Rc::clone(&held),
+                            callout,
+                            tests_outage,
+                            now,
+                        );
                         return self.hold(held, hash, lookup);
                     }
                     Err(reason) => {
@@ -290,7 +295,8 @@ impl Stream {
         request: &Request,
         now: Moment,
     ) -> Action {
-        if let Err(reason) = calls::dispatch(&rules.config.lookup.callout(&hash, request)) {
+        let lookup = &rules.config.lookup;
+        if let Err(reason) = calls::dispatch(lookup, &lookup.callout(&hash, request)) {
             self.plugin.count(Counter::LookupsIndeterminate);
             let verdict = Verdict::Indeterminate(Cause::NotSent { reason });
             return self.settle(rules, state, verdict, None, request, now);

@@ -4,6 +4,7 @@
 //!
 //! A derived reader for each type would do too, but those make up a third of the module.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use serde::de::{DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor};
@@ -58,20 +59,21 @@ impl From<ReadError> for String {
     }
 }
 
-enum Json {
+/// Texts without escapes stay where they are.
+enum Json<'a> {
     Null,
     Flag(bool),
     Whole(u64),
     Number(f64),
-    Text(String),
-    List(Vec<Json>),
-    Object(Vec<(String, Json)>),
+    Text(Cow<'a, str>),
+    List(Vec<Json<'a>>),
+    Object(Vec<(Cow<'a, str>, Json<'a>)>),
 }
 
 /// A JSON object, of which fields are taken one by one.
-pub(crate) struct Object {
+pub(crate) struct Object<'a> {
     path: String,
-    fields: Vec<(String, Json)>,
+    fields: Vec<(Cow<'a, str>, Json<'a>)>,
 }
 
 /// Which fields an object may have.
@@ -83,9 +85,9 @@ pub(crate) enum Fields<'a> {
     With(&'a [&'a str]),
 }
 
-impl Object {
+impl<'a> Object<'a> {
     /// Reads an object with these fields. Those to be ignored may hold whatever JSON there is.
-    pub(crate) fn read(bytes: &[u8], fields: Fields<'_>) -> Result<Self, ReadError> {
+    pub(crate) fn read(bytes: &'a [u8], fields: Fields<'_>) -> Result<Self, ReadError> {
         let read = Read {
             only: match fields {
                 Fields::Only(_) => None,
@@ -106,26 +108,25 @@ impl Object {
         }
     }
 
-    fn new(path: String, json: Json, fields: Fields<'_>) -> Result<Self, FieldError> {
+    fn new(path: String, json: Json<'a>, fields: Fields<'_>) -> Result<Self, FieldError> {
         let Json::Object(mut all) = json else {
             return Err(FieldError::new(path, wrong("an object", &json)));
         };
         if let Fields::With(known) = fields {
-            all.retain(|(name, _)| known.contains(&name.as_str()));
+            all.retain(|(name, _)| known.contains(&&**name));
         }
         let object = Self { path, fields: all };
-        let mut seen: Vec<&str> = Vec::new();
-        for (name, _) in &object.fields {
-            if seen.contains(&name.as_str()) {
+        for (at, (name, _)) in object.fields.iter().enumerate() {
+            let mut before = object.fields.iter().take(at);
+            if before.any(|(other, _)| other == name) {
                 return Err(object.error(name, "is given more than once"));
             }
             if let Fields::Only(known) = fields
-                && !known.contains(&name.as_str())
+                && !known.contains(&&**name)
             {
                 let known = known.join(", ");
                 return Err(object.error(name, &format!("is unknown here; known are {known}")));
             }
-            seen.push(name);
         }
         Ok(object)
     }
@@ -143,7 +144,7 @@ impl Object {
         FieldError::new(self.path(name), problem)
     }
 
-    fn take(&mut self, name: &str) -> Option<Json> {
+    fn take(&mut self, name: &str) -> Option<Json<'a>> {
         let at = self.fields.iter().position(|(other, _)| other == name)?;
         Some(self.fields.swap_remove(at).1)
     }
@@ -161,14 +162,14 @@ impl Object {
         &mut self,
         name: &str,
         expected: &str,
-        pick: fn(Json) -> Result<T, Json>,
+        pick: fn(Json<'a>) -> Result<T, Json<'a>>,
     ) -> Result<Option<T>, FieldError> {
         let picked = self.take(name).map(pick).transpose();
         picked.map_err(|json| self.error(name, &wrong(expected, &json)))
     }
 
     /// A text, if it is there.
-    pub(crate) fn text(&mut self, name: &str) -> Result<Option<String>, FieldError> {
+    pub(crate) fn text(&mut self, name: &str) -> Result<Option<Cow<'a, str>>, FieldError> {
         self.taken(name, "a string", text)
     }
 
@@ -203,14 +204,13 @@ impl Object {
     }
 
     /// An array of texts, if it is there.
-    pub(crate) fn texts(&mut self, name: &str) -> Result<Option<Vec<String>>, FieldError> {
+    pub(crate) fn texts(&mut self, name: &str) -> Result<Option<Vec<Cow<'a, str>>>, FieldError> {
         let Some(list) = self.list(name)? else {
             return Ok(None);
         };
-        let path = self.path(name);
         let texts = list.into_iter().enumerate().map(|(at, json)| {
-            text(json)
-                .map_err(|json| FieldError::new(format!("{path}[{at}]"), wrong("a string", &json)))
+            let path = || format!("{}[{at}]", self.path(name));
+            text(json).map_err(|json| FieldError::new(path(), wrong("a string", &json)))
         });
         texts.collect::<Result<_, _>>().map(Some)
     }
@@ -230,7 +230,7 @@ impl Object {
         objects.collect::<Result<_, _>>().map(Some)
     }
 
-    fn list(&mut self, name: &str) -> Result<Option<Vec<Json>>, FieldError> {
+    fn list(&mut self, name: &str) -> Result<Option<Vec<Json<'a>>>, FieldError> {
         self.taken(name, "an array", |json| match json {
             Json::List(list) => Ok(list),
             json => Err(json),
@@ -273,24 +273,24 @@ impl Object {
         let mut entries: Vec<(String, String)> = Vec::new();
         for (name, json) in fields {
             let at = |problem: &str| FieldError::new(format!("{path}.{name}"), problem);
-            if entries.iter().any(|(seen, _)| *seen == name) {
+            if entries.iter().any(|(seen, _)| **seen == name) {
                 return Err(at("is given more than once"));
             }
             let value = text(json).map_err(|json| at(&wrong("a string", &json)))?;
-            entries.push((name, value));
+            entries.push((name.into_owned(), value.into_owned()));
         }
         Ok(Some(entries))
     }
 }
 
-fn text(json: Json) -> Result<String, Json> {
+fn text(json: Json<'_>) -> Result<Cow<'_, str>, Json<'_>> {
     match json {
         Json::Text(text) => Ok(text),
         json => Err(json),
     }
 }
 
-fn wrong(expected: &str, json: &Json) -> String {
+fn wrong(expected: &str, json: &Json<'_>) -> String {
     let got = match json {
         Json::Null => ", not null",
         Json::Flag(_) => ", not a boolean",
@@ -309,52 +309,56 @@ struct Read<'a> {
 }
 
 impl<'de> DeserializeSeed<'de> for Read<'_> {
-    type Value = Json;
+    type Value = Json<'de>;
 
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Json, D::Error> {
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Json<'de>, D::Error> {
         deserializer.deserialize_any(self)
     }
 }
 
-impl<'de> Deserialize<'de> for Json {
+impl<'de> Deserialize<'de> for Json<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_any(Read { only: None })
     }
 }
 
 impl<'de> Visitor<'de> for Read<'_> {
-    type Value = Json;
+    type Value = Json<'de>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("JSON")
     }
 
-    fn visit_unit<E>(self) -> Result<Json, E> {
+    fn visit_unit<E>(self) -> Result<Json<'de>, E> {
         Ok(Json::Null)
     }
 
-    fn visit_bool<E>(self, flag: bool) -> Result<Json, E> {
+    fn visit_bool<E>(self, flag: bool) -> Result<Json<'de>, E> {
         Ok(Json::Flag(flag))
     }
 
-    fn visit_u64<E>(self, number: u64) -> Result<Json, E> {
+    fn visit_u64<E>(self, number: u64) -> Result<Json<'de>, E> {
         Ok(Json::Whole(number))
     }
 
-    fn visit_i64<E>(self, number: i64) -> Result<Json, E> {
+    fn visit_i64<E>(self, number: i64) -> Result<Json<'de>, E> {
         #[allow(clippy::cast_precision_loss, reason = "as JSON's readers do")]
         Ok(Json::Number(number as f64))
     }
 
-    fn visit_f64<E>(self, number: f64) -> Result<Json, E> {
+    fn visit_f64<E>(self, number: f64) -> Result<Json<'de>, E> {
         Ok(Json::Number(number))
     }
 
-    fn visit_str<E>(self, text: &str) -> Result<Json, E> {
-        Ok(Json::Text(text.to_owned()))
+    fn visit_str<E>(self, text: &str) -> Result<Json<'de>, E> {
+        Ok(Json::Text(text.to_owned().into()))
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Json, A::Error> {
+    fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Json<'de>, E> {
+        Ok(Json::Text(text.into()))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Json<'de>, A::Error> {
         let mut list = Vec::new();
         while let Some(json) = seq.next_element()? {
             list.push(json);
@@ -362,10 +366,13 @@ impl<'de> Visitor<'de> for Read<'_> {
         Ok(Json::List(list))
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Json, A::Error> {
-        let mut fields = Vec::new();
-        while let Some(name) = map.next_key::<String>()? {
-            if self.only.is_none_or(|only| only.contains(&name.as_str())) {
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Json<'de>, A::Error> {
+        let mut fields = Vec::with_capacity(self.only.map_or(0, <[_]>::len));
+        while let Some(name) = map.next_key()? {
+            let Json::Text(name) = name else {
+                continue; // Names are texts.
+            };
+            if self.only.is_none_or(|only| only.contains(&&*name)) {
                 fields.push((name, map.next_value()?));
             } else {
                 map.next_value::<IgnoredAny>()?;

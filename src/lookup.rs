@@ -92,63 +92,66 @@ impl fmt::Debug for Lookup {
 }
 
 /// An HTTP callout to the auth cluster: `GET`, without a body.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Callout {
-    /// The Envoy cluster.
-    pub cluster: String,
+    /// Its path.
+    pub path: String,
     /// How long the answer may take.
     pub timeout: Duration,
-    /// Pseudo-headers and headers.
-    pub headers: Vec<(String, String)>,
-}
-
-/// Without the headers, whose values may be secrets.
-impl fmt::Debug for Callout {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Callout")
-            .field("cluster", &self.cluster)
-            .field("timeout", &self.timeout)
-            .finish_non_exhaustive()
-    }
+    /// What it carries on of the client's request.
+    carried_on: Vec<(&'static str, String)>,
 }
 
 impl Lookup {
     /// The callout that asks about a hash on behalf of a request (an empty one: of nobody's). A
     /// configured header replaces one that would be there otherwise.
     pub fn callout(&self, hash: &KeyHash, request: &Request) -> Callout {
-        let mut callout = self.get(self.path.fill(hash), self.timeout);
+        let mut callout = Callout::to(self.path.fill(hash), self.timeout);
+        let lengths = CARRIED_ON.into_iter().collect();
+        let headers = request.headers_of(lengths);
         for name in CARRIED_ON.into_iter().filter(|name| !self.configures(name)) {
-            callout.headers.extend(
-                request
-                    .values(name)
-                    .filter_map(|value| header_safe(value, MAX_TRACE))
+            callout.carried_on.extend(
+                headers
+                    .iter()
+                    .filter(|(other, _)| *other == name.as_bytes())
+                    .filter_map(|(_, value)| header_safe(value, MAX_TRACE))
                     .take(MAX_REPEATS)
-                    .map(|value| (name.to_owned(), value.to_owned())),
+                    .map(|value| (name, value.to_owned())),
             );
         }
         callout
     }
 
-    /// Any other question to the auth cluster, with the configured headers.
-    pub(crate) fn get(&self, path: String, timeout: Duration) -> Callout {
+    /// The pseudo-headers and headers of a callout.
+    pub fn headers<'a>(&'a self, callout: &'a Callout) -> Vec<(&'a str, &'a str)> {
+        let text = |(name, value): &'a (String, String)| (name.as_str(), value.as_str());
+        let carried_on = callout.carried_on.iter();
         let mut headers = vec![
-            (":method".to_owned(), "GET".to_owned()),
-            (":path".to_owned(), path),
-            (":authority".to_owned(), self.authority.clone()),
+            (":method", "GET"),
+            (":path", &callout.path),
+            (":authority", &self.authority),
         ];
-        headers.extend(self.headers.iter().cloned());
+        headers.extend(self.headers.iter().map(text));
         if !self.configures("accept") {
-            headers.push(("accept".to_owned(), "application/json".to_owned()));
+            headers.push(("accept", "application/json"));
         }
-        Callout {
-            cluster: self.cluster.clone(),
-            timeout,
-            headers,
-        }
+        headers.extend(carried_on.map(|(name, value)| (*name, value.as_str())));
+        headers
     }
 
     fn configures(&self, header: &str) -> bool {
         self.headers.iter().any(|(name, _)| name == header)
+    }
+}
+
+impl Callout {
+    /// One that carries nothing on.
+    pub(crate) fn to(path: String, timeout: Duration) -> Self {
+        Self {
+            path,
+            timeout,
+            carried_on: Vec::new(),
+        }
     }
 }
 

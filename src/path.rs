@@ -57,7 +57,10 @@ fn may_climb(path: &[u8]) -> bool {
     const LAYERS: usize = 4;
 
     // What could make it climb, in whatever way; few paths have any of it.
-    if !path.iter().any(|byte| matches!(byte, b'%' | b'.') || overlong(byte)) {
+    if !path
+        .iter()
+        .any(|byte| matches!(byte, b'%' | b'.') || overlong(byte))
+    {
         return false;
     }
     let mut decoded = path.to_vec();

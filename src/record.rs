@@ -48,10 +48,24 @@ pub struct Fields<'a> {
     pub endpoints: Option<&'a [&'a str]>,
 }
 
+impl Fields<'_> {
+    /// The bytes of the record's texts, and a few more.
+    fn size(&self) -> usize {
+        let names = [Some(self.key_id), self.account_id, self.environment];
+        let texts = names
+            .iter()
+            .flatten()
+            .chain(self.endpoints.into_iter().flatten());
+        texts.fold(4, |size, text| {
+            size.saturating_add(text.len()).saturating_add(1)
+        })
+    }
+}
+
 impl Record {
     /// Packs the fields; `None` when one of the three names is empty, too long, or no name.
     pub fn new(fields: Fields<'_>) -> Option<Self> {
-        let mut text = String::new();
+        let mut text = String::with_capacity(fields.size());
         let mut ends = [0; 3];
         let names = [Some(fields.key_id), fields.account_id, fields.environment];
         for (name, end) in names.into_iter().zip(&mut ends) {
@@ -131,7 +145,9 @@ impl Record {
 
     /// The name behind the end of the one before; `None` when it is absent.
     fn name(&self, before: u16, end: u16) -> Option<&str> {
-        let name = self.text.get(usize::from(before).saturating_add(1)..end.into());
+        let name = self
+            .text
+            .get(usize::from(before).saturating_add(1)..end.into());
         name.filter(|name| !name.is_empty())
     }
 
@@ -195,7 +211,7 @@ pub(crate) fn read(body: &[u8]) -> Result<(Status, Record), String> {
     }
     let endpoints: Option<Vec<_>> = endpoints
         .as_ref()
-        .map(|prefixes| prefixes.iter().map(String::as_str).collect());
+        .map(|prefixes| prefixes.iter().map(|prefix| &**prefix).collect());
     let record = Record::new(Fields {
         key_id: &key_id,
         account_id: account_id.as_deref(),
@@ -204,7 +220,7 @@ pub(crate) fn read(body: &[u8]) -> Result<(Status, Record), String> {
         endpoints: endpoints.as_deref(),
     })
     .ok_or_else(|| not_a_name("key_id, account_id and environment"))?;
-    match status.as_str() {
+    match &*status {
         "active" => Ok((Status::Active, record)),
         "revoked" => Ok((Status::Revoked, record)),
         _ => Err("status must be \"active\" or \"revoked\"".to_owned()),

@@ -1,6 +1,7 @@
 //! The replies to refused requests, one table from the denial to status, headers and body; and
 //! the answer to a key that asks about itself.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
 
@@ -186,23 +187,32 @@ impl Form {
 
 /// A local reply, ready to be sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LocalReply {
+pub struct LocalReply<'a> {
     /// The HTTP status.
     pub status: u16,
     /// Headers, names in lower case.
-    pub headers: Vec<(&'static str, String)>,
+    pub headers: Vec<(&'static str, Cow<'a, str>)>,
     /// The body, or the message of a gRPC reply.
     pub body: String,
 }
 
-/// What replies are made of.
+/// What replies are made of: one template for each denial, in the order of [`Denial::ALL`].
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Replies {
-    wording: Wording,
-    doc_base_url: String,
-    realm: String,
-    retry_after_seconds: u32,
+pub struct Replies([Template; 7]);
+
+/// What is the same in each reply to a denial.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Template {
+    /// The body up to the id of the request.
+    body: String,
+    message: String,
+    challenge: Option<String>,
+    retry_after: Option<String>,
 }
+
+/// What is in a [`Body`] between the id and the time, and behind both.
+const BETWEEN: &str = "\",\"timestamp\":\"";
+const BEHIND: &str = "\"}";
 
 /// The eight fields of a body, in their order.
 #[derive(Serialize)]
@@ -237,7 +247,7 @@ struct Data<'a> {
 }
 
 /// The answer to an active key that asks about itself: 200, and its record.
-pub fn describe(record: &Record, id: RequestId) -> LocalReply {
+pub fn describe(record: &Record, id: RequestId) -> LocalReply<'static> {
     let body = Description {
         success: true,
         message: "success",
@@ -253,9 +263,9 @@ pub fn describe(record: &Record, id: RequestId) -> LocalReply {
     LocalReply {
         status: 200,
         headers: vec![
-            ("cache-control", "no-store".to_owned()),
-            ("x-request-id", id.to_string()),
-            ("content-type", "application/json".to_owned()),
+            ("cache-control", "no-store".into()),
+            ("x-request-id", id.to_string().into()),
+            ("content-type", "application/json".into()),
         ],
         // Plain strings: writing them as JSON cannot fail.
         body: serde_json::to_string(&body).unwrap_or_default(),
@@ -270,59 +280,85 @@ impl Replies {
         realm: &str,
         retry_after_seconds: u32,
     ) -> Self {
-        Self {
-            wording,
-            doc_base_url: doc_base_url.to_owned(),
-            realm: realm.to_owned(),
-            retry_after_seconds,
-        }
+        Self(Denial::ALL.map(|denial| {
+            let row = denial.row();
+            let retry_after = (denial == Denial::Internal).then_some(retry_after_seconds);
+            let message = wording.of(denial);
+            // Plain strings and numbers: writing them as JSON cannot fail.
+            let body = serde_json::to_string(&Body {
+                success: false,
+                error: row.error,
+                message,
+                details: [],
+                retry_after,
+                doc_url: &format!("{doc_base_url}{}", row.error),
+                request_id: "",
+                timestamp: "",
+            });
+            let body = body.unwrap_or_default();
+            let before = body.strip_suffix(BEHIND);
+            let before = before.and_then(|before| before.strip_suffix(BETWEEN));
+            Template {
+                body: before.unwrap_or_default().to_owned(),
+                message: message.to_owned(),
+                challenge: match row.challenge {
+                    Challenge::None => None,
+                    Challenge::Plain => Some(format!("Bearer realm=\"{realm}\"")),
+                    Challenge::Error(error) => {
+                        Some(format!("Bearer realm=\"{realm}\", error=\"{error}\""))
+                    }
+                },
+                retry_after: retry_after.map(|seconds| seconds.to_string()),
+            }
+        }))
     }
 
     /// The reply to a refused request. `now` is the time since the Unix epoch.
-    pub fn render(&self, denial: Denial, form: Form, id: RequestId, now: Duration) -> LocalReply {
+    pub fn render(
+        &self,
+        denial: Denial,
+        form: Form,
+        id: RequestId,
+        now: Duration,
+    ) -> LocalReply<'_> {
         let row = denial.row();
-        let message = self.wording.of(denial);
-        let request_id = id.to_string();
-        let retry_after = (denial == Denial::Internal).then_some(self.retry_after_seconds);
-
-        let mut headers = vec![("cache-control", "no-store".to_owned())];
-        let realm = &self.realm;
-        match row.challenge {
-            Challenge::None => {}
-            Challenge::Plain => {
-                headers.push(("www-authenticate", format!("Bearer realm=\"{realm}\"")));
-            }
-            Challenge::Error(error) => headers.push((
-                "www-authenticate",
-                format!("Bearer realm=\"{realm}\", error=\"{error}\""),
-            )),
-        }
-        if let Some(seconds) = retry_after {
-            headers.push(("retry-after", seconds.to_string()));
-        }
-        headers.push(("x-request-id", request_id.clone()));
-
-        let body = match form {
-            Form::Grpc => {
-                headers.push(("x-keystile-error", row.error.to_owned()));
-                message.to_owned()
-            }
-            Form::Http => {
-                headers.push(("content-type", "application/json".to_owned()));
-                // Plain strings and numbers: writing them as JSON cannot fail.
-                serde_json::to_string(&Body {
-                    success: false,
-                    error: row.error,
-                    message,
-                    details: [],
-                    retry_after,
-                    doc_url: &format!("{}{}", self.doc_base_url, row.error),
-                    request_id: &request_id,
-                    timestamp: &timestamp(now),
-                })
-                .unwrap_or_default()
-            }
+        let [
+            missing,
+            invalid,
+            not_found,
+            revoked,
+            expired,
+            restricted,
+            internal,
+        ] = &self.0;
+        let template = match denial {
+            Denial::Missing => missing,
+            Denial::Invalid => invalid,
+            Denial::NotFound => not_found,
+            Denial::Revoked => revoked,
+            Denial::Expired => expired,
+            Denial::EndpointRestricted => restricted,
+            Denial::Internal => internal,
         };
+        let id = id.to_string();
+        let (body, of_form) = match form {
+            Form::Grpc => (template.message.clone(), ("x-keystile-error", row.error)),
+            Form::Http => (
+                [&template.body, &id, BETWEEN, &timestamp(now), BEHIND].concat(),
+                ("content-type", "application/json"),
+            ),
+        };
+        let mut headers = Vec::with_capacity(5);
+        headers.push(("cache-control", "no-store".into()));
+        if let Some(challenge) = &template.challenge {
+            headers.push(("www-authenticate", challenge.into()));
+        }
+        if let Some(seconds) = &template.retry_after {
+            headers.push(("retry-after", seconds.into()));
+        }
+        headers.push(("x-request-id", id.into()));
+        let (name, value) = of_form;
+        headers.push((name, value.into()));
         LocalReply {
             status: row.status,
             headers,

@@ -24,7 +24,7 @@ use crate::config::Config;
 use crate::credential::KeyHash;
 use crate::feed::{Changed, Feed, Page, Polled, Standing};
 use crate::flights::{FlightId, Flights, Waiter};
-use crate::lookup::{Callout, Lookup};
+use crate::lookup::Callout;
 use crate::verdict::{Answer, Cause, Source, Verdict};
 
 /// How often at most a key is tried again whose lookup failed.
@@ -47,7 +47,10 @@ pub enum Asked {
     /// Nothing: here it is.
     Known(Verdict, Source),
     /// Make a callout. When it is under way, [`Verdicts::lead`]; else [`Verdicts::not_sent`].
-    Lookup,
+    Lookup {
+        /// Whether it finds out if an outage is over, so that others need not wait for it.
+        tests_outage: bool,
+    },
     /// [`Verdicts::join`] the lookup that is under way.
     Join,
 }
@@ -103,21 +106,32 @@ impl<W: PartialEq> Verdicts<W> {
             }
             Some(Found::Grace { verdict, failed })
                 if within(failed, RETRY)
-                    || self.flights.get(hash).is_some_and(|flight| flight.tests_outage) =>
+                    || self
+                        .flights
+                        .get(hash)
+                        .is_some_and(|flight| flight.tests_outage) =>
             {
                 Asked::Known(verdict, Source::Stale)
             }
             _ if self.flights.get(hash).is_some() => Asked::Join,
-            _ => Asked::Lookup,
+            Some(Found::Grace { failed, .. }) => Asked::Lookup {
+                tests_outage: within(failed, OUTAGE),
+            },
+            None => Asked::Lookup {
+                tests_outage: false,
+            },
         }
     }
 
-    /// A request has made its callout.
-    pub fn lead(&mut self, hash: KeyHash, request: W, callout: Callout, now: Moment) -> FlightId {
-        let tests_outage = matches!(
-            self.find(&hash, now),
-            Some(Found::Grace { failed, .. }) if within(failed, OUTAGE)
-        );
+    /// A request has made its callout, as [`Self::ask`] said.
+    pub fn lead(
+        &mut self,
+        hash: KeyHash,
+        request: W,
+        callout: Callout,
+        tests_outage: bool,
+        now: Moment,
+    ) -> FlightId {
         self.flights.lead(hash, request, callout, tests_outage, now)
     }
 
@@ -194,8 +208,8 @@ impl<W: PartialEq> Verdicts<W> {
 
     /// The callout that polls the feed, when it is time for it. What comes of it goes to
     /// [`Self::polled`].
-    pub fn poll(&mut self, lookup: &Lookup, now: Moment) -> Option<Callout> {
-        self.feed.as_mut()?.poll(lookup, now)
+    pub fn poll(&mut self, now: Moment) -> Option<Callout> {
+        self.feed.as_mut()?.poll(now)
     }
 
     /// The feed was polled; `random` is any number. `None` without a feed.

@@ -3,6 +3,7 @@
 mod credential;
 mod keeping;
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use super::{Config, ConfigError, Exemptions, IdentityField, check};
@@ -31,7 +32,7 @@ pub(super) const DOC_BASE_URL: &str = "https://docs.asterwise.com/reference/erro
 pub(super) const REALM: &str = "api";
 pub(super) const RETRY_AFTER_SECONDS: u32 = 1;
 
-pub(super) fn config(json: &mut Object) -> Result<Config, ConfigError> {
+pub(super) fn config(json: &mut Object<'_>) -> Result<Config, ConfigError> {
     let lookup = lookup(json)?;
     let credential = credential::rules(json)?;
     let exempt = exemptions(json)?;
@@ -60,24 +61,24 @@ fn at<T>(path: impl Into<String>, checked: Result<T, impl Into<String>>) -> Resu
 
 /// A text, checked.
 fn text_or(
-    json: &mut Object,
+    json: &mut Object<'_>,
     name: &str,
     default: &str,
     check: fn(&str) -> Result<(), String>,
 ) -> Result<String, ConfigError> {
-    let text = json.text(name)?.unwrap_or_else(|| default.to_owned());
+    let text = json.text(name)?.unwrap_or(default.into());
     at(json.path(name), check(&text))?;
-    Ok(text)
+    Ok(text.into_owned())
 }
 
-fn duration_or(json: &mut Object, name: &str, default: &str) -> Result<Duration, ConfigError> {
+fn duration_or(json: &mut Object<'_>, name: &str, default: &str) -> Result<Duration, ConfigError> {
     let text = json.text(name)?;
     let text = text.as_deref().unwrap_or(default);
     at(json.path(name), check::duration(text))
 }
 
 fn path_template(
-    json: &mut Object,
+    json: &mut Object<'_>,
     placeholder: &str,
     default: &str,
 ) -> Result<PathTemplate, ConfigError> {
@@ -87,7 +88,7 @@ fn path_template(
     at(json.path("path"), template)
 }
 
-fn lookup(json: &mut Object) -> Result<Lookup, ConfigError> {
+fn lookup(json: &mut Object<'_>) -> Result<Lookup, ConfigError> {
     let fields = ["cluster", "authority", "path", "timeout", "headers"];
     let mut json = json.object_or_empty("lookup", &fields)?;
     let Some(cluster) = json.or_null("cluster").text("cluster")? else {
@@ -101,7 +102,14 @@ fn lookup(json: &mut Object) -> Result<Lookup, ConfigError> {
     let authority = json
         .or_null("authority")
         .text("authority")?
-        .unwrap_or_else(|| cluster.rsplit('|').next().unwrap_or_default().to_owned());
+        .unwrap_or_else(|| {
+            cluster
+                .rsplit('|')
+                .next()
+                .unwrap_or_default()
+                .to_owned()
+                .into()
+        });
     at("lookup.authority", check::authority(&authority))?;
     let timeout = duration_or(&mut json, "timeout", "250ms")?;
     if !(Duration::from_millis(1)..=Duration::from_secs(60)).contains(&timeout) {
@@ -119,15 +127,15 @@ fn lookup(json: &mut Object) -> Result<Lookup, ConfigError> {
         headers.push((name, value));
     }
     Ok(Lookup {
-        authority,
-        cluster,
+        authority: authority.into_owned(),
+        cluster: cluster.into_owned(),
         path: path_template(&mut json, "{key_hash}", "/v1/key-hashes/{key_hash}")?,
         timeout,
         headers,
     })
 }
 
-fn hasher(json: &mut Object) -> Result<KeyHasher, ConfigError> {
+fn hasher(json: &mut Object<'_>) -> Result<KeyHasher, ConfigError> {
     let mut json = json.object_or_empty("hash", &["pepper"])?;
     let pepper = json.or_null("pepper").text("pepper")?;
     if pepper.as_deref() == Some("") {
@@ -142,22 +150,22 @@ fn hasher(json: &mut Object) -> Result<KeyHasher, ConfigError> {
     )
 }
 
-fn environment(json: &mut Object) -> Result<Option<String>, ConfigError> {
+fn environment(json: &mut Object<'_>) -> Result<Option<String>, ConfigError> {
     let environment = json.or_null("environment").text("environment")?;
     if let Some(environment) = &environment {
         at("environment", check::environment(environment))?;
     }
-    Ok(environment)
+    Ok(environment.map(Cow::into_owned))
 }
 
-fn exemptions(json: &mut Object) -> Result<Exemptions, ConfigError> {
+fn exemptions(json: &mut Object<'_>) -> Result<Exemptions, ConfigError> {
     let mut json = json.object_or_empty("exempt", &["paths", "path_prefixes", "preflight"])?;
     let mut paths = |list: &str| {
         let paths = json.texts(list)?.unwrap_or_default();
         for (index, entry) in paths.iter().enumerate() {
             at(format!("exempt.{list}[{index}]"), path::check(entry))?;
         }
-        Ok::<_, ConfigError>(paths)
+        Ok::<Vec<_>, ConfigError>(paths.into_iter().map(Cow::into_owned).collect())
     };
     Ok(Exemptions {
         paths: paths("paths")?,
@@ -169,7 +177,10 @@ fn exemptions(json: &mut Object) -> Result<Exemptions, ConfigError> {
     })
 }
 
-fn introspection(json: &mut Object, exempt: &Exemptions) -> Result<Option<String>, ConfigError> {
+fn introspection(
+    json: &mut Object<'_>,
+    exempt: &Exemptions,
+) -> Result<Option<String>, ConfigError> {
     let json = json.or_null("introspection");
     let Some(mut json) = json.object("introspection", &["path"])? else {
         return Ok(None);
@@ -193,7 +204,7 @@ fn introspection(json: &mut Object, exempt: &Exemptions) -> Result<Option<String
 }
 
 fn identity_headers(
-    json: &mut Object,
+    json: &mut Object<'_>,
     credential: &CredentialRules,
 ) -> Result<Vec<(String, IdentityField)>, ConfigError> {
     let entries = json.entries("identity_headers")?.unwrap_or_else(|| {
@@ -229,7 +240,7 @@ fn identity_headers(
     Ok(headers)
 }
 
-fn replies(json: &mut Object) -> Result<Replies, ConfigError> {
+fn replies(json: &mut Object<'_>) -> Result<Replies, ConfigError> {
     let fields = [
         "service_name",
         "doc_base_url",

@@ -4,7 +4,7 @@ use super::{ConfigError, build};
 use crate::json::{Fields, Object, ReadError};
 
 /// Reads the bytes that Envoy hands over.
-pub(super) fn parse(bytes: &[u8]) -> Result<Object, ConfigError> {
+pub(super) fn parse(bytes: &[u8]) -> Result<Object<'_>, ConfigError> {
     if bytes.iter().all(u8::is_ascii_whitespace) {
         return Err(ConfigError::new(
             "lookup.cluster",

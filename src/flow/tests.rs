@@ -599,7 +599,7 @@ fn the_key_is_in_no_callout() {
     let Step::Ask(hash) = begin(&config, &request).step else {
         panic!("no lookup");
     };
-    let text = format!("{:?}", config.lookup.callout(&hash, &request).headers);
+    let text = format!("{:?}", config.lookup.callout(&hash, &request));
     assert!(text.contains(&hash.to_string()), "{text}");
     assert!(!text.contains("0123456789abcdefghij"), "{text}");
 }

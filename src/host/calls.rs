@@ -10,9 +10,8 @@ use log::warn;
 use proxy_wasm::hostcalls;
 use proxy_wasm::types::{BufferType, MapType, MetricType, Status};
 
-use crate::clock::ms;
 use crate::feed::Page;
-use crate::lookup::Callout;
+use crate::lookup::{Callout, Lookup};
 use crate::reply::LocalReply;
 use crate::request::Request;
 use crate::stats::{self, Counter, Gauge};
@@ -56,9 +55,12 @@ impl Metrics {
         increment(gauge.map(|(_, metric)| metric), change);
     }
 
-    pub(super) fn observe_lookup(&self, took: Duration) {
+    /// Takes how long lookups took, in ms.
+    pub(super) fn observe_lookups(&self, took: impl Iterator<Item = u64>) {
         if let Some(id) = self.lookup_duration {
-            let _ = hostcalls::record_metric(id, ms(took));
+            for ms in took {
+                let _ = hostcalls::record_metric(id, ms);
+            }
         }
     }
 }
@@ -80,14 +82,10 @@ pub(super) fn plugin_configuration() -> Vec<u8> {
 
 /// Makes a callout that belongs to the context of the callback. Gives its token, or the reason
 /// why there is none.
-pub(super) fn dispatch(callout: &Callout) -> Result<u32, &'static str> {
-    let headers = callout
-        .headers
-        .iter()
-        .map(|(name, value)| (name.as_str(), value.as_str()))
-        .collect();
+pub(super) fn dispatch(lookup: &Lookup, callout: &Callout) -> Result<u32, &'static str> {
+    let headers = lookup.headers(callout);
     let sent =
-        hostcalls::dispatch_http_call(&callout.cluster, headers, None, Vec::new(), callout.timeout);
+        hostcalls::dispatch_http_call(&lookup.cluster, headers, None, Vec::new(), callout.timeout);
     sent.map_err(|status| match status {
         Status::BadArgument => "Envoy knows no such cluster",
         _ => "Envoy could not send it: no healthy host, or a full circuit breaker",
@@ -186,11 +184,11 @@ pub(super) fn resume() {
 }
 
 /// Answers the effective context's request. Its header maps are gone after this.
-pub(super) fn reply(reply: &LocalReply) {
+pub(super) fn reply(reply: &LocalReply<'_>) {
     let headers = reply
         .headers
         .iter()
-        .map(|(name, value)| (*name, value.as_str()))
+        .map(|(name, value)| (*name, &**value))
         .collect();
     let body = Some(reply.body.as_bytes());
     let _ = hostcalls::send_http_response(u32::from(reply.status), headers, body);
@@ -221,8 +219,8 @@ pub(super) fn wall_time() -> Duration {
 }
 
 /// `None` where the host has no randomness.
-pub(super) fn random() -> Option<u64> {
-    let mut bytes = [0_u8; 8];
+pub(super) fn random<const BYTES: usize>() -> Option<[u8; BYTES]> {
+    let mut bytes = [0_u8; BYTES];
     getrandom::fill(&mut bytes).ok()?;
-    Some(u64::from_le_bytes(bytes))
+    Some(bytes)
 }

@@ -9,7 +9,7 @@ use log::{info, warn};
 
 use super::calls::{self, Metrics};
 use crate::cache::{PoolName, Seed};
-use crate::clock::Moment;
+use crate::clock::{Moment, ms};
 use crate::config::Config;
 use crate::credential::KeyHash;
 use crate::feed::{Changed, Page, Polled};
@@ -39,8 +39,12 @@ pub(super) struct Plugin {
     /// `None` when there is none to enforce; each request is refused then.
     pub(super) rules: Option<Rules>,
     stats: RefCell<Stats>,
+    /// How long lookups took, in ms, as far as the host has not been told.
+    observed: RefCell<Vec<u64>>,
     metrics: Metrics,
     warnings: RefCell<Throttle>,
+    /// For request ids, drawn before they are needed.
+    random: RefCell<Vec<u128>>,
     /// To be settled, [`AT_A_TIME`].
     decided: RefCell<VecDeque<Decided>>,
     /// Of the root context's tick.
@@ -78,7 +82,7 @@ impl PartialEq for Held {
 impl Rules {
     pub(super) fn new(config: Config) -> Self {
         // Where there is no randomness, the seed is one that can be known.
-        let seed = Seed::new(calls::random().unwrap_or_default());
+        let seed = Seed::new(u64::from_le_bytes(calls::random().unwrap_or_default()));
         let verdicts = Verdicts::new(&config, seed);
         Self {
             config,
@@ -110,8 +114,10 @@ impl Plugin {
         Self {
             rules,
             stats: RefCell::default(),
+            observed: RefCell::default(),
             metrics,
             warnings: RefCell::default(),
+            random: RefCell::default(),
             decided: RefCell::default(),
             period: Cell::default(),
             began: Instant::now(),
@@ -126,14 +132,20 @@ impl Plugin {
     }
 
     /// An answer is here: whoever waited for it is to be settled next.
-    pub(super) fn land(&self, rules: &Rules, hash: &KeyHash, id: FlightId, answer: Answer) {
-        let now = self.now();
+    pub(super) fn land(
+        &self,
+        rules: &Rules,
+        hash: &KeyHash,
+        id: FlightId,
+        answer: Answer,
+        now: Moment,
+    ) {
         self.count(Counter::of_lookup(&answer.verdict));
         let landed = rules.verdicts.borrow_mut().land(hash, id, answer, now);
         let Some(landed) = landed else {
             return;
         };
-        self.metrics.observe_lookup(landed.took);
+        self.observe_lookup(landed.took);
         let decided = landed.waiters.iter().map(|waiter| Decided {
             held: Rc::clone(&waiter.request),
             verdict: landed.verdict.clone(),
@@ -150,11 +162,11 @@ impl Plugin {
         hash: &KeyHash,
         since: Moment,
         answer: Answer,
+        now: Moment,
     ) {
         let verdict = answer.verdict;
         self.count(Counter::of_lookup(&verdict));
-        let took = self.now().steady.saturating_sub(since.steady);
-        self.metrics.observe_lookup(took);
+        self.observe_lookup(now.steady.saturating_sub(since.steady));
         rules.verdicts.borrow_mut().learn(hash, &verdict);
         self.decided.borrow_mut().push_back(Decided {
             held: Rc::clone(held),
@@ -164,9 +176,8 @@ impl Plugin {
     }
 
     /// The feed was polled.
-    pub(super) fn polled(&self, rules: &Rules, page: Result<Page, String>) {
-        let now = self.now();
-        let random = calls::random().unwrap_or_default();
+    pub(super) fn polled(&self, rules: &Rules, page: Result<Page, String>, now: Moment) {
+        let random = u64::from_le_bytes(calls::random().unwrap_or_default());
         let polled = rules.verdicts.borrow_mut().polled(page, now, random);
         let Some(polled) = polled else {
             return;
@@ -209,37 +220,58 @@ impl Plugin {
     }
 
     /// Settles held requests that have a verdict, as many as one call into the VM may. `active`
-    /// is the context of that call, and is effective again afterwards.
-    pub(super) fn settle_decided(&self, rules: &Rules, active: u32) {
-        let now = self.now();
+    /// is the context of that call, and is effective before and afterwards.
+    pub(super) fn settle_decided(&self, rules: &Rules, active: u32, now: Moment) {
         let mut settled = 0_usize;
+        let mut effective = active;
         while settled < AT_A_TIME {
             let next = self.decided.borrow_mut().pop_front();
             let Some(next) = next else {
                 break;
             };
-            if self.settle_held(rules, next, now) {
+            if self.settle_held(rules, next, &mut effective, now) {
                 settled = settled.saturating_add(1);
             }
         }
-        calls::act_for(active);
+        if effective != active {
+            calls::act_for(active);
+        }
     }
 
     /// Settles a held request in its own context, which stays effective; `false` when there is
     /// nobody left to answer.
-    fn settle_held(&self, rules: &Rules, decided: Decided, now: Moment) -> bool {
+    fn settle_held(
+        &self,
+        rules: &Rules,
+        decided: Decided,
+        effective: &mut u32,
+        now: Moment,
+    ) -> bool {
         let Decided {
             held,
             verdict,
             source,
         } = decided;
+        if held.gone.get() {
+            return false;
+        }
+        if *effective != held.context_id {
+            if !calls::act_for(held.context_id) {
+                return false;
+            }
+            *effective = held.context_id;
+        }
         // Envoy may have answered by itself, as at a timeout, and only wait for the client to
         // take it.
-        if held.gone.get() || !calls::act_for(held.context_id) || calls::is_answered() {
+        if calls::is_answered() {
             return false;
         }
         let mut state = held.state.get();
-        let path = || without_query(&calls::target()).to_vec();
+        let path = || {
+            let mut target = calls::target();
+            target.truncate(without_query(&target).len());
+            target
+        };
         let step = state.settle(&rules.config, verdict, source, now.wall, path);
         held.state.set(state);
         self.apply(state.settled(), step, true, now);
@@ -262,7 +294,7 @@ impl Plugin {
                 }
             }
             Step::Describe { record } => {
-                let id = RequestId::new(now.wall, request_randomness());
+                let id = self.request_id(now);
                 self.record(settled, Some(id));
                 calls::reply(&reply::describe(&record, id));
             }
@@ -271,16 +303,20 @@ impl Plugin {
                 form,
                 cause,
             } => {
-                let id = RequestId::new(now.wall, request_randomness());
+                let id = self.request_id(now);
                 if let Some(cause) = cause {
                     self.warn(now, id, &cause);
                 }
                 self.record(settled, Some(id));
-                let reply = match &self.rules {
-                    Some(rules) => rules.config.replies.render(denial, form, id, now.wall),
-                    None => Replies::default().render(denial, form, id, now.wall),
+                let default;
+                let replies = match &self.rules {
+                    Some(rules) => &rules.config.replies,
+                    None => {
+                        default = Replies::default();
+                        &default
+                    }
                 };
-                calls::reply(&reply);
+                calls::reply(&replies.render(denial, form, id, now.wall));
             }
             Step::Ask(_) | Step::AskLive(_) | Step::Ignore => {}
         }
@@ -296,6 +332,18 @@ impl Plugin {
             self.count(Counter::of_source(source));
         }
         calls::leave_log_entry(&settled.log_entry(reply));
+    }
+
+    /// Remembers how long a lookup took. The host is told of many at once: a call costs it less
+    /// right behind another of its kind.
+    fn observe_lookup(&self, took: Duration) {
+        const MANY: usize = 64;
+
+        let mut observed = self.observed.borrow_mut();
+        observed.push(ms(took));
+        if observed.len() >= MANY {
+            self.metrics.observe_lookups(observed.drain(..));
+        }
     }
 
     pub(super) fn count(&self, counter: Counter) {
@@ -321,9 +369,26 @@ impl Plugin {
         for (gauge, change) in stats.take_changes(value) {
             self.metrics.change(gauge, change);
         }
+        let mut observed = self.observed.borrow_mut();
+        self.metrics.observe_lookups(observed.drain(..));
         for (counter, events) in stats.take_counts() {
             self.metrics.add(counter, events);
         }
+    }
+
+    /// A name for a request that is answered here. Without randomness, the names of one
+    /// millisecond are the same.
+    fn request_id(&self, now: Moment) -> RequestId {
+        /// Drawn at once: a call to the host costs more than the numbers do.
+        const MANY: usize = 64;
+
+        let mut random = self.random.borrow_mut();
+        if random.is_empty() {
+            let bytes: [u8; MANY * size_of::<u128>()] = calls::random().unwrap_or([0; _]);
+            let (numbers, _) = bytes.as_chunks();
+            random.extend(numbers.iter().copied().map(u128::from_le_bytes));
+        }
+        RequestId::new(now.wall, random.pop().unwrap_or_default())
     }
 
     fn warn(&self, now: Moment, id: RequestId, cause: &Cause) {
@@ -377,10 +442,4 @@ impl Drop for Plugin {
         self.rules = None;
         self.flush();
     }
-}
-
-/// For request ids alone: without randomness, the ids of one millisecond are the same.
-fn request_randomness() -> u128 {
-    let [low, high] = [(); 2].map(|()| u128::from(calls::random().unwrap_or_default()));
-    (high << 64) | low
 }

@@ -5,7 +5,8 @@ use crate::credential::KeyHasher;
 fn callout(config: &str, headers: &[(&str, &[u8])]) -> Vec<(String, String)> {
     let config = Config::parse(config.as_bytes()).unwrap();
     let hash = KeyHasher::new(None).unwrap().hash(b"abc");
-    config.lookup.callout(&hash, &Request::new(headers)).headers
+    let callout = config.lookup.callout(&hash, &Request::new(headers));
+    owned(&config.lookup.headers(&callout))
 }
 
 const HASH: &str = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";

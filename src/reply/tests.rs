@@ -1,3 +1,5 @@
+use std::sync::LazyLock;
+
 use super::*;
 use crate::record::Fields;
 
@@ -5,8 +7,10 @@ use crate::record::Fields;
 const NOW: Duration = Duration::from_millis(1_779_712_496_789);
 const ID: &str = "req_01KSFJ354N000000000000002A";
 
-fn rendered(denial: Denial, form: Form) -> LocalReply {
-    Replies::default().render(denial, form, RequestId::new(NOW, 74), NOW)
+static DEFAULT: LazyLock<Replies> = LazyLock::new(Replies::default);
+
+fn rendered(denial: Denial, form: Form) -> LocalReply<'static> {
+    DEFAULT.render(denial, form, RequestId::new(NOW, 74), NOW)
 }
 
 /// Denial, status, error, message, challenge, `retry-after`.
@@ -79,9 +83,9 @@ const TABLE: [Row<'_>; 7] = [
     ),
 ];
 
-fn header<'a>(reply: &'a LocalReply, name: &str) -> Option<&'a str> {
+fn header<'a>(reply: &'a LocalReply<'_>, name: &str) -> Option<&'a str> {
     let mut values = reply.headers.iter().filter(|(other, _)| *other == name);
-    let value = values.next().map(|(_, value)| value.as_str());
+    let value = values.next().map(|(_, value)| &**value);
     assert_eq!(values.next(), None, "{name} repeated");
     value
 }
@@ -233,7 +237,7 @@ fn an_active_key_is_told_its_record_and_no_more() {
         ];
         assert_eq!(
             reply.headers,
-            headers.map(|(name, value)| (name, value.to_owned()))
+            headers.map(|(name, value)| (name, value.into()))
         );
     }
 }

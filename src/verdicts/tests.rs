@@ -32,7 +32,9 @@ use super::*;
 use crate::config::Config;
 use crate::credential::KeyHasher;
 use crate::flights::{MAX_WAITING, MAX_WAITING_FOR_ONE};
+use crate::lookup::Lookup;
 use crate::record::{Fields, Record};
+use crate::request::Request;
 
 /// In ms since the Unix epoch, by the wall clock: when each table begins.
 const EPOCH: u64 = 1_800_000_000_000;
@@ -61,11 +63,7 @@ fn at(ms: u64) -> Moment {
 }
 
 fn callout() -> Callout {
-    Callout {
-        cluster: "auth".to_owned(),
-        timeout: TIMEOUT,
-        headers: Vec::new(),
-    }
+    Callout::to("/lookup".to_owned(), TIMEOUT)
 }
 
 /// `active`, `active until 5000` (ms), `active in staging`, `revoked`, `revoked in staging`,
@@ -184,11 +182,10 @@ impl Scene {
     fn of_feed(&mut self, what: &str, now: Moment) -> String {
         let page = match what.strip_prefix("gets ") {
             None if what == "polls" => {
-                let Some(callout) = self.verdicts.poll(&self.lookup, now) else {
+                let Some(callout) = self.verdicts.poll(now) else {
                     return "not yet".to_owned();
                 };
-                let (_, path) = &callout.headers[1];
-                return path.replace("/v1/changes?after=", "after ");
+                return callout.path.replace("/v1/changes?after=", "after ");
             }
             None if what == "fails" => Err("no answer".to_owned()),
             None => panic!("{what}"),
@@ -221,13 +218,15 @@ impl Scene {
                 };
                 shown(&verdict, Some(source)) + refresh
             }
-            Asked::Lookup if in_vain => {
+            Asked::Lookup { .. } if in_vain => {
                 let (verdict, source) = self.verdicts.not_sent(&hash, "no host", now);
                 shown(&verdict, source)
             }
-            Asked::Lookup => {
+            Asked::Lookup { tests_outage } => {
                 self.callouts += 1;
-                let id = self.verdicts.lead(hash, request, callout(), now);
+                let id = self
+                    .verdicts
+                    .lead(hash, request, callout(), tests_outage, now);
                 self.lookups.insert(request, (hash, id));
                 "asks".to_owned()
             }
@@ -1050,12 +1049,11 @@ fn few_lookups_are_of_root_at_a_time() {
 #[test]
 fn a_lost_callout_is_made_again_as_it_was() {
     let mut scene = Scene::new(EXACT);
-    let mut traced = callout();
-    traced
-        .headers
-        .push(("traceparent".to_owned(), "00-1".to_owned()));
     let key = hash("key");
-    let id = scene.verdicts.lead(key, 'A', traced.clone(), at(0));
+    let request = Request::new(&[("traceparent", b"00-1")]);
+    let traced = scene.lookup.callout(&key, &request);
+    assert_ne!(traced, scene.lookup.callout(&key, &Request::default()));
+    let id = scene.verdicts.lead(key, 'A', traced.clone(), false, at(0));
     scene.verdicts.join(&key, 'B', at(1)).unwrap();
     scene.verdicts.leave(&key, id, &'A');
     let next = scene.verdicts.next_of_root(at(2));
@@ -1068,9 +1066,9 @@ fn a_lost_callout_is_made_again_as_it_was() {
 fn who_waits_stays_when_another_leads() {
     let mut scene = Scene::new(EXACT);
     let key = hash("key");
-    scene.verdicts.lead(key, 'A', callout(), at(0));
+    scene.verdicts.lead(key, 'A', callout(), false, at(0));
     scene.verdicts.join(&key, 'B', at(1)).unwrap();
-    let id = scene.verdicts.lead(key, 'C', callout(), at(2));
+    let id = scene.verdicts.lead(key, 'C', callout(), false, at(2));
     let came = scene.lands(&key, id, "active", at(3));
     assert_eq!(
         came,
@@ -1082,7 +1080,7 @@ fn who_waits_stays_when_another_leads() {
 fn lookups_are_timed() {
     let mut scene = Scene::new(EXACT);
     let key = hash("key");
-    let id = scene.verdicts.lead(key, 'A', callout(), at(0));
+    let id = scene.verdicts.lead(key, 'A', callout(), false, at(0));
     let landed = scene.verdicts.land(&key, id, answer("active"), at(37));
     assert_eq!(landed.unwrap().took, Duration::from_millis(37));
 }

@@ -1,11 +1,13 @@
 //! Where credentials stand, and what a key looks like.
 
+use std::borrow::Cow;
+
 use super::{ConfigError, at, check, text_or};
 use crate::credential::{Alphabet, CredentialRules, Format, Source};
 use crate::json::{Fields, Object};
 use crate::lookup::CARRIED_ON;
 
-pub(super) fn rules(json: &mut Object) -> Result<CredentialRules, ConfigError> {
+pub(super) fn rules(json: &mut Object<'_>) -> Result<CredentialRules, ConfigError> {
     let mut json = json.object_or_empty("credential", &["sources", "format", "forward"])?;
     let format = format(&mut json)?;
     let forward = json.flag("forward")?.unwrap_or(false);
@@ -28,7 +30,7 @@ pub(super) fn rules(json: &mut Object) -> Result<CredentialRules, ConfigError> {
     })
 }
 
-fn checked_sources(json: Vec<Object>) -> Result<Vec<Source>, ConfigError> {
+fn checked_sources(json: Vec<Object<'_>>) -> Result<Vec<Source>, ConfigError> {
     let mut sources: Vec<Source> = Vec::new();
     for (index, mut source) in json.into_iter().enumerate() {
         let path = format!("credential.sources[{index}]");
@@ -46,6 +48,7 @@ fn checked_sources(json: Vec<Object>) -> Result<Vec<Source>, ConfigError> {
         if let Some(scheme) = &scheme {
             at(format!("{path}.scheme"), check::token(scheme))?;
         }
+        let scheme = scheme.map(Cow::into_owned);
         let source = Source { header, scheme };
         if sources.iter().any(|other| other.overlaps(&source)) {
             return Err(ConfigError::new(
@@ -65,7 +68,7 @@ fn checked_sources(json: Vec<Object>) -> Result<Vec<Source>, ConfigError> {
     Ok(sources)
 }
 
-fn format(json: &mut Object) -> Result<Format, ConfigError> {
+fn format(json: &mut Object<'_>) -> Result<Format, ConfigError> {
     const LONGEST: u32 = 8192;
     let fields = ["prefix", "min_length", "max_length", "alphabet"];
     let mut json = json.object_or_empty("format", &fields)?;

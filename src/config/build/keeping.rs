@@ -8,7 +8,7 @@ use crate::feed::{FeedRules, LONG_PAGE};
 use crate::json::Object;
 
 /// How long a verdict may count.
-fn ttl_or(json: &mut Object, name: &str, default: &str) -> Result<Duration, ConfigError> {
+fn ttl_or(json: &mut Object<'_>, name: &str, default: &str) -> Result<Duration, ConfigError> {
     /// 30 days.
     const LONGEST: Duration = Duration::from_secs(30 * 24 * 3600);
     let ttl = duration_or(json, name, default)?;
@@ -21,7 +21,7 @@ fn ttl_or(json: &mut Object, name: &str, default: &str) -> Result<Duration, Conf
     Ok(ttl)
 }
 
-pub(super) fn cache(json: &mut Object) -> Result<CacheRules, ConfigError> {
+pub(super) fn cache(json: &mut Object<'_>) -> Result<CacheRules, ConfigError> {
     let fields = [
         "allow_ttl",
         "not_found_ttl",
@@ -49,7 +49,7 @@ pub(super) fn cache(json: &mut Object) -> Result<CacheRules, ConfigError> {
     })
 }
 
-fn entries_or(json: &mut Object, name: &str, default: u32) -> Result<usize, ConfigError> {
+fn entries_or(json: &mut Object<'_>, name: &str, default: u32) -> Result<usize, ConfigError> {
     const MOST: u32 = 1_000_000;
     let number = json.whole(name)?.unwrap_or(default);
     let entries = usize::try_from(number).ok();
@@ -60,7 +60,7 @@ fn entries_or(json: &mut Object, name: &str, default: u32) -> Result<usize, Conf
     })
 }
 
-pub(super) fn feed(json: &mut Object) -> Result<Option<FeedRules>, ConfigError> {
+pub(super) fn feed(json: &mut Object<'_>) -> Result<Option<FeedRules>, ConfigError> {
     const SHORTEST: Duration = Duration::from_millis(100);
     const LONGEST: Duration = Duration::from_secs(60);
     const STALEST: Duration = Duration::from_secs(3600);

@@ -194,10 +194,9 @@ fn run(seed: u64) {
                 answer: None,
             });
         }
-        if let Some(callout) = scene.verdicts.poll(&scene.lookup, now) {
+        if let Some(callout) = scene.verdicts.poll(now) {
             assert!(polling.is_none());
-            let (_, path) = &callout.headers[1];
-            let after = path.rsplit('=').next().unwrap().parse().ok();
+            let after = callout.path.rsplit('=').next().unwrap().parse().ok();
             let takes = 1 + random.below(150);
             let reads_at = ms + 1 + random.below(takes);
             polling = Some(Polling {
@@ -238,8 +237,9 @@ fn run(seed: u64) {
                     });
                     check(got.last().unwrap(), &told, &truth, seed);
                 }
-                Asked::Lookup => {
-                    let id = scene.verdicts.lead(hashes[key], who, callout(), now);
+                Asked::Lookup { tests_outage } => {
+                    let hash = hashes[key];
+                    let id = scene.verdicts.lead(hash, who, callout(), tests_outage, now);
                     waiting.insert(who, (ms, key, id));
                     let takes = 1 + random.below(249);
                     let reads_at = ms + 1 + random.below(takes);
