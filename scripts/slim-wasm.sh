@@ -37,4 +37,4 @@ reached=$(printf '"%s", ' "${exports[@]}")
     echo ']'
 } >"$folder/graph.json"
 wasm-metadce "${features[@]}" "$from" --graph-file "$folder/graph.json" --output "$folder/called.wasm" >/dev/null
-wasm-opt "${features[@]}" -Oz --strip-producers --strip-target-features "$folder/called.wasm" --output "$to"
+wasm-opt "${features[@]}" -O3 --strip-producers --strip-target-features "$folder/called.wasm" --output "$to"
