@@ -94,6 +94,6 @@ fn measure(options: &Options, cores: &cpu::Cores, interrupted: &Interrupted) -> 
     let figures = figures::Figures::of(&samples)?;
     let bounds = bounds::all(&figures, &footprint);
     let report = report::markdown(options, &machine, &figures, &footprint, &bounds);
-    print!("{report}");
+    print!("{report}{}", report::against(options, &figures));
     report::write(&options.out, &report, &plot::svg(&figures))
 }

@@ -23,10 +23,9 @@ pub(crate) fn markdown(
     format!(
         "# Benchmarks\n\nWritten by `make bench`, which measures all of this anew.\n\n\
          ![CPU time of Envoy's worker per request](benchmarks.svg)\n\n\
-         {}\n{}\n\n{}{}\n{}\n## Bounds\n\n{}",
+         {}\n{}\n\n{}\n{}\n## Bounds\n\n{}",
         table(figures),
         notes(options, figures),
-        against_table(options, figures),
         footprint_table(options, footprint),
         machine_table(options, machine),
         list(bounds),
@@ -105,12 +104,14 @@ fn notes(options: &Options, figures: &Figures) -> String {
     )
 }
 
-fn against_table(options: &Options, figures: &Figures) -> String {
+/// The comparison with the module of `--against`; empty without one. It is not part of the report,
+/// as that module is not part of the project.
+pub(crate) fn against(options: &Options, figures: &Figures) -> String {
     let Some(against) = &options.against else {
         return String::new();
     };
     let mut table = format!(
-        "Against `{}`, measured in the same rounds:\n\n\
+        "\n## Against {}\n\n\
          | variant | its CPU µs | CPU µs | ratio | ratio of what is added |\n\
          |---|--:|--:|--:|--:|\n",
         against.display()
@@ -127,7 +128,7 @@ fn against_table(options: &Options, figures: &Figures) -> String {
             old.added_ratio
         );
     }
-    table + "\n"
+    table
 }
 
 fn footprint_table(options: &Options, footprint: &Footprint) -> String {
