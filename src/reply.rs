@@ -196,9 +196,12 @@ pub struct LocalReply<'a> {
     pub body: String,
 }
 
-/// What replies are made of: one template for each denial, in the order of [`Denial::ALL`].
+/// What replies are made of: one template for each denial.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Replies([Template; 7]);
+pub struct Replies(
+    /// In the order of [`Denial::ALL`].
+    [Template; 7],
+);
 
 /// What is the same in each reply to a denial.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
