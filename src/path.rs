@@ -184,6 +184,20 @@ mod tests {
     }
 
     #[test]
+    fn bytes_that_broken_decoders_take_for_others_are_covered_by_nothing() {
+        let cases: [&[u8]; 4] = [
+            b"/v1/astro/\xc0\xae\xc0\xae/admin",
+            b"/v1/astro/\xc1",
+            b"/v1/astro/x\x00",
+            b"/v1/astro/\x00/natal",
+        ];
+        for path in cases {
+            assert!(!covers("/v1/astro", path), "{}", path.escape_ascii());
+        }
+        assert!(covers("/v1/astro", b"/v1/astro/caf\xc3\xa9"));
+    }
+
+    #[test]
     fn configured_paths_are_checked() {
         let cases = [
             ("/", true),

@@ -199,6 +199,35 @@ mod tests {
         }
     }
 
+    #[test]
+    fn headers_are_picked_by_the_length_of_their_names() {
+        let (long, longer) = ("l".repeat(63), "l".repeat(90));
+        let names = [
+            "",
+            "a",
+            "authorization",
+            "x-api-key",
+            "y-api-key",
+            &long,
+            &longer,
+        ];
+        let headers = names.map(|name| (name, &b"v"[..]));
+        let request = Request::new(&headers);
+        let cases: [(&[&str], &[&str]); 5] = [
+            (&[], &[]),
+            (&["authorization"], &["authorization"]),
+            (&["x-api-key", "b"], &["a", "x-api-key", "y-api-key"]),
+            (&[&long], &[&long, &longer]),
+            (&[&longer], &[&long, &longer]),
+        ];
+        for (wanted, expected) in cases {
+            let picked = request.headers_of(wanted.iter().copied().collect());
+            let picked: Vec<_> = picked.iter().map(|(name, _)| *name).collect();
+            let expected: Vec<_> = expected.iter().map(|name| name.as_bytes()).collect();
+            assert_eq!(picked, expected, "{wanted:?}");
+        }
+    }
+
     /// The bytes that the SDK's own reader is tested with.
     #[test]
     fn the_map_is_that_of_proxy_wasm() {
