@@ -107,14 +107,11 @@ impl Lookup {
     /// configured header replaces one that would be there otherwise.
     pub fn callout(&self, hash: &KeyHash, request: &Request) -> Callout {
         let mut callout = Callout::to(self.path.fill(hash), self.timeout);
-        let lengths = CARRIED_ON.into_iter().collect();
-        let headers = request.headers_of(lengths);
         for name in CARRIED_ON.into_iter().filter(|name| !self.configures(name)) {
             callout.carried_on.extend(
-                headers
-                    .iter()
-                    .filter(|(other, _)| *other == name.as_bytes())
-                    .filter_map(|(_, value)| header_safe(value, MAX_TRACE))
+                request
+                    .values(name)
+                    .filter_map(|value| header_safe(value, MAX_TRACE))
                     .take(MAX_REPEATS)
                     .map(|value| (name, value.to_owned())),
             );

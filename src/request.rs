@@ -64,11 +64,6 @@ impl Request {
         Self { map }
     }
 
-    /// All headers in order, repeats included, names as bytes.
-    pub fn headers(&self) -> impl Iterator<Item = Header<'_>> {
-        self.places().map_while(|place| self.header(&place))
-    }
-
     /// The headers, in order, whose names are as long as one that matters.
     pub fn headers_of(&self, lengths: NameLengths) -> Vec<Header<'_>> {
         self.places()
@@ -179,7 +174,8 @@ mod tests {
     use super::*;
 
     fn all(request: &Request) -> Vec<(&[u8], &[u8])> {
-        request.headers().collect()
+        let places = request.places();
+        places.map_while(|place| request.header(&place)).collect()
     }
 
     #[test]
@@ -241,11 +237,11 @@ mod tests {
         );
         // Cut off anywhere, or with any byte changed, it gives no more than there is.
         for at in 0..map.len() {
-            assert!(Request::from_map(map[..at].to_vec()).headers().count() < 2);
+            assert!(all(&Request::from_map(map[..at].to_vec())).len() < 2);
             let mut damaged = map.to_vec();
             damaged[at] = 0xff;
-            assert!(Request::from_map(damaged).headers().count() <= 2);
+            assert!(all(&Request::from_map(damaged)).len() <= 2);
         }
-        assert_eq!(Request::default().headers().count(), 0);
+        assert_eq!(all(&Request::default()).len(), 0);
     }
 }
