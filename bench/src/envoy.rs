@@ -19,10 +19,9 @@ const IDENTITY_HEADERS: [&str; 2] = ["x-keystile-key-id", "x-keystile-account-id
 /// As much as a burst on a busy machine may need: a time-out is no part of what is measured.
 const PATIENCE: &str = "10s";
 
-/// Starts Envoy on its core, with a listener for each of these. `against` is another module.
+/// Starts Envoy on its core, with a listener for each of these.
 pub(crate) fn start(
-    subjects: &[Subject],
-    against: Option<&Path>,
+    subjects: &[Subject<'_>],
     workers: u32,
     cores: &Cores,
     servers: &Servers,
@@ -30,13 +29,13 @@ pub(crate) fn start(
 ) -> Result<Envoy> {
     let mut listeners = Vec::new();
     for subject in subjects {
-        let module = match (subject.variant, against) {
-            (variant, _) if variant.is_floor() => {
+        let module = match (subject.variant, subject.against) {
+            (_, Some(against)) => against.to_owned(),
+            (variant, None) if variant.is_floor() => {
                 let file = folder.join(variant.name()).with_extension("wasm");
                 std::fs::write(&file, floor::module(variant)?)?;
                 file
             }
-            (_, Some(against)) if subject.against => against.to_owned(),
             _ => module(),
         };
         listeners.push(listener(*subject, &module));
@@ -71,7 +70,7 @@ fn address() -> Value {
 }
 
 /// Set up as in envoy/envoy.yaml.
-fn listener(subject: Subject, module: &Path) -> Value {
+fn listener(subject: Subject<'_>, module: &Path) -> Value {
     let mut filters = Vec::from_iter(filter(subject, module));
     let name = subject.name();
     filters.push(json!({
@@ -101,7 +100,7 @@ fn listener(subject: Subject, module: &Path) -> Value {
     })
 }
 
-fn filter(subject: Subject, module: &Path) -> Option<Value> {
+fn filter(subject: Subject<'_>, module: &Path) -> Option<Value> {
     let (kind, mut config) = match subject.variant {
         Variant::NoFilter => return None,
         Variant::NativeKeys => ("api_key_auth.v3.ApiKeyAuth", native_keys()),
@@ -157,7 +156,7 @@ fn authz_grpc() -> Value {
 }
 
 /// A VM for each, so that none has the memory of another's cache to walk through.
-fn wasm(subject: Subject, module: &Path) -> Value {
+fn wasm(subject: Subject<'_>, module: &Path) -> Value {
     let cache = match subject.variant {
         Variant::Lookup => json!({
             "allow_ttl": "0s", "not_found_ttl": "0s", "revoked_ttl": "0s", "stale_if_error": "0s",

@@ -102,7 +102,6 @@ impl Started {
         let folder = tempfile::tempdir()?;
         let envoy = envoy::start(
             &[Subject::of(variant)],
-            None,
             workers,
             cores,
             servers,

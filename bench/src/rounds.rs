@@ -47,12 +47,9 @@ pub(crate) fn run(
     let mut subjects = Variant::ALL.map(Subject::of).to_vec();
     let against = options.against.as_deref();
     if against.is_some() {
-        subjects.extend(Variant::KEYSTILE.map(|variant| Subject {
-            variant,
-            against: true,
-        }));
+        subjects.extend(Variant::KEYSTILE.map(|variant| Subject { variant, against }));
     }
-    let envoy = envoy::start(&subjects, against, 1, cores, servers, folder.path())?;
+    let envoy = envoy::start(&subjects, 1, cores, servers, folder.path())?;
     let rig = Rig {
         options,
         servers,
@@ -83,17 +80,17 @@ struct Rig<'a> {
     servers: &'a Servers,
     wrk: Wrk,
     envoy: Envoy,
-    subjects: Vec<Subject>,
+    subjects: Vec<Subject<'a>>,
 }
 
 impl Rig<'_> {
-    fn to(&self, subject: Subject) -> Result<SocketAddr> {
+    fn to(&self, subject: Subject<'_>) -> Result<SocketAddr> {
         self.envoy.listener(&subject.name())
     }
 
     /// Some single requests, each of which gets the variant's status. Those that decide by the
     /// credential refuse a request without one, and the upstream gets an identity in its stead.
-    fn check(&self, subject: Subject) -> Result<()> {
+    fn check(&self, subject: Subject<'_>) -> Result<()> {
         let to = self.to(subject)?;
         let variant = subject.variant;
         let credential = match variant.keys() {
@@ -144,7 +141,7 @@ impl Rig<'_> {
         })
     }
 
-    fn sample(&self, subject: Subject, round: u32) -> Result<Sample> {
+    fn sample(&self, subject: Subject<'_>, round: u32) -> Result<Sample> {
         let to = self.to(subject)?;
         let variant = subject.variant;
         let first_key = round.wrapping_mul(7919) % self.options.keys;
@@ -170,7 +167,7 @@ impl Rig<'_> {
     }
 
     /// How many answers of 500 or more there were so far.
-    fn failed(&self, subject: Subject) -> Result<u64> {
+    fn failed(&self, subject: Subject<'_>) -> Result<u64> {
         let name = format!("http.{}.downstream_rq_5xx", subject.name());
         self.envoy.counter(&name)
     }

@@ -1,5 +1,7 @@
 //! What is compared.
 
+use std::path::Path;
+
 /// A variant. Each is a listener of its own, before the same upstream.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Variant {
@@ -21,25 +23,25 @@ pub(crate) enum Variant {
 
 /// What a listener is for.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Subject {
+pub(crate) struct Subject<'a> {
     pub(crate) variant: Variant,
-    /// Whether Keystile is the module of `--against`.
-    pub(crate) against: bool,
+    /// The module to measure instead of the one that was built.
+    pub(crate) against: Option<&'a Path>,
 }
 
-impl Subject {
+impl Subject<'_> {
     /// A variant, with Keystile as it was built.
     pub(crate) fn of(variant: Variant) -> Self {
         Self {
             variant,
-            against: false,
+            against: None,
         }
     }
 
     /// The name of its listener.
     pub(crate) fn name(self) -> String {
         let name = self.variant.name();
-        if self.against {
+        if self.against.is_some() {
             format!("{name}_against")
         } else {
             name.to_owned()
