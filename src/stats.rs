@@ -1,7 +1,7 @@
 //! Statistics: their names, and which counter an event counts in.
 //!
 //! A counter's name is `keystile.<what>.<kind>.total`, which Prometheus shows as
-//! `keystile_<what>_<kind>_total`; `envoy/stats.yaml` makes a label of `<kind>`.
+//! `keystile_<what>_<kind>_total`; `stats_config` in `envoy/envoy.yaml` makes a label of `<kind>`.
 
 use crate::cache::PoolName;
 use crate::feed::Changed;

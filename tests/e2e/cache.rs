@@ -7,8 +7,6 @@ use anyhow::{Context, Result, ensure};
 use keystile_e2e::anyone::Anyone;
 use keystile_e2e::auth::{Script, answer, answer_with};
 use keystile_e2e::load::{self, Request};
-use keystile_e2e::process::wait_until;
-use keystile_e2e::root;
 use serde_json::{Value, json};
 
 use crate::stage::{Asks, Setup, Stage, until};
@@ -421,42 +419,6 @@ pub(crate) fn memory(world: &World) -> Result<()> {
             "{verdicts} verdicts more: {of_vm} bytes each of the VM's memory, {in_all} in all"
         );
         ensure!(of_vm <= 250, "{of_vm} bytes a verdict in the VM");
-        Ok(())
-    })
-}
-
-/// With `envoy/stats.yaml`, what is counted becomes a label.
-pub(crate) fn statistics_with_labels(world: &World) -> Result<()> {
-    let labels = std::fs::read_to_string(root().join("envoy/stats.yaml"))?;
-    let setup = Setup {
-        options: vec!["--config-yaml".to_owned(), labels],
-        // None that could be read, so that nothing is forgotten.
-        more: json!({"feed": {"path": "/no-such-feed/{cursor}"}}),
-        ..Setup::new(json!({}))
-    };
-    setup.run(world, |stage| {
-        let key = stage.create()?.key;
-        for _ in 0..3 {
-            ensure!(stage.get(&key)?.status == 200, "the key");
-        }
-        ensure!(stage.get("aw_short")?.status == 401, "no key");
-        for expected in [
-            "keystile_requests_total{outcome=\"allowed\"} 3\n",
-            "keystile_requests_total{outcome=\"api_key_invalid\"} 1\n",
-            "keystile_verdicts_total{source=\"lookup\"} 1\n",
-            "keystile_verdicts_total{source=\"cache\"} 2\n",
-            "keystile_lookups_total{result=\"active\"} 1\n",
-            "keystile_feed_polls_total{result=\"reset\"} 0\n",
-            "keystile_feed_stale{} 2\n",
-            "keystile_cache_entries{pool=\"allow\"} 1\n",
-            "keystile_cache_evictions_total{pool=\"deny\"} 0\n",
-            "keystile_lookup_duration_milliseconds_count{} 1\n",
-            "keystile_lookup_duration_milliseconds_bucket{le=\"10000\"} 1\n",
-        ] {
-            let envoy = &stage.envoy;
-            wait_until(|| Ok(envoy.prometheus()?.contains(expected)))
-                .with_context(|| format!("no {expected}"))?;
-        }
         Ok(())
     })
 }

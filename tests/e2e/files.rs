@@ -172,24 +172,32 @@ pub(crate) fn shipped_stack(world: &World) -> Result<()> {
             _ => bail!("{path}: {entry}"),
         }
     }
+    // With the labels of `stats_config`.
     let counted = [
-        ("requests_allowed_total", asked),
-        ("requests_exempt_total", 1),
-        ("requests_api_key_missing_total", 1),
-        ("requests_api_key_invalid_total", 1),
-        ("requests_api_key_not_found_total", 1),
-        ("requests_api_key_revoked_total", 1),
-        ("verdicts_lookup_total", asked - cached + 2),
-        ("verdicts_cache_total", cached),
-        ("lookups_active_total", asked - cached),
-        ("lookups_revoked_total", 1),
-        ("lookups_not_found_total", 1),
-        ("lookup_duration_milliseconds_count", asked - cached + 2),
-        ("cache_allow_entries", asked - cached),
-        ("cache_deny_entries", 2),
+        (r#"requests_total{outcome="allowed"}"#, asked),
+        (r#"requests_total{outcome="exempt"}"#, 1),
+        (r#"requests_total{outcome="api_key_missing"}"#, 1),
+        (r#"requests_total{outcome="api_key_invalid"}"#, 1),
+        (r#"requests_total{outcome="api_key_not_found"}"#, 1),
+        (r#"requests_total{outcome="api_key_revoked"}"#, 1),
+        (r#"verdicts_total{source="lookup"}"#, asked - cached + 2),
+        (r#"verdicts_total{source="cache"}"#, cached),
+        (r#"lookups_total{result="active"}"#, asked - cached),
+        (r#"lookups_total{result="revoked"}"#, 1),
+        (r#"lookups_total{result="not_found"}"#, 1),
+        ("lookup_duration_milliseconds_count{}", asked - cached + 2),
+        (
+            r#"lookup_duration_milliseconds_bucket{le="10000"}"#,
+            asked - cached + 2,
+        ),
+        ("feed_stale{}", 0),
+        (r#"feed_polls_total{result="failed"}"#, 0),
+        (r#"cache_entries{pool="allow"}"#, asked - cached),
+        (r#"cache_entries{pool="deny"}"#, 2),
+        (r#"cache_evictions_total{pool="deny"}"#, 0),
     ];
     for (name, count) in counted {
-        wait_for(&stack, &format!("{name}{{}} {count}"))?;
+        wait_for(&stack, &format!("{name} {count}"))?;
     }
     // However long its verdicts are kept.
     let active = bearer(&keys.active.key);
@@ -221,7 +229,7 @@ pub(crate) fn shipped_stack(world: &World) -> Result<()> {
 
 fn polls_without_news(stack: &Stack) -> Result<usize> {
     let metrics = stack.envoy.prometheus()?;
-    let name = "keystile_feed_polls_current_total{} ";
+    let name = r#"keystile_feed_polls_total{result="current"} "#;
     let mut values = metrics.lines().filter_map(|line| line.strip_prefix(name));
     Ok(values.next().map_or(Ok(0), str::parse)?)
 }

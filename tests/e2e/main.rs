@@ -111,11 +111,6 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
         trial(&world, "cache: memory", cache::memory),
         trial(
             &world,
-            "cache: statistics with labels",
-            cache::statistics_with_labels,
-        ),
-        trial(
-            &world,
             "coalescing: one lookup for all",
             coalescing::one_lookup_for_all,
         ),
