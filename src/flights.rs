@@ -86,7 +86,7 @@ pub(crate) struct Flights<W> {
 
 /// How much later than the others a leader is given up: its own timeout comes first, unless the
 /// proxy forgot it.
-const FORGOTTEN: Duration = Duration::from_secs(2);
+pub(crate) const FORGOTTEN: Duration = Duration::from_secs(2);
 
 impl<W: PartialEq> Flights<W> {
     /// None yet. Each may take `timeout`.

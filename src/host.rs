@@ -178,11 +178,7 @@ enum Phase {
         lookup: FlightId,
     },
     /// It is held for a lookup of its own, which no other request has to do with.
-    Live {
-        held: Rc<Held>,
-        hash: KeyHash,
-        since: Moment,
-    },
+    Live { held: Rc<Held>, hash: KeyHash },
     /// It was settled at once.
     Settled(State),
 }
@@ -231,9 +227,7 @@ impl Context for Stream {
         let answer = calls::read_answer(headers, body_size);
         match &self.phase {
             Phase::Held { hash, lookup, .. } => plugin.land(rules, hash, *lookup, answer, now),
-            Phase::Live { held, hash, since } => {
-                plugin.land_live(rules, held, hash, *since, answer, now);
-            }
+            Phase::Live { held, hash } => plugin.land_live(rules, held, hash, answer, now),
             Phase::New | Phase::Settled(_) => return,
         }
         plugin.settle_decided(rules, self.context_id, now);
@@ -258,7 +252,7 @@ impl Stream {
                 let callout = rules.config.lookup.callout(&hash, request);
                 match calls::dispatch(&rules.config.lookup, &callout) {
                     Ok(_) => {
-                        let held = self.held(state);
+                        let held = self.held(state, now);
                         let lookup = rules.verdicts.borrow_mut().lead(
                             hash,
                             Rc::clone(&held),
@@ -275,7 +269,7 @@ impl Stream {
                 }
             }
             Asked::Join => {
-                let held = self.held(state);
+                let held = self.held(state, now);
                 let joined = rules
                     .verdicts
                     .borrow_mut()
@@ -305,18 +299,17 @@ impl Stream {
             let verdict = Verdict::Indeterminate(Cause::NotSent { reason });
             return self.settle(rules, state, verdict, None, request, now);
         }
-        self.phase = Phase::Live {
-            held: self.held(state),
-            hash,
-            since: now,
-        };
+        let held = self.held(state, now);
+        self.plugin.watch(&held);
+        self.phase = Phase::Live { held, hash };
         Action::Pause
     }
 
-    fn held(&self, state: State) -> Rc<Held> {
+    fn held(&self, state: State, now: Moment) -> Rc<Held> {
         Rc::new(Held {
             context_id: self.context_id,
             state: Cell::new(state),
+            since: now.steady,
             gone: Cell::new(false),
         })
     }

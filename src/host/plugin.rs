@@ -13,7 +13,7 @@ use crate::clock::{Moment, ms};
 use crate::config::Config;
 use crate::credential::KeyHash;
 use crate::feed::{Changed, Page, Polled};
-use crate::flights::FlightId;
+use crate::flights::{FORGOTTEN, FlightId};
 use crate::flow::{self, Settled, State, Step};
 use crate::reply::{self, Replies, RequestId};
 use crate::request::without_query;
@@ -47,6 +47,9 @@ pub(super) struct Plugin {
     random: RefCell<Vec<u128>>,
     /// To be settled, [`AT_A_TIME`].
     decided: RefCell<VecDeque<Decided>>,
+    /// Held for lookups that no other request has to do with, oldest first, with what they get if
+    /// the proxy forgets them.
+    live: RefCell<VecDeque<Decided>>,
     /// Of the root context's tick.
     period: Cell<Duration>,
     /// Where the steady clock began.
@@ -62,6 +65,8 @@ pub(super) struct Rules {
 pub(super) struct Held {
     pub(super) context_id: u32,
     pub(super) state: Cell<State>,
+    /// On the steady clock.
+    pub(super) since: Duration,
     /// Its client has left.
     pub(super) gone: Cell<bool>,
 }
@@ -119,6 +124,7 @@ impl Plugin {
             warnings: RefCell::default(),
             random: RefCell::default(),
             decided: RefCell::default(),
+            live: RefCell::default(),
             period: Cell::default(),
             began: Instant::now(),
         }
@@ -160,13 +166,12 @@ impl Plugin {
         rules: &Rules,
         held: &Rc<Held>,
         hash: &KeyHash,
-        since: Moment,
         answer: Answer,
         now: Moment,
     ) {
         let verdict = answer.verdict;
         self.count(Counter::of_lookup(&verdict));
-        self.observe_lookup(now.steady.saturating_sub(since.steady));
+        self.observe_lookup(now.steady.saturating_sub(held.since));
         rules.verdicts.borrow_mut().learn(hash, &verdict);
         self.decided.borrow_mut().push_back(Decided {
             held: Rc::clone(held),
@@ -216,7 +221,25 @@ impl Plugin {
                 verdict,
                 source,
             });
-        self.decided.borrow_mut().extend(decided);
+        let mut queue = self.decided.borrow_mut();
+        queue.extend(decided);
+        let longest = rules.config.lookup.timeout.saturating_add(FORGOTTEN);
+        let mut live = self.live.borrow_mut();
+        // Most have their answer by then, which is seen when they are settled.
+        while let Some(forgotten) =
+            live.pop_front_if(|live| live.held.since.saturating_add(longest) <= now.steady)
+        {
+            queue.push_back(forgotten);
+        }
+    }
+
+    /// A request is held for a lookup of its own.
+    pub(super) fn watch(&self, held: &Rc<Held>) {
+        self.live.borrow_mut().push_back(Decided {
+            held: Rc::clone(held),
+            verdict: Verdict::Indeterminate(Cause::NoAnswer),
+            source: None,
+        });
     }
 
     /// Settles held requests that have a verdict, as many as one call into the VM may. `active`
