@@ -7,10 +7,11 @@ set -euo pipefail
 
 from=$1 to=$2
 # What Envoy needs of the module, and the callbacks that the filter has. A request's end is told by
-# proxy_on_delete; without proxy_on_done and proxy_on_log nothing is put off until then.
+# proxy_on_delete; without proxy_on_done and proxy_on_log nothing is put off until then. At a VM's
+# start there is nothing to do.
 exports=(
     memory _initialize proxy_abi_version_0_2_1 proxy_on_memory_allocate
-    proxy_on_vm_start proxy_on_configure proxy_on_context_create proxy_on_delete proxy_on_tick
+    proxy_on_configure proxy_on_context_create proxy_on_delete proxy_on_tick
     proxy_on_http_call_response
     proxy_on_request_headers proxy_on_request_body proxy_on_request_trailers
 )

@@ -4,6 +4,7 @@
 //! of this module knows of proxy-wasm.
 
 mod calls;
+mod capabilities;
 mod plugin;
 
 use std::cell::Cell;
@@ -56,6 +57,12 @@ impl RootContext for Root {
     /// Runs once on the main thread and once on each worker. Only what is wrong with the bytes
     /// may refuse here: Envoy would run a worker that alone refuses without the filter.
     fn on_configure(&mut self, size: usize) -> bool {
+        if !capabilities::are_all_allowed() {
+            error!(
+                "keystile: capability_restriction_config.allowed_capabilities: lacks what is named above"
+            );
+            return false;
+        }
         let bytes = calls::plugin_configuration();
         let rules = match Config::parse(&bytes) {
             Ok(config) => Some(Rules::new(config)),
