@@ -4,6 +4,7 @@
 
 mod broken_feed;
 mod cache;
+mod capabilities;
 mod coalescing;
 mod decisions;
 mod feed;
@@ -77,6 +78,9 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
         ),
         trial(&world, "paused: client leaves", paused::client_leaves),
         trial(&world, "paused: many at once", paused::many_at_once),
+        trial(&world, "capabilities: the list is complete", |_| {
+            capabilities::the_list_is_complete()
+        }),
         trial(&world, "files: shipped configurations are valid", |_| {
             files::shipped_configurations_are_valid()
         }),
@@ -228,6 +232,11 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
             introspection::a_body_is_held,
         ),
         trial(&world, "files: shipped stack", files::shipped_stack),
+        trial(
+            &world,
+            "capabilities: without an entry nothing gets in",
+            capabilities::without_an_entry_nothing_gets_in,
+        ),
         trial(&world, "files: a taken port is named", |_| {
             files::a_taken_port_is_named()
         }),

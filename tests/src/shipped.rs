@@ -2,7 +2,7 @@
 //! `make run` starts it.
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use tempfile::TempDir;
@@ -92,14 +92,13 @@ impl Stack {
         let listener = tokio::net::TcpListener::bind(local(ports.upstream)).await?;
         let upstream = upstream::serve(listener, Received::default(), std::future::pending())?;
 
-        let config = on_ports(
-            folder.path(),
-            Ports {
-                upstream: upstream.port(),
-                registry: auth.port(),
-                ..ports
-            },
-        )?;
+        let config = folder.path().join("envoy.yaml");
+        let ports = Ports {
+            upstream: upstream.port(),
+            registry: auth.port(),
+            ..ports
+        };
+        std::fs::write(&config, config_on(ports)?)?;
         let envoy = Envoy::start(&config, folder.path(), OPTIONS, echo)?;
         Ok(Self {
             listener: envoy.listener("api")?,
@@ -140,19 +139,19 @@ fn ensure_free(who: &str, variable: &str, port: u16) -> Result<()> {
     })
 }
 
-/// `envoy/envoy.yaml` on these ports: as it is where they are the shipped ones, else a copy.
-fn on_ports(folder: &Path, ports: Ports) -> Result<PathBuf> {
-    let shipped = root().join("envoy/envoy.yaml");
-    let mut config = std::fs::read_to_string(&shipped).context("envoy/envoy.yaml")?;
+/// `envoy/envoy.yaml` on these ports.
+///
+/// # Errors
+/// When it is not there, or does not have one of the shipped ports.
+pub fn config_on(ports: Ports) -> Result<String> {
+    let mut config =
+        std::fs::read_to_string(root().join("envoy/envoy.yaml")).context("envoy/envoy.yaml")?;
     let changes = [
         (SHIPPED.listener, ports.listener),
         (SHIPPED.admin, ports.admin),
         (SHIPPED.upstream, ports.upstream),
         (SHIPPED.registry, ports.registry),
     ];
-    if changes.iter().all(|(from, to)| from == to) {
-        return Ok(shipped);
-    }
     // In two steps, so that one port's new number is not taken for another's old one.
     for (from, _) in changes {
         let old = format!("port_value: {from} }}");
@@ -162,7 +161,5 @@ fn on_ports(folder: &Path, ports: Ports) -> Result<PathBuf> {
     for (from, to) in changes {
         config = config.replace(&format!("<{from}>"), &to.to_string());
     }
-    let copy = folder.join("envoy.yaml");
-    std::fs::write(&copy, config)?;
-    Ok(copy)
+    Ok(config)
 }

@@ -1,0 +1,174 @@
+//! `envoy/envoy.yaml` allows the module what it needs and nothing else. With one entry less nothing
+//! gets in, nothing hangs, and nobody with a good key is told that it is a bad one.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::path::Path;
+
+use anyhow::{Context, Result, bail, ensure};
+use keystile_e2e::envoy::Envoy;
+use keystile_e2e::registry::Registry;
+use keystile_e2e::shipped::{FREE, Ports, config_on};
+use keystile_e2e::upstream::{self, Received};
+use keystile_e2e::{client, root};
+
+use crate::world::{World, made_up_key};
+
+/// What is left of the filter without an entry of the list.
+#[derive(Clone, Copy, Debug)]
+enum Without {
+    /// Envoy does not start.
+    NotLoaded,
+    /// Every request gets a 503.
+    Closed,
+    /// Nobody gets a verdict: whoever needs one gets a 503.
+    NoVerdicts,
+    /// Requests are decided as ever. What is lost is beside it: memory of requests that are over, the
+    /// feed and statistics, or what happens to bodies and trailers.
+    Decides,
+}
+use Without::{Closed, Decides, NoVerdicts, NotLoaded};
+
+const ENTRIES: &[(&str, Without)] = &[
+    ("proxy_on_context_create", NotLoaded),
+    ("proxy_on_configure", Closed),
+    ("proxy_on_tick", Decides),
+    ("proxy_on_request_headers", Closed),
+    ("proxy_on_request_body", Decides),
+    ("proxy_on_request_trailers", Decides),
+    ("proxy_on_http_call_response", NoVerdicts),
+    ("proxy_on_delete", Decides),
+    ("proxy_log", NotLoaded),
+    ("proxy_get_current_time_nanoseconds", NotLoaded),
+    ("proxy_set_tick_period_milliseconds", NotLoaded),
+    ("proxy_get_buffer_bytes", NotLoaded),
+    ("proxy_get_header_map_pairs", NotLoaded),
+    ("proxy_get_header_map_value", NotLoaded),
+    ("proxy_add_header_map_value", NotLoaded),
+    ("proxy_remove_header_map_value", NotLoaded),
+    ("proxy_get_property", NotLoaded),
+    ("proxy_set_property", NotLoaded),
+    ("proxy_continue_stream", NotLoaded),
+    ("proxy_send_local_response", NotLoaded),
+    ("proxy_http_call", NotLoaded),
+    ("proxy_set_effective_context", NotLoaded),
+    ("proxy_define_metric", NotLoaded),
+    ("proxy_increment_metric", NotLoaded),
+    ("proxy_record_metric", NotLoaded),
+    // The VM dies before it is configured, of which Envoy says nothing.
+    ("clock_time_get", Closed),
+    ("random_get", NotLoaded),
+];
+
+/// An entry as it stands in the file.
+fn line(entry: &str) -> String {
+    format!("                            {entry}: {{}}\n")
+}
+
+/// The list has each of [`ENTRIES`], and no other.
+pub(crate) fn the_list_is_complete() -> Result<()> {
+    let config = std::fs::read_to_string(root().join("envoy/envoy.yaml"))?;
+    let (_, list) = config
+        .split_once("allowed_capabilities:\n")
+        .context("no allowed_capabilities")?;
+    let listed: BTreeSet<_> = list
+        .lines()
+        .map(str::trim)
+        .take_while(|line| line.starts_with('#') || line.ends_with(": {}"))
+        .filter_map(|line| line.strip_suffix(": {}"))
+        .collect();
+    let expected: BTreeSet<_> = ENTRIES.iter().map(|(entry, _)| *entry).collect();
+    ensure!(
+        listed == expected,
+        "not in both the list and this table: {:?}",
+        listed.symmetric_difference(&expected)
+    );
+    Ok(())
+}
+
+/// Each entry is taken out in turn.
+pub(crate) fn without_an_entry_nothing_gets_in(world: &World) -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let registry = Registry::new(&folder.path().join("keystile.db"), None);
+    let (_server, auth) = registry.serve(
+        ([127, 0, 0, 1], 0).into(),
+        &folder.path().join("registry.log"),
+    )?;
+    let received = Received::default();
+    let upstream = world.runtime.block_on(async {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+        upstream::serve(listener, received.clone(), std::future::pending())
+    })?;
+    let key = registry.create(&["--account", "acct_1"])?.key;
+    let config = config_on(Ports {
+        upstream: upstream.port(),
+        registry: auth.port(),
+        ..FREE
+    })?;
+    for (entry, without) in ENTRIES {
+        let line = line(entry);
+        ensure!(config.matches(&line).count() == 1, "no line for {entry}");
+        let config = config.replace(&line, "");
+        check(folder.path(), &config, entry, *without, &key)
+            .with_context(|| format!("without {entry}"))?;
+        ensure!(
+            !received.text().contains("nobody"),
+            "without {entry}: the upstream got {}",
+            received.text()
+        );
+    }
+    Ok(())
+}
+
+fn check(folder: &Path, config: &str, entry: &str, without: Without, key: &str) -> Result<()> {
+    let file = folder.join("envoy.yaml");
+    std::fs::write(&file, config)?;
+    let options = ["--concurrency", "1", "--log-level", "error"];
+    let envoy = match Envoy::start(&file, folder, &options, false) {
+        Ok(envoy) => envoy,
+        Err(problem) => {
+            ensure!(
+                matches!(without, NotLoaded),
+                "it is not loaded: {problem:#}"
+            );
+            let said = format!("{problem:#}");
+            // Of a callback, Envoy does not say that it has not called it.
+            let named = said.contains(&format!("capability: {entry}"));
+            ensure!(
+                named || entry.starts_with("proxy_on_"),
+                "the log does not name it: {said}"
+            );
+            return Ok(());
+        }
+    };
+    let to = envoy.listener("api")?;
+    let (needs_key, needs_none) = match without {
+        NotLoaded => bail!("it is loaded"),
+        Closed => (503, 503),
+        NoVerdicts => (503, 200),
+        Decides => (200, 200),
+    };
+    let nobody = match without {
+        Closed => [503, 503],
+        NoVerdicts => [401, 503],
+        NotLoaded | Decides => [401, 401],
+    };
+    expect(to, "/nobody", "x-y: z", nobody[0])?;
+    let unknown = format!("x-api-key: {}", made_up_key());
+    expect(to, "/nobody", &unknown, nobody[1])?;
+    let known = format!("x-api-key: {key}");
+    expect(to, "/v1/x", &known, needs_key)?;
+    // From the cache, where there is one.
+    expect(to, "/v1/x", &known, needs_key)?;
+    expect(to, "/v1/keys/me", &known, needs_key)?;
+    expect(to, "/healthz", "x-y: z", needs_none)
+}
+
+fn expect(to: SocketAddr, path: &str, header: &str, status: u16) -> Result<()> {
+    let response = client::get(to, path, [header])?;
+    ensure!(
+        response.status == status,
+        "{path}: {response:?}, not {status}"
+    );
+    Ok(())
+}
