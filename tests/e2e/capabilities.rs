@@ -65,6 +65,14 @@ fn line(entry: &str) -> String {
     format!("                            {entry}: {{}}\n")
 }
 
+/// What Envoy may be told to allow the module: all that it needs, but for one.
+pub(crate) fn all_but(entry: &str) -> serde_json::Value {
+    let others = ENTRIES.iter().filter(|(other, _)| *other != entry);
+    others
+        .map(|(other, _)| ((*other).to_owned(), serde_json::json!({})))
+        .collect()
+}
+
 /// The list has each of [`ENTRIES`], and no other.
 pub(crate) fn the_list_is_complete() -> Result<()> {
     let config = std::fs::read_to_string(root().join("envoy/envoy.yaml"))?;

@@ -7,6 +7,7 @@ mod cache;
 mod capabilities;
 mod coalescing;
 mod decisions;
+mod discovered;
 mod feed;
 mod files;
 mod introspection;
@@ -230,6 +231,16 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
             &world,
             "introspection: a body is held",
             introspection::a_body_is_held,
+        ),
+        trial(
+            &world,
+            "discovered: swapped under load",
+            discovered::swapped_under_load,
+        ),
+        trial(
+            &world,
+            "discovered: nothing passes before the first",
+            discovered::nothing_passes_before_the_first,
         ),
         trial(&world, "files: shipped stack", files::shipped_stack),
         trial(

@@ -5,6 +5,7 @@
 pub mod anyone;
 pub mod auth;
 pub mod client;
+pub mod discovery;
 pub mod envoy;
 pub mod load;
 mod memory;

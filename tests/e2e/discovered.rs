@@ -1,0 +1,235 @@
+//! The filter is discovered (ECDS), and swapped under load: for a new configuration, and for what
+//! is none. Nobody gets in without a key meanwhile, and what was enforced goes on being enforced.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use anyhow::{Context, Result, bail, ensure};
+use keystile_e2e::auth::{Auth, Script, answer};
+use keystile_e2e::client;
+use keystile_e2e::discovery::Discovery;
+use keystile_e2e::envoy::{self, Envoy, Listener, cluster, module};
+use keystile_e2e::process::wait_until;
+use keystile_e2e::traffic::Traffic;
+use keystile_e2e::upstream::{self, Received};
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+
+use crate::capabilities::all_but;
+use crate::leaks;
+use crate::world::{GOOD, World, hash, made_up_key};
+
+const NAME: &str = "keystile.wasm";
+/// Requests a second, of each kind.
+const RATE: u32 = 100;
+/// How many requests of each kind must be answered before the next swap.
+const BETWEEN: usize = 30;
+
+/// A plugin's configuration that replies tell from others by their realm.
+fn plugin(realm: &str) -> Value {
+    json!({
+        "lookup": {"cluster": "auth", "timeout": "10s"},
+        "replies": {"realm": realm},
+    })
+}
+
+/// What Envoy may be handed that is no filter.
+fn broken(discovery: &Discovery, folder: &Path) -> Result<Vec<(&'static str, String)>> {
+    let text = folder.join("text.wasm");
+    std::fs::write(&text, "not a module")?;
+    let good = plugin("broken").to_string();
+    let of = |module: &Path, plugin: &str| {
+        json!({"resources": [discovery.resource(module, plugin)]}).to_string()
+    };
+    let whole = of(&module(), &good);
+    let half = whole.split_at(whole.len() / 2).0.to_owned();
+    let mut unknown = discovery.resource(&module(), &good);
+    unknown["typed_config"]["@type"] =
+        json!("type.googleapis.com/envoy.extensions.filters.http.router.v3.Router");
+    unknown["typed_config"]
+        .as_object_mut()
+        .context("no object")?
+        .remove("config");
+    let mut tied = discovery.resource(&module(), &good);
+    tied["typed_config"]["config"]["capability_restriction_config"] =
+        json!({"allowed_capabilities": all_but("proxy_http_call")});
+    Ok(vec![
+        (
+            "an unknown field",
+            of(&module(), r#"{"lookup":{"cluster":"auth"},"cash":{}}"#),
+        ),
+        ("no configuration", of(&module(), "")),
+        (
+            "half a configuration",
+            of(&module(), r#"{"lookup":{"cluster""#),
+        ),
+        (
+            "a module that is not there",
+            of(&folder.join("nowhere.wasm"), &good),
+        ),
+        ("a module that is none", of(&text, &good)),
+        ("half a file", half),
+        ("an empty file", String::new()),
+        ("no resource", r#"{"resources":[]}"#.to_owned()),
+        (
+            "another filter",
+            json!({"resources": [unknown]}).to_string(),
+        ),
+        (
+            "too few capabilities",
+            json!({"resources": [tied]}).to_string(),
+        ),
+    ])
+}
+
+struct Stage {
+    envoy: Envoy,
+    discovery: Discovery,
+}
+
+impl Stage {
+    fn realm(&self) -> Result<String> {
+        let response = client::get(self.envoy.listener("stage")?, "/nobody", [])?;
+        ensure!(response.status == 401, "without a key: {response:?}");
+        let challenge = response.header("www-authenticate")?.unwrap_or_default();
+        Ok(challenge.to_owned())
+    }
+
+    /// How often Envoy turned down what it found.
+    fn turned_down(&self) -> Result<u64> {
+        let of = |name: &str| {
+            self.envoy.counter(&format!(
+                "extension_config_discovery.http_filter.{NAME}.{name}"
+            ))
+        };
+        Ok(of("update_rejected")? + of("update_failure")?)
+    }
+}
+
+pub(crate) fn swapped_under_load(world: &World) -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let discovery = Discovery::new(NAME, folder.path().join("filter.json"));
+    discovery.publish(&discovery.resource(&module(), &plugin("first").to_string()))?;
+    let received = Received::default();
+    let (good, bad) = (made_up_key(), made_up_key());
+    let auth = Auth::default();
+    auth.script(&hash(&good)?, Script::Answer(answer("200 OK", GOOD)));
+    auth.script(&hash(&bad)?, Script::Answer(answer("404 Not Found", "")));
+    let (envoy, _serving) = start(world, &auth, &discovery, &received, folder.path())?;
+    let stage = Stage { envoy, discovery };
+    let to = stage.envoy.listener("stage")?;
+
+    let kinds = [
+        ("a good key", "/good", good.as_str(), 200),
+        ("no key", "/nobody", "", 401),
+        ("a key that is not there", "/nobody", bad.as_str(), 401),
+    ];
+    let traffics: Vec<_> = kinds
+        .iter()
+        .map(|(_, path, key, _)| Traffic::start(&world.runtime, to, path, key, RATE))
+        .collect::<Result<_>>()?;
+    let some_more = || {
+        for traffic in &traffics {
+            let before = traffic.seen()?.len();
+            wait_until(|| Ok(traffic.seen()?.len() >= before + BETWEEN))?;
+        }
+        anyhow::Ok(())
+    };
+
+    some_more()?;
+    ensure!(stage.realm()?.contains("\"first\""), "the first");
+    let resource = stage
+        .discovery
+        .resource(&module(), &plugin("second").to_string());
+    stage.discovery.publish(&resource)?;
+    wait_until(|| Ok(stage.realm()?.contains("\"second\""))).context("the second")?;
+    some_more()?;
+    for (name, text) in broken(&stage.discovery, folder.path())? {
+        let before = stage.turned_down()?;
+        stage.discovery.publish_text(&text)?;
+        wait_until(|| Ok(stage.turned_down()? > before))
+            .with_context(|| format!("{name} is not turned down"))?;
+        some_more().context(name)?;
+        let realm = stage.realm().context(name)?;
+        ensure!(realm.contains("\"second\""), "{name}: {realm}");
+    }
+    let resource = stage
+        .discovery
+        .resource(&module(), &plugin("third").to_string());
+    stage.discovery.publish(&resource)?;
+    wait_until(|| Ok(stage.realm()?.contains("\"third\""))).context("the third")?;
+    some_more()?;
+
+    for ((name, _, _, status), traffic) in kinds.iter().zip(&traffics) {
+        let mut outcomes = BTreeMap::<_, usize>::new();
+        for seen in traffic.seen()? {
+            *outcomes.entry(seen.status).or_default() += 1;
+        }
+        println!("{name}: {outcomes:?}");
+        ensure!(
+            outcomes.keys().eq([&Some(*status)]),
+            "{name}: {outcomes:?}, where all should be {status}"
+        );
+    }
+    ensure!(
+        !received.text().contains("/nobody"),
+        "the upstream got a request without a good key"
+    );
+    leaks::no_vm_died(&stage.envoy.written())
+}
+
+/// Where the first filter that is found is none, nothing passes, until there is one.
+pub(crate) fn nothing_passes_before_the_first(world: &World) -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let discovery = Discovery::new(NAME, folder.path().join("filter.json"));
+    let broken = broken(&discovery, folder.path())?;
+    let (_, text) = &broken[0];
+    discovery.publish_text(text)?;
+    let key = made_up_key();
+    let auth = Auth::default();
+    auth.script(&hash(&key)?, Script::Answer(answer("200 OK", GOOD)));
+    let received = Received::default();
+    let (envoy, _serving) = start(world, &auth, &discovery, &received, folder.path())?;
+    let to = envoy.listener("stage")?;
+    let key = format!("x-api-key: {key}");
+    for line in ["x-y: z", key.as_str()] {
+        let response = client::get(to, "/v1/x", [line])?;
+        ensure!(response.status == 500, "{response:?}");
+    }
+    ensure!(received.text().is_empty(), "{}", received.text());
+    discovery.publish(&discovery.resource(&module(), &plugin("first").to_string()))?;
+    wait_until(|| match client::get(to, "/v1/x", [key.as_str()])?.status {
+        500 => Ok(false),
+        200 => Ok(true),
+        other => bail!("{other} with a good key"),
+    })
+}
+
+fn start(
+    world: &World,
+    auth: &Auth,
+    discovery: &Discovery,
+    received: &Received,
+    folder: &Path,
+) -> Result<(Envoy, keystile_e2e::serving::Serving)> {
+    // Nobody is there to hand anything on to: all is by script.
+    let nobody = ([127, 0, 0, 1], 1).into();
+    let (serving, upstream) = world.runtime.block_on(async {
+        let serving = auth.serve(nobody).await?;
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
+        let upstream = upstream::serve(listener, received.clone(), std::future::pending())?;
+        anyhow::Ok((serving, upstream))
+    })?;
+    let clusters = [
+        cluster("auth", Some(serving.address)),
+        cluster("upstream", Some(upstream)),
+    ];
+    let mut config = envoy::config(&[Listener::new("stage", &Value::Null)], &clusters);
+    config["node"] = json!({"id": "keystile", "cluster": "keystile"});
+    envoy::http_settings(&mut config)?["http_filters"][0] = discovery.filter();
+    let file = folder.join("envoy.json");
+    std::fs::write(&file, config.to_string())?;
+    let options = ["--concurrency", "2", "--log-level", "warning"];
+    let envoy = Envoy::start(&file, folder, &options, false)?;
+    Ok((envoy, serving))
+}
