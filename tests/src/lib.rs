@@ -8,6 +8,7 @@ pub mod client;
 pub mod discovery;
 pub mod envoy;
 pub mod load;
+pub mod manifests;
 mod memory;
 pub mod process;
 pub mod registry;

@@ -1,0 +1,180 @@
+//! Definitions of Kubernetes resources (CRDs) as the API server applies them, but stricter: a
+//! field that a definition does not have is an error, where the API server may drop it in silence.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use anyhow::{Context, Result, bail, ensure};
+use jsonschema::Validator;
+use serde_json::{Map, Value, json};
+
+use crate::rules;
+
+/// One version of one kind.
+pub(crate) struct Definition {
+    schema: Value,
+    validator: Validator,
+}
+
+/// All definitions, by `apiVersion` and kind.
+pub(crate) struct Definitions(HashMap<(String, String), Definition>);
+
+impl Definitions {
+    /// Reads the definitions in a folder.
+    pub(crate) fn read(folder: &Path) -> Result<Self> {
+        let mut all = HashMap::new();
+        for entry in std::fs::read_dir(folder)? {
+            let path = entry?.path();
+            let text = std::fs::read_to_string(&path)?;
+            let documents: Vec<Value> =
+                serde_saphyr::from_multiple(&text).with_context(|| format!("{path:?}"))?;
+            for definition in documents {
+                add(&mut all, &definition).with_context(|| format!("{path:?}"))?;
+            }
+        }
+        ensure!(!all.is_empty(), "no definition in {folder:?}");
+        Ok(Self(all))
+    }
+
+    pub(crate) fn knows(&self, kind: &str) -> bool {
+        self.0.keys().any(|(_, known)| known == kind)
+    }
+
+    /// Everything that is wrong with a document, each with its path; and how many rules ran.
+    pub(crate) fn check(&self, document: &Value) -> Result<(Vec<String>, usize)> {
+        let text = |field: &str| document[field].as_str().unwrap_or_default().to_owned();
+        let key = (text("apiVersion"), text("kind"));
+        let Some(definition) = self.0.get(&key) else {
+            bail!("no definition of {} {}", key.0, key.1);
+        };
+        let mut document = document.clone();
+        fill_in(&definition.schema, &mut document);
+        let mut problems: Vec<_> = definition
+            .validator
+            .iter_errors(&document)
+            .map(|error| match error.instance_path().as_str() {
+                "" => format!("document: {error}"),
+                path => format!("{path}: {error}"),
+            })
+            .collect();
+        let mut run = 0;
+        rules::check(&definition.schema, &document, "", &mut problems, &mut run);
+        Ok((problems, run))
+    }
+}
+
+fn add(all: &mut HashMap<(String, String), Definition>, definition: &Value) -> Result<()> {
+    let text = |pointer: &str| {
+        let value = definition.pointer(pointer).and_then(Value::as_str);
+        value.with_context(|| format!("no {pointer}"))
+    };
+    let (group, kind) = (text("/spec/group")?, text("/spec/names/kind")?);
+    let versions = definition
+        .pointer("/spec/versions")
+        .and_then(Value::as_array);
+    for version in versions.context("no versions")? {
+        if version["served"] != true {
+            continue;
+        }
+        let api_version = format!("{group}/{}", version["name"].as_str().context("no name")?);
+        let mut schema = version
+            .pointer("/schema/openAPIV3Schema")
+            .context("no schema")?
+            .clone();
+        close(&mut schema);
+        let root = schema["properties"]
+            .as_object_mut()
+            .context("no properties")?;
+        // The API server knows these itself, and the status is not for users to write.
+        root.remove("status");
+        root.insert("apiVersion".to_owned(), json!({"const": api_version}));
+        root.insert("kind".to_owned(), json!({"const": kind}));
+        root.insert("metadata".to_owned(), metadata());
+        schema["required"] = json!(["apiVersion", "kind", "metadata", "spec"]);
+        let validator = jsonschema::options()
+            .with_draft(jsonschema::Draft::Draft202012)
+            .should_validate_formats(true)
+            .build(&schema)
+            .map_err(|error| anyhow::anyhow!("{error}"))?;
+        let key = (api_version, kind.to_owned());
+        let definition = Definition { schema, validator };
+        ensure!(
+            all.insert(key, definition).is_none(),
+            "{kind} is there twice"
+        );
+    }
+    Ok(())
+}
+
+fn metadata() -> Value {
+    let texts = json!({"type": "object", "additionalProperties": {"type": "string"}});
+    let name = json!({"type": "string", "pattern": "^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"});
+    json!({
+        "type": "object",
+        "properties": {"name": name, "namespace": name, "labels": texts, "annotations": texts},
+        "required": ["name", "namespace"],
+        "additionalProperties": false,
+    })
+}
+
+/// Makes JSON Schema of a structural schema, with unknown fields refused at each level.
+fn close(schema: &mut Value) {
+    let Some(fields) = schema.as_object_mut() else {
+        return;
+    };
+    for child in ["items", "additionalProperties"] {
+        if let Some(child) = fields.get_mut(child) {
+            close(child);
+        }
+    }
+    let properties = fields.get_mut("properties").and_then(Value::as_object_mut);
+    for child in properties.into_iter().flat_map(Map::values_mut) {
+        close(child);
+    }
+    let open = fields.contains_key("additionalProperties")
+        || fields.get("x-kubernetes-preserve-unknown-fields") == Some(&json!(true));
+    if fields.get("type") == Some(&json!("object")) && !open {
+        fields.insert("additionalProperties".to_owned(), json!(false));
+    }
+    if fields.get("x-kubernetes-int-or-string") == Some(&json!(true)) {
+        fields.insert("type".to_owned(), json!(["integer", "string"]));
+    }
+    if fields.get("format") == Some(&json!("int32")) {
+        fields.entry("minimum").or_insert(json!(i32::MIN));
+        fields.entry("maximum").or_insert(json!(i32::MAX));
+    }
+    if fields.get("nullable") == Some(&json!(true)) {
+        if let Some(Value::String(only)) = fields.get("type").cloned() {
+            fields.insert("type".to_owned(), json!([only, "null"]));
+        }
+        if let Some(values) = fields.get_mut("enum").and_then(Value::as_array_mut) {
+            values.push(Value::Null);
+        }
+    }
+}
+
+/// Writes defaults where nothing is, as the API server does before it looks at the rules.
+fn fill_in(schema: &Value, value: &mut Value) {
+    match value {
+        Value::Object(fields) => {
+            for (name, schema) in schema["properties"].as_object().into_iter().flatten() {
+                if let Some(default) = schema.get("default") {
+                    fields.entry(name).or_insert_with(|| default.clone());
+                }
+            }
+            for (name, value) in fields {
+                let own = schema["properties"].get(name);
+                let any = schema.get("additionalProperties");
+                if let Some(schema) = own.or(any) {
+                    fill_in(schema, value);
+                }
+            }
+        }
+        Value::Array(items) => {
+            for item in items {
+                fill_in(&schema["items"], item);
+            }
+        }
+        _ => {}
+    }
+}
