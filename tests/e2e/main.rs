@@ -13,6 +13,7 @@ mod files;
 mod introspection;
 mod leaks;
 mod leaving;
+mod mesh;
 mod paused;
 mod reconfigured;
 mod stage;
@@ -207,6 +208,7 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
             "reconfigured: nothing stays behind",
             reconfigured::nothing_stays_behind,
         ),
+        trial(&world, "mesh: as meshes load it", mesh::as_meshes_load_it),
         trial(
             &world,
             "introspection: each kind of key",

@@ -1,0 +1,275 @@
+//! The filter as Istio and Envoy Gateway load it: with the shipped manifests' configurations, by
+//! an extension's discovery (ECDS) or switched on by the route, and with the clusters' names that
+//! they make.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+use keystile_e2e::auth::{Auth, Script, answer};
+use keystile_e2e::client;
+use keystile_e2e::envoy::{self, Envoy, Listener, cluster, module};
+use keystile_e2e::manifests::{FOLDERS, documents};
+use keystile_e2e::process::wait_until;
+use keystile_e2e::upstream::{self, Received};
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+
+use crate::leaks;
+use crate::world::{GOOD, World, hash, made_up_key};
+
+/// How the filter gets into a listener.
+#[derive(Clone, Copy)]
+enum Loaded {
+    /// As Istio does it: the agent puts the module into a file, Envoy discovers the filter.
+    Discovered,
+    /// As Envoy Gateway does it: off in the listener, and on in the route.
+    ByRoute,
+}
+
+struct Case {
+    /// Of the listener.
+    name: &'static str,
+    loaded: Loaded,
+    /// The plugin's configuration.
+    config: Value,
+    /// The `:authority` that lookups must have.
+    authority: &'static str,
+}
+
+/// The manifests that load the module, by which each is in Envoy's statistics.
+const SHIPPED: [(&str, Loaded); 6] = [
+    ("istio/wasmplugin-sidecar.yaml", Loaded::Discovered),
+    ("istio/wasmplugin-gateway.yaml", Loaded::Discovered),
+    ("istio/trafficextension-sidecar.yaml", Loaded::Discovered),
+    ("istio/trafficextension-gateway.yaml", Loaded::Discovered),
+    ("envoy-gateway/policy.yaml", Loaded::ByRoute),
+    ("envoy-gateway/patch.yaml", Loaded::ByRoute),
+];
+
+fn cases() -> Result<Vec<Case>> {
+    let folders: Vec<_> = FOLDERS.into_iter().map(documents).collect::<Result<_>>()?;
+    let plugins: Vec<_> = folders
+        .iter()
+        .flatten()
+        .filter_map(|document| Some((&document.file, document.plugin_config()?)))
+        .collect();
+    ensure!(
+        plugins.len() == SHIPPED.len(),
+        "{} manifests",
+        plugins.len()
+    );
+    let mut cases = Vec::new();
+    for (name, loaded) in SHIPPED {
+        let plugin = plugins.iter().find(|(file, _)| file.ends_with(name));
+        let mut config: Value = serde_json::from_str(&plugin.context(name)?.1)?;
+        // A slow machine must not decide a case.
+        config["lookup"]["timeout"] = json!("10s");
+        cases.push(Case {
+            name,
+            loaded,
+            config,
+            authority: "auth.keystile.svc.cluster.local",
+        });
+    }
+    // Further names that Istio makes.
+    for (name, authority) in [
+        (
+            "outbound|80||auth.default.svc.cluster.local",
+            "auth.default.svc.cluster.local",
+        ),
+        (
+            "outbound|80|v1|auth.ns.svc.cluster.local",
+            "auth.ns.svc.cluster.local",
+        ),
+        ("outbound|443||auth.example.com", "auth.example.com"),
+    ] {
+        let config = json!({"lookup": {"cluster": name, "timeout": "10s"}});
+        cases.push(Case {
+            name,
+            loaded: Loaded::Discovered,
+            config,
+            authority,
+        });
+    }
+    Ok(cases)
+}
+
+/// With each configuration: no request without a key, and one with a key after a lookup at the
+/// configured cluster, for the right host. A new configuration is discovered, too, and one that the
+/// filter refuses lets nobody in.
+pub(crate) fn as_meshes_load_it(world: &World) -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let cases = cases()?;
+    let auth = Auth::default();
+    let page = json!({"cursor": "c1", "changes": [], "reset": false}).to_string();
+    auth.script("/v1/changes?", Script::Answer(answer("200 OK", &page)));
+    // Nobody is there to hand anything on to: all is by script.
+    let nobody = ([127, 0, 0, 1], 1).into();
+    let (serving, upstream) = world.runtime.block_on(async {
+        let serving = auth.serve(nobody).await?;
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
+        let upstream = upstream::serve(listener, Received::default(), std::future::pending())?;
+        anyhow::Ok((serving, upstream))
+    })?;
+
+    let asked = |case: &Case| case.config["lookup"]["cluster"].as_str().map(str::to_owned);
+    let mut names: Vec<_> = cases.iter().filter_map(asked).collect();
+    names.sort();
+    names.dedup();
+    let clusters = names
+        .iter()
+        .map(|name| cluster(name, Some(serving.address)));
+    let clusters: Vec<_> = clusters
+        .chain([cluster("upstream", Some(upstream))])
+        .collect();
+    let refused = json!({});
+    let listeners = cases
+        .iter()
+        .map(|case| Listener::new(case.name, &case.config));
+    let listeners: Vec<_> = listeners
+        .chain([Listener::new("refused", &refused)])
+        .collect();
+    let mut config = envoy::config(&listeners, &clusters);
+    config["node"] = json!({"id": "keystile", "cluster": "keystile"});
+    let mut discovered = Vec::new();
+    let loads = cases.iter().map(|case| (case.loaded, &case.config));
+    let loads = loads.chain([(Loaded::Discovered, &refused)]);
+    for (index, (loaded, plugin)) in loads.enumerate() {
+        let pointer =
+            format!("/static_resources/listeners/{index}/filter_chains/0/filters/0/typed_config");
+        let http = config.pointer_mut(&pointer).context("no listener")?;
+        let file = folder.path().join(format!("filter-{index}.json"));
+        match loaded {
+            Loaded::Discovered => discover(&mut http["http_filters"][0], &file, plugin)?,
+            Loaded::ByRoute => by_route(http),
+        }
+        discovered.push(file);
+    }
+    let file = folder.path().join("envoy.json");
+    std::fs::write(&file, config.to_string())?;
+    let options = ["--concurrency", "1", "--log-level", "warning"];
+    let envoy = Envoy::start(&file, folder.path(), &options, false)?;
+
+    for case in &cases {
+        ask(world, &envoy, &auth, case).context(case.name)?;
+    }
+    // What Envoy itself answers where the filter never came to be.
+    let response = client::get(envoy.listener("refused")?, "/healthz", [])?;
+    ensure!(
+        response.status == 500,
+        "a configuration that is refused: {response:?}"
+    );
+    updated(&envoy, &cases[0], &discovered[0])?;
+    leaks::no_vm_died(&envoy.written())
+}
+
+fn ask(world: &World, envoy: &Envoy, auth: &Auth, case: &Case) -> Result<()> {
+    let to = envoy.listener(case.name)?;
+    let missing = client::get(to, "/v1/x", [])?;
+    ensure!(
+        missing.text().contains("api_key_missing"),
+        "without a key: {missing:?}"
+    );
+
+    let key = made_up_key();
+    world.keep_secret(&key);
+    auth.script(&hash(&key)?, Script::Answer(answer("200 OK", GOOD)));
+    let (key, id) = (
+        format!("x-api-key: {key}"),
+        format!("mesh-{}", ulid::Ulid::generate()),
+    );
+    let id_line = format!("x-request-id: {id}");
+    let allowed = client::get(to, "/v1/x", [key.as_str(), id_line.as_str()])?;
+    ensure!(allowed.status == 200, "with a key: {allowed:?}");
+    let lookups = auth.lookups_of(&id);
+    let [lookup] = &lookups[..] else {
+        anyhow::bail!("{} lookups, not 1", lookups.len());
+    };
+    let host = format!("\r\nhost: {}\r\n", case.authority);
+    ensure!(lookup.contains(&host), "no {host:?} in {lookup}");
+    Ok(())
+}
+
+/// A changed configuration, as after a change of the WasmPlugin.
+fn updated(envoy: &Envoy, case: &Case, file: &Path) -> Result<()> {
+    let mut config = case.config.clone();
+    config["exempt"] = json!({"paths": ["/open"]});
+    let to = envoy.listener(case.name)?;
+    let open = client::get(to, "/open", [])?;
+    ensure!(open.status == 401, "exempt before the change: {open:?}");
+    write(file, &config)?;
+    wait_until(|| Ok(client::get(to, "/open", [])?.status == 200))
+        .context("the changed configuration is not there")?;
+    let missing = client::get(to, "/healthz", [])?;
+    ensure!(
+        missing.status == 401,
+        "exempt after the change: {missing:?}"
+    );
+    Ok(())
+}
+
+const NAME: &str = "api.keystile";
+
+/// What Istio puts where the filter is to be: the filter is found in the file, and the listener
+/// waits for it.
+fn discover(filter: &mut Value, file: &Path, config: &Value) -> Result<()> {
+    write(file, config)?;
+    *filter = json!({
+        "name": NAME,
+        "config_discovery": {
+            "config_source": {
+                "path_config_source": {"path": file},
+                "resource_api_version": "V3",
+                "initial_fetch_timeout": "0s",
+            },
+            "type_urls": [
+                "type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm",
+                "type.googleapis.com/envoy.extensions.filters.http.rbac.v3.RBAC",
+            ],
+        },
+    });
+    Ok(())
+}
+
+/// The filter as Istio's agent hands it to Envoy.
+fn write(file: &Path, config: &Value) -> Result<()> {
+    let resource = json!({
+        "@type": "type.googleapis.com/envoy.config.core.v3.TypedExtensionConfig",
+        "name": NAME,
+        "typed_config": {
+            "@type": "type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm",
+            "config": {
+                "name": NAME,
+                "failure_policy": "FAIL_CLOSED",
+                "vm_config": {
+                    "runtime": "envoy.wasm.runtime.v8",
+                    "code": {"local": {"filename": module()}},
+                    "environment_variables": {
+                        "key_values": {"ISTIO_META_WASM_PLUGIN_RESOURCE_VERSION": "1"},
+                    },
+                },
+                "configuration": {
+                    "@type": "type.googleapis.com/google.protobuf.StringValue",
+                    "value": config.to_string(),
+                },
+            },
+        },
+    });
+    // Envoy looks for a file that is moved to the place.
+    let new: PathBuf = file.with_extension("new");
+    std::fs::write(&new, json!({"resources": [resource]}).to_string())?;
+    std::fs::rename(new, file)?;
+    Ok(())
+}
+
+/// What Envoy Gateway makes of a policy: the filter is off, and each route that the policy is for
+/// turns it on.
+fn by_route(http: &mut Value) {
+    http["http_filters"][0]["disabled"] = json!(true);
+    http["route_config"]["virtual_hosts"][0]["routes"][0]["typed_per_filter_config"] = json!({
+        "keystile": {
+            "@type": "type.googleapis.com/envoy.config.route.v3.FilterConfig",
+            "config": {},
+        },
+    });
+}
