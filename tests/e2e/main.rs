@@ -91,6 +91,9 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
             "files: broken configurations are refused",
             |world| files::broken_configurations_are_refused(world.folder.path()),
         ),
+        trial(&world, "mesh: the patched cluster is valid", |world| {
+            mesh::the_patched_cluster_is_valid(world.folder.path())
+        }),
     ];
     // Cases count their lookups, and two at a time with one key would share one.
     let cases = [decisions::cases(), verdicts::cases(&world)?].concat();

@@ -208,6 +208,22 @@ fn updated(envoy: &Envoy, case: &Case, file: &Path) -> Result<()> {
     Ok(())
 }
 
+/// Envoy takes the cluster that a patch adds, as it is shipped.
+pub(crate) fn the_patched_cluster_is_valid(folder: &Path) -> Result<()> {
+    let all = documents(FOLDERS[1])?;
+    let patch = all
+        .iter()
+        .find(|document| document.text("/kind") == "EnvoyPatchPolicy");
+    let cluster =
+        patch.and_then(|patch| patch.value.pointer("/spec/jsonPatches/0/operation/value"));
+    let cluster = cluster.context("no cluster")?.clone();
+    let listener = Listener::new("patched", &json!({"lookup": {"cluster": cluster["name"]}}));
+    let config = envoy::config(&[listener], &[cluster, envoy::cluster("upstream", None)]);
+    let file = folder.join("patched.json");
+    std::fs::write(&file, config.to_string())?;
+    envoy::validate(&file)
+}
+
 const NAME: &str = "api.keystile";
 
 /// What Istio puts where the filter is to be: the filter is found in the file, and the listener
