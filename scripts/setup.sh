@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Installs what building and testing need and this machine lacks. Looks before it installs, and
-# says what it does. Usage: scripts/setup.sh [build|all]; `all` adds Envoy, PostgreSQL and wrk.
+# says what it does. Usage: scripts/setup.sh [build|all]; `all` adds Envoy, PostgreSQL, Prometheus
+# and wrk.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -59,6 +60,13 @@ fi
 if [ "$what" = all ] && ! command -v initdb >/dev/null && ! ls /usr/lib/postgresql/*/bin/initdb &>/dev/null; then
     apt_install postgresql
     ls /usr/lib/postgresql/*/bin/initdb &>/dev/null || fail "PostgreSQL is not where it was installed"
+fi
+
+# The tests of envoy/prometheus start a server of their own, away from the one that the package may
+# start.
+if [ "$what" = all ] && ! { command -v prometheus && command -v promtool; } >/dev/null; then
+    apt_install prometheus
+    command -v promtool >/dev/null || fail "Prometheus is not where it was installed"
 fi
 
 # The load of the benches.
