@@ -14,8 +14,10 @@ mod introspection;
 mod leaks;
 mod leaving;
 mod mesh;
+mod observed;
 mod paused;
 mod reconfigured;
+mod rules;
 mod stage;
 mod table;
 #[allow(
@@ -93,6 +95,15 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
         ),
         trial(&world, "mesh: the patched cluster is valid", |world| {
             mesh::the_patched_cluster_is_valid(world.folder.path())
+        }),
+        trial(&world, "rules: promtool is content", |_| {
+            rules::promtool_is_content()
+        }),
+        trial(&world, "rules: each alert has a test and a runbook", |_| {
+            rules::each_alert_has_a_test_and_a_runbook()
+        }),
+        trial(&world, "rules: the PodMonitor relabels alike", |_| {
+            rules::podmonitor_relabels_alike()
         }),
     ];
     // Cases count their lookups, and two at a time with one key would share one.
@@ -252,6 +263,11 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
             &world,
             "capabilities: without an entry nothing gets in",
             capabilities::without_an_entry_nothing_gets_in,
+        ),
+        trial(
+            &world,
+            "observed: real Prometheus",
+            observed::real_prometheus,
         ),
         trial(&world, "files: a taken port is named", |_| {
             files::a_taken_port_is_named()

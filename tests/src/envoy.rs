@@ -238,6 +238,11 @@ impl Envoy {
         address.with_context(|| format!("no listener {name}"))
     }
 
+    /// The address of its admin page.
+    pub fn admin(&self) -> SocketAddr {
+        self.admin
+    }
+
     /// The value of a counter or a gauge by its name in Envoy, 0 when it is not there.
     ///
     /// # Errors

@@ -35,7 +35,7 @@ pub const SHIPPED: Ports = Ports {
 };
 
 /// Little said, and the access log within a second, where Envoy would take ten.
-const OPTIONS: &[&str] = &[
+pub(crate) const OPTIONS: &[&str] = &[
     "--log-level",
     "warning",
     "--file-flush-interval-msec",

@@ -1,0 +1,242 @@
+//! `envoy/prometheus/dashboard.json`: its queries, as Grafana would send them.
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+
+use crate::prometheus::{Prometheus, Series, Span};
+use crate::watched;
+
+/// What Grafana makes of `$__rate_interval` with the scrape interval that is shipped: four of it.
+const RATE_INTERVAL: &str = "1m";
+
+/// The dashboard.
+pub struct Dashboard(Value);
+
+/// A query of a panel, a variable or an annotation.
+#[derive(Clone, Debug)]
+pub struct Query {
+    /// The panel's title, or the name of the variable or annotation.
+    pub of: String,
+    /// The expression as it stands in the dashboard.
+    pub expression: String,
+    /// How its series are named.
+    pub legend: String,
+}
+
+/// Names without `$`, and what each is to be replaced by.
+pub type Variables = Vec<(String, String)>;
+
+impl Dashboard {
+    /// The one that is shipped.
+    ///
+    /// # Errors
+    /// When it is no JSON.
+    pub fn shipped() -> Result<Self> {
+        let path = watched::files().join("dashboard.json");
+        Self::read(&std::fs::read_to_string(&path).with_context(|| format!("{path:?}"))?)
+    }
+
+    /// A dashboard from its JSON.
+    ///
+    /// # Errors
+    /// When it is none.
+    pub fn read(json: &str) -> Result<Self> {
+        Ok(Self(serde_json::from_str(json)?))
+    }
+
+    /// The panel of this title, as it stands in the file.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn panel(&self, title: &str) -> Result<&Value> {
+        let mut panels = self.panels();
+        let panel = panels.find(|panel| panel["title"] == title);
+        panel.with_context(|| format!("the dashboard has no panel {title:?}"))
+    }
+
+    fn panels(&self) -> impl Iterator<Item = &Value> {
+        let panels = self.0["panels"].as_array().into_iter().flatten();
+        panels.filter(|panel| panel["type"] != "row")
+    }
+
+    /// The queries of a panel.
+    ///
+    /// # Errors
+    /// When it has none, or one has no expression.
+    pub fn of_panel(panel: &Value) -> Result<Vec<Query>> {
+        let targets = panel["targets"].as_array().into_iter().flatten();
+        let queries = targets.map(|target| {
+            let legend = target["legendFormat"].as_str().unwrap_or_default();
+            Self::query(&panel["title"], &target["expr"], legend)
+        });
+        let queries: Vec<_> = queries.collect::<Result<_>>()?;
+        ensure!(!queries.is_empty(), "{}: has no query", panel["title"]);
+        Ok(queries)
+    }
+
+    fn query(of: &Value, expression: &Value, legend: &str) -> Result<Query> {
+        let of = of.as_str().context("a part without a name")?;
+        Ok(Query {
+            of: of.to_owned(),
+            expression: expression
+                .as_str()
+                .with_context(|| format!("{of}: has no query"))?
+                .to_owned(),
+            legend: legend.to_owned(),
+        })
+    }
+
+    /// What each variable is to be replaced by where all its values are chosen: one expression for
+    /// all of them, as in Grafana.
+    ///
+    /// # Errors
+    /// When Prometheus refuses the query of one, with what is wrong.
+    pub fn variables(&self, prometheus: &Prometheus, rate_interval: &str) -> Result<Variables> {
+        let mut variables = vec![("__rate_interval".to_owned(), rate_interval.to_owned())];
+        for query in self.of_variables()? {
+            let values = query.label_values(prometheus, &variables)?;
+            // Backslashes twice, once for the string and once for the expression.
+            let escaped = values.join("|").replace('.', r"\\.");
+            variables.push((query.of, format!("({escaped})")));
+        }
+        Ok(variables)
+    }
+
+    fn of_variables(&self) -> Result<Vec<Query>> {
+        let variables = self.0["templating"]["list"].as_array();
+        let variables = variables.into_iter().flatten();
+        variables
+            .filter(|variable| variable["type"] == "query")
+            .map(|variable| Self::query(&variable["name"], &variable["query"]["query"], ""))
+            .collect()
+    }
+
+    /// Every query, in the file's order: of variables, annotations and panels.
+    ///
+    /// # Errors
+    /// When something that should have a query has none; says what.
+    pub fn queries(&self) -> Result<Vec<Query>> {
+        let mut queries = self.of_variables()?;
+        let annotations = self.0["annotations"]["list"].as_array();
+        for annotation in annotations.into_iter().flatten() {
+            if annotation["builtIn"] != 1 {
+                queries.push(Self::query(&annotation["name"], &annotation["expr"], "")?);
+            }
+        }
+        for panel in self.panels() {
+            queries.extend(Self::of_panel(panel)?);
+        }
+        Ok(queries)
+    }
+
+    /// What is wrong with the dashboard, a line each that begins with the panel's title: queries
+    /// that Prometheus refuses, that give no series with a value in it, or whose series lack a
+    /// label that their legend names. Those of `empty` must give no series.
+    ///
+    /// # Errors
+    /// When the dashboard cannot be read.
+    pub fn problems(
+        &self,
+        prometheus: &Prometheus,
+        span: Span,
+        empty: &[&str],
+    ) -> Result<Vec<String>> {
+        let mut problems = Vec::new();
+        let variables = self.variables(prometheus, RATE_INTERVAL)?;
+        for query in self.queries()? {
+            let problem = match query.check(prometheus, &variables, span) {
+                Err(problem) if problem.is::<NoSeries>() && empty.contains(&&*query.of) => continue,
+                Err(problem) => format!("{problem:#}"),
+                Ok(()) if empty.contains(&&*query.of) => "is said to be empty, and is not".into(),
+                Ok(()) => continue,
+            };
+            problems.push(format!("{}: {problem}: {}", query.of, query.expression));
+        }
+        Ok(problems)
+    }
+}
+
+#[derive(Debug)]
+struct NoSeries;
+
+impl std::fmt::Display for NoSeries {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("gives no series with a value")
+    }
+}
+
+impl std::error::Error for NoSeries {}
+
+impl Query {
+    /// The expression with its variables replaced.
+    ///
+    /// # Errors
+    /// When one is none of `variables`.
+    pub fn substituted(&self, variables: &Variables) -> Result<String> {
+        let mut parts = self.expression.split('$');
+        let mut text = parts.next().unwrap_or_default().to_owned();
+        for part in parts {
+            let end = part.find(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+            let (name, rest) = part.split_at(end.unwrap_or(part.len()));
+            let known = variables.iter().find(|(known, _)| known == name);
+            let (_, value) = known.with_context(|| format!("has the unknown variable ${name}"))?;
+            text.push_str(value);
+            text.push_str(rest);
+        }
+        Ok(text)
+    }
+
+    /// The series that a panel would show.
+    ///
+    /// # Errors
+    /// When Prometheus refuses the query, with what is wrong.
+    pub fn series(
+        &self,
+        prometheus: &Prometheus,
+        variables: &Variables,
+        span: Span,
+    ) -> Result<Vec<Series>> {
+        prometheus.over(&self.substituted(variables)?, span)
+    }
+
+    /// The values that `label_values(selector, label)` gives, if it is such a query.
+    fn label_values(&self, prometheus: &Prometheus, variables: &Variables) -> Result<Vec<String>> {
+        let text = self.substituted(variables)?;
+        let (selector, label) = text
+            .strip_prefix("label_values(")
+            .and_then(|arguments| arguments.strip_suffix(')'))
+            .and_then(|arguments| arguments.rsplit_once(", "))
+            .context("is no label_values(selector, label)")?;
+        prometheus.label_values(selector, label)
+    }
+
+    /// What Grafana writes beside a series: the legend with its labels put in.
+    pub fn name(&self, series: &Series) -> String {
+        let mut name = self.legend.clone();
+        for (label, value) in &series.labels {
+            name = name.replace(&format!("{{{{{label}}}}}"), value);
+        }
+        name
+    }
+
+    fn check(&self, prometheus: &Prometheus, variables: &Variables, span: Span) -> Result<()> {
+        if self.expression.starts_with("label_values(") {
+            let values = self.label_values(prometheus, variables)?;
+            ensure!(!values.is_empty(), NoSeries);
+            return Ok(());
+        }
+        let series = self.series(prometheus, variables, span)?;
+        ensure!(series.iter().any(Series::says_something), NoSeries);
+        let nameless = series
+            .iter()
+            .find(|series| self.name(series).contains("{{"));
+        if let Some(nameless) = nameless {
+            anyhow::bail!(
+                "the legend {} has no such label in {:?}",
+                self.legend,
+                nameless.labels
+            );
+        }
+        Ok(())
+    }
+}

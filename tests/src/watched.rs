@@ -1,0 +1,173 @@
+//! The stack as it is shipped, and a Prometheus that watches it by the files in
+//! `envoy/prometheus`.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use tempfile::TempDir;
+use tokio::net::TcpListener;
+
+use crate::envoy::Envoy;
+use crate::process::{Process, wait_until};
+use crate::prometheus::Prometheus;
+use crate::registry::Registry;
+use crate::root;
+use crate::shipped::{FREE, OPTIONS, Ports, config_on};
+use crate::upstream::{self, Received};
+
+/// What differs from what is shipped, so that nobody waits for an hour.
+pub struct Setup {
+    /// In place of `cache` in `envoy/envoy.yaml`, an object in JSON.
+    pub cache: &'static str,
+    /// In place of `feed`.
+    pub feed: &'static str,
+    /// Of scrapes and of rules.
+    pub interval: Duration,
+    /// Whether there is a second Envoy, without `stats_config`, as in a mesh.
+    pub plain: bool,
+}
+
+/// The running stack. Dropping it ends it.
+pub struct Watched {
+    /// Watches all the others.
+    pub prometheus: Prometheus,
+    /// As shipped.
+    pub envoy: Envoy,
+    /// Its listener.
+    pub listener: SocketAddr,
+    /// Without `stats_config`, if there is such.
+    pub plain: Option<Envoy>,
+    /// The command line on the registry's database.
+    pub registry: Registry,
+    registry_at: SocketAddr,
+    /// `None` in an outage.
+    server: Option<Process>,
+    folder: TempDir,
+}
+
+impl Watched {
+    /// Starts everything, and waits until Prometheus has seen all of it.
+    ///
+    /// # Errors
+    /// When a part does not get ready; says which.
+    pub async fn start(setup: &Setup) -> Result<Self> {
+        let folder = tempfile::tempdir()?;
+        let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let registry = Registry::new(&folder.path().join("keystile.db"), None);
+        let (server, registry_at) = registry.serve(any, &folder.path().join("registry.log"))?;
+        let upstream = TcpListener::bind(any).await?;
+        let upstream = upstream::serve(upstream, Received::default(), std::future::pending())?;
+        let ports = Ports {
+            upstream: upstream.port(),
+            registry: registry_at.port(),
+            ..FREE
+        };
+        let start = |name: &str, edit: fn(&str) -> Result<String>| {
+            let folder = folder.path().join(name);
+            std::fs::create_dir(&folder)?;
+            let config = folder.join("envoy.yaml");
+            std::fs::write(&config, edit(&edited(&config_on(ports)?, setup)?)?)?;
+            Envoy::start(&config, &folder, OPTIONS, false)
+        };
+        let envoy = start("envoy", |text| Ok(text.to_owned()))?;
+        let plain = setup.plain.then(|| start("plain", without_labels));
+        let plain = plain.transpose()?;
+        let envoys = [Some(&envoy), plain.as_ref()].into_iter().flatten();
+        let envoys: Vec<_> = envoys.map(Envoy::admin).collect();
+        let config = scraping(folder.path(), &envoys, registry_at, setup.interval)?;
+        let prometheus = Prometheus::start(&config, folder.path())?;
+        // The first scrape comes seconds later, and rates know nothing of what was before it.
+        let mut down = Vec::new();
+        wait_until(|| {
+            down = prometheus.targets_down()?;
+            Ok(down.is_empty())
+        })
+        .with_context(|| format!("targets that are not up: {down:?}"))?;
+        Ok(Self {
+            prometheus,
+            listener: envoy.listener("api")?,
+            envoy,
+            plain,
+            registry,
+            registry_at,
+            server: Some(server),
+            folder,
+        })
+    }
+
+    /// Ends the registry without a warning.
+    ///
+    /// # Errors
+    /// When it is down already.
+    pub fn begin_outage(&mut self) -> Result<()> {
+        self.server.take().context("it is down already")?.crash()
+    }
+
+    /// Starts it again where it was.
+    ///
+    /// # Errors
+    /// When it does not get ready, with what it wrote.
+    pub fn end_outage(&mut self) -> Result<()> {
+        let log = self.folder.path().join("registry-again.log");
+        let (server, _) = self.registry.serve(self.registry_at, &log)?;
+        self.server = Some(server);
+        Ok(())
+    }
+}
+
+/// Where Prometheus' files are.
+pub fn files() -> PathBuf {
+    root().join("envoy/prometheus")
+}
+
+fn edited(envoy: &str, setup: &Setup) -> Result<String> {
+    let mut envoy = envoy.to_owned();
+    for (field, value) in [("cache", setup.cache), ("feed", setup.feed)] {
+        let field = format!("\"{field}\": ");
+        let line = envoy.lines().find(|line| line.trim().starts_with(&field));
+        let line = line.with_context(|| format!("envoy/envoy.yaml has no {field}"))?;
+        envoy = envoy.replace(
+            line,
+            &format!("                              {field}{value},"),
+        );
+    }
+    Ok(envoy)
+}
+
+/// Envoy's configuration without its `stats_config`.
+fn without_labels(envoy: &str) -> Result<String> {
+    let (head, block) = envoy
+        .split_once("\nstats_config:\n")
+        .context("envoy/envoy.yaml has no stats_config")?;
+    let rest = block.lines().skip_while(|line| line.starts_with(' '));
+    Ok(rest.fold(head.to_owned(), |text, line| text + "\n" + line))
+}
+
+/// `prometheus.yml` as it is shipped, but for targets and intervals.
+fn scraping(
+    folder: &Path,
+    envoys: &[SocketAddr],
+    registry: SocketAddr,
+    interval: Duration,
+) -> Result<PathBuf> {
+    let quoted = |all: &[SocketAddr]| {
+        let all: Vec<_> = all.iter().map(|one| format!("\"{one}\"")).collect();
+        all.join(", ")
+    };
+    let interval = format!("_interval: {}ms", interval.as_millis());
+    let mut config = std::fs::read_to_string(files().join("prometheus.yml"))?;
+    for (from, to) in [
+        ("\"envoy:9902\"", quoted(envoys).as_str()),
+        ("\"registry:8081\"", &quoted(&[registry])),
+        ("_interval: 15s", &interval),
+    ] {
+        ensure!(config.contains(from), "prometheus.yml has no {from}");
+        config = config.replace(from, to);
+    }
+    std::fs::copy(files().join("rules.yml"), folder.join("rules.yml"))?;
+    let file = folder.join("prometheus.yml");
+    std::fs::write(&file, config)?;
+    Ok(file)
+}
