@@ -4,10 +4,10 @@ SHELL := /bin/bash
 
 SOURCES := Cargo.toml Cargo.lock scripts/build-wasm.sh scripts/slim-wasm.sh $(shell find src -name '*.rs')
 
-.PHONY: help setup build run test bench bench-registry lint clean
+.PHONY: help setup build run test bench bench-registry dashboard-picture lint clean
 
 help: ## Show this
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 20
 
 setup: ## Install what this machine lacks: a C compiler, the wasm target, Envoy, PostgreSQL, Prometheus, wrk
 	@scripts/setup.sh all
@@ -32,6 +32,10 @@ bench: setup build ## Measure what the filter costs in Envoy, into docs/benchmar
 
 bench-registry: setup ## Measure the registry's lookups; KEYS, ROUNDS, BURST (seconds), CONNECTIONS
 	cargo bench --package keystile-registry --bench lookups
+
+dashboard-picture: setup build ## Draw docs/dashboard.svg from five minutes of a real stack; needs two quiet processors
+	@cargo build --quiet --package keystile-registry --package keystile-e2e --bins
+	@exec target/debug/keystile-dashboard-picture
 
 lint: ## Check formatting, clippy and rustdoc, warnings refused
 	@scripts/setup.sh build
