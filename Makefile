@@ -4,7 +4,7 @@ SHELL := /bin/bash
 
 SOURCES := Cargo.toml Cargo.lock scripts/build-wasm.sh scripts/slim-wasm.sh $(shell find src -name '*.rs')
 
-.PHONY: help setup build run test bench bench-registry dashboard-picture lint clean
+.PHONY: help setup build run test test-matrix bench bench-registry dashboard-picture lint clean
 
 help: ## Show this
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 20
@@ -25,6 +25,9 @@ run: setup build ## Start registry, upstream and Envoy with keys to try; Ctrl-C 
 test: setup build ## Run all tests: native ones, and end to end with real Envoy
 	@cargo build --package keystile-registry
 	cargo test --workspace
+
+test-matrix: setup build ## Run the end-to-end tests on each Envoy of envoy/versions, into README.md; VERSIONS, FILTER
+	@scripts/test-matrix.sh
 
 bench: setup build ## Measure what the filter costs in Envoy, into docs/benchmarks.md; ROUNDS, AGAINST (a module)
 	@cargo build --quiet --release --package keystile-bench

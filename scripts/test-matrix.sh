@@ -1,0 +1,64 @@
+#!/usr/bin/env bash
+# Runs the end-to-end tests on each Envoy of envoy/versions, one after the other, and writes the
+# table in the README. VERSIONS="1.36.4 1.40.0" takes some, FILTER=name only tests whose name has
+# it: both are for a quick try, and leave the README alone.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+readme=README.md
+begin='<!-- versions: made by make test-matrix -->'
+end='<!-- end -->'
+mapfile -t all < <(grep '^[0-9]' envoy/versions)
+read -ra versions <<<"${VERSIONS:-${all[*]}}"
+filter=()
+[ -z "${FILTER:-}" ] || filter=("$FILTER")
+
+fail() { printf 'test-matrix: %s\n' "$*" >&2; exit 1; }
+
+# What is wrong is better known before half an hour of tests than after.
+for mark in "$begin" "$end"; do
+    [ "$(grep -cxF -- "$mark" "$readme")" = 1 ] || fail "$readme must have one line '$mark'"
+done
+
+scripts/setup.sh all "${versions[@]}"
+cargo build --package keystile-registry
+# As `make test` does, so that little is compiled anew after it.
+tests=(cargo test --workspace --test e2e --)
+logs=target/test-matrix
+mkdir -p "$logs"
+
+# The suite has several parts, each with a last line of its own:
+# `test result: ok. 10 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; …`
+count() { awk -v what="$1" '/^test result: / { for (i = 2; i <= NF; i++) if ($i == what ";") sum += $(i - 1) } END { print sum + 0 }' "$2"; }
+
+rows=() failed=
+for version in "${versions[@]}"; do
+    log=$logs/$version.log
+    result=passed
+    printf '\n=== Envoy %s\n' "$version"
+    ENVOY=$(scripts/find-envoy.sh "$version") "${tests[@]}" --color never "${filter[@]}" 2>&1 |
+        tee "$log" || result=failed
+    passed=$(count passed "$log")
+    [ "$result" = failed ] || [ "$passed" != 0 ] || result="ran no test"
+    [ "$result" = passed ] || failed+=" $version"
+    rows+=("| $version | $passed | $(count failed "$log") | $(count ignored "$log") | $result |")
+done
+
+table=$(
+    echo '| Envoy | tests passed | failed | ignored | result |'
+    echo '|---|--:|--:|--:|---|'
+    printf '%s\n' "${rows[@]}"
+)
+printf '\n%s\n\n' "$table"
+
+if [ "${versions[*]}" = "${all[*]}" ] && [ ${#filter[@]} = 0 ]; then
+    made=$(TABLE=$table awk -v begin="$begin" -v end="$end" '
+        $0 == end { within = 0 }
+        !within
+        $0 == begin { within = 1; print ENVIRON["TABLE"] }' "$readme")
+    printf '%s\n' "$made" >"$readme"
+    echo "test-matrix: the table is in $readme"
+else
+    echo "test-matrix: $readme is as it was, for not all was run"
+fi
+[ -z "$failed" ] || fail "not passed on:$failed; what was printed is in $logs"
