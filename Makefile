@@ -40,13 +40,14 @@ dashboard-picture: setup build ## Draw docs/dashboard.svg from five minutes of a
 	@cargo build --quiet --package keystile-registry --package keystile-e2e --bins
 	@exec target/debug/keystile-dashboard-picture
 
-lint: ## Check formatting, clippy and rustdoc, warnings refused
-	@scripts/setup.sh build
+lint: ## Check formatting, clippy and rustdoc, warnings refused, and licences and origins of crates
+	@scripts/setup.sh lint
 	@cargo fmt --version && cargo clippy --version || \
 		{ echo "lint needs both: rustup component add rustfmt clippy" >&2; exit 1; }
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- --deny warnings
 	RUSTDOCFLAGS="--deny warnings" cargo doc --workspace --no-deps --document-private-items
+	@scripts/check-crates.sh
 
 clean: ## Remove what was built; .tools stays
 	rm -rf target dist

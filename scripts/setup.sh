@@ -1,10 +1,12 @@
 #!/usr/bin/env bash
 # Installs what building and testing need and this machine lacks. Looks before it installs, and
-# says what it does. Usage: scripts/setup.sh [build|all [ENVOY_VERSION...]]; `all` adds Envoy (of
-# these versions, else the one that find-envoy.sh looks for), PostgreSQL, Prometheus and wrk.
+# says what it does. Usage: scripts/setup.sh [build|lint|release|all [ENVOY_VERSION...]]; `lint`
+# adds cargo-deny, `release` what releases are made and checked with, and `all` Envoy (of these
+# versions, else the one that find-envoy.sh looks for), PostgreSQL, Prometheus and wrk.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
+cargo_deny_version=0.20.2
 what=${1:-all}
 envoy_versions=("${@:2}")
 
@@ -83,4 +85,16 @@ fi
 if [ "$what" = all ]; then
     command -v wrk >/dev/null || apt_install wrk
     command -v taskset >/dev/null || apt_install util-linux
+fi
+
+# Compiled without optimisation, which takes a minute instead of five; it runs for two seconds.
+if [ "$what" = lint ] && [ "$(.tools/cargo/bin/cargo-deny --version 2>/dev/null)" != "cargo-deny $cargo_deny_version" ]; then
+    say "cargo-deny $cargo_deny_version into .tools/cargo, which takes a minute or two"
+    CARGO_PROFILE_RELEASE_OPT_LEVEL=0 CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 \
+        CARGO_PROFILE_RELEASE_DEBUG=false cargo install --quiet --locked --root .tools/cargo "cargo-deny@$cargo_deny_version"
+fi
+
+if [ "$what" = release ]; then
+    command -v wasm-metadce >/dev/null || fail "a release needs binaryen's wasm-metadce and wasm-opt"
+    command -v jq >/dev/null || apt_install jq
 fi

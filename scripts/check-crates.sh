@@ -1,0 +1,14 @@
+#!/usr/bin/env bash
+# Checks the crates that Keystile is made of: their licences and origins by deny.toml, and those of
+# the filter against release/crates.txt.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+.tools/cargo/bin/cargo-deny --workspace check --hide-inclusion-graph licenses bans sources
+
+list=release/crates.txt
+if ! diff <(grep -v '^#' "$list") <(scripts/module-crates.sh | sed 's/ .*//' | LC_ALL=C sort -u) >&2; then
+    echo "$list (<) is not what the filter is made of (>): each crate there is code inside somebody's" \
+        "proxy, so take it out again, or add it to the list" >&2
+    exit 1
+fi
