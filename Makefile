@@ -4,7 +4,7 @@ SHELL := /bin/bash
 
 SOURCES := Cargo.toml Cargo.lock scripts/build-wasm.sh scripts/slim-wasm.sh $(shell find src -name '*.rs')
 
-.PHONY: help setup build run test test-matrix bench bench-registry dashboard-picture lint clean
+.PHONY: help setup build run test test-matrix bench bench-registry dashboard-picture release lint clean
 
 help: ## Show this
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 20
@@ -39,6 +39,9 @@ bench-registry: setup ## Measure the registry's lookups; KEYS, ROUNDS, BURST (se
 dashboard-picture: setup build ## Draw docs/dashboard.svg from five minutes of a real stack; needs two quiet processors
 	@cargo build --quiet --package keystile-registry --package keystile-e2e --bins
 	@exec target/debug/keystile-dashboard-picture
+
+release: ## Make a release in dist/: the module, its checksum, its bill of materials and the licences
+	@scripts/release.sh
 
 lint: ## Check formatting, clippy and rustdoc, warnings refused, and licences and origins of crates
 	@scripts/setup.sh lint

@@ -1,11 +1,15 @@
 #!/usr/bin/env bash
 # Builds the module that Envoy loads, dist/keystile.wasm. With PANIC_MESSAGES=1, a panic says what
-# and where, for who looks for a fault: the texts take a seventh of the module.
+# and where, for who looks for a fault: the texts take a seventh of the module. What Cargo says of
+# each crate that it compiled is left in target/wasm/messages.json, for releases.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 export CARGO_TARGET_DIR=$PWD/target/wasm
-build=(build --package keystile --lib --profile wasm --target wasm32-wasip1)
+build=(build --package keystile --lib --profile wasm --target wasm32-wasip1
+    --message-format json-render-diagnostics)
+mkdir -p "$CARGO_TARGET_DIR"
+messages=$CARGO_TARGET_DIR/messages.json
 # No path of this machine in the module.
 flags=("--remap-path-prefix=$PWD=." "--remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=cargo")
 
@@ -17,14 +21,14 @@ encoded() {
 
 case $(scripts/wasm-toolchain.sh) in
 installed)
-    CARGO_ENCODED_RUSTFLAGS=$(encoded "${flags[@]}") cargo "${build[@]}"
+    CARGO_ENCODED_RUSTFLAGS=$(encoded "${flags[@]}") cargo "${build[@]}" >"$messages"
     ;;
 debian)
     flags+=(-L native=/usr/lib/wasm32-wasi -C linker=wasm-ld-19)
     [ -n "${PANIC_MESSAGES:-}" ] || flags+=(-Z unstable-options -C panic=immediate-abort)
     PATH=/usr/bin:$PATH RUSTC=/usr/bin/rustc RUSTC_BOOTSTRAP=1 \
         CARGO_ENCODED_RUSTFLAGS=$(encoded "${flags[@]}") \
-        /usr/bin/cargo "${build[@]}" -Z build-std=std,panic_abort
+        /usr/bin/cargo "${build[@]}" -Z build-std=std,panic_abort >"$messages"
     ;;
 none)
     echo "no way to build for wasm32-wasip1; run make setup" >&2

@@ -36,7 +36,7 @@ command -v cargo >/dev/null || fail "cargo is missing: install Rust, for example
 
 # The module's target: as installed, or by rustup, or built from Debian's sources of std.
 if [ "$(scripts/wasm-toolchain.sh)" = none ]; then
-    if command -v rustup >/dev/null && [ "${RUSTUP_AUTO_INSTALL:-1}" != 0 ]; then
+    if [ "${WASM_TOOLCHAIN:-}" != debian ] && command -v rustup >/dev/null && [ "${RUSTUP_AUTO_INSTALL:-1}" != 0 ]; then
         say "rustup target add wasm32-wasip1"
         rustup target add wasm32-wasip1
     else
@@ -87,7 +87,7 @@ if [ "$what" = all ]; then
     command -v taskset >/dev/null || apt_install util-linux
 fi
 
-# Compiled without optimisation, which takes a minute instead of five; it runs for two seconds.
+# It runs for two seconds, so it is compiled without optimisation, which takes a minute on two cores.
 if [ "$what" = lint ] && [ "$(.tools/cargo/bin/cargo-deny --version 2>/dev/null)" != "cargo-deny $cargo_deny_version" ]; then
     say "cargo-deny $cargo_deny_version into .tools/cargo, which takes a minute or two"
     CARGO_PROFILE_RELEASE_OPT_LEVEL=0 CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 \

@@ -1,0 +1,76 @@
+//! `make release`: what is in the module, as a bill of materials (CycloneDX) and as the texts of
+//! the licences.
+//!
+//! What is in it is told by Cargo's own messages of the build that made it, so that it is neither
+//! what the registry or the tests need, nor what only runs while the module is built. The same
+//! build gives the same bytes: there is no time, no random number and no path of a machine.
+
+mod cargo;
+mod contents;
+mod notices;
+mod sbom;
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use clap::Parser;
+
+use crate::contents::Contents;
+use crate::notices::Notices;
+
+/// Writes keystile.cdx.json and THIRD-PARTY-LICENSES for a build of the module.
+#[derive(Parser)]
+pub(crate) struct Options {
+    /// What Cargo said of the build, with `--message-format json`.
+    #[arg(long)]
+    messages: PathBuf,
+    /// Keystile's repository.
+    #[arg(long, default_value = ".")]
+    root: PathBuf,
+    /// The module's SHA-256, in hex.
+    #[arg(long)]
+    sha256: String,
+    /// The version of the Rust whose std is in the module.
+    #[arg(long)]
+    rust: String,
+    /// The version of the wasi-libc that is in the module.
+    #[arg(long)]
+    wasi_libc: String,
+    /// The folder to write to.
+    #[arg(long, default_value = "dist")]
+    out: PathBuf,
+}
+
+fn main() -> ExitCode {
+    match run(&Options::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(problem) => {
+            eprintln!("keystile-release: {problem:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(options: &Options) -> Result<()> {
+    let messages = fs::read_to_string(&options.messages)
+        .with_context(|| format!("{}", options.messages.display()))?;
+    let contents = Contents::of(&messages, options)?;
+    let notices = Notices::read(&contents.components)?.to_string();
+    let sbom = sbom::of(&contents, &options.sha256);
+    let sbom = serde_json::to_string_pretty(&sbom)? + "\n";
+    for (name, text) in [
+        ("keystile.cdx.json", sbom),
+        ("THIRD-PARTY-LICENSES", notices),
+    ] {
+        let path = options.out.join(name);
+        fs::write(&path, text).with_context(|| format!("{}", path.display()))?;
+        println!(
+            "{}: {} components",
+            path.display(),
+            contents.components.len()
+        );
+    }
+    Ok(())
+}
