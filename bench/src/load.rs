@@ -63,7 +63,7 @@ impl Wrk {
             .args([&format!("http://{to}{TARGET}"), "--", keys.prefix()])
             .args([keys.count(options.keys), first_key].map(|number| number.to_string()))
             .output()
-            .context("cannot start wrk; run `scripts/setup.sh bench`")?;
+            .context("cannot start wrk; run `make setup`")?;
         let written = String::from_utf8_lossy(&output.stdout);
         let Some(burst) = written.lines().find(|line| line.starts_with('{')) else {
             bail!(
@@ -91,7 +91,7 @@ impl Wrk {
 pub(crate) fn version() -> Result<String> {
     // It shows its usage with it, and says that it failed.
     let output = Command::new("wrk").arg("--version").output();
-    let output = output.context("cannot start wrk; run `scripts/setup.sh bench`")?;
+    let output = output.context("cannot start wrk; run `make setup`")?;
     let written = String::from_utf8_lossy(&output.stdout).into_owned();
     let version = written.split(" [").next().unwrap_or_default();
     Ok(version.to_owned())

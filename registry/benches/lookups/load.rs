@@ -76,7 +76,7 @@ impl Load<'_> {
             .kill_on_drop(true)
             .output()
             .await
-            .context("cannot start wrk; scripts/setup.sh registry installs it")?;
+            .context("cannot start wrk; `make setup` installs it")?;
         let busy = processor_time(server.pid)?.saturating_sub(before);
         let stdout = String::from_utf8_lossy(&output.stdout);
         let summary = stdout.lines().last().unwrap_or_default();

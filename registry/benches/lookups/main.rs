@@ -256,7 +256,7 @@ async fn run(plan: Plan, processors: &Processors) -> anyhow::Result<Report> {
 /// The first word of what wrk says of itself that has its version.
 async fn wrk_version() -> anyhow::Result<String> {
     let output = Command::new("wrk").arg("-v").output().await;
-    let output = output.context("wrk is missing; scripts/setup.sh registry installs it")?;
+    let output = output.context("wrk is missing; `make setup` installs it")?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     Ok(text.split(' ').take(2).collect::<Vec<_>>().join(" "))
 }
