@@ -1,0 +1,187 @@
+//! What the containers may do, who reaches whom, and what Prometheus sees.
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+
+use crate::compose::{Project, SERVICE_TOKEN, docker};
+use crate::wait_until;
+
+/// A container has no more rights than it needs.
+pub(crate) fn hardened(project: &Project, service: &str) -> Result<()> {
+    let inspected: Value =
+        serde_json::from_str(&docker(&["inspect", &project.container(service)?])?)?;
+    let container = &inspected[0];
+    let expected = [
+        ("/HostConfig/ReadonlyRootfs", "true"),
+        ("/HostConfig/CapDrop", r#"["ALL"]"#),
+        ("/HostConfig/SecurityOpt", r#"["no-new-privileges:true"]"#),
+        ("/HostConfig/Privileged", "false"),
+    ];
+    for (pointer, value) in expected {
+        let found = container.pointer(pointer).context(pointer)?.to_string();
+        ensure!(found == value, "{pointer} is {found}, not {value}");
+    }
+    let ports = container["HostConfig"]["PortBindings"].to_string();
+    if service == "envoy" {
+        let port = project.to.port();
+        let only = format!(r#"{{"10000/tcp":[{{"HostIp":"127.0.0.1","HostPort":"{port}"}}]}}"#);
+        ensure!(ports == only, "published: {ports}, not {only}");
+    } else {
+        ensure!(
+            ["{}", "null"].contains(&ports.as_str()),
+            "published: {ports}"
+        );
+    }
+    // What the kernel says of the process, whatever was configured.
+    let status = project.exec(service, &["cat", "/proc/1/status"])?;
+    let field = |name: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name));
+        line.map(str::trim)
+            .with_context(|| format!("no {name} in {status}"))
+    };
+    let user = field("Uid:")?.split_whitespace().next().unwrap_or_default();
+    ensure!(user != "0", "it runs as root");
+    ensure!(field("CapEff:")?.trim_matches('0').is_empty(), "{status}");
+    ensure!(field("NoNewPrivs:")? == "1", "{status}");
+    let touched = project.exec(service, &["touch", "/etc/touched"]);
+    ensure!(touched.is_err(), "its root filesystem can be written");
+    Ok(())
+}
+
+/// What a process in one container gets from a port of another: the status, or that it cannot.
+fn asked_from(project: &Project, service: &str, to: &str, request: &str) -> Result<String> {
+    let (host, port) = to.split_once(':').context("host:port")?;
+    let script = format!(
+        "exec 3<>/dev/tcp/{host}/{port} && printf '{request}\\r\\n\\r\\n' >&3 && head -n 1 <&3"
+    );
+    project.exec(service, &["timeout", "5", "bash", "-c", &script])
+}
+
+/// Who may ask whom, and for what.
+pub(crate) fn reach(project: &Project) -> Result<()> {
+    let with_token = format!("GET /v1/changes HTTP/1.0\\r\\nauthorization: Bearer {SERVICE_TOKEN}");
+    let rows = [
+        // The registry answers who shows the token.
+        ("envoy", "registry:8081", with_token.as_str(), Some("200")),
+        (
+            "envoy",
+            "registry:8081",
+            "GET /v1/changes HTTP/1.0",
+            Some("401"),
+        ),
+        (
+            "envoy",
+            "registry:8081",
+            "GET /admin/v1/keys HTTP/1.0",
+            Some("404"),
+        ),
+        // Of Envoy's admin page, others get what Prometheus needs.
+        (
+            "registry",
+            "envoy:9902",
+            "GET /stats/prometheus HTTP/1.1\\r\\nhost: x",
+            Some("200"),
+        ),
+        (
+            "registry",
+            "envoy:9902",
+            "GET /ready HTTP/1.1\\r\\nhost: x",
+            Some("200"),
+        ),
+        (
+            "registry",
+            "envoy:9902",
+            "GET /config_dump HTTP/1.1\\r\\nhost: x",
+            Some("404"),
+        ),
+        (
+            "registry",
+            "envoy:9902",
+            "GET /stats/prometheus/../../config_dump HTTP/1.1\\r\\nhost: x",
+            Some("404"),
+        ),
+        (
+            "registry",
+            "envoy:9902",
+            "POST /quitquitquit HTTP/1.1\\r\\nhost: x\\r\\ncontent-length: 0",
+            Some("404"),
+        ),
+        (
+            "registry",
+            "envoy:9902",
+            "POST /stats/prometheus HTTP/1.1\\r\\nhost: x\\r\\ncontent-length: 0",
+            Some("404"),
+        ),
+        (
+            "registry",
+            "envoy:9901",
+            "GET /ready HTTP/1.1\\r\\nhost: x",
+            None,
+        ),
+        // Past Envoy, there is no way to the API.
+        (
+            "registry",
+            "upstream:8080",
+            "GET / HTTP/1.1\\r\\nhost: x",
+            None,
+        ),
+        ("upstream", "registry:8081", "GET /healthz HTTP/1.0", None),
+    ];
+    for (from, to, request, expected) in rows {
+        let answer = asked_from(project, from, to, request);
+        let case = format!("{from} to {to}, {request}: {answer:?}");
+        match (&answer, expected) {
+            (Ok(line), Some(status)) => ensure!(
+                line.contains(&format!(" {status} ")),
+                "{case}, not {status}"
+            ),
+            (Err(_), None) => {}
+            _ => anyhow::bail!("{case}, not {expected:?}"),
+        }
+    }
+    Ok(())
+}
+
+/// Prometheus reaches both targets, and has what Keystile counts.
+pub(crate) fn prometheus(project: &Project) -> Result<()> {
+    let ask = ["promtool", "query", "instant", "http://127.0.0.1:9090"];
+    for (query, expected) in [
+        (r#"up{job="envoy"}"#, "=> 1 @"),
+        (r#"up{job="keystile-registry"}"#, "=> 1 @"),
+        (r#"keystile_requests_total{outcome="allowed"} > 0"#, "=> "),
+        ("keystile_registry_requests_total > 0", "=> "),
+    ] {
+        wait_until(&format!("Prometheus has {query}"), || {
+            let command = [&ask[..], &[query]].concat();
+            // It may not be up yet.
+            let answer = project.exec("prometheus", &command).unwrap_or_default();
+            Ok(answer.contains(expected))
+        })?;
+    }
+    Ok(())
+}
+
+/// The registry's image is small, can check certificates, and says how large it is.
+pub(crate) fn registry_image(project: &Project) -> Result<()> {
+    let image = project.inspect("registry", "{{.Image}}")?;
+    let size: u64 = docker(&["image", "inspect", "--format", "{{.Size}}", &image])?.parse()?;
+    let layers = docker(&["history", "--format", "{{.Size}}  {{.CreatedBy}}", &image])?;
+    println!(
+        "the registry's image has {} MB:\n{layers}",
+        size / 1_000_000
+    );
+    ensure!(size < 150_000_000, "more than 150 MB");
+    let user = docker(&["image", "inspect", "--format", "{{.Config.User}}", &image])?;
+    ensure!(
+        user == "10001:10001",
+        "its user is {user:?}, no number that is not root's"
+    );
+    let trusted = project.exec("registry", &["cat", "/etc/ssl/certs/ca-certificates.crt"])?;
+    ensure!(
+        trusted.contains("BEGIN CERTIFICATE"),
+        "no authorities to trust"
+    );
+    let left = project.exec("registry", &["bash", "-c", "command -v cargo cc || true"])?;
+    ensure!(left.is_empty(), "what built it is in it: {left}");
+    Ok(())
+}

@@ -1,0 +1,130 @@
+//! The shipped containers: `envoy/docker-compose.yaml` and `registry/Dockerfile`, with all that
+//! becomes of a request when containers stop, hang, or lose their network. `make test-docker` sees
+//! to it that there are images to start from, and runs this.
+//!
+//! Each row of a table is a test of its own. They share one stack, and so run one after the other.
+
+mod compose;
+mod containers;
+mod decisions;
+mod outages;
+
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+use libtest_mimic::{Arguments, Failed, Trial};
+
+use crate::compose::{Database, Project};
+use crate::decisions::Keys;
+
+/// A container's start on a busy machine, or four scrapes of Prometheus.
+const PATIENCE: Duration = Duration::from_secs(90);
+
+/// Asks again and again until `is_so`, which `what` puts into words.
+fn wait_until(what: &str, mut is_so: impl FnMut() -> Result<bool>) -> Result<()> {
+    let deadline = Instant::now() + PATIENCE;
+    while !is_so()? {
+        ensure!(Instant::now() < deadline, "not within {PATIENCE:?}: {what}");
+        thread::park_timeout(Duration::from_millis(100));
+    }
+    Ok(())
+}
+
+struct World {
+    project: Project,
+    keys: Keys,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::from_args();
+    if arguments.list {
+        println!("run the tests for their names");
+        return ExitCode::SUCCESS;
+    }
+    let mut failed = false;
+    // One after the other: the machine need not hold both.
+    for database in [Database::Sqlite, Database::Postgres] {
+        let filter = arguments.filter.as_deref().unwrap_or_default();
+        if filter.contains(':') && !filter.starts_with(&format!("{database:?}:")) {
+            continue;
+        }
+        match run(&arguments, database) {
+            Ok(well) => failed |= !well,
+            Err(problem) => {
+                eprintln!("docker: {database:?}: {problem:#}");
+                return ExitCode::FAILURE;
+            }
+        }
+    }
+    ExitCode::from(u8::from(failed))
+}
+
+fn run(arguments: &Arguments, database: Database) -> Result<bool> {
+    let project = Project::start(database)?;
+    let keys = Keys::create(&project)?;
+    let world = Arc::new(World { project, keys });
+    let trial = |name: &str, test: Test| {
+        let world = Arc::clone(&world);
+        Trial::test(format!("{database:?}: {name}"), move || {
+            test(&world.project, &world.keys)
+                .map_err(|problem| Failed::from(format!("{problem:#}")))
+        })
+    };
+    let mut trials: Vec<Trial> = decisions::ROWS
+        .iter()
+        .map(|row| {
+            let test = |project: &Project, keys: &Keys| decisions::check(project, keys, row);
+            trial(&format!("decisions: {}", row.0), Box::new(test))
+        })
+        .collect();
+    trials.push(trial(
+        "decisions: deleted is as never there",
+        Box::new(decisions::deleted_is_as_never_there),
+    ));
+    for service in services(database) {
+        let test = |project: &Project, _: &Keys| containers::hardened(project, service);
+        trials.push(trial(&format!("containers: {service}"), Box::new(test)));
+    }
+    if database == Database::Sqlite {
+        trials.extend([
+            trial(
+                "containers: the registry's image",
+                Box::new(|project, _| containers::registry_image(project)),
+            ),
+            trial(
+                "containers: who reaches whom",
+                Box::new(|project, _| containers::reach(project)),
+            ),
+            trial(
+                "containers: Prometheus",
+                Box::new(|project, _| containers::prometheus(project)),
+            ),
+        ]);
+        for outage in outages::OUTAGES {
+            let test = |project: &Project, keys: &Keys| outage.test(project, keys);
+            trials.push(trial(&format!("outages: {}", outage.name), Box::new(test)));
+        }
+        trials.push(trial("outages: Envoy anew", Box::new(outages::envoy_anew)));
+    }
+    let serially = Arguments {
+        test_threads: Some(1),
+        ..arguments.clone()
+    };
+    let well = !libtest_mimic::run(&serially, trials).has_failed();
+    if !well {
+        eprintln!("{}", world.project.logs());
+    }
+    Ok(well)
+}
+
+type Test = Box<dyn FnOnce(&Project, &Keys) -> Result<()> + Send>;
+
+fn services(database: Database) -> [&'static str; 4] {
+    match database {
+        Database::Sqlite => ["envoy", "registry", "upstream", "prometheus"],
+        Database::Postgres => ["envoy", "registry", "upstream", "postgres"],
+    }
+}

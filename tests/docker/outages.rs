@@ -1,0 +1,176 @@
+//! The registry gone in three ways, and Envoy anew.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use serde_json::Value;
+
+use crate::compose::{Project, docker};
+use crate::decisions::{Expect, Keys, holds, made_up};
+use crate::wait_until;
+
+/// Longer than a lookup's timeout, and what a busy machine adds.
+const BOUND: Duration = Duration::from_secs(3);
+
+/// One row: how the registry goes, how it comes back, and how a key is revoked meanwhile.
+pub(crate) struct Outage {
+    pub(crate) name: &'static str,
+    begin: fn(&Project) -> Result<()>,
+    end: fn(&Project) -> Result<()>,
+    /// In a container of its own, on the same volume, where the server's is of no use.
+    run: &'static [&'static str],
+}
+
+pub(crate) const OUTAGES: &[Outage] = &[
+    Outage {
+        name: "stopped",
+        begin: |project| {
+            project.compose(&["stop", "registry"])?;
+            let code = project.inspect("registry", "{{.State.ExitCode}}")?;
+            ensure!(code == "0", "SIGTERM made it end with {code}");
+            Ok(())
+        },
+        end: |project| project.compose(&["start", "registry"]).map(drop),
+        run: &["run", "--rm", "-T", "registry"],
+    },
+    Outage {
+        name: "cut off",
+        begin: |project| {
+            let (network, id) = (project.network("auth"), project.container("registry")?);
+            docker(&["network", "disconnect", &network, &id]).map(drop)
+        },
+        end: |project| {
+            let (network, id) = (project.network("auth"), project.container("registry")?);
+            let alias = ["network", "connect", "--alias", "registry"];
+            docker(&[&alias[..], &[&network, &id]].concat()).map(drop)
+        },
+        run: &["exec", "-T", "registry", "keystile-registry"],
+    },
+    Outage {
+        name: "silent",
+        begin: |project| project.compose(&["pause", "registry"]).map(drop),
+        end: |project| project.compose(&["unpause", "registry"]).map(drop),
+        run: &["run", "--rm", "-T", "registry"],
+    },
+];
+
+impl Outage {
+    /// Known keys go on, unknown ones get a 503, all of them in time; and afterwards all is well.
+    pub(crate) fn test(&self, project: &Project, keys: &Keys) -> Result<()> {
+        let known = format!("x-api-key: {}", keys.key("active"));
+        let to_revoke = Keys::create(project)?;
+        for keys in [keys, &to_revoke] {
+            known_to_all_workers(project, &keys.key("active"))?;
+        }
+        (self.begin)(project).context("begin")?;
+        let during = self.during(project, keys, &known);
+        let revoked = [self.run, &["--json", "revoke", to_revoke.id("active")]].concat();
+        let revoked = project.compose(&revoked).context("revoke, meanwhile");
+        (self.end)(project).context("end")?;
+        during?;
+        revoked?;
+
+        wait_until("a key without a record is not found again", || {
+            let header = format!("x-api-key: {}", made_up(self.name));
+            Ok(project.get("/v1/x", &[&header])?.status == 401)
+        })?;
+        let old = format!("x-api-key: {}", to_revoke.key("active"));
+        // On each worker.
+        wait_until("what was revoked in the outage is refused", || {
+            for _ in 0..20 * workers() {
+                let response = project.get("/v1/x", &[&old])?;
+                if response.status == 200 {
+                    return Ok(false);
+                }
+                let refused = Expect::Refused(401, "api_key_revoked", "revoked");
+                holds(&response, refused, "/v1/x", keys)?;
+            }
+            Ok(true)
+        })?;
+        let response = project.get("/v1/x", &[&known])?;
+        holds(&response, Expect::Allowed("active"), "/v1/x", keys)
+    }
+
+    fn during(&self, project: &Project, keys: &Keys, known: &str) -> Result<()> {
+        // Of keys without a record, each a new one: what Envoy says must never be a 401.
+        for number in 0..5 {
+            let path = format!("/v1/{}/{number}", self.name.replace(' ', "-"));
+            let unknown = format!("x-api-key: {}", made_up(&format!("{}-{number}", self.name)));
+            let internal = Expect::Refused(503, "internal_error", "Please try again");
+            for (header, expect) in [(known, Expect::Allowed("active")), (&unknown, internal)] {
+                let asked = Instant::now();
+                let response = project.get(&path, &[header])?;
+                let took = asked.elapsed();
+                holds(&response, expect, &path, keys)
+                    .with_context(|| format!("{path}, {expect:?}: {response:?}"))?;
+                ensure!(took < BOUND, "{path}, {expect:?}: took {took:?}");
+            }
+            let logged = logged(project, &path)?;
+            let expected = [
+                "outcome=allowed source=cache",
+                "outcome=allowed source=stale",
+            ];
+            let known = logged
+                .iter()
+                .any(|entry| expected.contains(&entry.as_str()));
+            ensure!(known, "{path}: the access log has {logged:?}");
+            let unknown = |entry: &String| entry.starts_with("outcome=internal_error");
+            ensure!(logged.iter().any(unknown), "{path}: the log has {logged:?}");
+        }
+        Ok(())
+    }
+}
+
+/// What the access log says of the two requests for a path.
+fn logged(project: &Project, path: &str) -> Result<Vec<String>> {
+    let mut entries = Vec::new();
+    wait_until("the access log has both requests", || {
+        let log = project.compose(&["logs", "--no-color", "--tail", "200", "envoy"])?;
+        let lines = log.lines().filter_map(|line| line.get(line.find('{')?..));
+        let lines = lines.filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        let ours = lines.filter(|line| line["path"] == path);
+        entries = ours
+            .map(|line| line["keystile"].as_str().unwrap_or_default().to_owned())
+            .collect();
+        Ok(entries.len() >= 2)
+    })?;
+    Ok(entries)
+}
+
+/// Sends a key until it can be taken for granted that each worker got it: which one gets a
+/// connection is up to the system.
+fn known_to_all_workers(project: &Project, key: &str) -> Result<()> {
+    let header = format!("x-api-key: {key}");
+    for _ in 0..40 * workers() {
+        let response = project.get("/v1/x", &[&header])?;
+        ensure!(response.status == 200, "before the outage: {response:?}");
+    }
+    Ok(())
+}
+
+/// Envoy has as many as there are processors.
+fn workers() -> usize {
+    std::thread::available_parallelism().map_or(2, usize::from)
+}
+
+/// Envoy keeps nothing over a restart that a key would need.
+pub(crate) fn envoy_anew(project: &Project, keys: &Keys) -> Result<()> {
+    let header = format!("x-api-key: {}", keys.key("active"));
+    project.compose(&["restart", "envoy"])?;
+    let mut last = None;
+    let again = wait_until("the key works again", || {
+        // Refused connections are those of an Envoy that is not up yet. A 401 would be a lie.
+        let Ok(response) = project.get("/v1/x", &[&header]) else {
+            return Ok(false);
+        };
+        ensure!([200, 503].contains(&response.status), "{response:?}");
+        let works = response.status == 200;
+        last = Some(response);
+        Ok(works)
+    });
+    if let Err(problem) = again {
+        bail!("{problem:#}: {last:?}");
+    }
+    let response = project.get("/v1/x", &[&header])?;
+    holds(&response, Expect::Allowed("active"), "/v1/x", keys)
+}
