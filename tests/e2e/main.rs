@@ -8,6 +8,7 @@ mod capabilities;
 mod coalescing;
 mod decisions;
 mod discovered;
+mod docker_files;
 mod feed;
 mod files;
 mod introspection;
@@ -87,6 +88,12 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
         }),
         trial(&world, "files: shipped configurations are valid", |_| {
             files::shipped_configurations_are_valid()
+        }),
+        trial(&world, "files: as without containers", |_| {
+            docker_files::as_without_containers()
+        }),
+        trial(&world, "files: valid in containers", |world| {
+            docker_files::valid(world.folder.path())
         }),
         trial(
             &world,

@@ -1,0 +1,93 @@
+//! The configuration for containers is the one for a bare Envoy, but for a few places.
+
+use std::path::Path;
+
+use anyhow::{Context, Result, ensure};
+use keystile_e2e::{envoy, root};
+
+/// What stands in `envoy/envoy-docker.yaml`, and what stands for it in `envoy/envoy.yaml`.
+const OTHERWISE: &[(&str, &str)] = &[
+    (
+        "address: 0.0.0.0, port_value: 10000 ",
+        "address: 127.0.0.1, port_value: 10000 ",
+    ),
+    (MODULE, "filename: dist/keystile.wasm "),
+    (
+        "address: upstream, port_value: 8080 ",
+        "address: 127.0.0.1, port_value: 8080 ",
+    ),
+    (
+        "address: registry, port_value: 8081 ",
+        "address: 127.0.0.1, port_value: 8081 ",
+    ),
+];
+
+const MODULE: &str = "filename: /etc/envoy/keystile.wasm ";
+
+/// What `envoy/envoy-docker.yaml` has more: from a line that begins so, to before one that does.
+const MORE: &[(&str, &str)] = &[
+    (
+        "    # For Prometheus and probes. The rest of the admin page",
+        "  clusters:",
+    ),
+    ("    - name: admin", "    - name: upstream"),
+    (
+        "          # Shows the registry its service token",
+        "      load_assignment:",
+    ),
+];
+
+/// What `envoy/envoy.yaml` has more.
+const LESS: &str = "        # In a container: 0.0.0.0\n";
+
+/// `envoy/envoy-docker.yaml` is `envoy/envoy.yaml` but for the places above and the introduction.
+pub(crate) fn as_without_containers() -> Result<()> {
+    let read = |name: &'static str| std::fs::read_to_string(root().join(name)).context(name);
+    let expected = read("envoy/envoy.yaml")?;
+    let mut found = read("envoy/envoy-docker.yaml")?;
+    let expected = replaced(&expected, LESS, "").context("envoy/envoy.yaml")?;
+    for (from, to) in MORE {
+        found = without(&found, from, to).context("envoy/envoy-docker.yaml")?;
+    }
+    for (from, to) in OTHERWISE {
+        found = replaced(&found, from, to).context("envoy/envoy-docker.yaml")?;
+    }
+    let (expected, found) = (after_introduction(&expected), after_introduction(&found));
+    for (expected, found) in expected.lines().zip(found.lines()) {
+        ensure!(
+            expected == found,
+            "envoy/envoy-docker.yaml has\n{found}\nwhere envoy/envoy.yaml has\n{expected}\n\
+             Make the same change to both, or list the difference in tests/e2e/docker_files.rs"
+        );
+    }
+    ensure!(expected == found, "one of the two ends early");
+    Ok(())
+}
+
+/// Envoy accepts it.
+pub(crate) fn valid(folder: &Path) -> Result<()> {
+    let shipped = root().join("envoy/envoy-docker.yaml");
+    let module = format!("filename: {:?} ", envoy::module());
+    let here = replaced(&std::fs::read_to_string(shipped)?, MODULE, &module)?;
+    let file = folder.join("envoy-docker.yaml");
+    std::fs::write(&file, here)?;
+    envoy::validate(&file).context("envoy/envoy-docker.yaml")
+}
+
+fn replaced(text: &str, from: &str, to: &str) -> Result<String> {
+    let times = text.matches(from).count();
+    ensure!(times == 1, "{from:?} stands there {times} times, not once");
+    Ok(text.replace(from, to))
+}
+
+fn without(text: &str, from: &str, to: &str) -> Result<String> {
+    let start = text.find(&format!("\n{from}"));
+    let (kept, rest) = text.split_at(start.with_context(|| format!("no line is {from:?}"))?);
+    let end = rest.find(&format!("\n{to}"));
+    let end = end.with_context(|| format!("behind {from:?}, no line is {to:?}"))?;
+    Ok(format!("{kept}{}", &rest[end..]))
+}
+
+fn after_introduction(text: &str) -> &str {
+    text.split_once("\n\n").map_or(text, |(_, rest)| rest)
+}
