@@ -4,7 +4,7 @@ SHELL := /bin/bash
 
 SOURCES := Cargo.toml Cargo.lock scripts/build-wasm.sh scripts/slim-wasm.sh $(shell find src -name '*.rs')
 
-.PHONY: help setup build run test test-matrix bench bench-registry dashboard-picture release lint clean
+.PHONY: help setup build image run test test-matrix test-docker bench bench-registry dashboard-picture release lint clean
 
 help: ## Show this
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 20
@@ -18,6 +18,9 @@ dist/keystile.wasm: $(SOURCES)
 	@scripts/setup.sh build
 	@scripts/build-wasm.sh
 
+image: build ## Build the module's OCI image for Istio and Envoy Gateway in dist/keystile-oci; IMAGE, ENGINE (docker, umoci)
+	@scripts/image.sh
+
 run: setup build ## Start registry, upstream and Envoy with keys to try; Ctrl-C stops them
 	@cargo build --quiet --package keystile-registry --package keystile-e2e --bins
 	@exec target/debug/keystile-stack
@@ -28,6 +31,10 @@ test: setup build ## Run all tests: native ones, and end to end with real Envoy
 
 test-matrix: setup build ## Run the end-to-end tests on each Envoy of envoy/versions, into README.md; VERSIONS, FILTER
 	@scripts/test-matrix.sh
+
+test-docker: setup build ## Run the tests of the containers, with Docker; COMPOSE ("docker compose", docker-compose)
+	@scripts/base-images.sh
+	cargo test --package keystile-e2e --test docker
 
 bench: setup build ## Measure what the filter costs in Envoy, into docs/benchmarks.md; ROUNDS, AGAINST (a module)
 	@cargo build --quiet --release --package keystile-bench
