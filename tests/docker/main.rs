@@ -7,6 +7,7 @@
 mod compose;
 mod containers;
 mod decisions;
+mod image;
 mod outages;
 
 use std::process::ExitCode;
@@ -103,6 +104,10 @@ fn run(arguments: &Arguments, database: Database) -> Result<bool> {
                 Box::new(|project, _| containers::prometheus(project)),
             ),
         ]);
+        for engine in image::ENGINES {
+            let test = |_: &Project, _: &Keys| image::made_by(engine);
+            trials.push(trial(&format!("image: {engine}"), Box::new(test)));
+        }
         for outage in outages::OUTAGES {
             let test = |project: &Project, keys: &Keys| outage.test(project, keys);
             trials.push(trial(&format!("outages: {}", outage.name), Box::new(test)));
