@@ -145,7 +145,10 @@ END
     build --tag "$1" "$folder"
 }
 
+seen=
 have() {
+    case $seen in *"<$1>"*) return ;; esac
+    seen+="<$1>"
     if docker image inspect "$1" &>/dev/null; then
         [ -z "$(docker image inspect --format '{{index .Config.Labels "keystile.stand-in"}}' "$1")" ] ||
             say "$1 is a STAND-IN, made on this machine"
