@@ -19,6 +19,9 @@ pub(crate) struct Outage {
     end: fn(&Project) -> Result<()>,
     /// In a container of its own, on the same volume, where the server's is of no use.
     run: &'static [&'static str],
+    /// Whether it lasts until known keys are past their time (a minute, with a feed that is stale)
+    /// and on grace.
+    until_grace: bool,
 }
 
 pub(crate) const OUTAGES: &[Outage] = &[
@@ -32,6 +35,7 @@ pub(crate) const OUTAGES: &[Outage] = &[
         },
         end: |project| project.compose(&["start", "registry"]).map(drop),
         run: &["run", "--rm", "-T", "registry"],
+        until_grace: true,
     },
     Outage {
         name: "cut off",
@@ -45,12 +49,14 @@ pub(crate) const OUTAGES: &[Outage] = &[
             docker(&[&alias[..], &[&network, &id]].concat()).map(drop)
         },
         run: &["exec", "-T", "registry", "keystile-registry"],
+        until_grace: false,
     },
     Outage {
         name: "silent",
         begin: |project| project.compose(&["pause", "registry"]).map(drop),
         end: |project| project.compose(&["unpause", "registry"]).map(drop),
         run: &["run", "--rm", "-T", "registry"],
+        until_grace: false,
     },
 ];
 
@@ -105,7 +111,7 @@ impl Outage {
                     .with_context(|| format!("{path}, {expect:?}: {response:?}"))?;
                 ensure!(took < BOUND, "{path}, {expect:?}: took {took:?}");
             }
-            let logged = logged(project, &path)?;
+            let logged = logged(project, &path, 2)?;
             let expected = [
                 "outcome=allowed source=cache",
                 "outcome=allowed source=stale",
@@ -117,14 +123,29 @@ impl Outage {
             let unknown = |entry: &String| entry.starts_with("outcome=internal_error");
             ensure!(logged.iter().any(unknown), "{path}: the log has {logged:?}");
         }
+        if self.until_grace {
+            on_grace(project, keys, known)?;
+        }
         Ok(())
     }
 }
 
-/// What the access log says of the two requests for a path.
-fn logged(project: &Project, path: &str) -> Result<Vec<String>> {
+/// A known key goes on, first from the cache and then on grace.
+fn on_grace(project: &Project, keys: &Keys, known: &str) -> Result<()> {
+    let mut number = 0;
+    wait_until("a known key is on grace", || {
+        number += 1;
+        let path = format!("/v1/grace/{number}");
+        let response = project.get(&path, &[known])?;
+        holds(&response, Expect::Allowed("active"), &path, keys).context("before grace")?;
+        Ok(logged(project, &path, 1)? == ["outcome=allowed source=stale"])
+    })
+}
+
+/// What the access log says of the requests for a path, of which there were so many.
+fn logged(project: &Project, path: &str, requests: usize) -> Result<Vec<String>> {
     let mut entries = Vec::new();
-    wait_until("the access log has both requests", || {
+    wait_until("the access log has the requests", || {
         let log = project.compose(&["logs", "--no-color", "--tail", "200", "envoy"])?;
         let lines = log.lines().filter_map(|line| line.get(line.find('{')?..));
         let lines = lines.filter_map(|line| serde_json::from_str::<Value>(line).ok());
@@ -132,7 +153,7 @@ fn logged(project: &Project, path: &str) -> Result<Vec<String>> {
         entries = ours
             .map(|line| line["keystile"].as_str().unwrap_or_default().to_owned())
             .collect();
-        Ok(entries.len() >= 2)
+        Ok(entries.len() >= requests)
     })?;
     Ok(entries)
 }
