@@ -1,7 +1,7 @@
 //! The proxy-wasm host's callbacks: what it tells of a request, of an answer and of time.
 //!
-//! [`plugin`] has what follows from them, [`calls`] each call back to the host. Nothing outside
-//! of this module knows of proxy-wasm.
+//! [`plugin`] has what follows from them, [`calls`] each call back to the host,
+//! [`capabilities`] whether these are allowed. Nothing outside of this module knows of proxy-wasm.
 
 mod calls;
 mod capabilities;

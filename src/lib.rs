@@ -26,7 +26,7 @@
 //! it when the [`feed`] says that its key has changed. A [`verdict`] is made of the auth cluster's answer and may hold a [`record`]; [`path`] compares
 //! paths, [`reply`] has the replies, [`stats`] the counters. All of that is plain Rust without
 //! I/O: time and randomness are passed in. Only `host` knows of proxy-wasm, and only its `calls`
-//! call the host.
+//! call the host, once its `capabilities` have found that they may.
 //!
 //! # Deployment
 //!
