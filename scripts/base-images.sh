@@ -16,12 +16,7 @@ debian=debian:bookworm-slim
 build() { DOCKER_BUILDKIT=0 docker build --quiet --label keystile.stand-in=true "$@" 2>"$folder/log" >/dev/null || { cat "$folder/log" >&2; exit 1; }; }
 
 debian() {
-    if ! command -v debootstrap >/dev/null; then
-        command -v apt-get >/dev/null || fail "$1 can be neither pulled nor made here: that needs debootstrap"
-        say "apt-get update, apt-get install debootstrap"
-        apt-get update -qq
-        DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends debootstrap >/dev/null
-    fi
+    scripts/setup.sh programs debootstrap || fail "$1 can be neither pulled nor made here: that needs debootstrap"
     [ "$(id -u)" = 0 ] || fail "$1 can be neither pulled nor made here: debootstrap needs root"
     debootstrap --variant=minbase bookworm "$folder/debian" >"$folder/log" || { tail "$folder/log" >&2; exit 1; }
     tar --directory "$folder/debian" --create --exclude './var/lib/apt/lists/*' --exclude './dev/*' \

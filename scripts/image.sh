@@ -20,8 +20,6 @@ case $tag in
 *) tag=latest image=$image:latest ;;
 esac
 [ -f "$module" ] || fail "$module is missing: run make build"
-missing=()
-command -v jq >/dev/null || missing+=(jq)
 engine=${ENGINE:-$(docker version &>/dev/null && echo docker || echo umoci)}
 case $engine in
 docker) docker version &>/dev/null || fail "ENGINE=docker, but no Docker Engine answers: start one, or use ENGINE=umoci" ;;
@@ -30,15 +28,7 @@ umoci) ;;
 esac
 program=umoci
 [ "$engine" = umoci ] || program=skopeo
-command -v "$program" >/dev/null || missing+=("$program")
-if [ "${#missing[@]}" != 0 ]; then
-    command -v apt-get >/dev/null || fail "install these with your package manager: ${missing[*]}"
-    say "apt-get update, apt-get install ${missing[*]}"
-    sudo=
-    [ "$(id -u)" = 0 ] || sudo=sudo
-    $sudo apt-get update -qq
-    DEBIAN_FRONTEND=noninteractive $sudo apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
-fi
+scripts/setup.sh programs jq "$program"
 
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

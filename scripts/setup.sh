@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # Installs what building and testing need and this machine lacks. Looks before it installs, and
-# says what it does. Usage: scripts/setup.sh [build|lint|release|all [ENVOY_VERSION...]]; `lint`
-# adds cargo-deny, `release` what releases are made and checked with, and `all` Envoy (of these
-# versions, else the one that find-envoy.sh looks for), PostgreSQL, Prometheus and wrk.
+# says what it does. Usage: scripts/setup.sh [build|lint|release|all [ENVOY_VERSION...]|programs
+# NAME...]; `lint` adds cargo-deny, `release` what releases are made and checked with, and `all` Envoy
+# (of these versions, else the one that find-envoy.sh looks for), PostgreSQL, Prometheus and wrk.
+# `programs` is for these alone, of packages of the same names.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -29,6 +30,15 @@ apt_install() {
     say "apt-get install $*"
     DEBIAN_FRONTEND=noninteractive $sudo apt-get install -y -qq --no-install-recommends "$@" >/dev/null
 }
+
+if [ "$what" = programs ]; then
+    missing=()
+    for program in "${@:2}"; do
+        command -v "$program" >/dev/null || missing+=("$program")
+    done
+    [ ${#missing[@]} = 0 ] || apt_install "${missing[@]}"
+    exit
+fi
 
 command -v cc >/dev/null || apt_install gcc libc6-dev
 command -v cargo >/dev/null || apt_install cargo-web rustc-web
