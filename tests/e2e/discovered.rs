@@ -11,9 +11,8 @@ use keystile_e2e::discovery::Discovery;
 use keystile_e2e::envoy::{self, Envoy, Listener, cluster, module};
 use keystile_e2e::process::wait_until;
 use keystile_e2e::traffic::Traffic;
-use keystile_e2e::upstream::{self, Received};
+use keystile_e2e::upstream::Received;
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
 
 use crate::capabilities::all_but;
 use crate::leaks;
@@ -214,14 +213,7 @@ fn start(
     received: &Received,
     folder: &Path,
 ) -> Result<(Envoy, keystile_e2e::serving::Serving)> {
-    // Nobody is there to hand anything on to: all is by script.
-    let nobody = ([127, 0, 0, 1], 1).into();
-    let (serving, upstream) = world.runtime.block_on(async {
-        let serving = auth.serve(nobody).await?;
-        let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
-        let upstream = upstream::serve(listener, received.clone(), std::future::pending())?;
-        anyhow::Ok((serving, upstream))
-    })?;
+    let (serving, upstream) = world.scripted(auth, received)?;
     let clusters = [
         cluster("auth", Some(serving.address)),
         cluster("upstream", Some(upstream)),

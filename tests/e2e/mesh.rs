@@ -10,9 +10,8 @@ use keystile_e2e::client;
 use keystile_e2e::discovery::Discovery;
 use keystile_e2e::envoy::{self, Envoy, Listener, cluster, module};
 use keystile_e2e::manifests::{FOLDERS, documents};
-use keystile_e2e::upstream::{self, Received};
+use keystile_e2e::upstream::Received;
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
 
 use crate::leaks;
 use crate::world::{GOOD, World, hash, made_up_key};
@@ -102,14 +101,7 @@ pub(crate) fn as_meshes_load_it(world: &World) -> Result<()> {
     let auth = Auth::default();
     let page = json!({"cursor": "c1", "changes": [], "reset": false}).to_string();
     auth.script("/v1/changes?", Script::Answer(answer("200 OK", &page)));
-    // Nobody is there to hand anything on to: all is by script.
-    let nobody = ([127, 0, 0, 1], 1).into();
-    let (serving, upstream) = world.runtime.block_on(async {
-        let serving = auth.serve(nobody).await?;
-        let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
-        let upstream = upstream::serve(listener, Received::default(), std::future::pending())?;
-        anyhow::Ok((serving, upstream))
-    })?;
+    let (serving, upstream) = world.scripted(&auth, &Received::default())?;
 
     let asked = |case: &Case| case.config["lookup"]["cluster"].as_str().map(str::to_owned);
     let mut names: Vec<_> = cases.iter().filter_map(asked).collect();

@@ -2,14 +2,14 @@
 //! each outcome happens, an outage included.
 
 use std::collections::BTreeSet;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use keystile_e2e::client;
 use keystile_e2e::dashboard::Dashboard;
 use keystile_e2e::load::{self, Request};
 use keystile_e2e::process::wait_until;
-use keystile_e2e::prometheus::{Prometheus, Series, Span};
+use keystile_e2e::prometheus::{Prometheus, Series, Span, now};
 use keystile_e2e::watched::{Setup, Watched};
 
 use crate::world::{World, made_up_key};
@@ -46,10 +46,6 @@ pub(crate) fn real_prometheus(world: &World) -> Result<()> {
     let problems = Dashboard::shipped()?.problems(prometheus, span, EMPTY)?;
     ensure!(problems.is_empty(), "dashboard:\n{}", problems.join("\n"));
     broken_queries_are_named(prometheus, span)
-}
-
-fn now() -> Result<f64> {
-    Ok(SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs_f64())
 }
 
 fn each_outcome(world: &World, stack: &mut Watched) -> Result<()> {

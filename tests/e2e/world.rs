@@ -122,6 +122,22 @@ impl World {
         Ok(key)
     }
 
+    /// An auth cluster that answers by script alone, and an upstream of its own.
+    pub(crate) fn scripted(
+        &self,
+        auth: &Auth,
+        received: &Received,
+    ) -> Result<(Serving, SocketAddr)> {
+        // Nobody is there to hand anything on to.
+        let nobody = ([127, 0, 0, 1], 1).into();
+        self.runtime.block_on(async {
+            let serving = auth.serve(nobody).await?;
+            let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
+            let upstream = upstream::serve(listener, received.clone(), std::future::pending())?;
+            Ok((serving, upstream))
+        })
+    }
+
     pub(crate) fn keep_secret(&self, key: &str) {
         let mut secrets = self.secrets.lock().unwrap_or_else(PoisonError::into_inner);
         secrets.push(key.to_owned());

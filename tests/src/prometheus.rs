@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Command;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
@@ -44,6 +45,14 @@ pub struct Span {
     pub end: f64,
     /// From one point to the next.
     pub step: f64,
+}
+
+/// Now, in seconds since 1970, as in a [`Span`].
+///
+/// # Errors
+/// When the clock is before that.
+pub fn now() -> Result<f64> {
+    Ok(SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs_f64())
 }
 
 impl Prometheus {

@@ -1,10 +1,10 @@
 //! What happens in the picture.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use keystile_e2e::load::{self, Request};
-use keystile_e2e::prometheus::Span;
+use keystile_e2e::prometheus::{Span, now};
 use keystile_e2e::watched::{Setup, Watched};
 use tokio::time::MissedTickBehavior;
 
@@ -66,7 +66,7 @@ pub(crate) async fn play(stack: &mut Watched) -> Result<Span> {
     let limited = create(&["--endpoint", "/v1/astro"])?;
     stack.registry.run(&["revoke", &revoked.key_id])?;
 
-    let start = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs_f64();
+    let start = now()?;
     let mut clock = tokio::time::interval(TICK);
     clock.set_missed_tick_behavior(MissedTickBehavior::Burst);
     let mut tick = 0_usize;
