@@ -115,15 +115,25 @@ impl Store {
         Ok(true)
     }
 
-    /// The record of the key with this hash.
-    pub(crate) async fn find(&self, hash: &[u8; 32]) -> sqlx::Result<Option<Record>> {
-        const FIND: &str = concat!("SELECT ", columns!(), " FROM api_keys WHERE key_hash = $1");
-        if let Some(found) = self.lookups.find(hash).await {
+    /// The record of the key with this hash; where an environment is given, only if it is of that
+    /// one. What is of another then takes as long to be found out as what does not exist: those
+    /// who ask could tell the difference to their clients by the time of their answer.
+    pub(crate) async fn find(
+        &self,
+        hash: &[u8; 32],
+        environment: Option<&str>,
+    ) -> sqlx::Result<Option<Record>> {
+        const FIND: &str = concat!(
+            "SELECT ",
+            columns!(),
+            " FROM api_keys WHERE key_hash = $1 AND ($2 IS NULL OR environment = $2)"
+        );
+        if let Some(found) = self.lookups.find(hash, environment).await {
             return found;
         }
         // Once more, by itself and on another connection: what fails now is its own failure.
         let found: Option<Stored> = on!(&self.pool, Pool, pool => {
-            sqlx::query_as(FIND).bind(&hash[..]).fetch_optional(pool).await?
+            sqlx::query_as(FIND).bind(&hash[..]).bind(environment).fetch_optional(pool).await?
         });
         Ok(found.map(|stored| stored.record))
     }

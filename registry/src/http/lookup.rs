@@ -3,6 +3,7 @@
 use axum::Json;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
+use axum::http::HeaderMap;
 use axum::http::header::CACHE_CONTROL;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
@@ -52,6 +53,9 @@ pub(crate) struct MaxAge {
     pub(crate) not_found: Option<Span>,
 }
 
+/// Names the only environment whose records count to who asks.
+const ENVIRONMENT: &str = "x-keystile-environment";
+
 /// The record of a hash.
 ///
 /// To the filter, 404 is the verdict that there is no such key.
@@ -67,6 +71,12 @@ pub(crate) struct MaxAge {
         description = "SHA-256 of the key, or its HMAC-SHA-256 under the pepper, in lowercase",
         pattern = "^[0-9a-f]{64}$",
         example = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad",
+    ), (
+        "x-keystile-environment" = Option<String>,
+        Header,
+        description = "A record of another environment, or of none, is answered as if there were \
+            none; empty is as absent. The filter sends its `environment`",
+        example = "production",
     )),
     responses(
         (
@@ -90,10 +100,14 @@ pub(crate) struct MaxAge {
 pub(super) async fn lookup(
     State(app): State<App>,
     key_hash: Result<Path<String>, PathRejection>,
+    headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let Path(key_hash) = key_hash.map_err(|_| ApiError::InvalidKeyHash)?;
     let hash = parse_hash(&key_hash).ok_or(ApiError::InvalidKeyHash)?;
-    let (max_age, answer) = match app.store.find(&hash).await? {
+    let environment = headers.get(ENVIRONMENT).filter(|value| !value.is_empty());
+    // What is not UTF-8 is the name of no environment either way.
+    let environment = environment.map(|value| String::from_utf8_lossy(value.as_bytes()));
+    let (max_age, answer) = match app.store.find(&hash, environment.as_deref()).await? {
         None => (app.max_age.not_found, ApiError::NoRecord.into_response()),
         Some(record) => {
             let max_age = match record.status() {

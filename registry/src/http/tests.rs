@@ -116,6 +116,19 @@ async fn lookups(database: TestDatabase) {
         absent,
         (StatusCode::NOT_FOUND, json!({"error": "not_found"}))
     );
+    // The record is of no environment.
+    for (environment, status) in [
+        ("production", StatusCode::NOT_FOUND),
+        ("", StatusCode::OK),
+        ("\u{e4}", StatusCode::NOT_FOUND),
+    ] {
+        let request = Request::get(lookup(ABC)).header("x-keystile-environment", environment);
+        let answer = exchange(&app, request.body(Body::empty()).expect("request")).await;
+        assert_eq!(answer.status(), status, "{environment:?}");
+        if status == StatusCode::NOT_FOUND {
+            assert_eq!(json_of(&answer), absent.1, "{environment:?}");
+        }
+    }
     let healthy = answer(&app, Method::GET, "/healthz").await;
     assert_eq!(healthy, (StatusCode::OK, json!({"status": "ok"})));
 }

@@ -47,14 +47,16 @@ macro_rules! fields {
 pub(super) const SQLITE: &str = concat!(
     "SELECT json_group_array(json_array(asked.key, ",
     fields!(),
-    ")) FROM json_each($1) AS asked CROSS JOIN api_keys ON key_hash = unhex(asked.value)"
+    ")) FROM json_each($1) AS asked CROSS JOIN api_keys INDEXED BY lookups \
+     ON key_hash = unhex(substr(asked.value, 1, 64)) \
+     AND substr(asked.value, 65) IN ('', environment)"
 );
 
 pub(super) const POSTGRES: &str = concat!(
     "SELECT json_agg(json_build_array(number - 1, ",
     fields!(),
-    "))::text FROM unnest($1::bytea[]) WITH ORDINALITY AS asked (hash, number) \
-     JOIN api_keys ON key_hash = hash"
+    "))::text FROM unnest($1::bytea[], $2::text[]) WITH ORDINALITY AS asked (hash, here, number) \
+     JOIN api_keys ON key_hash = hash AND (here IS NULL OR environment = here)"
 );
 
 /// Where lookups wait: as many at most as requests are answered at once, but for those whose client
@@ -64,6 +66,8 @@ pub(super) struct Lookups(UnboundedSender<Lookup>);
 
 struct Lookup {
     hash: [u8; 32],
+    /// The only one whose records are to be found; any without it. Not empty.
+    environment: Option<String>,
     answer: oneshot::Sender<sqlx::Result<Option<Record>>>,
 }
 
@@ -82,12 +86,17 @@ impl Lookups {
         Self(sender)
     }
 
-    /// The record of a hash, if there is one. `None` where the statement failed, whichever lookup
-    /// in it was the reason.
-    pub(super) async fn find(&self, hash: &[u8; 32]) -> Option<sqlx::Result<Option<Record>>> {
+    /// The record of a hash, if there is one in this environment. `None` where the statement
+    /// failed, whichever lookup in it was the reason.
+    pub(super) async fn find(
+        &self,
+        hash: &[u8; 32],
+        environment: Option<&str>,
+    ) -> Option<sqlx::Result<Option<Record>>> {
         let (answer, answered) = oneshot::channel();
         let lookup = Lookup {
             hash: *hash,
+            environment: environment.map(str::to_owned),
             answer,
         };
         self.0.send(lookup).ok()?;
@@ -130,6 +139,9 @@ impl Many for Sqlite {
         for lookup in lookups {
             hashes.push_str(if hashes.is_empty() { "[\"" } else { ",\"" });
             hashes.push_str(const_hex::Buffer::<32>::new().format(&lookup.hash));
+            if let Some(environment) = &lookup.environment {
+                hashes.push_str(&in_json(environment));
+            }
             hashes.push('"');
         }
         hashes.push(']');
@@ -144,9 +156,16 @@ impl Many for Postgres {
         lookups: &[Lookup],
     ) -> sqlx::Result<Option<String>> {
         let hashes: Vec<&[u8]> = lookups.iter().map(|lookup| &lookup.hash[..]).collect();
-        let find = sqlx::query_scalar(POSTGRES).bind(hashes);
+        let environments: Vec<_> = lookups.iter().map(|l| l.environment.as_deref()).collect();
+        let find = sqlx::query_scalar(POSTGRES).bind(hashes).bind(environments);
         find.fetch_one(connection).await
     }
+}
+
+/// A text as it is between the quotes of a JSON text.
+fn in_json(text: &str) -> String {
+    let quoted = serde_json::Value::from(text).to_string();
+    quoted[1..quoted.len() - 1].to_owned()
 }
 
 async fn work<D: Many>(pool: sqlx::Pool<D>, queue: Queue) {

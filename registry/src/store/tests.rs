@@ -82,11 +82,11 @@ async fn records_come_back_as_they_were(database: TestDatabase) {
     let store = open(&database).await;
     assert!(!store.is_new);
     for record in &records {
-        let found = store.find(hash(&record.key_id).as_bytes()).await;
+        let found = store.find(hash(&record.key_id).as_bytes(), None).await;
         assert_eq!(found.expect("find").as_ref(), Some(record));
     }
     assert_eq!(store.page(None, 10).await.expect("page"), records);
-    assert_eq!(store.find(&[0; 32]).await.expect("find"), None);
+    assert_eq!(store.find(&[0; 32], None).await.expect("find"), None);
 }
 
 async fn pages_follow_each_other(database: TestDatabase) {
@@ -120,11 +120,17 @@ async fn the_first_revocation_stays(database: TestDatabase) {
     assert_eq!(store.revoke("key_0", first).await.expect("nothing"), None);
     for now in [first, second] {
         let revoked = store.revoke("key_1", now).await.expect("revoke");
-        let found = store.find(hash("key_1").as_bytes()).await.expect("find");
+        let found = store
+            .find(hash("key_1").as_bytes(), None)
+            .await
+            .expect("find");
         assert_eq!(revoked, found);
         assert_eq!(found.and_then(|record| record.revoked_at), Some(first));
     }
-    let other = store.find(hash("key_2").as_bytes()).await.expect("find");
+    let other = store
+        .find(hash("key_2").as_bytes(), None)
+        .await
+        .expect("find");
     assert_eq!(other, Some(record("key_2")));
 }
 
@@ -134,7 +140,10 @@ async fn what_is_deleted_is_gone(database: TestDatabase) {
     assert!(store.delete("key_1", now).await.expect("delete"));
     assert!(!store.delete("key_1", now).await.expect("delete nothing"));
     assert_eq!(
-        store.find(hash("key_1").as_bytes()).await.expect("find"),
+        store
+            .find(hash("key_1").as_bytes(), None)
+            .await
+            .expect("find"),
         None
     );
     let left = store.page(None, 10).await.expect("page");

@@ -7,6 +7,7 @@ use sqlx::AssertSqlSafe;
 on_both! {
     lookups_at_once_get_each_its_own,
     a_lookup_sees_what_was_done_before_it,
+    a_lookup_sees_one_environment,
     an_unreadable_record_fails_alone,
     lookups_use_the_index,
     a_closed_store_answers_nothing,
@@ -14,7 +15,7 @@ on_both! {
 
 fn find(store: &Store, key_id: &str) -> tokio::task::JoinHandle<sqlx::Result<Option<Record>>> {
     let (store, hash) = (store.clone(), hash(key_id));
-    tokio::spawn(async move { store.find(hash.as_bytes()).await })
+    tokio::spawn(async move { store.find(hash.as_bytes(), None).await })
 }
 
 async fn lookups_at_once_get_each_its_own(database: TestDatabase) {
@@ -42,7 +43,7 @@ async fn a_lookup_sees_what_was_done_before_it(database: TestDatabase) {
             let store = store.clone();
             tokio::spawn(async move {
                 loop {
-                    let found = store.find(hash("key_busy").as_bytes()).await;
+                    let found = store.find(hash("key_busy").as_bytes(), None).await;
                     assert!(found.expect("find").is_some());
                 }
             })
@@ -65,6 +66,45 @@ async fn a_lookup_sees_what_was_done_before_it(database: TestDatabase) {
     for busy in busy {
         busy.abort();
         assert!(busy.await.is_err_and(|error| error.is_cancelled()));
+    }
+}
+
+async fn a_lookup_sees_one_environment(database: TestDatabase) {
+    let odd = "a \"b\" \\u0063 %_'";
+    let store = open(&database).await;
+    for (key_id, environment) in [("key_none", None), ("key_odd", Some(odd))] {
+        let record = Record {
+            environment: environment.map(str::to_owned),
+            ..record(key_id)
+        };
+        let inserted = store.insert(&record, &hash(key_id)).await;
+        inserted.expect("insert");
+    }
+    let inserted = store.insert(&record("key_here"), &hash("key_here")).await;
+    inserted.expect("insert");
+    let cases = [
+        ("key_here", None, true),
+        ("key_here", Some("production"), true),
+        ("key_here", Some("Production"), false),
+        ("key_here", Some("staging"), false),
+        ("key_here", Some(odd), false),
+        ("key_none", None, true),
+        ("key_none", Some("production"), false),
+        ("key_odd", None, true),
+        ("key_odd", Some(odd), true),
+        ("key_odd", Some("production"), false),
+        ("key_gone", Some("production"), false),
+    ];
+    // Together, so that each statement is about several environments.
+    let finding = cases.map(|(key_id, environment, _)| {
+        let (store, hash) = (store.clone(), hash(key_id));
+        tokio::spawn(async move { store.find(hash.as_bytes(), environment).await })
+    });
+    for ((key_id, environment, expected), finding) in cases.iter().zip(finding) {
+        let found = finding.await.expect("task").expect("find");
+        let found = found.map(|record| record.key_id);
+        let expected = expected.then(|| (*key_id).to_owned());
+        assert_eq!(found, expected, "{key_id} in {environment:?}");
     }
 }
 
@@ -108,6 +148,7 @@ async fn lookups_use_the_index(database: TestDatabase) {
             }
             sqlx::query_scalar(AssertSqlSafe(format!("EXPLAIN {POSTGRES}")))
                 .bind(vec![vec![0; 32]; MOST])
+                .bind(vec![None::<&str>; MOST])
                 .fetch_all(pool)
                 .await
                 .expect("plan")
@@ -115,7 +156,7 @@ async fn lookups_use_the_index(database: TestDatabase) {
     };
     let plan = plan.join("\n");
     let index = match &store.pool {
-        Pool::Sqlite(_) => "SEARCH api_keys USING INDEX sqlite_autoindex_api_keys_2 (key_hash=?)",
+        Pool::Sqlite(_) => "SEARCH api_keys USING INDEX lookups (key_hash=?)",
         Pool::Postgres(_) => "Index Scan using api_keys_key_hash_key on api_keys",
     };
     assert!(plan.contains(index), "{plan}");
