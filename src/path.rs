@@ -1,5 +1,7 @@
 //! Paths: exemptions and a key's endpoints, compared with the path as Envoy routes it.
 
+#![forbid(unsafe_code)]
+
 /// A path prefix that ends on a segment border: `/v1/astro` covers `/v1/astro` and
 /// `/v1/astro/natal`, not `/v1/astrology`. One that does not begin with `/` covers nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,8 +52,8 @@ pub fn check(path: &str) -> Result<(), &'static str> {
 
 /// Whether some reader of this path could find a `..` segment in it: behind `/`, `\` or their
 /// percent-encoded forms, with encoded dots, encoded more than once, with parameters (`..;x`), cut
-/// off (`..%00`) or trimmed (`..%20`). What only broken decoders understand (overlong UTF-8, `%u`)
-/// counts as well.
+/// off (`..%3f`) or trimmed (`..%20`). What only broken decoders understand (overlong UTF-8, `%u`)
+/// counts as well, and so do control characters, which some readers leave out (`.%0a.`).
 fn may_climb(path: &[u8]) -> bool {
     /// More layers than any chain of servers takes off.
     const LAYERS: usize = 4;
@@ -59,7 +61,7 @@ fn may_climb(path: &[u8]) -> bool {
     // What could make it climb, in whatever way; few paths have any of it.
     if !path
         .iter()
-        .any(|byte| matches!(byte, b'%' | b'.') || overlong(byte))
+        .any(|byte| matches!(byte, b'%' | b'.') || misread(byte))
     {
         return false;
     }
@@ -70,7 +72,7 @@ fn may_climb(path: &[u8]) -> bool {
         }
         decoded = decode_once(&decoded);
     }
-    if decoded.iter().any(overlong) || decode_once(&decoded) != decoded {
+    if decoded.iter().any(misread) || decode_once(&decoded) != decoded {
         return true;
     }
     if decoded
@@ -85,9 +87,10 @@ fn may_climb(path: &[u8]) -> bool {
         .any(|segment| segment.trim_ascii() == b"..")
 }
 
-/// Whether a broken decoder may make something else of this byte.
-fn overlong(byte: &u8) -> bool {
-    matches!(byte, 0x00 | 0xc0 | 0xc1)
+/// Whether a broken decoder may make something else of this byte, or a reader leave it out: who
+/// parses URLs as browsers do takes `.`, tab, `.` for `..`.
+fn misread(byte: &u8) -> bool {
+    byte.is_ascii_control() || matches!(byte, 0xc0 | 0xc1)
 }
 
 /// Percent-decodes once (RFC 3986 section 2.1); a `%` without two hex digits stays.
@@ -160,6 +163,10 @@ mod tests {
             ("/v1/astro", "/v1/astro/%u002e%u002e/admin", false),
             ("/v1/astro", "/v1/astro/..%20/admin", false),
             ("/v1/astro", "/v1/astro/%09../admin", false),
+            ("/v1/astro", "/v1/astro/.%09./admin", false),
+            ("/v1/astro", "/v1/astro/.%0a./admin", false),
+            ("/v1/astro", "/v1/astro/.%250D./admin", false),
+            ("/v1/astro", "/v1/astro/%7f../admin", false),
             ("/v1/astro", "/v1/astro/..%00/admin", false),
             ("/v1/astro", "/v1/astro/.%00./admin", false),
             ("/v1/astro", "/v1/astro/..%3fx/admin", false),
@@ -185,10 +192,11 @@ mod tests {
 
     #[test]
     fn bytes_that_broken_decoders_take_for_others_are_covered_by_nothing() {
-        let cases: [&[u8]; 4] = [
+        let cases: [&[u8]; 5] = [
             b"/v1/astro/\xc0\xae\xc0\xae/admin",
             b"/v1/astro/\xc1",
             b"/v1/astro/x\x00",
+            b"/v1/astro/.\x09./admin",
             b"/v1/astro/\x00/natal",
         ];
         for path in cases {
