@@ -3,6 +3,8 @@
 //! Reading it is pure, as Envoy runs it on several threads and a refusal on one worker alone
 //! would leave that worker without the filter: the same bytes always give the same answer.
 
+#![forbid(unsafe_code)]
+
 mod build;
 mod check;
 mod text;
@@ -17,6 +19,9 @@ use crate::lookup::Lookup;
 use crate::path::PathPrefix;
 use crate::reply::{Replies, Wording};
 use crate::request::{NameLengths, Request};
+
+/// As much of a field's path as a message shows, in characters.
+const LONGEST_PATH: usize = 200;
 
 /// Why a configuration was refused: the field's path, what is wrong and what would be right.
 /// Never the value of a field that may hold a secret.
@@ -38,12 +43,13 @@ impl From<FieldError> for ConfigError {
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let FieldError { path, problem } = &self.0;
-        let path = if path.is_empty() {
+        let path = if path.is_empty() || path.bytes().any(|byte| byte < b' ') {
             "configuration"
         } else {
             path
         };
-        write!(f, "{path}: {problem}")
+        // The names in it are an operator's, and the message is a line of Envoy's log.
+        write!(f, "{path:.LONGEST_PATH$}: {problem}")
     }
 }
 

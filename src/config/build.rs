@@ -33,7 +33,8 @@ pub(super) const REALM: &str = "api";
 pub(super) const RETRY_AFTER_SECONDS: u32 = 1;
 
 pub(super) fn config(json: &mut Object<'_>) -> Result<Config, ConfigError> {
-    let lookup = lookup(json)?;
+    let environment = environment(json)?;
+    let lookup = lookup(json)?.in_environment(environment.as_deref());
     let credential = credential::rules(json)?;
     let exempt = exemptions(json)?;
     let identity_headers = identity_headers(json, &credential)?;
@@ -44,7 +45,7 @@ pub(super) fn config(json: &mut Object<'_>) -> Result<Config, ConfigError> {
         cache: keeping::cache(json)?,
         feed: keeping::feed(json)?,
         hasher: hasher(json)?,
-        environment: environment(json)?,
+        environment,
         introspection: introspection(json, &exempt)?,
         exempt,
         watched: sources.chain(identities).map(String::as_str).collect(),

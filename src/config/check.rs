@@ -79,7 +79,9 @@ pub(super) fn cluster(name: &str) -> Result<(), Problem> {
 pub(super) fn authority(value: &str) -> Result<(), Problem> {
     let is_host = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~:[]".contains(&byte);
     if value.is_empty() || !value.bytes().all(is_host) {
-        Err("must be a host, with a port where one is needed, such as \"auth.example.com:8080\"")
+        Err(
+            "must be a host, such as \"auth.example.com:8080\"; by default it is the cluster's name",
+        )
     } else {
         Ok(())
     }
@@ -99,8 +101,8 @@ pub(super) fn duration(text: &str) -> Result<Duration, Problem> {
         _ => return Err(EXPECTED),
     };
     let number: u64 = number.parse().map_err(|_| EXPECTED)?;
-    let ms = number.checked_mul(unit_ms).ok_or("is too long")?;
-    Ok(Duration::from_millis(ms))
+    // Each duration has an upper bound, and this is above all of them.
+    Ok(Duration::from_millis(number.saturating_mul(unit_ms)))
 }
 
 pub(super) fn key_prefix(prefix: &str) -> Result<(), String> {
@@ -127,7 +129,7 @@ pub(super) fn text(value: &str, longest: usize) -> Result<(), String> {
         || value.contains(char::is_control)
     {
         return Err(format!(
-            "must be a text of 1 to {longest} characters, without control characters"
+            "must be a text of 1 to {longest} characters, not blank, without control characters"
         ));
     }
     let words = value.to_ascii_lowercase();

@@ -12,25 +12,18 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Object<'_>, ConfigError> {
              {\"lookup\": {\"cluster\": \"auth\"}}",
         ));
     }
-    if bytes.trim_ascii_start().first() != Some(&b'{') {
-        return Err(not_json(bytes, None));
+    // A protobuf Struct begins with the byte 0x0A, which JSON would take for white space, and may
+    // go on with a brace. Its fields' tag 0x12 is a byte that no JSON has.
+    if bytes.trim_ascii_start().first() != Some(&b'{') || bytes.contains(&0x12) {
+        return Err(ConfigError::new(
+            "",
+            "must be a JSON object as text, beginning with \"{\". In envoy.yaml write it as a string: \
+             \"@type\": type.googleapis.com/google.protobuf.StringValue, with `value: |` and the \
+             JSON below; a google.protobuf.Struct reaches the filter as raw protobuf",
+        ));
     }
     Object::read(bytes, Fields::Only(&build::FIELDS)).map_err(|error| match error {
         ReadError::Field(problem) => problem.into(),
-        ReadError::Json(error) => not_json(bytes, Some(&error)),
+        ReadError::Json(error) => ConfigError::new("", format!("is not JSON: {error}")),
     })
-}
-
-/// A protobuf `Struct` begins with the byte 0x0A, which JSON would take for white space.
-fn not_json(bytes: &[u8], error: Option<&serde_json::Error>) -> ConfigError {
-    if bytes.first() == Some(&b'{') {
-        let detail = error.map(ToString::to_string).unwrap_or_default();
-        return ConfigError::new("", format!("is not JSON: {detail}"));
-    }
-    ConfigError::new(
-        "",
-        "must be a JSON object as text. In envoy.yaml write it as a string: \
-         \"@type\": type.googleapis.com/google.protobuf.StringValue, with `value: |` and the JSON \
-         below; a google.protobuf.Struct reaches the filter as raw protobuf",
-    )
 }

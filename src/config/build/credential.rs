@@ -88,16 +88,16 @@ fn format(json: &mut Object<'_>) -> Result<Format, ConfigError> {
         max_length: usize::try_from(max_length).unwrap_or(usize::MAX),
         prefix: text_or(&mut json, "prefix", "aw_", check::key_prefix)?,
     };
-    if format.min_length <= format.prefix.len() {
+    if format.min_length <= format.prefix.len() || min_length > LONGEST {
         return Err(ConfigError::new(
             "credential.format.min_length",
             format!(
-                "counts the prefix, so it must be more than {}",
+                "counts the prefix, so it must be more than {}, and at most {LONGEST}",
                 format.prefix.len()
             ),
         ));
     }
-    if max_length < min_length || max_length > LONGEST {
+    if !(min_length..=LONGEST).contains(&max_length) {
         return Err(ConfigError::new(
             "credential.format.max_length",
             format!("must be from {min_length} (min_length) to {LONGEST}"),

@@ -69,7 +69,7 @@ pub(super) fn feed(json: &mut Object<'_>) -> Result<Option<FeedRules>, ConfigErr
         return Ok(None);
     };
     let path = path_template(&mut json, "{cursor}", "/v1/changes?after={cursor}")?;
-    if path.limit().is_some_and(|limit| limit < LONG_PAGE) {
+    if path.limit().is_some_and(|limit| limit < LONG_PAGE as u64) {
         return Err(ConfigError::new(
             "feed.path",
             format!("must ask for at least {LONG_PAGE} changes at once, or set no limit"),
