@@ -1,0 +1,199 @@
+//! Fields that are right by themselves and wrong together.
+
+use super::Broken;
+use super::fields::changed;
+
+/// Fields that are right by themselves and wrong together: what is set, and whose fault it is.
+const CONFLICTS: &[(&[(&str, &str)], &str)] = &[
+    // a cluster's name that is no host, and no other host
+    (
+        &[
+            ("lookup.cluster", r#""auth/v1""#),
+            ("lookup.authority", "null"),
+        ],
+        "lookup.authority",
+    ),
+    (
+        &[
+            ("lookup.cluster", r#""outbound|80||""#),
+            ("lookup.authority", "null"),
+        ],
+        "lookup.authority",
+    ),
+    (
+        &[(
+            "lookup.headers",
+            r#"{"x-a":"hunter2-hunter2","X-A":"hunter2-hunter2"}"#,
+        )],
+        "lookup.headers.X-A",
+    ),
+    (&[("feed.interval", r#""10s""#)], "feed.stale_after"),
+    (
+        &[
+            ("feed.interval", r#""60s""#),
+            ("feed.stale_after", r#""119999ms""#),
+        ],
+        "feed.stale_after",
+    ),
+    // two sources of one header
+    (
+        &[("credential.sources", r#"[{"header":"a"},{"header":"a"}]"#)],
+        "credential.sources[1]",
+    ),
+    (
+        &[("credential.sources", r#"[{"header":"a"},{"header":"A"}]"#)],
+        "credential.sources[1]",
+    ),
+    (
+        &[(
+            "credential.sources",
+            r#"[{"header":"a","scheme":"B"},{"header":"a","scheme":"b"}]"#,
+        )],
+        "credential.sources[1]",
+    ),
+    (
+        &[(
+            "credential.sources",
+            r#"[{"header":"a","scheme":"B"},{"header":"a"}]"#,
+        )],
+        "credential.sources[1]",
+    ),
+    (
+        &[(
+            "credential.sources",
+            r#"[{"header":"a"},{"header":"b"},{"header":"a","scheme":"B"}]"#,
+        )],
+        "credential.sources[2]",
+    ),
+    (
+        &[(
+            "credential.sources",
+            r#"[{"header":"authorization","scheme":"Bearer"},{}]"#,
+        )],
+        "credential.sources[1].header",
+    ),
+    (
+        &[("credential.sources", r#"[{"scheme":"Bearer"}]"#)],
+        "credential.sources[0].header",
+    ),
+    (
+        &[("credential.sources", r#"[{"header":null}]"#)],
+        "credential.sources[0].header",
+    ),
+    // lengths
+    (
+        &[
+            ("credential.format.prefix", r#""""#),
+            ("credential.format.min_length", "0"),
+        ],
+        "credential.format.min_length",
+    ),
+    (
+        &[
+            ("credential.format.prefix", r#""sixteen_letters_""#),
+            ("credential.format.min_length", "16"),
+        ],
+        "credential.format.min_length",
+    ),
+    (
+        &[("credential.format.min_length", "257")],
+        "credential.format.max_length",
+    ),
+    (
+        &[("credential.format.min_length", "8192")],
+        "credential.format.max_length",
+    ),
+    (
+        &[
+            ("credential.format.min_length", "8193"),
+            ("credential.format.max_length", "8193"),
+        ],
+        "credential.format.min_length",
+    ),
+    // who asks about a key must have shown it
+    (
+        &[("exempt.paths", r#"["/v1/keys/me"]"#)],
+        "introspection.path",
+    ),
+    (
+        &[("exempt.path_prefixes", r#"["/v1/keys"]"#)],
+        "introspection.path",
+    ),
+    (
+        &[("exempt.path_prefixes", r#"["/v1/keys/"]"#)],
+        "introspection.path",
+    ),
+    (
+        &[("exempt.path_prefixes", r#"["/"]"#)],
+        "introspection.path",
+    ),
+    (
+        &[
+            ("introspection", "{}"),
+            ("exempt.paths", r#"["/v1/keys/me"]"#),
+        ],
+        "introspection.path",
+    ),
+    (
+        &[("introspection.path", r#""/healthz""#)],
+        "introspection.path",
+    ),
+    (
+        &[("introspection.path", r#""/public""#)],
+        "introspection.path",
+    ),
+    // an identity where the credential stands
+    (
+        &[("identity_headers", r#"{"authorization":"key_id"}"#)],
+        "identity_headers.authorization",
+    ),
+    (
+        &[("identity_headers", r#"{"X-API-Key":"key_id"}"#)],
+        "identity_headers.X-API-Key",
+    ),
+    (
+        &[("identity_headers", r#"{"x_api_key":"key_id"}"#)],
+        "identity_headers.x_api_key",
+    ),
+    (
+        &[("credential.sources[1].header", r#""X-Account""#)],
+        "identity_headers.x-account",
+    ),
+    (
+        &[("identity_headers", r#"{"x-a":"key_id","X-A":"account_id"}"#)],
+        "identity_headers.X-A",
+    ),
+    (
+        &[("exempt.paths", r#"["/ok","/also","no"]"#)],
+        "exempt.paths[2]",
+    ),
+    (
+        &[("exempt.path_prefixes", r#"["/ok",7]"#)],
+        "exempt.path_prefixes[1]",
+    ),
+    // of two that are wrong, the first is told
+    (
+        &[("lookup.timeout", r#""0s""#), ("hash.pepper", r#""""#)],
+        "lookup.timeout",
+    ),
+    (&[("lookup", "{}")], "lookup.cluster"),
+    (
+        &[("lookup.cluster", "null"), ("lookup.path", r#""""#)],
+        "lookup.cluster",
+    ),
+];
+
+pub(super) fn all() -> Vec<Broken> {
+    let broken = CONFLICTS.iter().map(|(changes, at)| {
+        let names: Vec<_> = changes
+            .iter()
+            .map(|(path, raw)| format!("{path} = {raw}"))
+            .collect();
+        Broken {
+            name: names.join(", "),
+            text: changed(changes),
+            at: (*at).to_owned(),
+        }
+    });
+    broken.collect()
+}
