@@ -4,7 +4,7 @@ SHELL := /bin/bash
 
 SOURCES := Cargo.toml Cargo.lock scripts/build-wasm.sh scripts/slim-wasm.sh $(shell find src -name '*.rs')
 
-.PHONY: help setup build image run test test-matrix test-docker bench bench-registry dashboard-picture release lint clean
+.PHONY: help setup build image run test test-faults test-matrix test-docker soak fuzz bench bench-registry dashboard-picture release lint clean
 
 help: ## Show this
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 20
@@ -18,6 +18,13 @@ dist/keystile.wasm: $(SOURCES)
 	@scripts/setup.sh build
 	@scripts/build-wasm.sh
 
+# A module whose VM dies where a test says. It is not shipped.
+DYING := target/faults/keystile-dying.wasm
+
+$(DYING): $(SOURCES)
+	@scripts/setup.sh build
+	@scripts/build-wasm.sh $@ die-on-demand
+
 image: build ## Build the module's OCI image for Istio and Envoy Gateway in dist/keystile-oci; IMAGE, ENGINE (docker, umoci)
 	@scripts/image.sh
 
@@ -25,9 +32,15 @@ run: setup build ## Start registry, upstream and Envoy with keys to try; Ctrl-C 
 	@cargo build --quiet --package keystile-registry --package keystile-e2e --bins
 	@exec target/debug/keystile-stack
 
-test: setup build ## Run all tests: native ones, and end to end with real Envoy
+test: setup build $(DYING) ## Run all tests: native ones, and end to end with real Envoy
 	@cargo build --package keystile-registry
 	cargo test --workspace
+
+test-faults: setup build $(DYING) ## Run all cases of faults and abuse, the long ones too; FILTER (part of a name)
+	cargo test --package keystile-e2e --test faults -- --include-ignored $(if $(FILTER),"$(FILTER)")
+
+soak: setup build ## Traffic of all kinds, one fault after the other, and new configurations; MINUTES (10)
+	SOAK_MINUTES=$(or $(MINUTES),10) cargo test --package keystile-e2e --test faults -- --include-ignored --exact soak
 
 test-matrix: setup build ## Run the end-to-end tests on each Envoy of envoy/versions, into README.md; VERSIONS, FILTER
 	@scripts/test-matrix.sh
@@ -35,6 +48,10 @@ test-matrix: setup build ## Run the end-to-end tests on each Envoy of envoy/vers
 test-docker: setup build ## Run the tests of the containers, with Docker; COMPOSE ("docker compose", docker-compose)
 	@scripts/base-images.sh
 	cargo test --package keystile-e2e --test docker
+
+fuzz: ## Fuzz what reads configurations, requests and answers, and the verdicts; SECONDS (of each, 60), TARGET
+	@scripts/setup.sh fuzz
+	@scripts/fuzz.sh $(or $(SECONDS),60) $(TARGET)
 
 bench: setup build ## Measure what the filter costs in Envoy, into docs/benchmarks.md; ROUNDS, AGAINST (a module)
 	@cargo build --quiet --release --package keystile-bench

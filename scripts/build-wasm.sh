@@ -1,15 +1,22 @@
 #!/usr/bin/env bash
-# Builds the module that Envoy loads, dist/keystile.wasm. With PANIC_MESSAGES=1, a panic says what
-# and where, for who looks for a fault: the texts take a seventh of the module. What Cargo says of
-# each crate that it compiled is left in target/wasm/messages.json, for releases.
+# Builds the module that Envoy loads: scripts/build-wasm.sh [TO [FEATURES]]; TO is
+# dist/keystile.wasm where nothing is said. With PANIC_MESSAGES=1, a panic says what and where, for
+# who looks for a fault: the texts take a seventh of the module. What Cargo says of each crate that
+# it compiled is left in target/wasm/messages.json, for releases.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+
+to=${1:-dist/keystile.wasm} features=${2:-}
 
 export CARGO_TARGET_DIR=$PWD/target/wasm
 build=(build --package keystile --lib --profile wasm --target wasm32-wasip1
     --message-format json-render-diagnostics)
 mkdir -p "$CARGO_TARGET_DIR"
 messages=$CARGO_TARGET_DIR/messages.json
+if [ -n "$features" ]; then
+    build+=(--features "$features")
+    messages=$CARGO_TARGET_DIR/messages-$features.json
+fi
 # No path of this machine in the module.
 flags=("--remap-path-prefix=$PWD=." "--remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=cargo")
 
@@ -36,6 +43,6 @@ none)
     ;;
 esac
 
-mkdir -p dist
-scripts/slim-wasm.sh "$CARGO_TARGET_DIR/wasm32-wasip1/wasm/keystile.wasm" dist/keystile.wasm
-echo "dist/keystile.wasm: $(wc -c <dist/keystile.wasm) bytes"
+mkdir -p "$(dirname "$to")"
+scripts/slim-wasm.sh "$CARGO_TARGET_DIR/wasm32-wasip1/wasm/keystile.wasm" "$to"
+echo "$to: $(wc -c <"$to") bytes"

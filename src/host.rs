@@ -5,6 +5,8 @@
 
 mod calls;
 mod capabilities;
+#[cfg(feature = "die-on-demand")]
+mod dying;
 mod plugin;
 
 use std::cell::Cell;
@@ -57,6 +59,8 @@ impl RootContext for Root {
     /// Runs once on the main thread and once on each worker. Only what is wrong with the bytes
     /// may refuse here: Envoy would run a worker that alone refuses without the filter.
     fn on_configure(&mut self, size: usize) -> bool {
+        #[cfg(feature = "die-on-demand")]
+        dying::here("on_configure");
         if !capabilities::are_all_allowed() {
             error!(
                 "keystile: capability_restriction_config.allowed_capabilities: lacks what is named above"
@@ -84,6 +88,8 @@ impl RootContext for Root {
     }
 
     fn on_tick(&mut self) {
+        #[cfg(feature = "die-on-demand")]
+        dying::here("on_tick");
         let plugin = Rc::clone(&self.plugin);
         if let Some(rules) = &plugin.rules {
             let now = plugin.now();
@@ -101,6 +107,8 @@ impl RootContext for Root {
     }
 
     fn create_http_context(&self, context_id: u32) -> Option<Box<dyn HttpContext>> {
+        #[cfg(feature = "die-on-demand")]
+        dying::here("create_http_context");
         Some(Box::new(Stream {
             plugin: Rc::clone(&self.plugin),
             context_id,
@@ -116,6 +124,8 @@ impl Context for Root {
         if let Some(rules) = &plugin.rules
             && self.poll.take_if(|poll| *poll == token).is_some()
         {
+            #[cfg(feature = "die-on-demand")]
+            dying::here("root's on_http_call_response, of the feed");
             plugin.polled(rules, calls::read_page(headers, body_size), now);
             return;
         }
@@ -123,6 +133,8 @@ impl Context for Root {
         let Some(at) = lookups.position(|(other, _, _)| *other == token) else {
             return;
         };
+        #[cfg(feature = "die-on-demand")]
+        dying::here("root's on_http_call_response, of a lookup");
         let (_, hash, id) = self.lookups.swap_remove(at);
         if let Some(rules) = &plugin.rules {
             let answer = calls::read_answer(headers, body_size);
@@ -194,6 +206,11 @@ impl HttpContext for Stream {
     fn on_http_request_headers(&mut self, _num_headers: usize, _end_of_stream: bool) -> Action {
         let plugin = Rc::clone(&self.plugin);
         let request = calls::headers_of(MapType::HttpRequestHeaders);
+        #[cfg(feature = "die-on-demand")]
+        {
+            dying::listen(&request);
+            dying::here("on_http_request_headers");
+        }
         let now = plugin.now();
         let Some(rules) = &plugin.rules else {
             return self.refuse_without_rules(&request, now);
@@ -210,10 +227,14 @@ impl HttpContext for Stream {
     }
 
     fn on_http_request_body(&mut self, _body_size: usize, _end_of_stream: bool) -> Action {
+        #[cfg(feature = "die-on-demand")]
+        dying::here("on_http_request_body");
         self.hold_or_continue()
     }
 
     fn on_http_request_trailers(&mut self, _num_trailers: usize) -> Action {
+        #[cfg(feature = "die-on-demand")]
+        dying::here("on_http_request_trailers");
         if let Some(rules) = &self.plugin.rules {
             let trailers = calls::headers_of(MapType::HttpRequestTrailers);
             for name in flow::kept_back(&rules.config, &trailers) {
@@ -226,6 +247,8 @@ impl HttpContext for Stream {
 
 impl Context for Stream {
     fn on_http_call_response(&mut self, _token: u32, headers: usize, body_size: usize, _: usize) {
+        #[cfg(feature = "die-on-demand")]
+        dying::here("on_http_call_response");
         let plugin = Rc::clone(&self.plugin);
         let Some(rules) = &plugin.rules else {
             return;
@@ -379,6 +402,8 @@ impl Stream {
 impl Drop for Stream {
     /// A client that leaves while its lookup is under way must not take its answer along.
     fn drop(&mut self) {
+        #[cfg(feature = "die-on-demand")]
+        dying::here("on_delete");
         if let Phase::Live { held, .. } = &self.phase {
             held.gone.set(true);
             if held.state.get().settled().is_none() {
