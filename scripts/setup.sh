@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
 # Installs what building and testing need and this machine lacks. Looks before it installs, and
-# says what it does. Usage: scripts/setup.sh [build|lint|release|all [ENVOY_VERSION...]|programs
-# NAME...]; `lint` adds cargo-deny, `release` what releases are made and checked with, and `all` Envoy
-# (of these versions, else the one that find-envoy.sh looks for), PostgreSQL, Prometheus and wrk.
-# `programs` is for these alone, of packages of the same names.
+# says what it does. Usage: scripts/setup.sh [build|lint|fuzz|release|all [ENVOY_VERSION...]|programs
+# NAME...]; `lint` adds cargo-deny, `fuzz` cargo-fuzz and a compiler of C++, `release` what releases
+# are made and checked with, and `all` Envoy (of these versions, else the one that find-envoy.sh looks
+# for), PostgreSQL, Prometheus and wrk. `programs` is for these alone, of packages of the same names.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 cargo_deny_version=0.20.2
+cargo_fuzz_version=0.13.2
 what=${1:-all}
 envoy_versions=("${@:2}")
 
@@ -97,11 +98,25 @@ if [ "$what" = all ]; then
     command -v taskset >/dev/null || apt_install util-linux
 fi
 
-# It runs for two seconds, so it is compiled without optimisation, which takes a minute on two cores.
-if [ "$what" = lint ] && [ "$(.tools/cargo/bin/cargo-deny --version 2>/dev/null)" != "cargo-deny $cargo_deny_version" ]; then
-    say "cargo-deny $cargo_deny_version into .tools/cargo, which takes a minute or two"
-    CARGO_PROFILE_RELEASE_OPT_LEVEL=0 CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 \
-        CARGO_PROFILE_RELEASE_DEBUG=false cargo install --quiet --locked --root .tools/cargo "cargo-deny@$cargo_deny_version"
+# Neither has much to do itself, so they are compiled without optimisation.
+install_cargo_command() {
+    local name=$1 version=$2 takes=$3
+    if [ "$(".tools/cargo/bin/$name" --version 2>/dev/null)" != "$name $version" ]; then
+        say "$name $version into .tools/cargo, which takes $takes"
+        CARGO_PROFILE_RELEASE_OPT_LEVEL=0 CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 \
+            CARGO_PROFILE_RELEASE_DEBUG=false cargo install --quiet --locked --root .tools/cargo "$name@$version"
+    fi
+}
+
+if [ "$what" = lint ]; then
+    install_cargo_command cargo-deny "$cargo_deny_version" "a minute or two"
+fi
+
+if [ "$what" = fuzz ]; then
+    # libFuzzer is C++, which Cargo compiles with the crate.
+    command -v c++ >/dev/null || apt_install g++
+    command -v column >/dev/null || apt_install bsdextrautils
+    install_cargo_command cargo-fuzz "$cargo_fuzz_version" "half a minute"
 fi
 
 if [ "$what" = release ]; then

@@ -22,7 +22,6 @@
 )]
 
 mod feed;
-mod random;
 
 use std::collections::HashMap;
 use std::fmt::Write;
@@ -66,11 +65,13 @@ fn callout() -> Callout {
     Callout::to("/lookup".to_owned(), TIMEOUT)
 }
 
-/// `active`, `active until 5000` (ms), `active in staging`, `revoked`, `revoked in staging`,
-/// `not_found` or `nothing`.
+/// `active`, `active until 5000` (ms), `active in staging`, `active large staging` (more than is
+/// kept), `revoked`, `revoked in staging`, `not_found` or `nothing`.
 fn verdict(text: &str) -> Verdict {
     let mut words = text.split(' ');
     let kind = words.next();
+    let long = ["/v1".repeat(2000)];
+    let long = long.each_ref().map(String::as_str);
     let mut fields = Fields {
         key_id: "key_1",
         environment: Some("production"),
@@ -82,6 +83,10 @@ fn verdict(text: &str) -> Verdict {
             fields.expires_at = Some(Duration::from_millis(EPOCH + ms.parse::<u64>().unwrap()));
         }
         (Some("in"), environment) => fields.environment = environment,
+        (Some("large"), environment) => {
+            fields.environment = environment;
+            fields.endpoints = Some(&long);
+        }
         _ => panic!("{text}"),
     }
     let record = || Rc::new(Record::new(fields).unwrap());
@@ -145,7 +150,7 @@ impl Scene {
             }
             ("feed", what) => self.of_feed(what, now),
             ("live", what) => {
-                self.verdicts.learn(&hash("key"), &verdict(what));
+                self.verdicts.learn(&hash("key"), &mut verdict(what));
                 String::new()
             }
             ("root", "asks") => {
@@ -627,11 +632,14 @@ fn grace_is_for_allows_alone() {
             EXACT,
             &[
                 (0, "A asks about k1", "asks"),
-                (0, "A gets active in staging", "A: active lookup"),
+                (0, "A gets active in staging", "A: not_found lookup"),
                 (0, "B asks about k2", "asks"),
-                (0, "B gets revoked in staging", "B: revoked lookup"),
-                (4_999, "C asks about k1", "active cache"),
-                (4_999, "D asks about k2", "revoked cache"),
+                (0, "B gets revoked in staging", "B: not_found lookup"),
+                (0, "E asks about k3", "asks"),
+                (0, "E gets active large staging", "E: not_found lookup"),
+                (4_999, "C asks about k1", "not_found cache"),
+                (4_999, "D asks about k2", "not_found cache"),
+                (4_999, "E asks about k3", "not_found cache"),
                 (5_000, "C asks about k1", "asks"),
                 (5_000, "C gets nothing", "C: nothing"),
                 (5_000, "D asks about k2", "asks"),

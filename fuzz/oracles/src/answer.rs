@@ -1,0 +1,54 @@
+//! How an auth cluster's answer is written in an input.
+//!
+//! ```text
+//! 200 +70000
+//! max-age=60
+//!
+//! {"key_id":"key_1"}
+//! ```
+//!
+//! The status (`-`: none), and how many bytes longer than it is the body claims to be; a value of
+//! `cache-control` on each line; an empty line; the body.
+
+pub(crate) struct Answer<'a> {
+    pub(crate) status: Option<&'a [u8]>,
+    pub(crate) cache_control: Vec<&'a [u8]>,
+    pub(crate) body: &'a [u8],
+    /// In bytes.
+    pub(crate) size: usize,
+}
+
+impl<'a> Answer<'a> {
+    pub(crate) fn of(input: &'a [u8]) -> Self {
+        let border = input.windows(2).position(|pair| pair == b"\n\n");
+        let (head, body) = match border {
+            Some(at) => (&input[..at], &input[at + 2..]),
+            None => (input, &[][..]),
+        };
+        let mut lines = head.split(|byte| *byte == b'\n');
+        let first = lines.next().unwrap_or_default();
+        let plus = first.windows(2).position(|pair| pair == b" +");
+        let (status, more) = match plus {
+            Some(at) => (&first[..at], &first[at + 2..]),
+            None => (first, &[][..]),
+        };
+        let more: u32 = std::str::from_utf8(more)
+            .ok()
+            .and_then(|more| more.parse().ok())
+            .unwrap_or(0);
+        Self {
+            status: Some(status).filter(|status| *status != b"-"),
+            cache_control: lines.collect(),
+            body,
+            size: body.len() + usize::try_from(more).expect("32 bits"),
+        }
+    }
+
+    /// The body, which only an answer of one of these statuses has a use for.
+    pub(crate) fn body(&self, statuses: &[&[u8]], longest: usize) -> Vec<u8> {
+        let is_one = self.status.is_some_and(|status| statuses.contains(&status));
+        assert!(is_one, "the body of another status is read");
+        assert!(self.size <= longest, "a body of {} is read", self.size);
+        self.body.to_vec()
+    }
+}

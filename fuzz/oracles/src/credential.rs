@@ -1,0 +1,127 @@
+//! Rows 0 to 4 of the decision table: which headers never reach the upstream, and whether there
+//! is a key to ask about.
+
+mod reading;
+
+use std::collections::BTreeSet;
+
+use keystile::credential::KeyHasher;
+use keystile::flow::{self, Outcome, State, Step};
+use keystile::reply::Denial;
+use keystile::request::Request;
+
+use reading::{Expected, SETUPS, is_grpc, is_preflight};
+
+/// Bytes as characters, one each, so that texts can be cut and compared.
+fn text(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| char::from(*byte)).collect()
+}
+
+/// Takes the number of a configuration on the first line, and a header on each other, as
+/// `name: value`. The outcome is that of a second reading, and so are the headers that the
+/// upstream does not get.
+pub fn credential(input: &[u8]) {
+    let mut lines = input.split(|byte| *byte == b'\n');
+    let number = lines.next().and_then(|line| line.first()).unwrap_or(&b'0');
+    let setup = &SETUPS[usize::from(number.wrapping_sub(b'0')) % SETUPS.len()];
+    // Names reach the filter in lower case.
+    let headers: Vec<(Vec<u8>, Vec<u8>)> = lines
+        .map(
+            |line| match line.windows(2).position(|pair| pair == b": ") {
+                Some(at) => (line[..at].to_ascii_lowercase(), line[at + 2..].to_vec()),
+                None => (line.to_ascii_lowercase(), Vec::new()),
+            },
+        )
+        .collect();
+    let config = setup.config();
+    let request = Request::from_map(map(&headers));
+    let begun = flow::begin(&config, &request);
+
+    let headers: Vec<_> = headers
+        .iter()
+        .map(|(name, value)| (text(name), text(value)))
+        .collect();
+    let first = |wanted: &str| {
+        let found = headers.iter().find(|(name, _)| name == wanted);
+        found.map_or("", |(_, value)| value)
+    };
+    let path = first(":path").split('?').next().unwrap_or_default();
+    let actual = match (
+        &begun.step,
+        begun.state.settled().map(|settled| settled.outcome),
+    ) {
+        (Step::Forward { record: None }, Some(Outcome::Exempt)) => Expected::Exempt,
+        (
+            Step::Refuse {
+                denial,
+                cause: None,
+                ..
+            },
+            Some(Outcome::Refused(same)),
+        ) if *denial == same => match denial {
+            Denial::Missing => Expected::Missing,
+            Denial::Invalid => Expected::Invalid,
+            other => panic!("{other:?} without a verdict"),
+        },
+        (Step::Ask(hash) | Step::AskLive(hash), None) => {
+            assert!(matches!(begun.state, State::AwaitingVerdict(_)));
+            assert!(
+                begun.state.holds_body(),
+                "a request without a verdict goes on"
+            );
+            let Expected::Key(key) = setup.authenticates(&headers) else {
+                panic!("asks about something that is no key");
+            };
+            let bytes: Vec<u8> = key.bytes().collect();
+            assert_eq!(*hash, KeyHasher::default().hash(&bytes), "of another key");
+            let live = matches!(begun.step, Step::AskLive(_));
+            let asks = setup.introspection == Some(path)
+                && ["GET", "HEAD"].contains(&first(":method"))
+                && !is_grpc(&headers);
+            assert_eq!(live, asks, "whether the request asks about its own key");
+            Expected::Key(key)
+        }
+        _ => panic!("a step that is none of a request's first"),
+    };
+    let exempt = setup.exempts(&headers, path);
+    // Whether a path of such bytes climbs out of the exemption is not for this reading to say.
+    let intricate = path.contains(['.', '%', '\0', '\u{c0}', '\u{c1}']);
+    let expected = match (exempt, intricate) {
+        (true, true) => {
+            let climbs = path.split('/').any(|segment| segment == "..");
+            let by_path = !is_preflight(&headers);
+            assert!(!(climbs && by_path && actual == Expected::Exempt), "{path}");
+            None
+        }
+        (true, false) => Some(Expected::Exempt),
+        (false, _) => Some(setup.authenticates(&headers)),
+    };
+    if let Some(expected) = expected {
+        assert_eq!(actual, expected);
+    }
+    let kept_back = setup.kept_back(&headers, actual == Expected::Exempt);
+    assert_removed(&begun.remove, &kept_back);
+    // As trailers, credentials are none, but a key is a key.
+    let trailers = flow::kept_back(&config, &request);
+    assert_removed(&trailers, &setup.kept_back(&headers, true));
+}
+
+fn assert_removed(remove: &[&str], kept_back: &BTreeSet<String>) {
+    let removed: BTreeSet<_> = remove.iter().map(|name| (*name).to_owned()).collect();
+    assert_eq!(removed.len(), remove.len(), "named twice: {remove:?}");
+    assert_eq!(removed, *kept_back, "what the upstream does not get");
+}
+
+/// As proxy-wasm writes it.
+fn map(headers: &[(Vec<u8>, Vec<u8>)]) -> Vec<u8> {
+    let number = |size: usize| u32::try_from(size).expect("a short input").to_le_bytes();
+    let mut map = number(headers.len()).to_vec();
+    for (name, value) in headers {
+        map.extend(number(name.len()));
+        map.extend(number(value.len()));
+    }
+    for (name, value) in headers {
+        map.extend([name, &b"\0"[..], value, b"\0"].concat());
+    }
+    map
+}

@@ -1,0 +1,223 @@
+//! The second reading of rows 0 to 4.
+
+use std::collections::BTreeSet;
+
+use keystile::config::Config;
+use serde_json::{Value, json};
+
+/// A configuration, as it is written and as a second reading has it.
+pub(super) struct Setup {
+    /// Name, and scheme where there is one.
+    sources: &'static [(&'static str, Option<&'static str>)],
+    prefix: &'static str,
+    lengths: (usize, usize),
+    alphabet: (&'static str, &'static str),
+    forward: bool,
+    identities: &'static [&'static str],
+    /// A path that is exempt with all below it; CORS preflights are exempt as well then.
+    exempt: Option<&'static str>,
+    pub(super) introspection: Option<&'static str>,
+}
+
+const URL_SAFE: (&str, &str) = (
+    "url_safe",
+    "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_",
+);
+const HEX: (&str, &str) = ("hex", "0123456789abcdefABCDEF");
+const BASE64: (&str, &str) = (
+    "base64",
+    "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/=",
+);
+
+/// As it is without a word on any of it, but for the exemption of preflights.
+const DEFAULT: Setup = Setup {
+    sources: &[("authorization", Some("Bearer")), ("x-api-key", None)],
+    prefix: "aw_",
+    lengths: (43, 256),
+    alphabet: URL_SAFE,
+    forward: false,
+    identities: &["x-keystile-key-id", "x-keystile-account-id"],
+    exempt: None,
+    introspection: None,
+};
+
+pub(super) const SETUPS: [Setup; 5] = [
+    DEFAULT,
+    Setup {
+        forward: true,
+        lengths: (8, 16),
+        ..DEFAULT
+    },
+    Setup {
+        sources: &[
+            ("authorization", Some("Bearer")),
+            ("authorization", Some("Token")),
+            ("api_key", None),
+        ],
+        prefix: "k-",
+        lengths: (8, 16),
+        alphabet: HEX,
+        identities: &["x_user-id", "x-user-id-of"],
+        ..DEFAULT
+    },
+    Setup {
+        sources: &[("x-api-key", None), ("proxy-key", Some("ApiKey"))],
+        prefix: "",
+        lengths: (4, 12),
+        alphabet: BASE64,
+        ..DEFAULT
+    },
+    Setup {
+        lengths: (8, 16),
+        exempt: Some("/public"),
+        introspection: Some("/v1/keys/me"),
+        ..DEFAULT
+    },
+];
+
+const BLANKS: [char; 2] = [' ', '\t'];
+
+#[derive(Debug, PartialEq)]
+pub(super) enum Expected {
+    Exempt,
+    Missing,
+    Invalid,
+    Key(String),
+}
+
+type Headers = [(String, String)];
+
+pub(super) fn is_grpc(headers: &Headers) -> bool {
+    let mut types = headers.iter().filter(|(name, _)| name == "content-type");
+    let of_grpc = types.next().is_some_and(|(_, value)| {
+        value == "application/grpc" || value.starts_with("application/grpc+")
+    });
+    of_grpc && headers.iter().any(|(name, _)| name == ":path")
+}
+
+pub(super) fn is_preflight(headers: &Headers) -> bool {
+    let first = |wanted: &str| {
+        let found = headers.iter().find(|(name, _)| name == wanted);
+        found.map_or("", |(_, value)| value)
+    };
+    let blank = |name| {
+        first(name)
+            .trim_matches(|char: char| char.is_ascii_whitespace())
+            .is_empty()
+    };
+    first(":method") == "OPTIONS" && !blank("origin") && !blank("access-control-request-method")
+}
+
+/// CGI and WSGI take `_` for `-`.
+fn dashed(name: &str) -> String {
+    name.replace('_', "-")
+}
+
+impl Setup {
+    pub(super) fn config(&self) -> Config {
+        let sources = self.sources.iter();
+        let sources = sources.map(|(header, scheme)| json!({"header": header, "scheme": scheme}));
+        let identities = self.identities.iter();
+        let identities = identities.map(|name| ((*name).to_owned(), json!("key_id")));
+        let exempt: Vec<_> = self.exempt.into_iter().collect();
+        let introspection = self.introspection.map(|path| json!({ "path": path }));
+        let config = json!({
+            "lookup": {"cluster": "auth"},
+            "credential": {
+                "sources": sources.collect::<Vec<_>>(),
+                "forward": self.forward,
+                "format": {
+                    "prefix": self.prefix,
+                    "min_length": self.lengths.0,
+                    "max_length": self.lengths.1,
+                    "alphabet": self.alphabet.0,
+                },
+            },
+            "identity_headers": Value::Object(identities.collect()),
+            "exempt": {"path_prefixes": exempt, "preflight": self.exempt.is_some()},
+            "introspection": introspection,
+        });
+        Config::parse(config.to_string().as_bytes()).expect("a good configuration")
+    }
+
+    pub(super) fn exempts(&self, headers: &Headers, path: &str) -> bool {
+        self.exempt.is_some_and(|exempt| {
+            path == exempt || path.starts_with(&format!("{exempt}/")) || is_preflight(headers)
+        })
+    }
+
+    /// Rows 2 to 4.
+    pub(super) fn authenticates(&self, headers: &Headers) -> Expected {
+        let mut keys = BTreeSet::new();
+        for (source, scheme) in self.sources {
+            let values = headers.iter().filter(|(name, _)| name == source);
+            let joined: Vec<_> = values.map(|(_, value)| value.as_str()).collect();
+            let joined = joined.join(",");
+            let elements: Vec<_> = joined.split(',').collect();
+            let of_source = |element: &&str| credential_in(element, *scheme);
+            let credentials: Vec<_> = elements.iter().filter_map(of_source).collect();
+            if !credentials.is_empty() && elements.len() > 1 {
+                return Expected::Invalid;
+            }
+            keys.extend(credentials);
+        }
+        let mut keys = keys.into_iter();
+        match (keys.next(), keys.next()) {
+            (None, _) => Expected::Missing,
+            (Some(key), None) if self.is_key(&key) => Expected::Key(key),
+            _ => Expected::Invalid,
+        }
+    }
+
+    fn is_key(&self, text: &str) -> bool {
+        let (shortest, longest) = self.lengths;
+        let length = text.chars().count();
+        text.starts_with(self.prefix)
+            && length >= shortest
+            && length <= longest
+            && text[self.prefix.len()..]
+                .chars()
+                .all(|char| self.alphabet.1.contains(char))
+    }
+
+    /// The names of the headers that the upstream does not get. Of a request that needs no key,
+    /// and of trailers, only what resembles a key is kept back.
+    pub(super) fn kept_back(&self, headers: &Headers, needs_none: bool) -> BTreeSet<String> {
+        let mut names = BTreeSet::new();
+        for (name, value) in headers {
+            let is_like = |other: &str| dashed(other) == dashed(name);
+            let is_identity = self.identities.iter().any(|identity| is_like(identity));
+            let has_credential = self.sources.iter().any(|(source, scheme)| {
+                let mut elements = value.split(',');
+                name == source && elements.any(|element| credential_in(element, *scheme).is_some())
+            });
+            let may_be_source = self.sources.iter().any(|(source, _)| is_like(source));
+            let of_key = |char: char| self.alphabet.1.contains(char) || self.prefix.contains(char);
+            let only_keys = value.replace(|char| !of_key(char), " ");
+            let resembles_key = only_keys.split(' ').any(|word| {
+                self.is_key(word) || (self.prefix.len() > 2 && word.starts_with(self.prefix))
+            });
+            let has_key = (has_credential && !needs_none) || (may_be_source && resembles_key);
+            if is_identity || (has_key && !self.forward) {
+                names.insert(name.clone());
+            }
+        }
+        names
+    }
+}
+
+/// The credential in a part of a value between commas.
+fn credential_in(element: &str, scheme: Option<&str>) -> Option<String> {
+    let element = element.trim_matches(BLANKS);
+    let credential = match scheme {
+        None => element,
+        Some(scheme) => {
+            let (word, rest) = element.split_once(BLANKS)?;
+            if !word.eq_ignore_ascii_case(scheme) {
+                return None;
+            }
+            rest.trim_matches(BLANKS)
+        }
+    };
+    Some(credential.to_owned()).filter(|credential| !credential.is_empty())
+}

@@ -1,0 +1,242 @@
+//! What an answer to a lookup amounts to: a verdict, how long it may be kept, and what becomes of
+//! a request by it.
+
+use std::time::Duration;
+
+use keystile::config::{Config, IdentityField};
+use keystile::flow::{self, Step};
+use keystile::record::Record;
+use keystile::reply::Denial;
+use keystile::request::Request;
+use keystile::verdict::{self, MAX_ANSWER, Source, Verdict};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use crate::answer::Answer;
+use crate::json::{Fields, Json};
+
+const KEY: &str = "aw_0123456789abcdefghijklmnopqrstuvwxyzABCD-_";
+const PATH: &str = "/v1/numerology/today";
+/// When the request is settled, in ms since the Unix epoch: 2027-01-15T08:00:00Z.
+const NOW: u64 = 1_800_000_000_000;
+
+/// A record as it is written.
+#[derive(Debug)]
+struct Written {
+    active: bool,
+    key_id: String,
+    account_id: Option<String>,
+    environment: Option<String>,
+    /// In whole ms since the Unix epoch.
+    expires_at: Option<i128>,
+    endpoints: Option<Vec<String>>,
+}
+
+#[derive(Debug)]
+enum Expected {
+    Record(Written),
+    NotFound,
+    Indeterminate,
+}
+
+/// Takes an answer as `answer.rs` has it written. The verdict is what a second reading says, the filter
+/// makes no more of the answer's life than it says, and a request goes on only where the record
+/// lets it.
+pub fn lookup_answer(input: &[u8]) {
+    let answer = Answer::of(input);
+    let read = verdict::Answer::read(
+        answer.status,
+        answer.cache_control.iter().copied(),
+        answer.size,
+        || answer.body(&[b"200", b"404", b"410"], MAX_ANSWER),
+    );
+    let expected = expected(&answer);
+    match (&read.verdict, &expected) {
+        (Verdict::NotFound, Expected::NotFound)
+        | (Verdict::Indeterminate(_), Expected::Indeterminate) => {}
+        (Verdict::Active(record), Expected::Record(written)) if written.active => {
+            assert_same(record, written);
+        }
+        (Verdict::Revoked(record), Expected::Record(written)) if !written.active => {
+            assert_same(record, written);
+        }
+        (verdict, expected) => panic!("{verdict:?}, not {expected:?}"),
+    }
+    if !matches!(expected, Expected::Indeterminate) {
+        let lives = answer.cache_control.iter().flat_map(|value| lives(value));
+        assert_eq!(read.max_age, lives.min(), "how long it may be kept");
+    }
+    for environment in [None, Some("production")] {
+        assert_settled(environment, &read.verdict, &expected);
+    }
+}
+
+fn expected(answer: &Answer<'_>) -> Expected {
+    match answer.status {
+        Some(b"200") if answer.size <= MAX_ANSWER => match written(answer.body) {
+            Some(written) => Expected::Record(written),
+            None => Expected::Indeterminate,
+        },
+        Some(b"404" | b"410") => Expected::NotFound,
+        _ => Expected::Indeterminate,
+    }
+}
+
+fn written(body: &[u8]) -> Option<Written> {
+    let known = "key_id status account_id environment expires_at endpoints";
+    let known: Vec<_> = known.split(' ').collect();
+    let fields = Fields::read(body, &known)?;
+    let expires_at = match fields.text("expires_at").ok()? {
+        None => None,
+        Some(text) => {
+            let time = OffsetDateTime::parse(text, &Rfc3339).ok()?;
+            Some(time.unix_timestamp_nanos().div_euclid(1_000_000).max(0))
+        }
+    };
+    let endpoints = match fields.one("endpoints").ok()? {
+        None | Some(Json::Plain(serde_json::Value::Null)) => None,
+        Some(Json::List(list)) => {
+            let texts = list.iter().map(|json| match json {
+                Json::Plain(serde_json::Value::String(text)) => Some(text.clone()),
+                _ => None,
+            });
+            Some(texts.collect::<Option<_>>()?)
+        }
+        Some(_) => return None,
+    };
+    let written = Written {
+        active: match fields.text("status").ok()?? {
+            "active" => true,
+            "revoked" => false,
+            _ => return None,
+        },
+        key_id: fields.text("key_id").ok()??.to_owned(),
+        account_id: fields.text("account_id").ok()?.map(str::to_owned),
+        environment: fields.text("environment").ok()?.map(str::to_owned),
+        expires_at,
+        endpoints,
+    };
+    let others = written.account_id.iter().chain(&written.environment);
+    let are_names = is_name(&written.key_id) && others.into_iter().all(|name| is_name(name));
+    are_names.then_some(written)
+}
+
+/// Whether it can end in a header.
+fn is_name(text: &str) -> bool {
+    let blank = text.starts_with(' ') || text.ends_with(' ');
+    let visible = text.chars().all(|char| (' '..='~').contains(&char));
+    (1..=256).contains(&text.len()) && visible && !blank
+}
+
+fn assert_same(record: &Record, written: &Written) {
+    assert_eq!(record.key_id(), written.key_id);
+    assert_eq!(record.account_id(), written.account_id.as_deref());
+    assert_eq!(record.environment(), written.environment.as_deref());
+    let ends = |wall: u64| written.expires_at.is_some_and(|end| end <= wall.into());
+    for wall in [0, NOW - 1, NOW, NOW + 1, 253_402_300_800_000] {
+        let expired = record.has_expired(Duration::from_millis(wall));
+        assert_eq!(expired, ends(wall), "whether it has ended at {wall}");
+    }
+}
+
+/// The lives that a value of `cache-control` gives an answer.
+fn lives(value: &[u8]) -> Vec<Duration> {
+    let value: String = value.iter().map(|byte| char::from(*byte)).collect();
+    let blank = |char: char| char.is_ascii_whitespace();
+    let mut lives = Vec::new();
+    for directive in value.split(',') {
+        let (name, argument) = directive.split_once('=').unwrap_or((directive, ""));
+        match name.trim_matches(blank).to_ascii_lowercase().as_str() {
+            "no-store" | "no-cache" => lives.push(Duration::ZERO),
+            "max-age" => {
+                let argument = argument.trim_matches(blank);
+                let quoted =
+                    argument.len() >= 2 && argument.starts_with('"') && argument.ends_with('"');
+                let digits = if quoted {
+                    &argument[1..argument.len() - 1]
+                } else {
+                    argument
+                };
+                let is_number =
+                    !digits.is_empty() && digits.chars().all(|digit| digit.is_ascii_digit());
+                lives.push(match digits.parse() {
+                    Ok(seconds) if is_number => Duration::from_secs(seconds),
+                    // Beyond all measure.
+                    Err(_) if is_number => Duration::from_secs(u64::MAX),
+                    _ => Duration::ZERO,
+                });
+            }
+            _ => {}
+        }
+    }
+    lives
+}
+
+fn assert_settled(environment: Option<&str>, verdict: &Verdict, expected: &Expected) {
+    let config = serde_json::json!({
+        "lookup": {"cluster": "auth"},
+        "environment": environment,
+        "identity_headers": {"x-id": "key_id", "x-account": "account_id", "x-env": "environment"},
+    });
+    let config = Config::parse(config.to_string().as_bytes()).expect("a good configuration");
+    let request = Request::new(&[
+        (":method", b"GET"),
+        (":path", PATH.as_bytes()),
+        ("x-api-key", KEY.as_bytes()),
+    ]);
+    let mut state = flow::begin(&config, &request).state;
+    let wall = Duration::from_millis(NOW);
+    let path = || request.path();
+    let step = state.settle(&config, verdict.clone(), Some(Source::Lookup), wall, path);
+    let denial = match expected {
+        Expected::Indeterminate => Some(Denial::Internal),
+        Expected::NotFound => Some(Denial::NotFound),
+        Expected::Record(written) => {
+            let is_of_another =
+                environment.is_some_and(|ours| written.environment.as_deref() != Some(ours));
+            let covers = |prefix: &String| {
+                let slashed = format!("{}/", prefix.trim_end_matches('/'));
+                let whole =
+                    prefix == PATH || (!prefix.ends_with("//") && PATH.starts_with(&slashed));
+                prefix.starts_with('/') && whole
+            };
+            let endpoints = written.endpoints.as_ref();
+            if is_of_another {
+                Some(Denial::NotFound)
+            } else if !written.active {
+                Some(Denial::Revoked)
+            } else if written.expires_at.is_some_and(|end| end <= NOW.into()) {
+                Some(Denial::Expired)
+            } else if !endpoints.is_none_or(|prefixes| prefixes.iter().any(covers)) {
+                Some(Denial::EndpointRestricted)
+            } else {
+                None
+            }
+        }
+    };
+    match (step, denial, expected) {
+        (Step::Refuse { denial, .. }, Some(expected), _) => assert_eq!(denial, expected),
+        (
+            Step::Forward {
+                record: Some(record),
+            },
+            None,
+            Expected::Record(written),
+        ) => {
+            for (field, text) in [
+                (IdentityField::KeyId, Some(&written.key_id)),
+                (IdentityField::AccountId, written.account_id.as_ref()),
+                (IdentityField::Environment, written.environment.as_ref()),
+            ] {
+                assert_eq!(record.identity(field), text.map(String::as_str));
+            }
+            let set = flow::identity(&config, &record).count();
+            assert_eq!(
+                set,
+                1 + usize::from(written.account_id.is_some())
+                    + usize::from(written.environment.is_some())
+            );
+        }
+        (_, denial, expected) => panic!("not {denial:?} for {expected:?}"),
+    }
+}

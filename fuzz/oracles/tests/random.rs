@@ -1,0 +1,62 @@
+//! Scripts for the target `verdicts` at random, in which each event is about as likely as in life.
+
+use std::panic;
+
+use keystile_fuzz_oracles::verdicts;
+
+/// xorshift64*, as good as any here.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, end: usize) -> usize {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        let number = self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 33;
+        usize::try_from(number).expect("31 bits") % end
+    }
+
+    fn of(&mut self, bytes: &[u8]) -> char {
+        char::from(bytes[self.below(bytes.len())])
+    }
+}
+
+fn script(seed: u64) -> String {
+    let mut random = Random(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);
+    let mut script = random.of(b"01123455").to_string();
+    // Some scripts have a feed that answers, and some a single key.
+    script.push_str(["", " q", " q"][random.below(3)]);
+    let keys: &[u8] = [&b"012"[..], b"0"][random.below(2)];
+    for _ in 0..400 {
+        let key = random.of(keys);
+        let any = random.of(b"0123");
+        let kind = random.of(b"AAAAAASEMmBRRTNNn5U");
+        let event = match random.below(40) {
+            0..10 => format!("a{key}"),
+            10..20 => format!("l{any}{kind}"),
+            20..30 => format!("t{}", random.of(b"001122233456789abcd")),
+            30..32 => format!("v{any}"),
+            32..35 => format!("p{}", random.of(b"1234567cccrlf")),
+            35 => format!("x{key}"),
+            36 => format!("i{key}{kind}"),
+            37 => format!("o{any}"),
+            38 => random.of(b"qr").to_string(),
+            _ => format!("w{any}"),
+        };
+        script.push(' ');
+        script.push_str(&event);
+    }
+    script
+}
+
+#[test]
+fn whatever_happens() {
+    for seed in 1..=1_500 {
+        let script = script(seed);
+        let passed = panic::catch_unwind(|| verdicts(script.as_bytes()));
+        assert!(
+            passed.is_ok(),
+            "fails, as said above, by seed {seed}: {script}"
+        );
+    }
+}

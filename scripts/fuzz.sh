@@ -1,0 +1,61 @@
+#!/usr/bin/env bash
+# Runs the fuzz targets with libFuzzer, and fails when one of them does. Usage: scripts/fuzz.sh
+# SECONDS [TARGET], for each target, or this one. What was found on the way goes to fuzz/corpus, and
+# is where the next run goes on from.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+seconds=$1
+targets=(fuzz/targets/*.rs)
+targets=("${targets[@]#fuzz/targets/}")
+targets=("${targets[@]%.rs}")
+if [ -n "${2:-}" ]; then
+    [ -e "fuzz/targets/$2.rs" ] || { echo "no target $2; there are: ${targets[*]}" >&2; exit 1; }
+    targets=("$2")
+fi
+
+# The flags of sanitizers are of nightly compilers only, or of those that take themselves for one.
+export RUSTC_BOOTSTRAP=1
+sanitizer=address
+if ! compgen -G "$(rustc --print sysroot)/lib/rustlib/*/lib/librustc*asan*" >/dev/null; then
+    echo "this compiler has no address sanitizer; without it, as there is next to no unsafe code" >&2
+    sanitizer=none
+fi
+triple=$(rustc --version --verbose | sed -n 's/^host: //p')
+build=(build --target "$triple" --target-dir target/fuzz --sanitizer "$sanitizer")
+for target in "${targets[@]}"; do
+    .tools/cargo/bin/cargo-fuzz "${build[@]}" "$target"
+done
+
+failed=()
+report=()
+for target in "${targets[@]}"; do
+    corpus=fuzz/corpus/$target
+    artifacts=fuzz/artifacts/$target
+    log=target/fuzz/$target.log
+    mkdir -p "$corpus" "$artifacts"
+    touch "$log"
+    echo "fuzz: $target for $seconds s, into $log" >&2
+    # Whatever takes so long, in seconds, is a hang.
+    options=(-max_total_time="$seconds" -timeout=25 -max_len=4096 -print_final_stats=1)
+    status=0
+    "target/fuzz/$triple/release/$target" "${options[@]}" -artifact_prefix="$artifacts/" \
+        "$corpus" "fuzz/seeds/$target" &>"$log.new" || status=$?
+    mapfile -t crashes < <(find "$artifacts" -type f -newer "$log")
+    mv "$log.new" "$log"
+    stat() { sed -n "s/^stat::$1: *//p" "$log"; }
+    inputs=$(find "$corpus" -type f | wc -l)
+    report+=("$target $(stat number_of_executed_units) $(stat average_exec_per_sec) $inputs ${#crashes[@]}")
+    if [ "$status" != 0 ] || [ ${#crashes[@]} != 0 ]; then
+        failed+=("$target")
+        grep -m 1 -A 3 'panicked at\|^==[0-9]*== *ERROR' "$log" >&2 || tail -n 20 "$log" >&2
+        for crash in "${crashes[@]}"; do
+            echo "$crash: again with target/fuzz/$triple/release/$target $crash" >&2
+            echo "  to keep: cp $crash fuzz/seeds/$target/what-it-is;" \
+                "cargo test -p keystile-fuzz-oracles then fails until it is mended" >&2
+        done
+    fi
+done
+
+printf '%s\n' "target runs runs/s corpus crashes" "${report[@]}" | column -t
+[ ${#failed[@]} = 0 ] || { echo "fuzz: failed: ${failed[*]}" >&2; exit 1; }
