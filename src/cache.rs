@@ -1,5 +1,7 @@
 //! The cache of verdicts: two bounded pools, and for how long each verdict counts.
 
+#![forbid(unsafe_code)]
+
 mod pool;
 
 use std::time::Duration;
@@ -100,7 +102,7 @@ pub enum Found {
 pub enum PoolName {
     /// Active records.
     Allow,
-    /// All other verdicts, and records of another environment, which count as none.
+    /// All other verdicts.
     Deny,
 }
 
@@ -113,20 +115,17 @@ impl PoolName {
 #[derive(Debug)]
 pub struct Cache {
     rules: CacheRules,
-    /// Only records of this environment are records; `None`: all are.
-    environment: Option<String>,
     allow: Pool<Entry>,
     deny: Pool<Entry>,
 }
 
 impl Cache {
     /// An empty cache. It takes memory as it fills.
-    pub fn new(rules: CacheRules, environment: Option<String>, seed: Seed) -> Self {
+    pub fn new(rules: CacheRules, seed: Seed) -> Self {
         Self {
             allow: Pool::new(rules.max_allow_entries, seed),
             deny: Pool::new(rules.max_deny_entries, seed),
             rules,
-            environment,
         }
     }
 
@@ -178,13 +177,6 @@ impl Cache {
         let (pool, ttl) = match verdict {
             Verdict::Indeterminate(_) => return,
             Verdict::NotFound => (PoolName::Deny, self.rules.not_found_ttl),
-            // Kept as long as "no record", as a difference could be told from outside.
-            Verdict::Active(record) | Verdict::Revoked(record)
-                if self.environment.is_some()
-                    && record.environment() != self.environment.as_deref() =>
-            {
-                (PoolName::Deny, self.rules.not_found_ttl)
-            }
             Verdict::Revoked(_) => (PoolName::Deny, self.rules.revoked_ttl),
             Verdict::Active(_) => (PoolName::Allow, self.rules.allow_ttl),
         };

@@ -1,5 +1,7 @@
 //! Time as the core gets it: read once by the host for each of its callbacks, and passed in.
 
+#![forbid(unsafe_code)]
+
 use std::time::Duration;
 
 /// One moment by two clocks.

@@ -1,5 +1,7 @@
 //! The credential: where it is taken from, what it must look like, and its hash.
 
+#![forbid(unsafe_code)]
+
 use std::fmt;
 use std::hash::{Hash, Hasher};
 
@@ -191,6 +193,15 @@ impl Source {
             }
     }
 
+    /// What stands behind the scheme, also where no blank is between; all of the value without it.
+    fn behind_scheme<'a>(&self, value: &'a [u8]) -> &'a [u8] {
+        let scheme = self.scheme.as_deref().unwrap_or_default();
+        match value.split_at_checked(scheme.len()) {
+            Some((first, rest)) if first.eq_ignore_ascii_case(scheme.as_bytes()) => rest,
+            _ => value,
+        }
+    }
+
     /// The credential in one element of a header's value; `None` when it is blank or of another
     /// scheme.
     fn credential<'a>(&self, element: &'a [u8]) -> Option<&'a [u8]> {
@@ -290,11 +301,11 @@ impl CredentialRules {
     /// Whether a header that is a source, or that a server might take for one, has a key in it.
     fn is_stray_key(&self, name: &[u8], value: &[u8]) -> bool {
         !self.forward
-            && self
-                .sources
-                .iter()
-                .any(|source| same_name(source.header.as_bytes(), name))
-            && self.format.resembles_key(value)
+            && self.sources.iter().any(|source| {
+                same_name(source.header.as_bytes(), name)
+                    && (self.format.resembles_key(value)
+                        || self.format.resembles_key(source.behind_scheme(value)))
+            })
     }
 }
 

@@ -13,6 +13,8 @@
 //! | the first 200 of all, whatever it says | any may have: there was no cursor to ask with |
 //! | anything else | nobody knows: the poll failed |
 
+#![forbid(unsafe_code)]
+
 use std::fmt::Write;
 use std::time::Duration;
 

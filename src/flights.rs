@@ -1,6 +1,8 @@
 //! Lookups under way, one a hash, and the requests that wait for each. [`crate::verdicts`] has
 //! the rules by which they begin and end, and the tests.
 
+#![forbid(unsafe_code)]
+
 use std::collections::HashMap;
 use std::time::Duration;
 

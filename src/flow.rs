@@ -3,6 +3,8 @@
 //! [`begin`] takes the request, [`State::settle`] the verdict. Both give back what the host is
 //! to do next; neither does it.
 
+#![forbid(unsafe_code)]
+
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -293,8 +295,7 @@ fn judge(
         Verdict::Revoked(record) => (record, true),
         Verdict::Active(record) => (record, false),
     };
-    // A record without an environment proves none.
-    if config.environment.is_some() && record.environment() != config.environment.as_deref() {
+    if !record.is_of(config.environment.as_deref()) {
         return Err((Denial::NotFound, None));
     }
     if revoked {

@@ -4,6 +4,8 @@
 //!
 //! A derived reader for each type would do too, but those make up a third of the module.
 
+#![forbid(unsafe_code)]
+
 use std::borrow::Cow;
 use std::fmt;
 
@@ -97,6 +99,11 @@ impl<'a> Object<'a> {
         let mut json = serde_json::Deserializer::from_slice(bytes);
         let whole = read.deserialize(&mut json).map_err(ReadError::Json)?;
         json.end().map_err(ReadError::Json)?;
+        // Texts that are ignored were not looked at.
+        if std::str::from_utf8(bytes).is_err() {
+            let problem = FieldError::new(String::new(), "must be UTF-8");
+            return Err(ReadError::Field(problem));
+        }
         Self::new(String::new(), whole, fields).map_err(ReadError::Field)
     }
 
@@ -181,16 +188,12 @@ impl<'a> Object<'a> {
         })
     }
 
-    /// A whole number, if it is there.
+    /// A whole number, if it is there; one that is too large is the largest, which no field allows.
     pub(crate) fn whole(&mut self, name: &str) -> Result<Option<u32>, FieldError> {
-        self.taken(
-            name,
-            "a whole number from 0 to 4294967295",
-            |json| match json {
-                Json::Whole(number) => u32::try_from(number).map_err(|_| Json::Whole(number)),
-                json => Err(json),
-            },
-        )
+        self.taken(name, "a whole number above 0", |json| match json {
+            Json::Whole(number) => Ok(u32::try_from(number).unwrap_or(u32::MAX)),
+            json => Err(json),
+        })
     }
 
     /// A number, if it is there.

@@ -1,5 +1,7 @@
 //! The lookup: the request to the auth cluster.
 
+#![forbid(unsafe_code)]
+
 use std::fmt;
 use std::time::Duration;
 
@@ -15,6 +17,11 @@ const MAX_REPEATS: usize = 4;
 
 /// Headers of the client's request that its lookup carries on, for tracing.
 pub(crate) const CARRIED_ON: [&str; 3] = ["x-request-id", "traceparent", "tracestate"];
+
+/// The header that names the only environment whose records count, so that the auth cluster can
+/// answer 404 to what is of another: to find that out here takes longer than to be told that there
+/// is no record, and clients could tell.
+const ENVIRONMENT: &str = "x-keystile-environment";
 
 /// A path with one place for what is asked about.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,12 +56,12 @@ impl PathTemplate {
         }
     }
 
-    /// The number in a parameter `limit` of the query, where there is one.
-    pub(crate) fn limit(&self) -> Option<usize> {
+    /// The number in a parameter `limit` of the query, where there is one; 0 where that is no number.
+    pub(crate) fn limit(&self) -> Option<u64> {
         let parts = [&self.before, &self.after];
         let mut parameters = parts.into_iter().flat_map(|part| part.split(['?', '&']));
         let limit = parameters.find_map(|parameter| parameter.strip_prefix("limit="))?;
-        limit.parse().ok()
+        Some(limit.parse().unwrap_or_default())
     }
 
     /// The path with a value in the placeholder's place, as it is.
@@ -74,7 +81,7 @@ pub struct Lookup {
     pub path: PathTemplate,
     /// How long an answer may take; whole milliseconds, never 0 (which Envoy takes for none).
     pub timeout: Duration,
-    /// Static headers, names in lower case. The values may be secrets.
+    /// Headers that each callout has, names in lower case. The values may be secrets.
     pub headers: Vec<(String, String)>,
 }
 
@@ -134,6 +141,17 @@ impl Lookup {
         }
         headers.extend(carried_on.map(|(name, value)| (*name, value.as_str())));
         headers
+    }
+
+    /// Adds the header that names the environment, where there is one.
+    pub(crate) fn in_environment(mut self, environment: Option<&str>) -> Self {
+        if let Some(environment) = environment
+            && !self.configures(ENVIRONMENT)
+        {
+            self.headers
+                .push((ENVIRONMENT.to_owned(), environment.to_owned()));
+        }
+        self
     }
 
     fn configures(&self, header: &str) -> bool {

@@ -1,5 +1,7 @@
 //! What the auth cluster knows of a key.
 
+#![forbid(unsafe_code)]
+
 use std::fmt;
 use std::time::Duration;
 
@@ -107,6 +109,12 @@ impl Record {
     pub fn environment(&self) -> Option<&str> {
         let [_, before, end] = self.ends;
         self.name(before, end)
+    }
+
+    /// Whether it counts in this environment; `None`: every record does. One without an environment
+    /// proves none.
+    pub fn is_of(&self, environment: Option<&str>) -> bool {
+        environment.is_none() || self.environment() == environment
     }
 
     /// The field that an identity header carries.

@@ -1,6 +1,8 @@
 //! The replies to refused requests, one table from the denial to status, headers and body; and
 //! the answer to a key that asks about itself.
 
+#![forbid(unsafe_code)]
+
 use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;

@@ -1,5 +1,7 @@
 //! What the decision needs to know of a request, read from its headers.
 
+#![forbid(unsafe_code)]
+
 /// A request's headers as the proxy has them: names in lower case, values as bytes, repeats kept,
 /// pseudo-headers (`:method`, `:path`) included. Kept as the proxy hands them over, in one piece:
 /// most are only looked at once, to see that they do not matter.

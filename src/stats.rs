@@ -3,6 +3,8 @@
 //! A counter's name is `keystile.<what>.<kind>.total`, which Prometheus shows as
 //! `keystile_<what>_<kind>_total`; `stats_config` in `envoy/envoy.yaml` makes a label of `<kind>`.
 
+#![forbid(unsafe_code)]
+
 use crate::cache::PoolName;
 use crate::feed::Changed;
 use crate::flow::Outcome;

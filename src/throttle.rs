@@ -1,5 +1,7 @@
 //! Keeps a log readable in an outage: one line a second, and how many were left out.
 
+#![forbid(unsafe_code)]
+
 use std::time::Duration;
 
 /// Lets one event through in a second.

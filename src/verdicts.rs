@@ -16,6 +16,8 @@
 //! answer to a lookup that was under way then is of no use either: where requests wait for it, the
 //! root context asks again.
 
+#![forbid(unsafe_code)]
+
 use std::time::Duration;
 
 use crate::cache::{Cache, Found, PoolName, Seed};
@@ -39,6 +41,8 @@ pub struct Verdicts<W> {
     cache: Cache,
     flights: Flights<W>,
     feed: Option<Feed>,
+    /// Only records of this environment are records; `None`: all are.
+    environment: Option<String>,
 }
 
 /// What is to be done about a request's verdict.
@@ -85,9 +89,10 @@ impl<W: PartialEq> Verdicts<W> {
     /// Knows nothing yet.
     pub fn new(config: &Config, seed: Seed) -> Self {
         Self {
-            cache: Cache::new(config.cache.clone(), config.environment.clone(), seed),
+            cache: Cache::new(config.cache.clone(), seed),
             flights: Flights::new(config.lookup.timeout, seed),
             feed: config.feed.clone().map(Feed::new),
+            environment: config.environment.clone(),
         }
     }
 
@@ -169,9 +174,10 @@ impl<W: PartialEq> Verdicts<W> {
         &mut self,
         hash: &KeyHash,
         id: FlightId,
-        answer: Answer,
+        mut answer: Answer,
         now: Moment,
     ) -> Option<Landed<W>> {
+        self.keep_apart(&mut answer.verdict);
         let is_verdict = !matches!(answer.verdict, Verdict::Indeterminate(_));
         if is_verdict && self.flights.ask_again(hash, id, now) {
             return None;
@@ -198,8 +204,10 @@ impl<W: PartialEq> Verdicts<W> {
         })
     }
 
-    /// A lookup beside these came to a verdict. Where another is known, it is forgotten.
-    pub fn learn(&mut self, hash: &KeyHash, verdict: &Verdict) {
+    /// A lookup beside these came to a verdict, which becomes what it is here. Where another is
+    /// known, that is forgotten.
+    pub fn learn(&mut self, hash: &KeyHash, verdict: &mut Verdict) {
+        self.keep_apart(verdict);
         let is_verdict = !matches!(verdict, Verdict::Indeterminate(_));
         if is_verdict && self.cache.contradicts(hash, verdict) {
             self.forget(hash);
@@ -287,6 +295,16 @@ impl<W: PartialEq> Verdicts<W> {
             Some(Found::Fresh { verdict, .. }) => (verdict, Some(Source::Cache)),
             Some(Found::Grace { verdict, .. }) => (verdict, Some(Source::Stale)),
             None => (Verdict::Indeterminate(cause), None),
+        }
+    }
+
+    /// A record of another environment is none, from here on: whatever would be done with it
+    /// otherwise, such as not to keep a large one, could be told from outside.
+    fn keep_apart(&self, verdict: &mut Verdict) {
+        if let Verdict::Active(record) | Verdict::Revoked(record) = verdict
+            && !record.is_of(self.environment.as_deref())
+        {
+            *verdict = Verdict::NotFound;
         }
     }
 

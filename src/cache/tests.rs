@@ -16,7 +16,7 @@ fn rules(cache: &str) -> CacheRules {
 }
 
 fn cache(text: &str) -> Cache {
-    Cache::new(rules(text), None, Seed::new(7))
+    Cache::new(rules(text), Seed::new(7))
 }
 
 /// Hashing is slow without optimisation, and these tests do little else.

@@ -336,6 +336,12 @@ fn what_is_kept_from_the_upstream() {
             &["authorization"],
         ),
         (
+            "key glued to its scheme",
+            &[("authorization", "bEARER$")],
+            &["authorization"],
+            &["authorization"],
+        ),
+        (
             "key in quotes",
             &[("authorization", "\"$\"")],
             &["authorization"],

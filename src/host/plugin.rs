@@ -1,5 +1,7 @@
 //! What the requests of one plugin on one worker share, and how they are settled.
 
+#![forbid(unsafe_code)]
+
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -169,10 +171,10 @@ impl Plugin {
         answer: Answer,
         now: Moment,
     ) {
-        let verdict = answer.verdict;
+        let mut verdict = answer.verdict;
         self.count(Counter::of_lookup(&verdict));
         self.observe_lookup(now.steady.saturating_sub(held.since));
-        rules.verdicts.borrow_mut().learn(hash, &verdict);
+        rules.verdicts.borrow_mut().learn(hash, &mut verdict);
         self.decided.borrow_mut().push_back(Decided {
             held: Rc::clone(held),
             source: Source::of_lookup(&verdict),
@@ -298,6 +300,8 @@ impl Plugin {
         let step = state.settle(&rules.config, verdict, source, now.wall, path);
         held.state.set(state);
         self.apply(state.settled(), step, true, now);
+        #[cfg(feature = "die-on-demand")]
+        super::dying::here("while held requests are settled");
         true
     }
 

@@ -67,6 +67,24 @@ fn the_callout_is_configurable() {
 }
 
 #[test]
+fn the_callout_names_the_environment() {
+    for (more, expected) in [
+        ("", "production"),
+        (r#","headers":{"X-Keystile-Environment":"live"}"#, "live"),
+    ] {
+        let config =
+            format!(r#"{{"lookup":{{"cluster":"auth"{more}}},"environment":"production"}}"#);
+        let made = callout(&config, &[("x-keystile-environment", b"theirs")]);
+        let named: Vec<_> = made
+            .iter()
+            .filter(|(name, _)| name == "x-keystile-environment")
+            .map(|(_, value)| value.as_str())
+            .collect();
+        assert_eq!(named, [expected]);
+    }
+}
+
+#[test]
 fn a_configured_header_replaces_the_clients() {
     let path = format!("/v1/key-hashes/{HASH}");
     let made = callout(

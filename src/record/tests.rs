@@ -195,6 +195,19 @@ fn times_are_of_rfc_3339() {
     }
 }
 
+/// Also where it is ignored what stands there.
+#[test]
+fn what_is_not_utf_8_is_no_record() {
+    let around = |bytes: &[u8]| {
+        let before = br#"{"key_id":"key_1","status":"active","x":""#;
+        [before, bytes, br#""}"#].concat()
+    };
+    assert_eq!(read(&around("\u{e4}".as_bytes())), active(MINIMAL));
+    for bytes in [&b"\xff"[..], b"\xc0\xaf", b"\xed\xa0\x80", b"\xc3"] {
+        assert!(read(&around(bytes)).is_err(), "{bytes:?}");
+    }
+}
+
 #[test]
 fn errors_say_what_would_be_right() {
     let cases = [

@@ -32,7 +32,7 @@ fn without_a_record_there_is_no_verdict_but_not_found() {
     let good = r#"{"key_id":"key_1","status":"active"}"#;
     for status in [
         "100", "201", "202", "204", "206", "301", "302", "304", "400", "401", "403", "409", "429",
-        "500", "502", "503", "504", "0", "2000", "abc", "", "-200", "200 ",
+        "500", "502", "503", "504", "0", "2000", "abc", "", "-200", "+200", "0200", "200 ",
     ] {
         let verdict = verdict(status, good);
         assert!(
