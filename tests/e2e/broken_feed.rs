@@ -5,11 +5,12 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use keystile_e2e::auth::{Script, answer};
 use keystile_e2e::client;
-use keystile_e2e::process::wait_until;
+use keystile_e2e::keys::{hash, made_up_key};
+use keystile_e2e::process::{until, wait_until};
 use serde_json::json;
 
-use crate::stage::{Asks, Setup, until};
-use crate::world::{World, hash};
+use crate::stage::{Asks, Setup};
+use crate::world::World;
 
 const POLLS: &str = "/v1/changes?";
 
@@ -148,7 +149,7 @@ pub(crate) fn the_same_page_for_ever(world: &World) -> Result<()> {
 /// A client that leaves before its own lookup was answered has lost one.
 pub(crate) fn introspection_lost(world: &World) -> Result<()> {
     setup(&json!({})).run(world, |stage| {
-        let key = crate::world::made_up_key();
+        let key = made_up_key();
         stage.auth.script(&hash(&key)?, Script::Hang);
         let head = client::head("GET", "/v1/keys/me", [format!("x-api-key: {key}").as_str()]);
         let sent = client::send(stage.to, head.as_bytes())?;

@@ -6,11 +6,13 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use keystile_e2e::anyone::Anyone;
 use keystile_e2e::auth::{Script, answer, answer_with};
+use keystile_e2e::keys::{GOOD, hash, made_up_key};
 use keystile_e2e::load::{self, Request};
+use keystile_e2e::process::until;
 use serde_json::{Value, json};
 
-use crate::stage::{Asks, Setup, Stage, until};
-use crate::world::{GOOD, World, hash, made_up_key};
+use crate::stage::{Asks, Setup, Stage};
+use crate::world::World;
 
 /// Nothing ends early, and nothing is refreshed.
 fn exact(allow_ttl: &str, stale_if_error: &str) -> Value {

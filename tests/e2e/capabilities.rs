@@ -7,12 +7,13 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
 use keystile_e2e::envoy::Envoy;
+use keystile_e2e::keys::made_up_key;
 use keystile_e2e::registry::Registry;
 use keystile_e2e::shipped::{FREE, Ports, config_on};
 use keystile_e2e::upstream::{self, Received};
 use keystile_e2e::{client, root};
 
-use crate::world::{World, made_up_key};
+use crate::world::World;
 
 /// What is left of the filter without an entry of the list.
 #[derive(Clone, Copy, Debug)]

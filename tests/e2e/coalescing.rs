@@ -9,11 +9,13 @@ use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use keystile_e2e::auth::{Script, answer};
 use keystile_e2e::client::Sent;
+use keystile_e2e::keys::{GOOD, hash, made_up_key};
+use keystile_e2e::process::until;
 use serde_json::json;
 use tokio::net::TcpStream;
 
-use crate::stage::{Setup, until};
-use crate::world::{GOOD, World, hash, made_up_key};
+use crate::stage::Setup;
+use crate::world::World;
 
 const MANY: usize = 200;
 

@@ -180,6 +180,13 @@ fn missing() -> Vec<Case> {
         .header("x-api-key: {active}")
         .lookups(1),
         case(
+            "2: the other side: glued to its scheme too, which stays here",
+            Allowed,
+        )
+        .header("authorization: Bearer{active}")
+        .header("x-api-key: {active}")
+        .lookups(1),
+        case(
             "2: the other side: the key by underscores too, which stays here",
             Allowed,
         )

@@ -9,14 +9,14 @@ use keystile_e2e::auth::{Auth, Script, answer};
 use keystile_e2e::client;
 use keystile_e2e::discovery::Discovery;
 use keystile_e2e::envoy::{self, Envoy, Listener, cluster, module};
+use keystile_e2e::keys::{GOOD, hash, made_up_key};
 use keystile_e2e::process::wait_until;
 use keystile_e2e::traffic::Traffic;
 use keystile_e2e::upstream::Received;
 use serde_json::{Value, json};
 
 use crate::capabilities::all_but;
-use crate::leaks;
-use crate::world::{GOOD, World, hash, made_up_key};
+use crate::world::World;
 
 const NAME: &str = "keystile.wasm";
 /// Requests a second, of each kind.
@@ -95,16 +95,6 @@ impl Stage {
         let challenge = response.header("www-authenticate")?.unwrap_or_default();
         Ok(challenge.to_owned())
     }
-
-    /// How often Envoy turned down what it found.
-    fn turned_down(&self) -> Result<u64> {
-        let of = |name: &str| {
-            self.envoy.counter(&format!(
-                "extension_config_discovery.http_filter.{NAME}.{name}"
-            ))
-        };
-        Ok(of("update_rejected")? + of("update_failure")?)
-    }
 }
 
 pub(crate) fn swapped_under_load(world: &World) -> Result<()> {
@@ -146,9 +136,9 @@ pub(crate) fn swapped_under_load(world: &World) -> Result<()> {
     wait_until(|| Ok(stage.realm()?.contains("\"second\""))).context("the second")?;
     some_more()?;
     for (name, text) in broken(&stage.discovery, folder.path())? {
-        let before = stage.turned_down()?;
+        let before = stage.discovery.turned_down(&stage.envoy)?;
         stage.discovery.publish_text(&text)?;
-        wait_until(|| Ok(stage.turned_down()? > before))
+        wait_until(|| Ok(stage.discovery.turned_down(&stage.envoy)? > before))
             .with_context(|| format!("{name} is not turned down"))?;
         some_more().context(name)?;
         let realm = stage.realm().context(name)?;
@@ -176,7 +166,7 @@ pub(crate) fn swapped_under_load(world: &World) -> Result<()> {
         !received.text().contains("/nobody"),
         "the upstream got a request without a good key"
     );
-    leaks::no_vm_died(&stage.envoy.written())
+    stage.envoy.no_vm_died()
 }
 
 /// Where the first filter that is found is none, nothing passes, until there is one.
@@ -219,8 +209,7 @@ fn start(
         cluster("upstream", Some(upstream)),
     ];
     let mut config = envoy::config(&[Listener::new("stage", &Value::Null)], &clusters);
-    config["node"] = json!({"id": "keystile", "cluster": "keystile"});
-    envoy::http_settings(&mut config)?["http_filters"][0] = discovery.filter();
+    discovery.put_into(&mut config)?;
     let file = folder.join("envoy.json");
     std::fs::write(&file, config.to_string())?;
     let options = ["--concurrency", "2", "--log-level", "warning"];

@@ -5,14 +5,15 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use keystile_e2e::auth::{Script, answer};
-use keystile_e2e::process::wait_until;
+use keystile_e2e::keys::{hash, made_up_key};
+use keystile_e2e::process::{until, wait_until};
 use keystile_e2e::registry::Registry;
 use keystile_e2e::traffic::{Seen, Traffic};
 use serde_json::{Value, json};
 
-use crate::stage::{Asks, Setup, Stage, until};
+use crate::stage::{Asks, Setup, Stage};
 use crate::test_database::TestDatabase;
-use crate::world::{World, hash, made_up_key};
+use crate::world::World;
 
 /// Within which a change is known everywhere.
 const BOUND: Duration = Duration::from_secs(2);

@@ -5,10 +5,12 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use keystile_e2e::auth::{Script, answer};
 use keystile_e2e::client::{self, Response};
+use keystile_e2e::keys::{GOOD, hash, made_up_key};
+use keystile_e2e::process::until;
 use serde_json::{Value, json};
 
-use crate::stage::{Setup, Stage, until};
-use crate::world::{GOOD, World, hash, made_up_key};
+use crate::stage::{Setup, Stage};
+use crate::world::World;
 
 const PATH: &str = "/v1/keys/me";
 

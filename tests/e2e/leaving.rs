@@ -8,12 +8,13 @@ use http_body_util::Empty;
 use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use keystile_e2e::auth::{Script, answer};
-use keystile_e2e::process::wait_until;
+use keystile_e2e::keys::{GOOD, hash, made_up_key};
+use keystile_e2e::process::{until, wait_until};
 use serde_json::json;
 use tokio::net::TcpStream;
 
-use crate::stage::{Setup, until};
-use crate::world::{GOOD, World, hash, made_up_key};
+use crate::stage::Setup;
+use crate::world::World;
 
 /// Clients less patient than `lookup.timeout` do not keep grace from serving, nor ask more than
 /// once a second.

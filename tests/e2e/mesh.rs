@@ -9,12 +9,12 @@ use keystile_e2e::auth::{Auth, Script, answer};
 use keystile_e2e::client;
 use keystile_e2e::discovery::Discovery;
 use keystile_e2e::envoy::{self, Envoy, Listener, cluster, module};
+use keystile_e2e::keys::{GOOD, hash, made_up_key};
 use keystile_e2e::manifests::{FOLDERS, documents};
 use keystile_e2e::upstream::Received;
 use serde_json::{Value, json};
 
-use crate::leaks;
-use crate::world::{GOOD, World, hash, made_up_key};
+use crate::world::World;
 
 /// How the filter gets into a listener.
 #[derive(Clone, Copy)]
@@ -142,7 +142,7 @@ pub(crate) fn as_meshes_load_it(world: &World) -> Result<()> {
     for case in &cases {
         ask(world, &envoy, &auth, case).context(case.name)?;
     }
-    leaks::no_vm_died(&envoy.written())
+    envoy.no_vm_died()
 }
 
 fn ask(world: &World, envoy: &Envoy, auth: &Auth, case: &Case) -> Result<()> {

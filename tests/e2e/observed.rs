@@ -7,12 +7,13 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use keystile_e2e::client;
 use keystile_e2e::dashboard::Dashboard;
+use keystile_e2e::keys::made_up_key;
 use keystile_e2e::load::{self, Request};
 use keystile_e2e::process::wait_until;
 use keystile_e2e::prometheus::{Prometheus, Series, Span, now};
 use keystile_e2e::watched::{Setup, Watched};
 
-use crate::world::{World, made_up_key};
+use crate::world::World;
 
 const SETUP: Setup = Setup {
     cache: r#"{"allow_ttl": "1s", "not_found_ttl": "1s", "refresh_ahead": 1}"#,

@@ -6,11 +6,12 @@ use std::thread;
 use anyhow::{Context, Result, ensure};
 use keystile_e2e::auth::{Script, answer};
 use keystile_e2e::client::{self, Sent};
+use keystile_e2e::keys::GOOD;
 use keystile_e2e::process::wait_until;
 use serde_json::Value;
 use tokio::sync::Semaphore;
 
-use crate::world::{GOOD, World};
+use crate::world::World;
 
 /// A request that has been sent up to its headers, and whose lookup is under way.
 struct Waiting {

@@ -1,29 +1,15 @@
 //! A new configuration while Envoy runs: what the old one had counted and kept goes with it.
 
-use std::path::Path;
-
 use anyhow::{Context, Result, ensure};
 use keystile_e2e::auth::{Auth, Script, answer};
 use keystile_e2e::client;
+use keystile_e2e::discovery::listeners_apart;
 use keystile_e2e::envoy::{self, Envoy, Listener, cluster};
+use keystile_e2e::keys::{hash, made_up_key};
 use keystile_e2e::process::wait_until;
 use serde_json::{Value, json};
 
-use crate::leaks;
-use crate::world::{World, hash, made_up_key};
-
-/// Puts the listener of a configuration where Envoy looks for changes of it. Gives the rest.
-fn apart(mut config: Value, file: &Path) -> Result<Value> {
-    let mut listener = config["static_resources"]["listeners"][0].take();
-    listener["@type"] = json!("type.googleapis.com/envoy.config.listener.v3.Listener");
-    let new = file.with_extension("new");
-    std::fs::write(&new, json!({"resources": [listener]}).to_string())?;
-    std::fs::rename(new, file)?;
-    config["static_resources"]["listeners"] = json!([]);
-    config["node"] = json!({"id": "keystile", "cluster": "keystile"});
-    config["dynamic_resources"] = json!({"lds_config": {"path_config_source": {"path": file}}});
-    Ok(config)
-}
+use crate::world::World;
 
 /// The gauges are of the configurations that there are, and nobody reads the old one's feed.
 pub(crate) fn nothing_stays_behind(world: &World) -> Result<()> {
@@ -60,10 +46,9 @@ pub(crate) fn nothing_stays_behind(world: &World) -> Result<()> {
             cluster("auth", Some(serving.address)),
             cluster("upstream", None),
         ];
-        apart(
-            envoy::config(&[Listener::new("stage", &plugin)], &clusters),
-            &listeners,
-        )
+        let mut config = envoy::config(&[Listener::new("stage", &plugin)], &clusters);
+        listeners_apart(&mut config, &listeners)?;
+        anyhow::Ok(config)
     };
     let feed = |path: &str| json!({"feed": {"path": path, "interval": "100ms"}});
     let file = folder.path().join("envoy.json");
@@ -111,5 +96,5 @@ pub(crate) fn nothing_stays_behind(world: &World) -> Result<()> {
 
     config(json!({}))?;
     wait_for("feed.stale", 0)?;
-    leaks::no_vm_died(&envoy.written())
+    envoy.no_vm_died()
 }

@@ -3,13 +3,12 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::thread;
-use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use keystile_e2e::auth::{Auth, Script};
 use keystile_e2e::client::{self, Response, Sent};
 use keystile_e2e::envoy::{self, Envoy, Listener, cluster, http2_cluster};
+use keystile_e2e::keys::{hash, made_up_key};
 use keystile_e2e::load::{self, Outcomes, Request};
 use keystile_e2e::process::{Process, wait_until};
 use keystile_e2e::registry::{Created, Registry, SERVICE_TOKEN};
@@ -21,9 +20,8 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
-use crate::leaks;
 use crate::test_database::TestDatabase;
-use crate::world::{World, hash, made_up_key};
+use crate::world::World;
 
 pub(crate) struct Stage<'a> {
     pub(crate) world: &'a World,
@@ -104,7 +102,7 @@ impl Setup {
             warnings.map(|line| format!("\n{line}")).collect::<String>()
         });
         let log = stage.envoy.written();
-        leaks::no_vm_died(&log)?;
+        stage.envoy.no_vm_died()?;
         for key in &stage.keys {
             ensure!(!log.contains(key), "the key {key} is in Envoy's log");
         }
@@ -304,14 +302,4 @@ impl<'a> Stage<'a> {
 
 fn metric(name: &str) -> String {
     format!("wasmcustom.keystile.{name}")
-}
-
-/// Lets time pass, where what is tested is a time.
-pub(crate) fn until(moment: Instant) {
-    while let Some(left) = moment.checked_duration_since(Instant::now()) {
-        if left.is_zero() {
-            return;
-        }
-        thread::park_timeout(left);
-    }
 }

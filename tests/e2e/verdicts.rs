@@ -3,10 +3,11 @@
 
 use anyhow::Result;
 use keystile_e2e::auth::{Script, answer};
+use keystile_e2e::keys::GOOD;
 
 use crate::table::Expect::{Allowed, Refused};
 use crate::table::{Case, Expect, case};
-use crate::world::{GOOD, World};
+use crate::world::World;
 
 const INTERNAL: Expect = Refused("internal_error");
 

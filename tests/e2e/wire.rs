@@ -5,6 +5,7 @@ use bytes::Bytes;
 use http_body_util::Full;
 use keystile_e2e::auth::{Script, answer};
 use keystile_e2e::client::{self, Response, http2};
+use keystile_e2e::keys::hash;
 use keystile_e2e::upstream::values;
 use serde_json::Value;
 
@@ -230,7 +231,7 @@ pub(crate) fn trace_headers(world: &World) -> Result<()> {
     ensure!(response.status == 200, "{response:?}");
     let lookups = world.auth.lookups_of(id);
     let lookup = lookups.first().context("no lookup")?;
-    let hash = crate::world::hash(world.key("active")?)?;
+    let hash = hash(world.key("active")?)?;
     ensure!(
         lookup.starts_with(&format!("GET /v1/key-hashes/{hash} HTTP/1.1\r\n")),
         "{lookup}"

@@ -7,10 +7,10 @@ use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context, Result};
-use keystile::credential::KeyHasher;
 use keystile_e2e::auth::{Auth, Script};
 use keystile_e2e::client::Response;
 use keystile_e2e::envoy::{self, Envoy, Listener, cluster, http2_cluster};
+use keystile_e2e::keys::{hash, made_up_key};
 use keystile_e2e::process::Process;
 use keystile_e2e::registry::Registry;
 use keystile_e2e::serving::Serving;
@@ -19,9 +19,6 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::runtime::Runtime;
-
-/// A record that lets a request through.
-pub(crate) const GOOD: &str = r#"{"key_id":"key_1","status":"active","account_id":"acct_1"}"#;
 
 /// The pepper of the registry behind the listener `pepper`.
 const PEPPER: &str = "a pepper of the tests";
@@ -309,14 +306,4 @@ fn keys(registry: &Registry, peppered: &Registry) -> Result<HashMap<&'static str
         ),
         ("peppered", peppered.create(&["--account", "acct_1"])?.key),
     ]))
-}
-
-/// A well-formed key that no registry knows.
-pub(crate) fn made_up_key() -> String {
-    format!("aw_{}-{}", ulid::Ulid::generate(), ulid::Ulid::generate())
-}
-
-/// The hash of a key without a pepper.
-pub(crate) fn hash(key: &str) -> Result<String> {
-    Ok(KeyHasher::new(None)?.hash(key.as_bytes()).to_string())
 }

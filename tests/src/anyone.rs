@@ -13,6 +13,7 @@ use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
+use tokio::net::TcpStream;
 
 use crate::serving::Serving;
 
@@ -48,19 +49,22 @@ impl Anyone {
         let anyone = self.clone();
         Serving::new(move |stream| {
             let anyone = anyone.clone();
-            async move {
-                // Answers are small and wait for nothing.
-                let _ = stream.set_nodelay(true);
-                let service = service_fn(|request| {
-                    let answer = anyone.answer(&request);
-                    async move { Ok::<_, Infallible>(answer) }
-                });
-                let server = auto::Builder::new(TokioExecutor::new());
-                // A proxy that leaves midway is no news.
-                let _ = server.serve_connection(TokioIo::new(stream), service).await;
-            }
+            async move { anyone.converse(stream).await }
         })
         .await
+    }
+
+    /// Serves one connection to its end.
+    pub(crate) async fn converse(&self, stream: TcpStream) {
+        // Answers are small and wait for nothing.
+        let _ = stream.set_nodelay(true);
+        let service = service_fn(|request| {
+            let answer = self.answer(&request);
+            async move { Ok::<_, Infallible>(answer) }
+        });
+        let server = auto::Builder::new(TokioExecutor::new());
+        // A proxy that leaves midway is no news.
+        let _ = server.serve_connection(TokioIo::new(stream), service).await;
     }
 
     fn answer(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
@@ -72,11 +76,11 @@ impl Anyone {
             return response;
         };
         self.0.lookups.fetch_add(1, Ordering::Relaxed);
-        if (self.0.known)(hash) {
-            let json = HeaderValue::from_static("application/json");
-            response.headers_mut().insert(CONTENT_TYPE, json);
-            *response.body_mut() = Full::from(record(hash));
-        } else {
+        // A body for all, so that all answers take as long.
+        let json = HeaderValue::from_static("application/json");
+        response.headers_mut().insert(CONTENT_TYPE, json);
+        *response.body_mut() = Full::from(record(hash));
+        if !(self.0.known)(hash) {
             *response.status_mut() = StatusCode::NOT_FOUND;
         }
         response

@@ -61,20 +61,29 @@ impl Sent {
     ///
     /// # Errors
     /// When there is no whole answer in time.
-    pub fn response(mut self) -> Result<Response> {
+    pub fn response(self) -> Result<Response> {
+        self.response_and_bytes().map(|(response, _)| response)
+    }
+
+    /// The same, and the answer's bytes as they came.
+    ///
+    /// # Errors
+    /// When there is no whole answer in time.
+    pub fn response_and_bytes(mut self) -> Result<(Response, Vec<u8>)> {
         let mut bytes = Vec::new();
         let mut buffer = [0; 64 * 1024];
         loop {
             if let Some(response) = parse(&bytes, false)? {
-                return Ok(response);
+                return Ok((response, bytes));
             }
             let read = self
                 .0
                 .read(&mut buffer)
                 .with_context(|| format!("no end after {} bytes", bytes.len()))?;
             if read == 0 {
-                return parse(&bytes, true)?
-                    .with_context(|| format!("cut off: {:?}", String::from_utf8_lossy(&bytes)));
+                let response = parse(&bytes, true)?
+                    .with_context(|| format!("cut off: {:?}", String::from_utf8_lossy(&bytes)))?;
+                return Ok((response, bytes));
             }
             bytes.extend_from_slice(&buffer[..read]);
         }
@@ -204,7 +213,7 @@ pub async fn http2(to: SocketAddr, request: hyper::Request<Full<Bytes>>) -> Resu
         .context("no answer in time")?
 }
 
-fn owned(headers: &hyper::HeaderMap) -> Vec<(String, String)> {
+pub(crate) fn owned(headers: &hyper::HeaderMap) -> Vec<(String, String)> {
     headers
         .iter()
         .map(|(name, value)| (name.as_str().to_owned(), lossy(value.as_bytes())))

@@ -248,7 +248,10 @@ impl Envoy {
     /// # Errors
     /// When the admin page does not answer.
     pub fn counter(&self, name: &str) -> Result<u64> {
-        let stats = client::get(self.admin, "/stats", [])?.text();
+        // A regular expression that what is not a word could disturb; all the rest is left out.
+        let filter = name.replace(|c: char| !c.is_ascii_alphanumeric() && c != '_', ".");
+        let path = format!("/stats?filter=^{filter}$");
+        let stats = client::get(self.admin, &path, [])?.text();
         Ok(stats
             .lines()
             .filter_map(|line| line.split_once(": "))
@@ -302,6 +305,22 @@ impl Envoy {
     /// As [`Process::wasm_memory_bytes`].
     pub fn wasm_memory_bytes(&self) -> Result<u64> {
         self.process.wasm_memory_bytes()
+    }
+
+    /// Checks that no VM of the filter has died so far, and that the filter never panicked.
+    ///
+    /// # Errors
+    /// When what Envoy wrote tells of it.
+    pub fn no_vm_died(&self) -> Result<()> {
+        let written = self.written();
+        for word in [
+            "panicked",
+            "Proxy-Wasm plugin in-VM backtrace",
+            "Function: proxy_on_",
+        ] {
+            ensure!(!written.contains(word), "{word} in Envoy's log");
+        }
+        Ok(())
     }
 
     /// Everything that Envoy wrote so far.

@@ -14,6 +14,7 @@ use tokio::sync::{Mutex, mpsc};
 use tokio::task::JoinSet;
 
 use crate::client::DEADLINE;
+use crate::gate::ENTITLED;
 use crate::traffic::{connect, status};
 
 /// A `GET`.
@@ -25,15 +26,18 @@ pub struct Request {
     pub key: String,
     /// The value of `x-request-id`, if it has one.
     pub request_id: Option<String>,
+    /// The value of [`ENTITLED`], if it has one.
+    pub entitled: Option<String>,
 }
 
 impl Request {
-    /// A request without an `x-request-id`.
+    /// A request without other headers.
     pub fn new(path: &str, key: String) -> Self {
         Self {
             path: path.to_owned(),
             key,
             request_id: None,
+            entitled: None,
         }
     }
 }
@@ -131,6 +135,9 @@ async fn on_stream(
             hyper::Request::get(format!("http://{to}{}", next.path)).header("x-api-key", next.key);
         if let Some(id) = next.request_id {
             request = request.header("x-request-id", id);
+        }
+        if let Some(id) = next.entitled {
+            request = request.header(ENTITLED, id);
         }
         let request = request.body(Empty::new())?;
         let sent = Instant::now();

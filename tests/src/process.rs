@@ -31,6 +31,16 @@ pub fn wait_until(mut is_so: impl FnMut() -> Result<bool>) -> Result<()> {
     Ok(())
 }
 
+/// Lets time pass, where what is tested is a time.
+pub fn until(moment: Instant) {
+    while let Some(left) = moment.checked_duration_since(Instant::now()) {
+        if left.is_zero() {
+            return;
+        }
+        thread::park_timeout(left);
+    }
+}
+
 /// A running program. Dropping it ends it.
 pub struct Process {
     name: &'static str,

@@ -20,6 +20,7 @@ pub struct Registry {
     database_url: String,
     pepper: Option<&'static str>,
     guarded: bool,
+    log_level: &'static str,
 }
 
 /// A key as `create` printed it.
@@ -38,6 +39,7 @@ impl Registry {
             database_url: format!("sqlite://{}", database.display()),
             pepper,
             guarded: false,
+            log_level: "trace",
         }
     }
 
@@ -47,6 +49,15 @@ impl Registry {
             database_url,
             pepper: None,
             guarded: true,
+            log_level: "trace",
+        }
+    }
+
+    /// The same, with servers that log what they log by default, not all that they can.
+    pub fn quiet(self) -> Self {
+        Self {
+            log_level: "info",
+            ..self
         }
     }
 
@@ -75,7 +86,7 @@ impl Registry {
         let mut command = self.command();
         command
             .args(["serve", "--listen", &listen.to_string()])
-            .env("RUST_LOG", "trace");
+            .env("RUST_LOG", self.log_level);
         if self.guarded {
             command
                 .env("KEYSTILE_ADMIN_TOKEN", ADMIN_TOKEN)

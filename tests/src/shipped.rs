@@ -5,6 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::envoy::Envoy;
@@ -129,6 +130,56 @@ impl Stack {
     }
 }
 
+/// The first listener of `envoy/envoy.yaml`, under this name on a free port, with the module set up
+/// by `plugin` instead.
+///
+/// # Errors
+/// When the file is not there, or is not as it was.
+pub fn listener(name: &str, plugin: &Value) -> Result<Value> {
+    let config: Value = serde_saphyr::from_str(&config_on(FREE)?)?;
+    let mut listener = config["static_resources"]["listeners"][0].clone();
+    listener["name"] = json!(name);
+    let http = listener
+        .pointer_mut("/filter_chains/0/filters/0/typed_config")
+        .context("no settings of HTTP")?;
+    http["stat_prefix"] = json!(name);
+    let configuration = http
+        .pointer_mut("/http_filters/0/typed_config/config/configuration/value")
+        .context("no plugin configuration")?;
+    *configuration = json!(plugin.to_string());
+    Ok(listener)
+}
+
+/// The cluster `upstream` of `envoy/envoy.yaml`, with this host.
+///
+/// # Errors
+/// When the file is not there, or is not as it was.
+pub fn upstream(host: SocketAddr) -> Result<Value> {
+    let ports = Ports {
+        upstream: host.port(),
+        ..FREE
+    };
+    cluster("upstream", ports)
+}
+
+/// The limits of the cluster `auth` of `envoy/envoy.yaml`.
+///
+/// # Errors
+/// When the file is not there, or is not as it was.
+pub fn auth_limits() -> Result<Value> {
+    Ok(cluster("auth", FREE)?["circuit_breakers"].clone())
+}
+
+fn cluster(name: &str, ports: Ports) -> Result<Value> {
+    let config: Value = serde_saphyr::from_str(&config_on(ports)?)?;
+    let clusters = config["static_resources"]["clusters"].as_array();
+    let mut clusters = clusters.into_iter().flatten();
+    let cluster = clusters.find(|cluster| cluster["name"] == name);
+    cluster
+        .cloned()
+        .with_context(|| format!("no cluster {name}"))
+}
+
 fn local(port: u16) -> SocketAddr {
     SocketAddr::from((Ipv4Addr::LOCALHOST, port))
 }
@@ -137,6 +188,24 @@ fn ensure_free(who: &str, variable: &str, port: u16) -> Result<()> {
     TcpListener::bind(local(port)).map(drop).with_context(|| {
         format!("port {port}, for {who}, is taken: stop what uses it, or set {variable} to another")
     })
+}
+
+/// The second lock of `envoy/envoy.yaml`, put behind the filter of a listener's settings of HTTP.
+///
+/// # Errors
+/// When the file is not there, or has no such lock.
+pub fn lock(http: &mut Value) -> Result<()> {
+    let listener = listener("shipped", &Value::Null)?;
+    let shipped = listener
+        .pointer("/filter_chains/0/filters/0/typed_config")
+        .context("no settings of HTTP")?;
+    let mut filters = shipped["http_filters"].as_array().into_iter().flatten();
+    let lock = filters.find(|filter| filter["name"] == "proof");
+    let lock = lock.context("no proof")?.clone();
+    http["local_reply_config"] = shipped["local_reply_config"].clone();
+    let filters = http["http_filters"].as_array_mut();
+    filters.context("no filters")?.insert(1, lock);
+    Ok(())
 }
 
 /// `envoy/envoy.yaml` on these ports.

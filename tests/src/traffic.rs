@@ -11,6 +11,7 @@ use hyper::client::conn::http2::{SendRequest, handshake};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::net::TcpStream;
 use tokio::runtime::Runtime;
+use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::MissedTickBehavior;
 
@@ -26,13 +27,24 @@ pub struct Seen {
     pub status: Option<u16>,
     /// When the request was sent.
     pub sent: Instant,
-    /// When the answer was there.
+    /// When the answer was there, or it was clear that there will be none.
     pub answered: Instant,
 }
 
-/// Requests with one key, at an even rate, until this is dropped.
+impl Seen {
+    /// Whether the request got no answer and no reset before the deadline.
+    pub fn hung(&self) -> bool {
+        self.status.is_none() && self.answered.duration_since(self.sent) >= DEADLINE
+    }
+}
+
+/// A request without a body.
+pub type Request = hyper::Request<Empty<Bytes>>;
+
+/// Requests at an even rate, until this is dropped.
 pub struct Traffic {
     seen: Arc<Mutex<Vec<Seen>>>,
+    stop: watch::Sender<bool>,
     task: JoinHandle<Result<()>>,
 }
 
@@ -40,7 +52,7 @@ impl Traffic {
     /// Begins to send `GET path` with `x-api-key: key`, so many a second.
     ///
     /// # Errors
-    /// When there is nobody to send them to.
+    /// When there is nobody to send them to, or HTTP/2 cannot carry them.
     pub fn start(
         runtime: &Runtime,
         to: SocketAddr,
@@ -50,6 +62,20 @@ impl Traffic {
     ) -> Result<Self> {
         let request = hyper::Request::get(format!("http://{to}{path}")).header("x-api-key", key);
         let request = request.body(Empty::new())?;
+        Self::of(runtime, to, rate, move || request.clone())
+    }
+
+    /// Begins to send what `next` gives, so many a second. A connection that the other side closes
+    /// is opened again.
+    ///
+    /// # Errors
+    /// When there is nobody to send them to.
+    pub fn of(
+        runtime: &Runtime,
+        to: SocketAddr,
+        rate: u32,
+        next: impl FnMut() -> Request + Send + 'static,
+    ) -> Result<Self> {
         let connections = runtime.block_on(async {
             let mut connections = Vec::new();
             for _ in 0..CONNECTIONS {
@@ -58,9 +84,11 @@ impl Traffic {
             anyhow::Ok(connections)
         })?;
         let seen = Arc::<Mutex<_>>::default();
-        let task = send_all(connections, request, rate, Arc::clone(&seen));
+        let (stop, stopped) = watch::channel(false);
+        let task = send_all(to, connections, rate, next, Arc::clone(&seen), stopped);
         Ok(Self {
             seen,
+            stop,
             task: runtime.spawn(task),
         })
     }
@@ -70,9 +98,21 @@ impl Traffic {
     /// # Errors
     /// When requests cannot be sent any more.
     pub fn seen(&self) -> Result<Vec<Seen>> {
-        anyhow::ensure!(!self.task.is_finished(), "a connection was closed");
+        anyhow::ensure!(!self.task.is_finished(), "requests cannot be sent any more");
         let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         Ok(seen.clone())
+    }
+
+    /// Sends nothing more, waits for what is under way, and gives all that was seen.
+    ///
+    /// # Errors
+    /// When not all requests could be sent.
+    pub fn finish(mut self, runtime: &Runtime) -> Result<Vec<Seen>> {
+        // Where the task is over, it says why.
+        self.stop.send(true).ok();
+        runtime.block_on(&mut self.task)??;
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(std::mem::take(&mut *seen))
     }
 }
 
@@ -83,7 +123,10 @@ impl Drop for Traffic {
 }
 
 /// A connection with prior knowledge of HTTP/2.
-pub(crate) async fn connect(to: SocketAddr) -> Result<SendRequest<Empty<Bytes>>> {
+///
+/// # Errors
+/// When nobody listens there.
+pub async fn connect(to: SocketAddr) -> Result<SendRequest<Empty<Bytes>>> {
     let stream = TcpStream::connect(to).await;
     let stream = stream.with_context(|| format!("cannot connect to {to}"))?;
     stream.set_nodelay(true)?;
@@ -94,39 +137,79 @@ pub(crate) async fn connect(to: SocketAddr) -> Result<SendRequest<Empty<Bytes>>>
 }
 
 async fn send_all(
-    connections: Vec<SendRequest<Empty<Bytes>>>,
-    request: hyper::Request<Empty<Bytes>>,
+    to: SocketAddr,
+    mut connections: Vec<SendRequest<Empty<Bytes>>>,
     rate: u32,
+    mut next: impl FnMut() -> Request,
     seen: Arc<Mutex<Vec<Seen>>>,
+    mut stopped: watch::Receiver<bool>,
 ) -> Result<()> {
     let mut clock = tokio::time::interval(Duration::from_secs(1) / rate);
     clock.set_missed_tick_behavior(MissedTickBehavior::Burst);
     let mut under_way = JoinSet::new();
-    for connection in connections.iter().cycle() {
-        clock.tick().await;
-        let (mut connection, request, seen) =
-            (connection.clone(), request.clone(), Arc::clone(&seen));
-        under_way.spawn(async move {
-            let sent = Instant::now();
-            let answer = tokio::time::timeout(DEADLINE, status(&mut connection, request)).await;
-            let one = Seen {
-                status: answer.ok().and_then(Result::ok),
-                sent,
-                answered: Instant::now(),
-            };
-            seen.lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .push(one);
-        });
-        while under_way.try_join_next().is_some() {}
+    'sending: loop {
+        for connection in &mut connections {
+            tokio::select! {
+                _ = clock.tick() => {}
+                _ = stopped.changed() => break 'sending,
+            }
+            if connection.is_closed() {
+                *connection = connect(to).await?;
+            }
+            let (mut connection, request, seen) = (connection.clone(), next(), Arc::clone(&seen));
+            under_way.spawn(async move {
+                let sent = Instant::now();
+                let answer = status_of_sent(to, &mut connection, request);
+                let answer = tokio::time::timeout(DEADLINE, answer).await;
+                let one = Seen {
+                    status: answer.ok().and_then(Result::ok),
+                    sent,
+                    answered: Instant::now(),
+                };
+                seen.lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .push(one);
+            });
+            while under_way.try_join_next().is_some() {}
+        }
     }
+    under_way.join_all().await;
     Ok(())
 }
 
-/// The status of an answer that arrives whole.
-pub(crate) async fn status(
+/// As [`status`], on a new connection where this one was closed before the other side began with
+/// the request.
+async fn status_of_sent(
+    to: SocketAddr,
     sender: &mut SendRequest<Empty<Bytes>>,
-    request: hyper::Request<Empty<Bytes>>,
+    request: Request,
+) -> Result<u16> {
+    match status(sender, request.clone()).await {
+        Err(problem) if is_untouched(&problem) => {
+            Ok(status(&mut connect(to).await?, request).await?)
+        }
+        answer => Ok(answer?),
+    }
+}
+
+/// Whether the other side has not begun with a request: it was not sent, or came after the last that
+/// a connection in its end takes (RFC 9113 section 6.8).
+fn is_untouched(problem: &hyper::Error) -> bool {
+    let cause = std::error::Error::source(problem);
+    let cause = cause.and_then(|cause| cause.downcast_ref::<h2::Error>());
+    problem.is_canceled()
+        || cause.is_some_and(|cause| {
+            cause.is_go_away() && cause.is_remote() && cause.reason() == Some(h2::Reason::NO_ERROR)
+        })
+}
+
+/// The status of an answer that arrives whole.
+///
+/// # Errors
+/// When there is none: the stream or the connection was reset or closed.
+pub async fn status(
+    sender: &mut SendRequest<Empty<Bytes>>,
+    request: Request,
 ) -> hyper::Result<u16> {
     let mut response = sender.send_request(request).await?;
     while let Some(frame) = response.body_mut().frame().await {

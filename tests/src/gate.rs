@@ -1,0 +1,285 @@
+//! An upstream that knows who may reach it, and counts who does.
+//!
+//! A request may when it says so, by [`ENTITLED`], and when the filter says the same, by the
+//! identity header. So a test marks what it expects to pass, and all else is counted as through
+//! without a valid key: what was forgotten to be marked, too. What is [`NAMED`] is remembered whole.
+
+use std::collections::{BTreeMap, HashMap};
+use std::convert::Infallible;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use anyhow::Result;
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper::header::{HeaderValue, LOCATION};
+use hyper::service::service_fn;
+use hyper::{HeaderMap, Request, Response, StatusCode};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto;
+
+use crate::serving::Serving;
+
+/// The header by which a request says whose it is: the key's id, or [`EXEMPT`].
+pub const ENTITLED: &str = "x-test-entitled";
+
+/// Who needs no key, and gets no identity.
+pub const EXEMPT: &str = "exempt";
+
+/// The header by which a request asks to be remembered, under this name.
+pub const NAMED: &str = "x-test-name";
+
+/// The header by which a request asks for another status than 200.
+pub const STATUS: &str = "x-test-status";
+
+/// The header by which a request asks to be sent on to this place (302).
+pub const ELSEWHERE: &str = "x-test-location";
+
+/// The header of an answer that has the names of the request's trailers.
+pub const TRAILERS: &str = "x-test-trailers";
+
+/// The header of an answer that says where the request's body stops to be the one of [`counting`],
+/// if it does.
+pub const DIFFERS: &str = "x-test-differs";
+
+/// The header by which a request asks to wait for its answer, in ms.
+pub const DELAY: &str = "x-test-delay-ms";
+
+/// The identity header that the filter sets.
+const IDENTITY: &str = "x-keystile-key-id";
+
+/// How many requests are kept that should not have arrived.
+const KEPT: usize = 5;
+
+/// The upstream's counts, and its memory.
+#[derive(Clone, Default)]
+pub struct Gate(Arc<Mutex<Shared>>);
+
+#[derive(Default)]
+struct Shared {
+    counts: Counts,
+    begun: HashMap<String, usize>,
+    named: HashMap<String, Vec<Arrived>>,
+    by_entitled: BTreeMap<String, u64>,
+}
+
+/// A request as the upstream got it.
+#[derive(Clone, Debug, Default)]
+pub struct Arrived {
+    /// Its path and query.
+    pub target: String,
+    /// Names in lower case and values; what is not UTF-8 is replaced.
+    pub headers: Vec<(String, String)>,
+    /// The body.
+    pub body: Vec<u8>,
+    /// As the headers.
+    pub trailers: Vec<(String, String)>,
+    /// Whether it arrived to its end.
+    pub whole: bool,
+}
+
+impl Arrived {
+    /// All values of a header, in order.
+    pub fn values(&self, name: &str) -> Vec<&str> {
+        let of_name = self.headers.iter().filter(|(other, _)| other == name);
+        of_name.map(|(_, value)| value.as_str()).collect()
+    }
+}
+
+/// What arrived at an upstream.
+#[derive(Clone, Debug, Default)]
+pub struct Counts {
+    /// All requests.
+    pub arrived: u64,
+    /// Those without a valid key.
+    pub leaked: u64,
+    /// The first of these, as text.
+    pub leaks: Vec<String>,
+}
+
+impl Gate {
+    /// What arrived so far.
+    pub fn counts(&self) -> Counts {
+        self.locked(|shared| shared.counts.clone())
+    }
+
+    /// The requests that were [`NAMED`] so, each from its end on.
+    pub fn named(&self, name: &str) -> Vec<Arrived> {
+        self.locked(|shared| shared.named.get(name).cloned().unwrap_or_default())
+    }
+
+    /// How many requests arrived that said this in [`ENTITLED`].
+    pub fn arrived_for(&self, entitled: &str) -> u64 {
+        self.locked(|shared| shared.by_entitled.get(entitled).copied().unwrap_or(0))
+    }
+
+    /// How many requests were [`NAMED`] so, each from its headers on.
+    pub fn begun(&self, name: &str) -> usize {
+        self.locked(|shared| shared.begun.get(name).copied().unwrap_or_default())
+    }
+
+    /// Counts a request by its headers. Servers of other protocols than plain HTTP call it too.
+    pub fn arrived(&self, target: &str, headers: &HeaderMap) {
+        let entitled = is_entitled(headers);
+        let says = headers.get(ENTITLED).map(text);
+        let name = headers.get(NAMED).map(text);
+        self.locked(|shared| {
+            shared.counts.arrived += 1;
+            if let Some(says) = says {
+                *shared.by_entitled.entry(says).or_default() += 1;
+            }
+            if let Some(name) = name {
+                *shared.begun.entry(name).or_default() += 1;
+            }
+            if !entitled {
+                shared.counts.leak(format!("{target} {headers:?}"));
+            }
+        });
+    }
+
+    /// Counts a request whose trailers name an identity: the filter never sets one there.
+    pub fn trailers_arrived(&self, target: &str, trailers: &HeaderMap) {
+        if trailers.contains_key(IDENTITY) {
+            self.locked(|shared| {
+                let leak = format!("{target} with trailers {trailers:?}");
+                shared.counts.leak(leak);
+            });
+        }
+    }
+
+    /// Serves on a free port, HTTP/1.1 and HTTP/2: reads each request to its end, and answers 200
+    /// with the number of the body's bytes, [`TRAILERS`] and [`DIFFERS`], or what the request asks
+    /// for.
+    ///
+    /// # Errors
+    /// When there is no port to listen on.
+    pub async fn serve(&self) -> Result<Serving> {
+        let gate = self.clone();
+        Serving::new(move |stream| {
+            let gate = gate.clone();
+            async move {
+                // Answers are small and wait for nothing.
+                let _ = stream.set_nodelay(true);
+                let service = service_fn(|request| gate.clone().answer(request));
+                let server = auto::Builder::new(TokioExecutor::new());
+                // A client that leaves midway is no news.
+                let _ = server.serve_connection(TokioIo::new(stream), service).await;
+            }
+        })
+        .await
+    }
+
+    async fn answer(self, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
+        let (head, mut body) = request.into_parts();
+        let target = head.uri.to_string();
+        self.arrived(&target, &head.headers);
+        let mut arrived = Arrived {
+            target: head
+                .uri
+                .path_and_query()
+                .map(ToString::to_string)
+                .unwrap_or_default(),
+            headers: owned(&head.headers),
+            ..Arrived::default()
+        };
+        let named = head.headers.get(NAMED).map(text);
+        let (mut length, mut differs) = (0, None);
+        arrived.whole = loop {
+            match body.frame().await {
+                None => break true,
+                // A request that is cut off has its answer for nobody.
+                Some(Err(_)) => break false,
+                Some(Ok(frame)) => {
+                    let data = frame.data_ref().map_or(&[][..], |data| data);
+                    if *data != counting(length, data.len()) {
+                        differs.get_or_insert(length);
+                    }
+                    length += data.len();
+                    if named.is_some() {
+                        arrived.body.extend_from_slice(data);
+                    }
+                    if let Some(trailers) = frame.trailers_ref() {
+                        self.trailers_arrived(&target, trailers);
+                        arrived.trailers = owned(trailers);
+                    }
+                }
+            }
+        };
+        let names = arrived.trailers.iter().map(|(name, _)| name.as_str());
+        let names = names.collect::<Vec<_>>().join(",");
+        if let Some(name) = named {
+            self.locked(|shared| shared.named.entry(name).or_default().push(arrived));
+        }
+        let delay = head
+            .headers
+            .get(DELAY)
+            .and_then(|ms| ms.to_str().ok()?.parse().ok());
+        if let Some(delay) = delay {
+            tokio::time::sleep(Duration::from_millis(delay)).await;
+        }
+        let mut response = Response::new(Full::from(length.to_string()));
+        let status = head.headers.get(STATUS).map(HeaderValue::as_bytes);
+        if let Some(Ok(status)) = status.map(StatusCode::from_bytes) {
+            *response.status_mut() = status;
+        }
+        if let Some(elsewhere) = head.headers.get(ELSEWHERE) {
+            *response.status_mut() = StatusCode::FOUND;
+            response.headers_mut().insert(LOCATION, elsewhere.clone());
+        }
+        let differs = differs.map(|at| at.to_string());
+        for (name, value) in [(TRAILERS, Some(names)), (DIFFERS, differs)] {
+            // Digits and names are valid there.
+            if let Some(Ok(value)) = value.map(HeaderValue::try_from) {
+                response.headers_mut().insert(name, value);
+            }
+        }
+        Ok(response)
+    }
+
+    fn locked<T>(&self, use_it: impl FnOnce(&mut Shared) -> T) -> T {
+        use_it(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Counts {
+    fn leak(&mut self, what: String) {
+        self.leaked += 1;
+        if self.leaks.len() < KEPT {
+            self.leaks.push(what);
+        }
+    }
+}
+
+/// A part of a body whose order can be checked: it counts up in words of eight bytes, from 0.
+pub fn counting(from: usize, length: usize) -> Vec<u8> {
+    let words = from / 8..(from + length).div_ceil(8);
+    let mut bytes = Vec::with_capacity(words.len() * 8);
+    for word in words {
+        bytes.extend_from_slice(&(word as u64).to_le_bytes());
+    }
+    bytes.drain(..from % 8);
+    bytes.truncate(length);
+    bytes
+}
+
+fn owned(headers: &HeaderMap) -> Vec<(String, String)> {
+    let pairs = headers.iter();
+    pairs
+        .map(|(name, value)| (name.as_str().to_owned(), text(value)))
+        .collect()
+}
+
+fn text(value: &HeaderValue) -> String {
+    String::from_utf8_lossy(value.as_bytes()).into_owned()
+}
+
+fn is_entitled(headers: &HeaderMap) -> bool {
+    let mut identities = headers.get_all(IDENTITY).iter();
+    let mut entitled = headers.get_all(ENTITLED).iter();
+    match (entitled.next(), entitled.next()) {
+        (Some(exempt), None) if exempt == EXEMPT => identities.next().is_none(),
+        (Some(id), None) => identities.next() == Some(id) && identities.next().is_none(),
+        _ => false,
+    }
+}

@@ -1,0 +1,236 @@
+//! Connections that are kept for many requests: of HTTP/1.1, with exactly the bytes that the caller
+//! gives, and of HTTP/2, with some requests at once.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
+use std::thread;
+
+use anyhow::{Context, Result, anyhow, bail};
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use hyper::client::conn::http2::{SendRequest, handshake};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+
+use crate::client::{DEADLINE, Response, owned};
+
+/// A request of HTTP/2.
+pub type Http2Request = hyper::Request<Full<Bytes>>;
+
+/// A connection of HTTP/1.1. It is opened when there is need for it, and again when the other side
+/// has closed it.
+pub struct Kept {
+    to: SocketAddr,
+    stream: Option<TcpStream>,
+}
+
+impl Kept {
+    /// Opens nothing yet.
+    pub fn new(to: SocketAddr) -> Self {
+        Self { to, stream: None }
+    }
+
+    /// Sends a request that is not `HEAD` or `CONNECT`, and reads its answer.
+    ///
+    /// # Errors
+    /// When there is no whole answer in time, or more than one.
+    pub fn exchange(&mut self, request: &[u8]) -> Result<Response> {
+        let mut stream = match self.stream.take() {
+            Some(stream) => stream,
+            None => open(self.to)?,
+        };
+        // Whoever refuses a request early need not read it to its end, and may have answered.
+        let written = stream.write_all(request);
+        let response = read(&mut stream).with_context(|| format!("{written:?}"))?;
+        if response.header("connection")? != Some("close") {
+            self.stream = Some(stream);
+        }
+        Ok(response)
+    }
+}
+
+fn open(to: SocketAddr) -> Result<TcpStream> {
+    let stream = TcpStream::connect(to)?;
+    stream.set_read_timeout(Some(DEADLINE))?;
+    stream.set_write_timeout(Some(DEADLINE))?;
+    stream.set_nodelay(true)?;
+    Ok(stream)
+}
+
+/// One answer, and nothing behind it.
+fn read(stream: &mut TcpStream) -> Result<Response> {
+    let mut bytes = Vec::new();
+    let mut buffer = [0; 16 * 1024];
+    loop {
+        if let Some((response, length)) = whole(&bytes)? {
+            if bytes.len() > length {
+                bail!("more than one answer: {response:?}");
+            }
+            return Ok(response);
+        }
+        let read = stream.read(&mut buffer)?;
+        if read == 0 {
+            return Err(std::io::Error::from(ErrorKind::UnexpectedEof))
+                .with_context(|| format!("cut off: {:?}", String::from_utf8_lossy(&bytes)));
+        }
+        bytes.extend_from_slice(&buffer[..read]);
+    }
+}
+
+/// The answer at the beginning of these bytes, and its length, once it is there.
+fn whole(bytes: &[u8]) -> Result<Option<(Response, usize)>> {
+    let mut headers = [httparse::EMPTY_HEADER; 64];
+    let mut head = httparse::Response::new(&mut headers);
+    let httparse::Status::Complete(start) = head.parse(bytes)? else {
+        return Ok(None);
+    };
+    let status = head.code.context("no status")?;
+    let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
+    let mut response = Response {
+        status,
+        headers: head
+            .headers
+            .iter()
+            .map(|header| (header.name.to_ascii_lowercase(), text(header.value)))
+            .collect(),
+        body: Vec::new(),
+    };
+    if status == 100 {
+        let behind = whole(&bytes[start..])?;
+        return Ok(behind.map(|(response, length)| (response, start + length)));
+    }
+    if response.header("transfer-encoding")? == Some("chunked") {
+        return Ok(dechunked(&bytes[start..])?.map(|(body, length)| {
+            response.body = body;
+            (response, start + length)
+        }));
+    }
+    let length = match response.header("content-length")? {
+        Some(length) => length.parse()?,
+        // What has neither has no body: 204, 304.
+        None => 0,
+    };
+    let body = bytes.get(start..start + length);
+    Ok(body.map(|body| {
+        response.body = body.to_vec();
+        (response, start + length)
+    }))
+}
+
+/// A body in chunks without trailers, and its length with all that is between, once it is there.
+fn dechunked(bytes: &[u8]) -> Result<Option<(Vec<u8>, usize)>> {
+    let (mut body, mut at) = (Vec::new(), 0);
+    loop {
+        let size = httparse::parse_chunk_size(&bytes[at..]);
+        let size = size.map_err(|_| anyhow!("not a chunk: {:?}", &bytes[at..]))?;
+        let httparse::Status::Complete((start, size)) = size else {
+            return Ok(None);
+        };
+        let (start, size) = (at + start, usize::try_from(size)?);
+        let Some(chunk) = bytes.get(start..start + size + 2) else {
+            return Ok(None);
+        };
+        at = start + size + 2;
+        body.extend_from_slice(&chunk[..size]);
+        if size == 0 {
+            return Ok(Some((body, at)));
+        }
+    }
+}
+
+/// Sends all requests of HTTP/1.1 over so many connections, one after the other on each. The answers
+/// are in the order of the requests.
+pub fn exchange_all<R: AsRef<[u8]> + Sync>(
+    to: SocketAddr,
+    connections: usize,
+    requests: &[R],
+) -> Vec<Result<Response>> {
+    let share = requests.len().div_ceil(connections).max(1);
+    thread::scope(|scope| {
+        let shares: Vec<_> = requests
+            .chunks(share)
+            .map(|requests| {
+                let one_by_one = move || {
+                    let mut kept = Kept::new(to);
+                    let answers = requests.iter().map(|r| kept.exchange(r.as_ref()));
+                    answers.collect::<Vec<_>>()
+                };
+                (requests.len(), scope.spawn(one_by_one))
+            })
+            .collect();
+        shares
+            .into_iter()
+            .flat_map(|(count, answers)| {
+                answers.join().unwrap_or_else(|_| {
+                    let panicked = || Err(anyhow!("the client panicked"));
+                    std::iter::repeat_with(panicked).take(count).collect()
+                })
+            })
+            .collect()
+    })
+}
+
+/// Sends all requests over one connection of HTTP/2, and over another when that is closed, so many
+/// `at_once`. The answers are in the order of the requests; each has its trailers behind its headers.
+///
+/// # Errors
+/// When there is nobody to send them to. What happens to a single request is with its answer.
+pub async fn exchange_all_by_http2(
+    to: SocketAddr,
+    at_once: usize,
+    requests: Vec<Http2Request>,
+) -> Result<Vec<Result<Response>>> {
+    let permits = Arc::new(Semaphore::new(at_once));
+    let mut sender = connect(to).await?;
+    let mut tasks = JoinSet::new();
+    let mut answers: Vec<_> = requests.iter().map(|_| Err(anyhow!("not sent"))).collect();
+    for (index, request) in requests.into_iter().enumerate() {
+        let permit = Arc::clone(&permits).acquire_owned().await?;
+        if sender.is_closed() {
+            sender = connect(to).await?;
+        }
+        let mut sender = sender.clone();
+        tasks.spawn(async move {
+            let exchange = exchange_by_http2(&mut sender, request);
+            let answer = tokio::time::timeout(DEADLINE, exchange).await;
+            drop(permit);
+            let answer =
+                answer.unwrap_or_else(|_| Err(std::io::Error::from(ErrorKind::TimedOut).into()));
+            (index, answer)
+        });
+    }
+    while let Some(done) = tasks.join_next().await {
+        let (index, answer) = done?;
+        answers[index] = answer;
+    }
+    Ok(answers)
+}
+
+async fn connect(to: SocketAddr) -> Result<SendRequest<Full<Bytes>>> {
+    let stream = tokio::net::TcpStream::connect(to).await?;
+    stream.set_nodelay(true)?;
+    let (sender, connection) = handshake(TokioExecutor::new(), TokioIo::new(stream)).await?;
+    // It ends with its last sender, and how it ends its requests tell.
+    tokio::spawn(connection);
+    Ok(sender)
+}
+
+async fn exchange_by_http2(
+    sender: &mut SendRequest<Full<Bytes>>,
+    request: Http2Request,
+) -> Result<Response> {
+    let response = sender.send_request(request).await?;
+    let status = response.status().as_u16();
+    let mut headers = owned(response.headers());
+    let body = response.into_body().collect().await?;
+    if let Some(trailers) = body.trailers() {
+        headers.extend(owned(trailers));
+    }
+    Ok(Response {
+        status,
+        headers,
+        body: body.to_bytes().to_vec(),
+    })
+}

@@ -1,0 +1,179 @@
+//! What became of the requests of a case: who was answered, who was not, and who got through.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::future::Future;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+
+use crate::client::DEADLINE;
+use crate::gate::Counts;
+use crate::load::Outcomes;
+use crate::traffic::Seen;
+
+/// How a request ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum End {
+    /// With a whole answer of this status.
+    Answered(u16),
+    /// Without one: the connection or the stream was reset or closed.
+    Reset,
+    /// The client did not wait for it.
+    Left,
+    /// Not at all before the deadline.
+    Hung,
+}
+
+impl fmt::Display for End {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Answered(status) => write!(f, "{status}"),
+            Self::Reset => f.write_str("reset"),
+            Self::Left => f.write_str("left"),
+            Self::Hung => f.write_str("unanswered"),
+        }
+    }
+}
+
+/// Counts requests by their kind and their end. Clones count together.
+#[derive(Clone, Default)]
+pub struct Tally(Arc<Mutex<BTreeMap<(String, End), u64>>>);
+
+impl Tally {
+    /// Counts a request of a kind.
+    pub fn count(&self, kind: &str, end: End) {
+        self.count_many(kind, end, 1);
+    }
+
+    /// Counts so many requests of a kind.
+    pub fn count_many(&self, kind: &str, end: End, requests: u64) {
+        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        *counts.entry((kind.to_owned(), end)).or_default() += requests;
+    }
+
+    /// Counts what became of a load of a kind. Those that failed are taken for unanswered, as
+    /// nothing resets them.
+    pub fn loaded(&self, kind: &str, outcomes: &Outcomes) {
+        for (status, requests) in &outcomes.by_status {
+            self.count_many(kind, End::Answered(*status), *requests as u64);
+        }
+        if outcomes.failed > 0 {
+            self.count_many(kind, End::Hung, outcomes.failed as u64);
+        }
+    }
+
+    /// Counts what steady traffic of a kind has seen.
+    pub fn seen(&self, kind: &str, all: &[Seen]) {
+        for seen in all {
+            self.count(
+                kind,
+                match seen.status {
+                    Some(status) => End::Answered(status),
+                    None if seen.hung() => End::Hung,
+                    None => End::Reset,
+                },
+            );
+        }
+    }
+
+    /// Waits for a request's answer, which gives its status, until the deadline of all requests,
+    /// and counts what becomes of it.
+    pub async fn watch<E>(&self, kind: &str, answer: impl Future<Output = Result<u16, E>>) -> End {
+        self.watch_for(DEADLINE, kind, answer).await
+    }
+
+    /// The same with a deadline of the case's own.
+    pub async fn watch_for<E>(
+        &self,
+        deadline: Duration,
+        kind: &str,
+        answer: impl Future<Output = Result<u16, E>>,
+    ) -> End {
+        let end = match tokio::time::timeout(deadline, answer).await {
+            Ok(Ok(status)) => End::Answered(status),
+            Ok(Err(_)) => End::Reset,
+            Err(_) => End::Hung,
+        };
+        self.count(kind, end);
+        end
+    }
+
+    /// How often each end was that of a request of this kind.
+    pub fn ends(&self, kind: &str) -> BTreeMap<End, u64> {
+        let counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let of_kind = counts.iter().filter(|((other, _), _)| other == kind);
+        of_kind.map(|((_, end), count)| (*end, *count)).collect()
+    }
+
+    /// The case's line: what was counted here, and by the upstream.
+    pub fn summary(&self, at_upstream: &Counts) -> Summary {
+        let counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let sum = |is: fn(End) -> bool| {
+            let some = counts.iter().filter(|((_, end), _)| is(*end));
+            some.map(|(_, count)| count).sum()
+        };
+        let mut details = String::new();
+        let mut last = "";
+        for ((kind, end), count) in counts.iter() {
+            let start = match (last == kind, last) {
+                (true, _) => ", ".to_owned(),
+                (false, "") => format!("{kind}: "),
+                (false, _) => format!("; {kind}: "),
+            };
+            details.push_str(&format!("{start}{count} x {end}"));
+            last = kind;
+        }
+        Summary {
+            sent: sum(|_| true),
+            answered: sum(|end| matches!(end, End::Answered(_))),
+            leaked: at_upstream.leaked,
+            hung: sum(|end| end == End::Hung),
+            leaks: at_upstream.leaks.clone(),
+            details,
+        }
+    }
+}
+
+/// The counters of a case.
+#[derive(Clone, Debug)]
+pub struct Summary {
+    /// Requests sent.
+    pub sent: u64,
+    /// Answered, by whatever status.
+    pub answered: u64,
+    /// Reached the upstream without a valid key.
+    pub leaked: u64,
+    /// Neither answered nor ended before the deadline.
+    pub hung: u64,
+    leaks: Vec<String>,
+    details: String,
+}
+
+impl Summary {
+    /// Checks what holds for every case: something was sent, nothing got through, nothing hung.
+    ///
+    /// # Errors
+    /// When it does not hold.
+    pub fn check(&self) -> Result<()> {
+        ensure!(self.sent > 0, "nothing was sent");
+        ensure!(
+            self.leaked == 0,
+            "reached the upstream without a valid key: {:#?}",
+            self.leaks
+        );
+        ensure!(self.hung == 0, "unanswered past the deadline: {self}");
+        Ok(())
+    }
+}
+
+impl fmt::Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "sent {}, answered {}, without a valid key at the upstream {}, unanswered {} ({})",
+            self.sent, self.answered, self.leaked, self.hung, self.details
+        )
+    }
+}
