@@ -1,0 +1,246 @@
+//! Other filters in the chain, this one twice, and local replies that Envoy rewrites.
+
+use std::sync::Arc;
+
+use anyhow::{Context, Result, ensure};
+use keystile_e2e::client;
+use keystile_e2e::gate::{ENTITLED, NAMED};
+use keystile_e2e::keys::hash;
+use keystile_e2e::tally::Tally;
+use libtest_mimic::Trial;
+use serde_json::{Value, json};
+
+use super::{ID, Outcome};
+use crate::range::{OnDemand, PATH, Range, Steady, end_of};
+
+/// Listeners that let pass what this filter does.
+pub(super) const PASSING: [&str; 12] = [
+    "alone",
+    "alone, streamed",
+    "buffer before",
+    "buffer before, streamed",
+    "buffer after",
+    "buffer after, streamed",
+    "lua before",
+    "lua before, streamed",
+    "lua after",
+    "lua after, streamed",
+    "mutation before",
+    "mutation after",
+];
+
+/// Others. In those that end so, this filter hands the credential on.
+pub(super) const LISTENERS: [&str; 3] = ["two", "two, forwarding", "replies"];
+
+/// Whether another filter lets this one see a request only with its whole body.
+pub(super) fn waits_for_bodies(listener: &str) -> bool {
+    listener.starts_with("buffer before") || listener.starts_with("lua before")
+}
+
+/// Whether the upstream gets a request's head before its body is there.
+pub(super) fn sends_on_early(listener: &str) -> bool {
+    !listener.starts_with("buffer") && !listener.starts_with("lua")
+}
+
+pub(super) fn edit(listener: &str, http: &mut Value) {
+    let filters = &mut http["http_filters"];
+    let of_type = |name: &str, message: &str, mut config: Value| {
+        config["@type"] = json!(format!(
+            "type.googleapis.com/envoy.extensions.filters.http.{message}"
+        ));
+        json!({"name": name, "typed_config": config})
+    };
+    let other = match listener.split([' ', ',']).next() {
+        Some("buffer") => of_type(
+            "buffer",
+            "buffer.v3.Buffer",
+            json!({"max_request_bytes": 1_000_000}),
+        ),
+        Some("lua") => {
+            let script = "function envoy_on_request(handle)\n  handle:headers():add('x-lua', '1')\n  \
+                          handle:body()\nend";
+            of_type(
+                "lua",
+                "lua.v3.Lua",
+                json!({"default_source_code": {"inline_string": script}}),
+            )
+        }
+        Some("mutation") => {
+            let mut added = vec![json!({"append": {"header": {"key": "x-mutated", "value": "1"}}})];
+            if listener.contains("before") {
+                // To this filter it is the client's.
+                added.push(
+                    json!({"append": {"header": {"key": "x-keystile-key-id", "value": "evil"}}}),
+                );
+            }
+            let mutations = json!({"mutations": {"request_mutations": added}});
+            of_type("mutation", "header_mutation.v3.HeaderMutation", mutations)
+        }
+        Some("two") => {
+            // Behind the first, which may keep the credential or hand it on; of the same
+            // configuration otherwise.
+            let mut second = filters[0].clone();
+            second["name"] = json!("second");
+            let config = &mut second["typed_config"]["config"];
+            config["name"] = json!("second");
+            config["configuration"]["value"] = json!(
+                crate::range::plugin(&json!({"cache": crate::range::uncached()})).to_string()
+            );
+            second
+        }
+        Some("replies") => {
+            http["local_reply_config"] = local_replies();
+            return;
+        }
+        _ => return,
+    };
+    let at = usize::from(!listener.contains("before"));
+    if let Some(filters) = filters.as_array_mut() {
+        filters.insert(at, other);
+    }
+}
+
+/// Every local reply gets another status, another body and one more header.
+fn local_replies() -> Value {
+    let of_status = |from: u16, to: u16| {
+        json!({
+            "filter": {"status_code_filter": {"comparison": {
+                "op": "EQ",
+                "value": {"default_value": from, "runtime_key": format!("replies.{from}")},
+            }}},
+            "status_code": to,
+            "headers_to_add": [{"header": {"key": "x-rewritten", "value": format!("{from}")}}],
+            "body_format_override": {"text_format_source": {"inline_string":
+                "rewritten %RESPONSE_CODE% details=[%RESPONSE_CODE_DETAILS%] body=[%LOCAL_REPLY_BODY%]"}},
+        })
+    };
+    json!({"mappers": [of_status(401, 418), of_status(403, 499), of_status(503, 500)]})
+}
+
+type Case = fn(&Range, &Tally) -> Result<()>;
+
+pub(super) fn trials(range: &Arc<OnDemand>) -> Vec<Trial> {
+    let rows: [(&str, Case); 2] = [
+        ("two filters in a row", two),
+        ("rewritten local replies", rewritten),
+    ];
+    let trials = rows.map(|(name, case)| {
+        range.trial(&format!("around: {name}"), move |range, name| {
+            range.case(name, Steady::on("steady")?, |tally| case(range, tally))
+        })
+    });
+    trials.into()
+}
+
+/// The second one asks for a proof of its own. What the first has taken away is none; where the first
+/// hands it on, the upstream gets one identity, and no key.
+fn two(range: &Range, tally: &Tally) -> Result<()> {
+    for listener in ["two", "two, forwarding"] {
+        for outcome in Outcome::ALL {
+            let key = outcome.key(range)?;
+            let name = format!("{listener}, {outcome:?}");
+            let lines = [
+                format!("x-api-key: {key}"),
+                format!("{ENTITLED}: {ID}"),
+                format!("{NAMED}: {name}"),
+                "x-keystile-key-id: evil".to_owned(),
+            ];
+            let to = range.envoy.listener(listener)?;
+            let answer = client::get(to, PATH, lines.iter().map(String::as_str));
+            tally.count(&name, end_of(&answer));
+            let answer = answer?;
+            let passes = outcome == Outcome::Allowed && listener == "two, forwarding";
+            let status = match outcome {
+                Outcome::Allowed if !passes => 401,
+                _ => outcome.status(),
+            };
+            ensure!(answer.status == status, "{name}: {answer:?}");
+            ensure!(range.gate.begun(&name) == usize::from(passes), "{name}");
+            let lookups = range.auth.lookups_about(&hash(&key)?);
+            ensure!(
+                lookups == 1 + usize::from(passes),
+                "{name}: {lookups} lookups"
+            );
+            if passes {
+                let arrived = range.gate.named(&name);
+                ensure!(
+                    !format!("{arrived:?}").contains(&key),
+                    "{name}: {arrived:?}"
+                );
+            } else if outcome == Outcome::Allowed {
+                ensure!(
+                    answer.text().contains("api_key_missing"),
+                    "{name}: {answer:?}"
+                );
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The client gets Envoy's rewriting; what must be in every reply stays; nothing is sent on.
+fn rewritten(range: &Range, tally: &Tally) -> Result<()> {
+    let to = range.envoy.listener("replies")?;
+    let rows = [
+        ("nothing", None, 401, 418, "api_key_missing"),
+        (
+            "a misshapen key",
+            Some("aw_short".to_owned()),
+            401,
+            418,
+            "api_key_invalid",
+        ),
+        (
+            "an unknown key",
+            Some(Outcome::Refused.key(range)?),
+            401,
+            418,
+            "api_key_not_found",
+        ),
+        (
+            "no verdict",
+            Some(Outcome::Failed.key(range)?),
+            503,
+            500,
+            "internal_error",
+        ),
+    ];
+    for (name, key, from, status, error) in rows {
+        for method in ["GET", "POST"] {
+            let mut lines = vec![
+                format!("{NAMED}: rewritten, {name}"),
+                "content-length: 0".to_owned(),
+            ];
+            lines.extend(key.iter().map(|key| format!("x-api-key: {key}")));
+            let head = client::head(method, PATH, lines.iter().map(String::as_str));
+            let answer = client::send(to, head.as_bytes()).and_then(client::Sent::response);
+            tally.count(&format!("rewritten, {name}"), end_of(&answer));
+            let answer = answer.with_context(|| name)?;
+            let text = answer.text();
+            ensure!(answer.status == status, "{name}: {answer:?}");
+            ensure!(
+                text.starts_with(&format!("rewritten {status} ")),
+                "{name}: {text}"
+            );
+            ensure!(text.contains(error), "{name}: {text}");
+            for (header, value) in [
+                ("x-rewritten", from.to_string().as_str()),
+                ("cache-control", "no-store"),
+            ] {
+                ensure!(
+                    answer.header(header)? == Some(value),
+                    "{name}: {header}: {answer:?}"
+                );
+            }
+            let id = answer.header("x-request-id")?.context("no x-request-id")?;
+            ensure!(id.starts_with("req_"), "{name}: {id}");
+            let challenge = answer.header("www-authenticate")?.is_some();
+            ensure!(challenge == (from == 401), "{name}: {answer:?}");
+            ensure!(
+                range.gate.begun(&format!("rewritten, {name}")) == 0,
+                "{name}: sent on"
+            );
+        }
+    }
+    Ok(())
+}

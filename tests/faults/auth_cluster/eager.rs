@@ -1,0 +1,97 @@
+//! A server that talks before it is asked, as one does that is full, or is no auth cluster.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use anyhow::{Context, Result};
+use keystile_e2e::auth::{answer, kept_answer};
+use keystile_e2e::envoy::cluster;
+use keystile_e2e::keys::GOOD;
+use keystile_e2e::serving::Serving;
+use libtest_mimic::Trial;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::runtime::Runtime;
+
+use super::expect::Expect;
+use super::rows::{PATIENT, STEADY, listeners};
+use crate::range::{OnDemand, Range, Setup, Steady, known_key};
+
+pub(crate) fn trials() -> Vec<Trial> {
+    let place = OnDemand::of(Place::start);
+    vec![
+        place.trial("auth: an answer before the question", |place, name| {
+            place.range.case(name, Steady::on(STEADY)?, |tally| {
+                for (what, words) in words() {
+                    *place.words.lock().unwrap_or_else(PoisonError::into_inner) = words;
+                    for _ in 0..10 {
+                        let line = format!("x-api-key: {}", known_key()?);
+                        for listener in [PATIENT.uncached, PATIENT.cached] {
+                            let response = place.range.get(tally, listener, "any key", &[&line]);
+                            let response = response.context(what)?;
+                            Expect::Internal.check(&response).context(what)?;
+                        }
+                    }
+                }
+                Ok(())
+            })
+        }),
+    ]
+}
+
+/// None of them is a verdict. One that were would be the auth cluster's word.
+fn words() -> Vec<(&'static str, Vec<u8>)> {
+    let html = "<html><body>Welcome</body></html>";
+    vec![
+        ("408", answer("408 Request Timeout", GOOD)),
+        ("503", answer("503 Busy", GOOD)),
+        (
+            "503, without a word of closing",
+            kept_answer("503 Busy", &[], GOOD.as_bytes()),
+        ),
+        ("400", answer("400 Bad Request", GOOD)),
+        ("a page", answer("200 OK", html)),
+        (
+            "a page, without a word of closing",
+            kept_answer("200 OK", &[], html.as_bytes()),
+        ),
+        ("another protocol", b"220 ready\r\n".to_vec()),
+        (
+            "half an answer",
+            answer("404 Not Found", GOOD)[..30].to_vec(),
+        ),
+    ]
+}
+
+struct Place {
+    range: Range,
+    words: Arc<Mutex<Vec<u8>>>,
+    _serving: Serving,
+    _runtime: Runtime,
+}
+
+impl Place {
+    fn start() -> Result<Self> {
+        let runtime = Runtime::new()?;
+        let words = Arc::<Mutex<Vec<u8>>>::default();
+        let said = Arc::clone(&words);
+        let serving = runtime.block_on(Serving::new(move |mut stream| {
+            let said = said.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            async move {
+                // Closed before the lookup has arrived, it would be a reset.
+                if stream.write_all(&said).await.is_ok() {
+                    stream.read_u8().await.ok();
+                }
+            }
+        }))?;
+        let range = Range::start(Setup {
+            workers: 1,
+            clusters: vec![cluster("eager", Some(serving.address))],
+            ..Setup::new(listeners("eager"))
+        })?;
+        Ok(Self {
+            range,
+            words,
+            _serving: serving,
+            _runtime: runtime,
+        })
+    }
+}

@@ -1,0 +1,61 @@
+//! What becomes of a request, as its client sees it.
+
+use anyhow::{Context, Result, ensure};
+use keystile_e2e::client::Response;
+use serde_json::{Value, json};
+
+/// What requests get.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Expect {
+    /// 503: nobody knows.
+    Internal,
+    /// A denial with this error.
+    Refused(&'static str),
+    /// The upstream's answer, with this `key_id`.
+    Allowed(String),
+}
+
+impl Expect {
+    /// Who the upstream is to be told that it is, if it is to be reached.
+    pub(crate) fn entitled(&self) -> Option<&str> {
+        match self {
+            Self::Allowed(id) => Some(id),
+            Self::Internal | Self::Refused(_) => None,
+        }
+    }
+
+    /// Holds an answer against this: its status, and what a reply says in headers and body.
+    pub(crate) fn check(&self, response: &Response) -> Result<()> {
+        let (status, error) = match self {
+            Self::Allowed(_) => (200, None),
+            Self::Internal => (503, Some("internal_error")),
+            Self::Refused("endpoint_restricted") => (403, Some("endpoint_restricted")),
+            Self::Refused(error) => (401, Some(*error)),
+        };
+        ensure!(response.status == status, "not {status}: {response:?}");
+        let Some(error) = error else {
+            return Ok(());
+        };
+        let body: Value = serde_json::from_slice(&response.body).context("a reply's body")?;
+        ensure!(body["error"] == error, "not {error}: {response:?}");
+        let is_internal = *self == Self::Internal;
+        let (header, field) = if is_internal {
+            (Some("1"), json!(1))
+        } else {
+            (None, Value::Null)
+        };
+        ensure!(
+            response.header("retry-after")? == header && body["retry_after"] == field,
+            "retry-after: {response:?}"
+        );
+        ensure!(
+            response.header("www-authenticate")?.is_some() != is_internal,
+            "www-authenticate: {response:?}"
+        );
+        ensure!(
+            response.header("cache-control")? == Some("no-store"),
+            "may be kept: {response:?}"
+        );
+        Ok(())
+    }
+}

@@ -1,0 +1,222 @@
+//! Connections that stay open: what is wrong with one answer must not become another's.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use keystile_e2e::auth::{Script, Step, kept_answer};
+use keystile_e2e::envoy::Listener;
+use keystile_e2e::gate::ENTITLED;
+use keystile_e2e::keys::{GOOD, hash};
+use keystile_e2e::tally::Tally;
+use libtest_mimic::Trial;
+use serde_json::{Value, json};
+
+use super::expect::Expect::{self, Internal, Refused};
+use super::records::allowed;
+use super::rows::{Row, STEADY, TIMEOUT, Table, listeners, suffer_all};
+use crate::range::{
+    OnDemand, Range, Setup, Steady, key_id, known_key, plugin, uncached, unknown_key,
+};
+
+pub(crate) fn trials() -> Vec<Trial> {
+    let range = OnDemand::new(setup);
+    let mut trials = vec![range.trial("auth: words on an idle connection", idle)];
+    let late = Table {
+        times_out: true,
+        ..Table::new("kept connections, too late", late())
+    };
+    for table in [Table::new("kept connections", one_too_many()), late] {
+        let name = format!("auth: {}", table.name);
+        trials.push(range.trial(&name, move |range, name| {
+            // All share the connections, so a wrong answer here is a wrong identity there.
+            range.case(name, Steady::on(STEADY)?, |tally| {
+                // As each is a matter of moments, more than once, where it does not take long.
+                for _ in 0..if table.times_out { 1 } else { 5 } {
+                    suffer_all(range, tally, &table)?;
+                }
+                Ok(())
+            })
+        }));
+    }
+    trials
+}
+
+/// One worker, so that there is one pool of connections.
+fn setup() -> Result<Setup> {
+    let alone = json!({"cluster": "alone", "timeout": "10s"});
+    let alone = plugin(&json!({"lookup": alone, "cache": uncached()}));
+    let mut all = listeners("auth");
+    all.push(Listener::new("alone", &alone));
+    Ok(Setup {
+        workers: 1,
+        keep_alive: true,
+        edit: Box::new(|config| {
+            let clusters = config["static_resources"]["clusters"].as_array_mut();
+            let clusters = clusters.context("no clusters")?;
+            let auth = clusters.iter().find(|cluster| cluster["name"] == "auth");
+            let mut alone: Value = auth.context("no cluster auth")?.clone();
+            alone["name"] = json!("alone");
+            clusters.push(alone);
+            Ok(())
+        }),
+        ..Setup::new(all)
+    })
+}
+
+/// An answer with this status, and the record of another key.
+fn kept(status: &str) -> Vec<u8> {
+    kept_answer(status, &[], GOOD.as_bytes())
+}
+
+/// More than one lookup's answer, and less.
+fn one_too_many() -> Vec<Row> {
+    let revoked = br#"{"key_id":"key_1","status":"revoked"}"#;
+    let revoked = kept_answer("200 OK", &[], revoked);
+    let none = kept("404 Not Found");
+    let half = &kept("200 OK")[..40];
+    let short = format!("HTTP/1.1 200 OK\r\ncontent-length: 20\r\n\r\n{GOOD}").into_bytes();
+    let long = format!("HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n{GOOD}").into_bytes();
+    let chunks = format!(
+        "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n{:x}\r\n{GOOD}\r\n",
+        GOOD.len()
+    );
+    let not_found = || Refused("api_key_not_found");
+    let written: [(&str, Vec<Vec<u8>>, Expect); 8] = [
+        (
+            "not found, and active",
+            vec![none.clone(), kept("200 OK")],
+            not_found(),
+        ),
+        (
+            "active, and not found",
+            vec![kept("200 OK"), none.clone()],
+            allowed(),
+        ),
+        (
+            "revoked, and active",
+            vec![revoked, kept("200 OK")],
+            Refused("api_key_revoked"),
+        ),
+        (
+            "unavailable, and active",
+            vec![kept("503 Busy"), kept("200 OK")],
+            Internal,
+        ),
+        (
+            "three answers",
+            vec![none.clone(), kept("200 OK"), kept("200 OK")],
+            not_found(),
+        ),
+        (
+            "one answer and half of another",
+            vec![none.clone(), half.to_vec()],
+            not_found(),
+        ),
+        ("a body longer than its length", vec![short], Internal),
+        (
+            "an answer and no HTTP",
+            vec![none, b"\0\0\0\0".to_vec()],
+            not_found(),
+        ),
+    ];
+    let written = written.map(|(name, answers, expect)| {
+        let steps = vec![Step::Write(answers.concat())];
+        Row::new(name, Script::Steps(steps), expect)
+    });
+    let broken_off = [
+        (
+            "closed inside the body",
+            vec![Step::Write(long.clone()), Step::Close],
+        ),
+        (
+            "reset inside the body",
+            vec![Step::Write(long), Step::Reset],
+        ),
+        (
+            "closed between chunks",
+            vec![Step::Write(chunks.clone().into_bytes()), Step::Close],
+        ),
+        (
+            "reset between chunks",
+            vec![Step::Write(chunks.into_bytes()), Step::Reset],
+        ),
+        ("closed without a byte", vec![Step::Close]),
+        ("reset without a byte", vec![Step::Reset]),
+    ]
+    .map(|(name, steps)| Row::new(name, Script::Steps(steps), Internal));
+    written.into_iter().chain(broken_off).collect()
+}
+
+/// Answers that come when nobody waits for them any more, or come half.
+fn late() -> Vec<Row> {
+    let soon_after = TIMEOUT + Duration::from_millis(200);
+    let long = format!("HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n{GOOD}").into_bytes();
+    let rows = [
+        (
+            "slow past the timeout",
+            vec![Step::Wait(soon_after), Step::Write(kept("200 OK"))],
+        ),
+        (
+            "the rest of the body past the timeout",
+            vec![
+                Step::Write(long),
+                Step::Wait(soon_after),
+                Step::Write(vec![b' '; 1000]),
+            ],
+        ),
+    ];
+    rows.map(|(name, steps)| Row::new(name, Script::Steps(steps), Internal))
+        .into()
+}
+
+/// What comes on a connection that no lookup uses is no answer to the next one.
+fn idle(range: &Range, name: &str) -> Result<()> {
+    /// Long enough for the first answer to be read before.
+    const PAUSE: Duration = Duration::from_millis(20);
+
+    range.case(name, Steady::on(STEADY)?, |tally| {
+        let said = [
+            ("408", kept("408 Request Timeout"), true),
+            ("an active record", kept("200 OK"), false),
+            ("not found", kept("404 Not Found"), false),
+            ("no HTTP", b"bye\r\n".to_vec(), true),
+            ("nothing, and closed", Vec::new(), true),
+        ];
+        for (what, words, closes) in said {
+            let (key, before) = (unknown_key(), connections(range)?);
+            let first = kept("404 Not Found");
+            let mut steps = vec![Step::Write(first), Step::Wait(PAUSE), Step::Write(words)];
+            steps.extend(closes.then_some(Step::Close));
+            range.auth.script(&hash(&key)?, Script::Steps(steps));
+            ask(range, tally, &key, &Refused("api_key_not_found")).context(what)?;
+            // Envoy has read them, and gave the connection up.
+            let destroyed = "cluster.alone.upstream_cx_destroy";
+            range
+                .envoy
+                .wait_for_counter(destroyed, before + 1)
+                .context(what)?;
+            for _ in 0..5 {
+                let known = known_key()?;
+                let truth = Expect::Allowed(key_id(&known)?);
+                ask(range, tally, &known, &truth).context(what)?;
+                let unknown = Refused("api_key_not_found");
+                ask(range, tally, &unknown_key(), &unknown).context(what)?;
+            }
+        }
+        Ok(())
+    })
+}
+
+/// How many connections of the cluster `alone` have ended.
+fn connections(range: &Range) -> Result<u64> {
+    range.envoy.counter("cluster.alone.upstream_cx_destroy")
+}
+
+fn ask(range: &Range, tally: &Tally, key: &str, expect: &Expect) -> Result<()> {
+    let mut lines = vec![format!("x-api-key: {key}")];
+    if let Expect::Allowed(id) = expect {
+        lines.push(format!("{ENTITLED}: {id}"));
+    }
+    let lines: Vec<_> = lines.iter().map(String::as_str).collect();
+    expect.check(&range.get(tally, "alone", "beside an idle connection", &lines)?)
+}

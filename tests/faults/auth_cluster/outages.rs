@@ -1,0 +1,252 @@
+//! Auth clusters that cannot be asked at all, by anybody.
+
+use std::sync::Arc;
+
+use anyhow::{Context, Result, ensure};
+use keystile_e2e::anyone::record;
+use keystile_e2e::auth::{Script, answer};
+use keystile_e2e::envoy::{Listener, cluster};
+use keystile_e2e::gate::ENTITLED;
+use keystile_e2e::keys::hash;
+use keystile_e2e::process::wait_until;
+use libtest_mimic::Trial;
+use serde_json::{Value, json};
+use tokio::sync::Semaphore;
+
+use super::comebacks::{known, steady_in_an_outage};
+use super::expect::Expect;
+use super::fault::{Fault, Listeners, Row, suffer};
+use super::rows::{PATIENT, STEADY, listeners};
+use crate::range::{OnDemand, Range, Setup, Steady, key_id, known_key, plugin, uncached};
+
+/// Where Envoy asks for the health of the clusters `checked` and `panicking`.
+const HEALTH: &str = "/health-of-the-auth-cluster";
+
+/// Listeners that ask the cluster `checked`.
+const CHECKED: Listeners = Listeners {
+    uncached: "checked, uncached",
+    cached: "checked, cached",
+    grace: "checked, grace",
+};
+
+/// Lookups at a time that the cluster `narrow` takes.
+const PLACES: usize = 4;
+
+pub(crate) fn trials() -> Vec<Trial> {
+    let range = OnDemand::new(setup);
+    let mut trials = vec![
+        range.trial("auth: refused", |range, name| {
+            let fault = Stopped(range);
+            suffer_outage(range, name, PATIENT, &fault)
+        }),
+        range.trial("auth: all hosts fail health checks", |range, name| {
+            let fault = Unhealthy(range);
+            fault.end(&[])?;
+            suffer_outage(range, name, CHECKED, &fault)
+        }),
+        range.trial(
+            "auth: all hosts fail health checks, and Envoy panics",
+            panicking,
+        ),
+        range.trial("auth: breaker full of lookups", narrow),
+    ];
+    for (name, listener) in [
+        ("no host", "hostless"),
+        ("an unknown cluster", "unknown"),
+        ("breaker without a place", "shut"),
+    ] {
+        trials.push(range.trial(&format!("auth: {name}"), move |range, name| {
+            unreachable(range, name, listener)
+        }));
+    }
+    trials
+}
+
+/// One worker, so that what one request has made known is known to all.
+fn setup() -> Result<Setup> {
+    let mut all = listeners("auth");
+    let asking = |name, cluster: &str, cache| {
+        let lookup = json!({"cluster": cluster, "timeout": "10s"});
+        Listener::new(name, &plugin(&json!({"lookup": lookup, "cache": cache})))
+    };
+    for (name, cache) in CHECKED.caches() {
+        all.push(asking(name, "checked", cache));
+    }
+    for name in ["hostless", "unknown", "shut", "panicking", "narrow"] {
+        all.push(asking(name, name, uncached()));
+    }
+    Ok(Setup {
+        workers: 1,
+        clusters: vec![cluster("hostless", None)],
+        edit: Box::new(odd_clusters),
+        ..Setup::new(all)
+    })
+}
+
+/// Clusters with the host of `auth`.
+fn odd_clusters(config: &mut Value) -> Result<()> {
+    let clusters = config["static_resources"]["clusters"].as_array_mut();
+    let clusters = clusters.context("no clusters")?;
+    let auth = clusters.iter().find(|cluster| cluster["name"] == "auth");
+    let auth = auth.context("no cluster auth")?.clone();
+    let checks = json!([{
+        "interval": "0.05s", "no_traffic_interval": "0.05s", "timeout": "5s",
+        "healthy_threshold": 1, "unhealthy_threshold": 1,
+        "http_health_check": {"path": HEALTH},
+    }]);
+    let thresholds = |most: usize| json!({"thresholds": [{"max_requests": most}]});
+    for (name, field, value) in [
+        ("shut", "circuit_breakers", thresholds(0)),
+        ("narrow", "circuit_breakers", thresholds(PLACES)),
+        ("panicking", "health_checks", checks.clone()),
+        ("checked", "health_checks", checks),
+    ] {
+        let mut odd = auth.clone();
+        odd["name"] = json!(name);
+        odd[field] = value;
+        if name == "checked" {
+            // Else Envoy takes hosts that fail, where all do.
+            odd["common_lb_config"] = json!({"healthy_panic_threshold": {"value": 0}});
+        }
+        clusters.push(odd);
+    }
+    Ok(())
+}
+
+fn suffer_outage(range: &Range, name: &str, listeners: Listeners, fault: &dyn Fault) -> Result<()> {
+    range.case(name, steady_in_an_outage()?, |tally| {
+        let row = Row {
+            name: name.to_owned(),
+            fault,
+            expect: Expect::Internal,
+        };
+        suffer(range, tally, listeners, 3, &[row])
+    })
+}
+
+/// Nobody listens where the auth cluster was.
+struct Stopped<'a>(&'a Range);
+
+impl Fault for Stopped<'_> {
+    fn begin(&self, _: &[String]) -> Result<()> {
+        self.0.runtime.block_on(self.0.serving.stop())
+    }
+
+    fn end(&self, _: &[String]) -> Result<()> {
+        self.0.runtime.block_on(self.0.serving.start())
+    }
+}
+
+/// The only host of the cluster `checked` fails its health checks.
+struct Unhealthy<'a>(&'a Range);
+
+impl Fault for Unhealthy<'_> {
+    fn begin(&self, _: &[String]) -> Result<()> {
+        self.0.auth.unscript(HEALTH);
+        self.is_seen(503)
+    }
+
+    fn end(&self, _: &[String]) -> Result<()> {
+        let healthy = Script::Answer(answer("200 OK", ""));
+        self.0.auth.script(HEALTH, healthy);
+        self.is_seen(200)
+    }
+}
+
+impl Unhealthy<'_> {
+    /// Waits until the worker knows what the health checks came to, which is some time after
+    /// Envoy's statistics do.
+    fn is_seen(&self, status: u16) -> Result<()> {
+        let key = known_key()?;
+        let (line, id) = (format!("x-api-key: {key}"), key_id(&key)?);
+        let lines = [&*line, &format!("{ENTITLED}: {id}")];
+        wait_until(|| {
+            let response = self.0.send(CHECKED.uncached, &lines)?.response()?;
+            Ok(response.status == status)
+        })
+    }
+}
+
+fn healthy_hosts(range: &Range, cluster: &str, expected: u64) -> Result<()> {
+    let gauge = format!("cluster.{cluster}.membership_healthy");
+    range.envoy.wait_for_counter(&gauge, expected)
+}
+
+/// Envoy's way out where all hosts fail: it takes them all the same.
+fn panicking(range: &Range, name: &str) -> Result<()> {
+    range.case(name, Steady::on(STEADY)?, |tally| {
+        range.auth.unscript(HEALTH);
+        healthy_hosts(range, "panicking", 0)?;
+        for _ in 0..10 {
+            known(range, tally, "panicking", Some(200))?;
+        }
+        Ok(())
+    })
+}
+
+/// A cluster that no lookup can be sent to, ever.
+fn unreachable(range: &Range, name: &str, listener: &'static str) -> Result<()> {
+    range.case(name, Steady::on(STEADY)?, |tally| {
+        let key = known_key()?;
+        let line = format!("x-api-key: {key}");
+        let at_once = (0..8)
+            .map(|_| range.send(listener, &[&line]))
+            .collect::<Result<Vec<_>>>()?;
+        for sent in at_once {
+            let response = Range::received(tally, "at once", sent)?;
+            Expect::Internal.check(&response).context("at once")?;
+        }
+        for _ in 0..5 {
+            let response = range.get(tally, listener, "one after the other", &[&line])?;
+            let checked = Expect::Internal.check(&response);
+            checked.context("one after the other")?;
+        }
+        let misshapen = range.get(tally, listener, "misshapen", &["x-api-key: aw_short"])?;
+        Expect::Refused("api_key_invalid").check(&misshapen)?;
+        let lookups = range.auth.lookups_about(&hash(&key)?);
+        ensure!(lookups == 0, "{lookups} lookups");
+        Ok(())
+    })
+}
+
+/// All places are taken by lookups that take long.
+fn narrow(range: &Range, name: &str) -> Result<()> {
+    range.case(name, Steady::on(STEADY)?, |tally| {
+        let permits = Arc::new(Semaphore::new(0));
+        let mut slow = Vec::new();
+        for _ in 0..PLACES {
+            let key = known_key()?;
+            let (hash, id) = (hash(&key)?, key_id(&key)?);
+            let good = answer("200 OK", &record(&hash));
+            range
+                .auth
+                .script(&hash, Script::AnswerWhen(Arc::clone(&permits), good));
+            let lines = [format!("x-api-key: {key}"), format!("{ENTITLED}: {id}")];
+            // The second one waits for the first one's lookup, which takes no place.
+            for _ in 0..2 {
+                slow.push(range.send("narrow", &lines.each_ref().map(String::as_str))?);
+            }
+            wait_until(|| Ok(range.auth.lookups_about(&hash) == 1))?;
+        }
+        let waiting = u64::try_from(slow.len())?;
+        let active = "http.narrow.downstream_rq_active";
+        range.envoy.wait_for_counter(active, waiting)?;
+        let key = known_key()?;
+        for _ in 0..10 {
+            let line = format!("x-api-key: {key}");
+            let response = range.get(tally, "narrow", "without a place", &[&line])?;
+            Expect::Internal.check(&response)?;
+        }
+        let lookups = range.auth.lookups_about(&hash(&key)?);
+        ensure!(lookups == 0, "{lookups} lookups without a place");
+        permits.add_permits(PLACES);
+        for sent in slow {
+            let response = Range::received(tally, "in a place", sent)?;
+            ensure!(response.status == 200, "in a place: {response:?}");
+        }
+        for _ in 0..10 {
+            known(range, tally, "narrow", Some(200))?;
+        }
+        Ok(())
+    })
+}

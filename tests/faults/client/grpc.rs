@@ -1,0 +1,473 @@
+//! gRPC as its clients see it, by tonic's: unary calls, and streams in both directions.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::task::{Context as Tasks, Poll};
+
+use anyhow::{Context, Result, ensure};
+use bytes::{Buf, BufMut};
+use futures_util::{Stream, StreamExt};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use keystile_e2e::auth::{Script, answer};
+use keystile_e2e::envoy::{self, Listener, http2_cluster};
+use keystile_e2e::gate::{ENTITLED, Gate};
+use keystile_e2e::keys::{hash, made_up_key};
+use keystile_e2e::serving::Serving;
+use keystile_e2e::tally::{End, Tally};
+use libtest_mimic::Trial;
+use serde_json::{Value, json};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::UnboundedReceiverStream;
+use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
+use tonic::codegen::{Service, http::uri::PathAndQuery};
+use tonic::metadata::{AsciiMetadataKey, AsciiMetadataValue};
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Code, Status, Streaming};
+
+use super::held::Held;
+use super::patient;
+use crate::range::{OnDemand, Range, Setup, Steady, key_id, known_key, plugin, unknown_key};
+
+const LISTENER: &str = "grpc";
+
+/// Messages of a stream.
+const MESSAGES: u64 = 100;
+
+fn setup() -> Result<Setup> {
+    Ok(Setup {
+        upstreams: |runtime, gate| {
+            let serving = runtime.block_on(serve(gate.clone()))?;
+            Ok(vec![(
+                patient(http2_cluster("grpc", serving.address)),
+                serving,
+            )])
+        },
+        edit: Box::new(|config| {
+            let http = envoy::http_settings(config)?;
+            let routes = http
+                .pointer_mut("/route_config/virtual_hosts/0/routes")
+                .and_then(Value::as_array_mut)
+                .context("no routes")?;
+            let route = json!({"match": {"prefix": "/", "grpc": {}}, "route": {"cluster": "grpc"}});
+            routes.insert(0, route);
+            Ok(())
+        }),
+        ..Setup::new(vec![Listener::new(LISTENER, &plugin(&json!({})))])
+    })
+}
+
+/// Messages are numbers.
+#[derive(Clone, Copy, Default)]
+struct Numbers;
+
+impl Codec for Numbers {
+    type Encode = u64;
+    type Decode = u64;
+    type Encoder = Self;
+    type Decoder = Self;
+
+    fn encoder(&mut self) -> Self {
+        Self
+    }
+
+    fn decoder(&mut self) -> Self {
+        Self
+    }
+}
+
+impl Encoder for Numbers {
+    type Item = u64;
+    type Error = Status;
+
+    fn encode(&mut self, item: u64, buffer: &mut EncodeBuf<'_>) -> Result<(), Status> {
+        buffer.put_u64(item);
+        Ok(())
+    }
+}
+
+impl Decoder for Numbers {
+    type Item = u64;
+    type Error = Status;
+
+    fn decode(&mut self, buffer: &mut DecodeBuf<'_>) -> Result<Option<u64>, Status> {
+        let number = buffer.try_get_u64();
+        number.map(Some).map_err(|_| Status::internal("short"))
+    }
+}
+
+type Pinned<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+type Answers = Pin<Box<dyn Stream<Item = Result<u64, Status>> + Send>>;
+
+/// The methods of the service.
+#[derive(Clone, Copy)]
+enum Method {
+    /// One number, and the next one back.
+    Unary,
+    /// A number, and all below it back.
+    Below,
+    /// Numbers, and their sum back.
+    Sum,
+    /// Each number back.
+    Echo,
+}
+
+const METHODS: [(&str, Method); 4] = [
+    ("/v1/numerology/unary", Method::Unary),
+    ("/v1/numerology/below", Method::Below),
+    ("/v1/numerology/sum", Method::Sum),
+    ("/v1/numerology/echo", Method::Echo),
+];
+
+struct Unary;
+struct Below;
+struct Sum;
+struct Echo;
+
+macro_rules! service {
+    ($service:ty, $request:ty => $response:ty, $call:expr) => {
+        impl Service<tonic::Request<$request>> for $service {
+            type Response = tonic::Response<$response>;
+            type Error = Status;
+            type Future = Pinned<Result<Self::Response, Status>>;
+
+            fn poll_ready(&mut self, _: &mut Tasks<'_>) -> Poll<Result<(), Status>> {
+                Poll::Ready(Ok(()))
+            }
+
+            fn call(&mut self, request: tonic::Request<$request>) -> Self::Future {
+                let call = $call;
+                Box::pin(async move { Ok(tonic::Response::new(call(request.into_inner()).await?)) })
+            }
+        }
+    };
+}
+
+service!(Unary, u64 => u64, |number: u64| async move { Ok::<_, Status>(number + 1) });
+service!(Below, u64 => Answers, |number: u64| async move {
+    let numbers: Answers = Box::pin(tokio_stream::iter((0..number).map(Ok)));
+    Ok::<_, Status>(numbers)
+});
+service!(Sum, Streaming<u64> => u64, |mut numbers: Streaming<u64>| async move {
+    let mut sum = 0;
+    while let Some(number) = numbers.message().await? {
+        sum += number;
+    }
+    Ok::<_, Status>(sum)
+});
+service!(Echo, Streaming<u64> => Answers, |numbers: Streaming<u64>| async move {
+    let numbers: Answers = Box::pin(numbers);
+    Ok::<_, Status>(numbers)
+});
+
+async fn serve(gate: Gate) -> Result<Serving> {
+    Serving::new(move |stream| {
+        let gate = gate.clone();
+        async move {
+            let service = service_fn(move |request| call(gate.clone(), request));
+            let server = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+            // A client that leaves midway is no news.
+            let _ = server.serve_connection(TokioIo::new(stream), service).await;
+        }
+    })
+    .await
+}
+
+async fn call(
+    gate: Gate,
+    request: hyper::Request<Incoming>,
+) -> Result<hyper::Response<tonic::body::Body>, Infallible> {
+    gate.arrived(&request.uri().to_string(), request.headers());
+    let path = request.uri().path().to_owned();
+    let method = METHODS.iter().find(|(name, _)| *name == path);
+    let mut grpc = tonic::server::Grpc::new(Numbers);
+    Ok(match method {
+        Some((_, Method::Unary)) => grpc.unary(Unary, request).await,
+        Some((_, Method::Below)) => grpc.server_streaming(Below, request).await,
+        Some((_, Method::Sum)) => grpc.client_streaming(Sum, request).await,
+        Some((_, Method::Echo)) => grpc.streaming(Echo, request).await,
+        None => Status::unimplemented(path).into_http(),
+    })
+}
+
+pub(super) fn trials() -> Vec<Trial> {
+    let range = OnDemand::new(setup);
+    let mut trials: Vec<_> = METHODS
+        .into_iter()
+        .map(|(path, method)| {
+            let kind = path.rsplit('/').next().unwrap_or_default();
+            range.trial(&format!("client: gRPC, {kind}"), move |range, name| {
+                range.case(name, Steady::on(LISTENER)?, |tally| {
+                    outcomes(range, tally, path, method)
+                })
+            })
+        })
+        .collect();
+    trials.push(range.trial("client: gRPC, echo while it waits", while_it_waits));
+    trials
+}
+
+struct Outcome {
+    kind: &'static str,
+    key: Option<String>,
+    path: Option<&'static str>,
+    code: Code,
+    message: &'static str,
+    error: Option<&'static str>,
+}
+
+fn all_outcomes(range: &Range) -> Result<Vec<Outcome>> {
+    let (failing, revoked, known) = (unknown_key(), made_up_key(), known_key()?);
+    for (key, bytes) in [
+        (&failing, answer("500 Oops", "")),
+        (
+            &revoked,
+            answer("200 OK", r#"{"key_id":"key_1","status":"revoked"}"#),
+        ),
+    ] {
+        range.auth.script(&hash(key)?, Script::Answer(bytes));
+    }
+    let refused = |kind, key, code, message, error| Outcome {
+        kind,
+        key,
+        path: None,
+        code,
+        message,
+        error: Some(error),
+    };
+    Ok(vec![
+        Outcome {
+            kind: "call with a known key",
+            key: Some(known.clone()),
+            path: None,
+            code: Code::Ok,
+            message: "",
+            error: None,
+        },
+        refused(
+            "call with no key",
+            None,
+            Code::Unauthenticated,
+            "API key is missing. Include it in the Authorization header as 'Bearer YOUR_KEY'.",
+            "api_key_missing",
+        ),
+        refused(
+            "call with a misshapen key",
+            Some("aw_short".to_owned()),
+            Code::Unauthenticated,
+            "Invalid API key format.",
+            "api_key_invalid",
+        ),
+        refused(
+            "call with an unknown key",
+            Some(unknown_key()),
+            Code::Unauthenticated,
+            "The provided API key was not found. Verify the key in your Asterwise dashboard.",
+            "api_key_not_found",
+        ),
+        refused(
+            "call with a revoked key",
+            Some(revoked),
+            Code::Unauthenticated,
+            "This API key has been revoked.",
+            "api_key_revoked",
+        ),
+        Outcome {
+            path: Some("/v2/other/method"),
+            ..refused(
+                "call of another endpoint",
+                Some(known),
+                Code::PermissionDenied,
+                "This API key is not permitted to call this endpoint.",
+                "endpoint_restricted",
+            )
+        },
+        refused(
+            "call with a failing lookup",
+            Some(failing),
+            Code::Unavailable,
+            "Something went wrong on our end. Please try again.",
+            "internal_error",
+        ),
+    ])
+}
+
+/// A request with a key and, where it may reach the upstream, its id.
+fn request<T>(message: T, key: Option<&str>, entitled: Option<&str>) -> Result<tonic::Request<T>> {
+    let mut request = tonic::Request::new(message);
+    let mut add = |name: &'static str, value: &str| -> Result<()> {
+        let value: AsciiMetadataValue = value.parse()?;
+        request
+            .metadata_mut()
+            .insert(AsciiMetadataKey::from_static(name), value);
+        Ok(())
+    };
+    if let Some(key) = key {
+        add("authorization", &format!("Bearer {key}"))?;
+    }
+    if let Some(id) = entitled {
+        add(ENTITLED, id)?;
+    }
+    Ok(request)
+}
+
+async fn connect(to: SocketAddr) -> Result<tonic::client::Grpc<Channel>> {
+    let channel = Endpoint::from_shared(format!("http://{to}"))?
+        .connect()
+        .await?;
+    let mut client = tonic::client::Grpc::new(channel);
+    client.ready().await?;
+    Ok(client)
+}
+
+fn outcomes(range: &Range, tally: &Tally, path: &'static str, method: Method) -> Result<()> {
+    let to = range.envoy.listener(LISTENER)?;
+    for outcome in all_outcomes(range)? {
+        let path = PathAndQuery::from_static(outcome.path.unwrap_or(path));
+        let mut status = Ok(());
+        let id = match (outcome.code, &outcome.key) {
+            (Code::Ok, Some(key)) => Some(key_id(key)?),
+            _ => None,
+        };
+        let end = range.runtime.block_on(tally.watch(outcome.kind, async {
+            let mut client = connect(to).await?;
+            status = called(
+                &mut client,
+                path,
+                method,
+                outcome.key.as_deref(),
+                id.as_deref(),
+            )
+            .await?;
+            anyhow::Ok(200)
+        }));
+        // gRPC has its own statuses in an answer of 200.
+        ensure!(end == End::Answered(200), "{}: {end}", outcome.kind);
+        let status = status.err().unwrap_or_else(|| Status::ok(""));
+        ensure!(
+            status.code() == outcome.code && status.message() == outcome.message,
+            "{}: {status:?}",
+            outcome.kind
+        );
+        let error = status.metadata().get("x-keystile-error");
+        let error = error.map(|error| error.to_str()).transpose()?;
+        ensure!(error == outcome.error, "{}: {error:?}", outcome.kind);
+    }
+    Ok(())
+}
+
+/// Calls a method with what it takes, and checks what it gives. The inner result is gRPC's.
+async fn called(
+    client: &mut tonic::client::Grpc<Channel>,
+    path: PathAndQuery,
+    method: Method,
+    key: Option<&str>,
+    id: Option<&str>,
+) -> Result<Result<(), Status>> {
+    let numbers = tokio_stream::iter(0..MESSAGES);
+    let (given, expected) = match method {
+        Method::Unary => {
+            let answer = client.unary(request(41, key, id)?, path, Numbers).await;
+            (answer.map(|answer| vec![answer.into_inner()]), vec![42])
+        }
+        Method::Sum => {
+            let request = request(numbers, key, id)?;
+            let answer = client.client_streaming(request, path, Numbers).await;
+            let answer = answer.map(|answer| vec![answer.into_inner()]);
+            (answer, vec![(0..MESSAGES).sum()])
+        }
+        Method::Below => {
+            let request = request(MESSAGES, key, id)?;
+            let answers = client.server_streaming(request, path, Numbers).await;
+            (all(answers).await, (0..MESSAGES).collect())
+        }
+        Method::Echo => {
+            let request = request(numbers, key, id)?;
+            let answers = client.streaming(request, path, Numbers).await;
+            (all(answers).await, (0..MESSAGES).collect())
+        }
+    };
+    match given {
+        Ok(given) => {
+            ensure!(given == expected, "{given:?}");
+            Ok(Ok(()))
+        }
+        Err(status) => Ok(Err(status)),
+    }
+}
+
+async fn all(answers: Result<tonic::Response<Streaming<u64>>, Status>) -> Result<Vec<u64>, Status> {
+    let mut all = Vec::new();
+    let mut answers = answers?.into_inner();
+    while let Some(number) = answers.message().await? {
+        all.push(number);
+    }
+    Ok(all)
+}
+
+/// Messages that are sent before the verdict come back behind it, in their order, and those sent
+/// later behind them; or none do.
+fn while_it_waits(range: &Range, name: &str) -> Result<()> {
+    range.case(name, Steady::on(LISTENER)?, |tally| {
+        let to = range.envoy.listener(LISTENER)?;
+        for (known, expected) in [(true, Code::Ok), (false, Code::Unauthenticated)] {
+            let held = if known {
+                Held::known(range)?
+            } else {
+                Held::unknown(range)?
+            };
+            let (numbers, receiver) = mpsc::unbounded_channel();
+            for number in 0..MESSAGES {
+                numbers.send(number)?;
+            }
+            let path = PathAndQuery::from_static("/v1/numerology/echo");
+            let call = request(
+                UnboundedReceiverStream::new(receiver),
+                Some(&held.key),
+                Some(&held.id),
+            )?;
+            let mut client = range.runtime.block_on(connect(to))?;
+            let answers = range
+                .runtime
+                .spawn(async move { client.streaming(call, path, Numbers).await });
+            held.wait_for_lookup(range)?;
+            ensure!(range.gate.arrived_for(&held.id) == 0, "before its verdict");
+            held.tell();
+            let mut code = Code::Ok;
+            let end = range
+                .runtime
+                .block_on(tally.watch("a stream that waits", async {
+                    let mut answers = match answers.await? {
+                        Ok(answers) => answers.into_inner(),
+                        Err(status) => {
+                            code = status.code();
+                            return Ok(200);
+                        }
+                    };
+                    for number in 0..2 * MESSAGES {
+                        if number >= MESSAGES {
+                            numbers.send(number)?;
+                        }
+                        let back = answers.next().await.context("ended early")??;
+                        ensure!(back == number, "{back}, not {number}");
+                    }
+                    drop(numbers);
+                    ensure!(answers.next().await.is_none(), "more than was sent");
+                    anyhow::Ok(200)
+                }));
+            ensure!(
+                end == End::Answered(200) && code == expected,
+                "{end}, {code:?}"
+            );
+            let arrived = range.gate.arrived_for(&held.id);
+            ensure!(
+                arrived == u64::from(known),
+                "{arrived} reached the upstream"
+            );
+        }
+        Ok(())
+    })
+}

@@ -1,0 +1,414 @@
+//! Whoever does not bring exactly a known key gets in by no spelling of it, and what is no key at all
+//! costs no lookup.
+
+mod generated;
+mod model;
+mod places;
+mod sweeps;
+
+use anyhow::{Context, Result, ensure};
+use http_body_util::Full;
+use keystile_e2e::anyone::Anyone;
+use keystile_e2e::client::{self, Response};
+use keystile_e2e::envoy::{Listener, http2_cluster};
+use keystile_e2e::gate::{ENTITLED, NAMED};
+use keystile_e2e::kept;
+use keystile_e2e::keys;
+use keystile_e2e::tally::Tally;
+use libtest_mimic::Trial;
+use serde_json::{Value, json};
+use tokio::runtime::Runtime;
+
+use crate::range::{OnDemand, PATH, Range, Setup, end_of, key_id, plugin, uncached};
+use model::{DEFAULT, Line, Reading, Rules};
+
+/// The keys that the auth cluster of these cases knows, and no others: 43 bytes; another of the same
+/// form; one of hex digits; one of base64.
+const KEY: &str = "aw_0aB3dE-fG7hI_kLmN0pQrStUvWxYz1234567890A";
+const OTHER: &str = "aw_0-therefGhIjKlMnOpQrStUvWxYz_0123456789B";
+const HEX: &str = "k.0123456789abcdefABCDEF";
+const BASE64: &str = "0aB+/=cdEF12";
+const KNOWN: [&str; 4] = [KEY, OTHER, HEX, BASE64];
+
+/// Connections for sweeps.
+const CONNECTIONS: usize = 4;
+
+fn is_known(hash: &str) -> bool {
+    KNOWN
+        .iter()
+        .any(|key| keys::hash(key).is_ok_and(|known| known == hash))
+}
+
+/// Listeners that ask an auth cluster of their own, as lookups are counted there; and one for steady
+/// traffic.
+fn setup(known: &Anyone) -> Result<Setup> {
+    let runtime = Runtime::new()?;
+    let serving = runtime.block_on(known.serve())?;
+    let own = |name, credential: Value| {
+        let lookup = json!({"cluster": "known", "timeout": "10s"});
+        let more = json!({"lookup": lookup, "cache": uncached(), "credential": credential});
+        Listener::new(name, &plugin(&more))
+    };
+    let mut setup = Setup::new(vec![
+        Listener::new("steady", &plugin(&json!({"cache": uncached()}))),
+        own("default", json!({})),
+        own("forward", json!({"forward": true})),
+        own(
+            "schemes",
+            json!({
+                "sources": [
+                    {"header": "x-token"},
+                    {"header": "authorization", "scheme": "ApiKey"},
+                    {"header": "authorization", "scheme": "Token"},
+                    {"header": "X-API-Key", "scheme": "Key"},
+                ],
+                "format": {"prefix": "k.", "min_length": 10, "max_length": 30, "alphabet": "hex"},
+            }),
+        ),
+        own(
+            "no_prefix",
+            json!({
+                "sources": [{"header": "x-api-key"}],
+                "format": {"prefix": "", "min_length": 8, "max_length": 64, "alphabet": "base64"},
+            }),
+        ),
+    ]);
+    setup.clusters.push(http2_cluster("known", serving.address));
+    setup.servers.push(serving);
+    setup.runtime = Some(runtime);
+    Ok(setup)
+}
+
+/// What the filter does with credentials on a listener.
+fn rules(listener: &str) -> Rules {
+    match listener {
+        "schemes" => Rules {
+            sources: &[
+                ("x-token", None),
+                ("authorization", Some("apikey")),
+                ("authorization", Some("token")),
+                ("x-api-key", Some("key")),
+            ],
+            prefix: "k.",
+            lengths: (10, 30),
+            alphabet: |byte| byte.is_ascii_hexdigit(),
+        },
+        "no_prefix" => Rules {
+            sources: &[("x-api-key", None)],
+            prefix: "",
+            lengths: (8, 64),
+            alphabet: |byte| byte.is_ascii_alphanumeric() || b"+/=".contains(&byte),
+        },
+        _ => DEFAULT,
+    }
+}
+
+pub(crate) fn trials() -> Vec<Trial> {
+    let known = Anyone::new(is_known);
+    let field = Field(known.clone());
+    let range = OnDemand::new(move || setup(&known));
+    [
+        sweeps::trials(&range, &field),
+        places::trials(&range, &field),
+        generated::trials(&range, &field),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}
+
+/// A request: what it is called, its path, and those of its headers that matter.
+#[derive(Clone, Debug)]
+struct Probe {
+    name: String,
+    target: String,
+    lines: Vec<Line>,
+}
+
+impl Probe {
+    fn new(name: impl Into<String>, lines: Vec<Line>) -> Self {
+        Self {
+            name: name.into(),
+            target: PATH.to_owned(),
+            lines,
+        }
+    }
+
+    fn bytes(&self, more: &[(&str, &str)]) -> Vec<u8> {
+        let mut bytes = format!("GET {} HTTP/1.1\r\nhost: test\r\n", self.target).into_bytes();
+        for (name, value) in more {
+            bytes.extend(format!("{name}: {value}\r\n").as_bytes());
+        }
+        for (name, value) in &self.lines {
+            bytes.extend(format!("{name}: ").as_bytes());
+            bytes.extend(value);
+            bytes.extend(b"\r\n");
+        }
+        // Whatever the values do to the lines, this is one more of them.
+        bytes.extend(b"x-end: 1\r\n\r\n");
+        bytes
+    }
+
+    /// Whether Envoy may refuse it before any filter: control characters are in no value.
+    fn is_malformed(&self) -> bool {
+        let mut values = self.lines.iter().flat_map(|(_, value)| value);
+        values.any(|byte| byte.is_ascii_control() && *byte != b'\t')
+    }
+
+    /// Whether a server may see lines of its own in a value.
+    fn breaks_lines(&self) -> bool {
+        let mut values = self.lines.iter().flat_map(|(_, value)| value);
+        values.any(|byte| matches!(byte, 0 | b'\r' | b'\n'))
+    }
+}
+
+/// A line of text.
+fn line(name: &str, value: impl AsRef<[u8]>) -> Line {
+    (name.to_owned(), value.as_ref().to_vec())
+}
+
+/// Sends requests, and holds what becomes of them against the model.
+#[derive(Clone)]
+struct Field(Anyone);
+
+impl Field {
+    /// Over HTTP/1.1, byte by byte.
+    fn send(&self, range: &Range, tally: &Tally, listener: &str, probes: &[Probe]) -> Result<()> {
+        let to = range.envoy.listener(listener)?;
+        self.hold(
+            range,
+            tally,
+            listener,
+            probes,
+            Protocol::Http1,
+            |requests| {
+                let bytes = requests.iter().map(|one| one.probe.bytes(&one.marks()));
+                let bytes: Vec<_> = bytes.collect();
+                let (alone, kept): (Vec<_>, Vec<_>) =
+                    (0..requests.len()).partition(|at| requests[*at].probe.breaks_lines());
+                let kept_bytes: Vec<_> = kept.iter().map(|at| &bytes[*at]).collect();
+                let mut answers: Vec<_> = kept
+                    .into_iter()
+                    .zip(kept::exchange_all(to, CONNECTIONS, &kept_bytes))
+                    .collect();
+                // What is behind the answer may be one to what was a part of the request.
+                answers.extend(alone.into_iter().map(|at| {
+                    let answer = client::send(to, &bytes[at]).and_then(client::Sent::response);
+                    (at, answer)
+                }));
+                answers.sort_by_key(|(at, _)| *at);
+                Ok(answers.into_iter().map(|(_, answer)| answer).collect())
+            },
+        )
+    }
+
+    /// Over HTTP/2, what can be sent by it.
+    fn send_by_http2(
+        &self,
+        range: &Range,
+        tally: &Tally,
+        listener: &str,
+        probes: &[Probe],
+    ) -> Result<()> {
+        let to = range.envoy.listener(listener)?;
+        let probes: Vec<_> = probes
+            .iter()
+            .filter(|p| !p.is_malformed())
+            .cloned()
+            .collect();
+        self.hold(
+            range,
+            tally,
+            listener,
+            &probes,
+            Protocol::Http2,
+            |requests| {
+                let requests = requests.iter().map(|one| {
+                    let mut request =
+                        hyper::Request::get(format!("http://{to}{}", one.probe.target));
+                    for (name, value) in one.marks() {
+                        request = request.header(name, value);
+                    }
+                    for (name, value) in &one.probe.lines {
+                        request = request.header(name, &value[..]);
+                    }
+                    Ok(request.body(Full::default())?)
+                });
+                let requests = requests.collect::<Result<_>>()?;
+                let all = kept::exchange_all_by_http2(to, 4, requests);
+                range.runtime.block_on(all)
+            },
+        )
+    }
+
+    /// First what is no key, which makes no lookup; then what is one.
+    fn hold(
+        &self,
+        range: &Range,
+        tally: &Tally,
+        listener: &str,
+        probes: &[Probe],
+        protocol: Protocol,
+        send: impl Fn(&[Marked<'_>]) -> Result<Vec<Result<Response>>>,
+    ) -> Result<()> {
+        let rules = rules(listener);
+        let run = ulid::Ulid::generate().to_string();
+        let marked = probes.iter().enumerate().map(|(at, probe)| {
+            let expected = Expected::of(rules.read(&as_envoy_reads(protocol, &probe.lines)))?;
+            Ok(Marked {
+                probe,
+                expected,
+                name: format!("{run}-{at}"),
+            })
+        });
+        let marked = marked.collect::<Result<Vec<_>>>()?;
+        let (keys, others): (Vec<_>, Vec<_>) = marked
+            .into_iter()
+            .partition(|marked| marked.expected.key.is_some());
+        for marked in [others, keys] {
+            let before = self.0.lookups();
+            let answers = send(&marked)?;
+            let mut asked = Vec::new();
+            for (marked, answer) in marked.iter().zip(answers) {
+                tally.count(
+                    &format!("expected {}", marked.expected.outcome),
+                    end_of(&answer),
+                );
+                let answer = answer.with_context(|| format!("{:?}", marked.probe))?;
+                if answer.status != 400 || !marked.probe.is_malformed() {
+                    marked.hold(range, &rules, listener == "forward", &answer)?;
+                    asked.extend(&marked.expected.key);
+                }
+            }
+            let made = self.0.lookups() - before;
+            // Requests at the same time with the same key share one.
+            let most = asked.len();
+            asked.sort();
+            asked.dedup();
+            let first = marked.first().map(|marked| &marked.probe.name);
+            ensure!(
+                (asked.len()..=most).contains(&made),
+                "{made} lookups about {} keys in {most} of {} requests from {first:?} on",
+                asked.len(),
+                marked.len()
+            );
+        }
+        Ok(())
+    }
+}
+
+/// A request and what is to become of it, by which it is marked.
+struct Marked<'a> {
+    probe: &'a Probe,
+    expected: Expected,
+    /// At the upstream.
+    name: String,
+}
+
+impl Marked<'_> {
+    /// As whom it may reach the upstream, if it may.
+    fn marks(&self) -> Vec<(&str, &str)> {
+        let id = self.expected.id.as_deref();
+        id.map_or_else(Vec::new, |id| vec![(ENTITLED, id), (NAMED, &self.name)])
+    }
+
+    fn hold(&self, range: &Range, rules: &Rules, forwards: bool, answer: &Response) -> Result<()> {
+        let Self {
+            probe,
+            expected,
+            name,
+        } = self;
+        if expected.id.is_none() {
+            let error = format!("\"{}\"", expected.outcome);
+            let is_so = answer.status == 401 && answer.text().contains(&error);
+            ensure!(is_so, "{probe:?}: expected {error}: {answer:?}");
+            return Ok(());
+        }
+        ensure!(
+            answer.status == 200,
+            "{probe:?}: expected to pass: {answer:?}"
+        );
+        let arrived = range.gate.named(name);
+        let [arrived] = &arrived[..] else {
+            anyhow::bail!("{probe:?} arrived {} times", arrived.len());
+        };
+        // Wherever a server might look for it, also by another spelling of the name.
+        let is_source = |name: &str| {
+            let name = name.replace('_', "-");
+            rules.sources.iter().any(|(source, _)| *source == name)
+        };
+        let mut sources = arrived.headers.iter().filter(|(name, _)| is_source(name));
+        // A key is a word of its own; one that is glued to another is none.
+        let of_key =
+            |c: char| rules.prefix.contains(c) || c.is_ascii() && (rules.alphabet)(c as u8);
+        let has_key = sources.any(|(_, value)| {
+            let mut words = value.split(|c| !of_key(c));
+            words.any(|word| rules.is_key(word.as_bytes()) && KNOWN.contains(&word))
+        });
+        ensure!(
+            has_key == forwards,
+            "{probe:?}: a key at the upstream: {has_key}: {arrived:?}"
+        );
+        Ok(())
+    }
+}
+
+/// What carries a request.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Protocol {
+    Http1,
+    Http2,
+}
+
+/// What Envoy makes of headers before any filter sees them. None of it makes a key of what is none.
+fn as_envoy_reads(protocol: Protocol, lines: &[Line]) -> Vec<Line> {
+    let mut lines = lines.to_vec();
+    if protocol == Protocol::Http1 {
+        for (_, value) in &mut lines {
+            // LF alone ends a line (RFC 9112 section 2.2), which a blank then continues. CR alone is
+            // left out.
+            value.pop_if(|last| *last == b'\n');
+            if let Some(fold) = value.windows(2).position(|pair| pair == b"\n ") {
+                value.remove(fold);
+            }
+            value.retain(|byte| *byte != b'\r');
+        }
+    }
+    // Of more than one `authorization`, those without a value are left out. Only the lines of HTTP/1
+    // have blanks around the values that do not belong to them.
+    let is_empty = |(name, value): &Line| {
+        let mut rest = value.iter();
+        name.eq_ignore_ascii_case("authorization")
+            && rest.all(|byte| protocol == Protocol::Http1 && model::is_blank(*byte))
+    };
+    lines.retain(|line| !is_empty(line));
+    lines
+}
+
+/// What is to become of a request.
+struct Expected {
+    /// The reply's error, or "to pass".
+    outcome: &'static str,
+    /// What is looked up.
+    key: Option<Vec<u8>>,
+    /// The key's, where it is known.
+    id: Option<String>,
+}
+
+impl Expected {
+    fn of(reading: Reading) -> Result<Self> {
+        let (outcome, key) = match reading {
+            Reading::Missing => ("api_key_missing", None),
+            Reading::Invalid => ("api_key_invalid", None),
+            Reading::Key(key) => ("api_key_not_found", Some(key)),
+        };
+        let known = KNOWN
+            .iter()
+            .find(|known| key.as_deref() == Some(known.as_bytes()));
+        Ok(Self {
+            outcome: known.map_or(outcome, |_| "to pass"),
+            key,
+            id: known.map(|known| key_id(known)).transpose()?,
+        })
+    }
+}

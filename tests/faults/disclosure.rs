@@ -1,0 +1,169 @@
+//! Whether a key once existed, or exists elsewhere, shows nowhere: not in the bytes of an answer,
+//! and not in its time.
+
+mod replies;
+mod timing;
+
+use std::net::SocketAddr;
+
+use anyhow::{Context, Result};
+use keystile_e2e::envoy::{Listener, http2_cluster};
+use keystile_e2e::process::Process;
+use keystile_e2e::registry::{Registry, SERVICE_TOKEN};
+use libtest_mimic::Trial;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::range::{Range, Setup, plugin, trial, unknown_key};
+
+pub(crate) fn trials() -> Vec<Trial> {
+    vec![
+        trial("disclosure: replies are byte-equal", replies::are_equal),
+        trial("disclosure: lookups are as many", replies::cost_the_same),
+        trial("disclosure: cold answers take as long", timing::is_equal).with_ignored_flag(true),
+        trial(
+            "disclosure: a record takes as long as none",
+            timing::is_equal_without_help,
+        )
+        .with_ignored_flag(true),
+    ]
+}
+
+/// A range whose auth cluster is a real registry, for keys of production.
+struct Site {
+    range: Range,
+    registry: SocketAddr,
+    _server: Process,
+    _folder: TempDir,
+}
+
+impl Site {
+    fn start(workers: u8) -> Result<Self> {
+        let folder = tempfile::tempdir()?;
+        let database = format!("sqlite://{}", folder.path().join("keys.db").display());
+        let (server, registry) = Registry::guarded(database)
+            .quiet()
+            .serve(([127, 0, 0, 1], 0).into(), &folder.path().join("log"))?;
+        let plugin = plugin(&json!({
+            "lookup": {
+                "cluster": "auth",
+                "timeout": "10s",
+                "headers": {"authorization": format!("Bearer {SERVICE_TOKEN}")},
+            },
+            "environment": "production",
+            "introspection": {"path": "/v1/keys/me"},
+        }));
+        let range = Range::start(Setup {
+            workers,
+            clusters: vec![http2_cluster("auth", registry)],
+            ..Setup::new(vec![Listener::new("site", &plugin)])
+        })?;
+        Ok(Self {
+            range,
+            registry,
+            _server: server,
+            _folder: folder,
+        })
+    }
+
+    fn create(&self, record: &Value) -> Result<(String, String)> {
+        let mut record = record.clone();
+        record["account_id"] = json!("acct_1");
+        let created = Registry::ask(self.registry, "POST", "", Some(&record))?;
+        let text = |field: &str| {
+            let text = created[field].as_str().map(str::to_owned);
+            text.with_context(|| format!("no {field} in {created}"))
+        };
+        Ok((text("key")?, text("key_id")?))
+    }
+}
+
+/// A kind of key that the filter has not found, or says so.
+struct Kind {
+    name: &'static str,
+    /// Makes one.
+    make: fn(&Site) -> Result<String>,
+}
+
+/// The first is that of keys that never existed.
+const KINDS: [Kind; 10] = [
+    Kind {
+        name: "never existed",
+        // As long as those that the registry makes: to hash a longer one takes longer.
+        make: |_| {
+            Ok(format!(
+                "aw_{:.43}",
+                unknown_key().trim_start_matches("aw_")
+            ))
+        },
+    },
+    Kind {
+        name: "deleted",
+        make: |site| deleted(site, false),
+    },
+    Kind {
+        name: "of another environment",
+        make: |site| Ok(site.create(&json!({"environment": "staging"}))?.0),
+    },
+    Kind {
+        name: "wrong last character",
+        make: |site| {
+            Ok(misspelt(
+                &site.create(&json!({"environment": "production"}))?.0,
+            ))
+        },
+    },
+    Kind {
+        name: "revoked, then deleted",
+        make: |site| deleted(site, true),
+    },
+    Kind {
+        name: "of no environment",
+        make: |site| Ok(site.create(&json!({}))?.0),
+    },
+    Kind {
+        name: "revoked in another environment",
+        make: |site| {
+            let (key, id) = site.create(&json!({"environment": "staging"}))?;
+            Registry::ask(site.registry, "POST", &format!("/{id}/revoke"), None)?;
+            Ok(key)
+        },
+    },
+    Kind {
+        name: "expired in another environment",
+        make: |site| {
+            let record = json!({"environment": "staging", "expires_at": "2020-01-01T00:00:00Z"});
+            Ok(site.create(&record)?.0)
+        },
+    },
+    Kind {
+        name: "of another environment, with a long record",
+        make: |site| {
+            // More than the filter keeps of a record of its own environment.
+            let endpoints: Vec<_> = (0..90).map(|n| format!("/v1/{n}/{:0>60}", n)).collect();
+            let record = json!({"environment": "staging", "endpoints": endpoints});
+            Ok(site.create(&record)?.0)
+        },
+    },
+    Kind {
+        name: "wrong last character of a deleted one",
+        make: |site| Ok(misspelt(&deleted(site, false)?)),
+    },
+];
+
+fn deleted(site: &Site, revoke: bool) -> Result<String> {
+    let (key, id) = site.create(&json!({"environment": "production"}))?;
+    if revoke {
+        Registry::ask(site.registry, "POST", &format!("/{id}/revoke"), None)?;
+    }
+    Registry::ask(site.registry, "DELETE", &format!("/{id}"), None)?;
+    Ok(key)
+}
+
+/// The key with another last character.
+fn misspelt(key: &str) -> String {
+    let mut key = key.to_owned();
+    let last = key.pop();
+    key.push(if last == Some('A') { 'B' } else { 'A' });
+    key
+}

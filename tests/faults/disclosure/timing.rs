@@ -1,0 +1,177 @@
+//! The time that the first answers take, for keys of each kind.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use keystile_e2e::anyone::Anyone;
+use keystile_e2e::envoy::{Listener, http2_cluster};
+use keystile_e2e::tally::{End, Tally};
+use serde_json::json;
+use statrs::stats_tests::Alternative;
+use statrs::stats_tests::mannwhitneyu::{MannWhitneyUMethod, mannwhitneyu};
+
+use tokio::runtime::Runtime;
+
+use super::{KINDS, Kind, Site};
+use crate::range::{Range, Setup, Steady, is_known, known_key, plugin, unknown_key};
+
+/// Answers of each kind that are timed.
+const SAMPLES: usize = 3000;
+
+/// The kinds that are timed: all of which there is another way through the registry.
+const TIMED: usize = 4;
+
+/// A series in which the times of two kinds differ so much that they would by chance in one of a
+/// hundred is made again; in both there is a difference.
+const BY_CHANCE: f64 = 0.01;
+
+/// Keys of a kind.
+type Keys = (&'static str, Vec<String>);
+
+/// Where the registry is asked, which is told the environment.
+pub(super) fn is_equal() -> Result<()> {
+    let site = Site::start(1)?;
+    in_two_series(&site.range, "disclosure: cold answers take as long", || {
+        KINDS[..TIMED]
+            .iter()
+            .map(|kind| Ok((kind.name, make(&site, kind)?)))
+            .collect()
+    })
+}
+
+/// Where an auth cluster is asked that does not care for the environment: what the filter and Envoy
+/// do with a record takes no longer than what they do without one.
+pub(super) fn is_equal_without_help() -> Result<()> {
+    let runtime = Runtime::new()?;
+    let auth = runtime.block_on(Anyone::new(is_known).serve())?;
+    let elsewhere = json!({"environment": "staging"});
+    let range = Range::start(Setup {
+        workers: 1,
+        clusters: vec![http2_cluster("auth", auth.address)],
+        ..Setup::new(vec![Listener::new("site", &plugin(&elsewhere))])
+    })?;
+    in_two_series(&range, "disclosure: a record takes as long as none", || {
+        let unknown = (0..SAMPLES).map(|_| unknown_key()).collect();
+        let known = (0..SAMPLES).map(|_| known_key());
+        Ok(vec![
+            ("never existed", unknown),
+            ("of another environment", known.collect::<Result<_>>()?),
+        ])
+    })
+}
+
+fn in_two_series(range: &Range, name: &str, keys: impl Fn() -> Result<Vec<Keys>>) -> Result<()> {
+    range.case(name, Steady::default(), |tally| {
+        let mut differ = series(range, tally, keys()?)?;
+        if !differ.is_empty() {
+            let again = series(range, tally, keys()?)?;
+            differ.retain(|kind| again.contains(kind));
+        }
+        ensure!(
+            differ.is_empty(),
+            "{differ:?}: their time tells them from keys that never existed"
+        );
+        Ok(())
+    })
+}
+
+/// Times answers of each kind, and gives the kinds that differ from the first, by Mann and
+/// Whitney's test.
+fn series(range: &Range, tally: &Tally, mut kinds: Vec<Keys>) -> Result<Vec<&'static str>> {
+    let mut client = Client::connect(range)?;
+    // The connections and V8's code are warm then.
+    for _ in 0..500 {
+        client.ask(&unknown_key(), tally)?;
+    }
+    let mut times = vec![Vec::new(); kinds.len()];
+    for _ in 0..SAMPLES {
+        // In an order by chance: what a request leaves behind must not meet the same kind always.
+        let mut order: Vec<_> = (0..kinds.len()).collect();
+        order.sort_by_key(|_| ulid::Ulid::generate().random());
+        for kind in order {
+            let key = kinds[kind].1.pop().context("too few keys")?;
+            times[kind].push(client.ask(&key, tally)?.as_secs_f64() * 1e6);
+        }
+    }
+    let mut differ = Vec::new();
+    for ((kind, _), of_kind) in kinds.iter().zip(&times).skip(1) {
+        let (u, p) = mannwhitneyu(
+            &times[0],
+            of_kind,
+            MannWhitneyUMethod::AsymptoticInclContinuityCorrection,
+            Alternative::TwoSided,
+        )?;
+        println!(
+            "{}: median of {SAMPLES} {:.1} µs, never existed {:.1} µs, U/n² {:.4}, p {p:.4}",
+            kind,
+            median(of_kind),
+            median(&times[0]),
+            u / (SAMPLES * SAMPLES) as f64,
+        );
+        if p < BY_CHANCE {
+            differ.push(*kind);
+        }
+    }
+    Ok(differ)
+}
+
+/// So many keys of a kind, by several at once.
+fn make(site: &Site, kind: &Kind) -> Result<Vec<String>> {
+    const AT_ONCE: usize = 4;
+    thread::scope(|scope| {
+        let makers: Vec<_> = (0..AT_ONCE)
+            .map(|_| {
+                scope.spawn(|| {
+                    (0..SAMPLES.div_ceil(AT_ONCE))
+                        .map(|_| (kind.make)(site))
+                        .collect::<Result<Vec<_>>>()
+                })
+            })
+            .collect();
+        let mut keys = Vec::new();
+        for maker in makers {
+            keys.extend(maker.join().map_err(|_| anyhow::anyhow!("panicked"))??);
+        }
+        Ok(keys)
+    })
+}
+
+/// One connection, one request after the other.
+struct Client(TcpStream);
+
+impl Client {
+    fn connect(range: &Range) -> Result<Self> {
+        let stream = TcpStream::connect(range.envoy.listener("site")?)?;
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(Duration::from_secs(15)))?;
+        Ok(Self(stream))
+    }
+
+    /// How long the answer took.
+    fn ask(&mut self, key: &str, tally: &Tally) -> Result<Duration> {
+        let request = format!("GET /v1/x HTTP/1.1\r\nhost: test\r\nx-api-key: {key}\r\n\r\n");
+        let mut answer = [0; 4096];
+        let mut length = 0;
+        let sent = Instant::now();
+        self.0.write_all(request.as_bytes())?;
+        // As each reply ends.
+        while !answer[..length].ends_with(b"Z\"}") {
+            let read = self.0.read(&mut answer[length..])?;
+            ensure!(read > 0, "the connection was closed");
+            length += read;
+        }
+        let took = sent.elapsed();
+        ensure!(answer.starts_with(b"HTTP/1.1 401 "), "no 401");
+        tally.count("cold", End::Answered(401));
+        Ok(took)
+    }
+}
+
+fn median(times: &[f64]) -> f64 {
+    let mut times = times.to_vec();
+    times.sort_by(f64::total_cmp);
+    times.get(times.len() / 2).copied().unwrap_or_default()
+}

@@ -1,0 +1,488 @@
+//! A VM that dies, in each of its callbacks, while a thousand requests wait for their lookups: all
+//! of them end, none of them gets in, and the filter is back, or refuses everything, as its
+//! `failure_policy` says.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use keystile_e2e::auth::{Script, answer};
+use keystile_e2e::client::{self, Sent};
+use keystile_e2e::envoy::{self, Listener};
+use keystile_e2e::gate::ENTITLED;
+use keystile_e2e::keys::{hash, made_up_key};
+use keystile_e2e::process::wait_until;
+use keystile_e2e::root;
+use keystile_e2e::tally::{End, Tally};
+use keystile_e2e::traffic::{connect, status};
+use libtest_mimic::Trial;
+use serde_json::{Value, json};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+
+use crate::range::{PATH, Range, Setup, Steady, end_of, key_id, known_key, plugin, request, trial};
+
+/// The header by which a request says where the VM is to die.
+pub(crate) const DIE: &str = "x-test-die";
+
+/// Requests that wait for their lookups when the VM dies, two of each key, so that half of them
+/// wait for a lookup of another request's.
+const PAUSED: usize = 1000;
+
+/// Connections that these share.
+const CONNECTIONS: usize = 20;
+
+/// Requests whose bodies are under way then, which the filter sees although they wait.
+const BODIES: usize = 50;
+
+/// What ends a request that nobody will answer: the setting that `envoy/envoy.yaml` has, shorter.
+pub(crate) const IDLE: Duration = Duration::from_secs(6);
+
+/// How long a filter that is to come back may be away. Where nothing else runs, it is back within
+/// a second or two; a machine under load decides nothing.
+const BACK: Duration = Duration::from_secs(60);
+
+/// How long it is watched that one stays away.
+const CLOSED: Duration = Duration::from_secs(3);
+
+// Kinds of requests, as they are counted.
+const PAUSED_KIND: &str = "one that waited";
+const BODY_KIND: &str = "one that waited, with a body under way";
+const KILLER_KIND: &str = "the one that kills";
+
+/// In which callback a VM dies, and which export of the module that is.
+const CALLBACKS: &[(&str, &str)] = &[
+    ("on_http_request_headers", "proxy_on_request_headers"),
+    ("on_http_request_body", "proxy_on_request_body"),
+    ("on_http_request_trailers", "proxy_on_request_trailers"),
+    ("on_http_call_response", "proxy_on_http_call_response"),
+    (
+        "while held requests are settled",
+        "proxy_on_http_call_response",
+    ),
+    ("on_tick", "proxy_on_tick"),
+    (
+        "root's on_http_call_response, of a lookup",
+        "proxy_on_http_call_response",
+    ),
+    (
+        "root's on_http_call_response, of the feed",
+        "proxy_on_http_call_response",
+    ),
+    ("on_delete", "proxy_on_delete"),
+    ("create_http_context", "proxy_on_context_create"),
+];
+
+#[derive(Clone, Copy, PartialEq)]
+pub(crate) enum Policy {
+    FailReload,
+    FailClosed,
+}
+use Policy::{FailClosed, FailReload};
+
+impl Policy {
+    /// In Envoy's configuration.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            FailReload => "FAIL_RELOAD",
+            FailClosed => "FAIL_CLOSED",
+        }
+    }
+}
+
+/// A VM's death.
+struct Death {
+    /// In which callback of the filter.
+    callback: &'static str,
+    /// In which export of the module that is.
+    export: &'static str,
+    policy: Policy,
+    workers: u8,
+    /// After which Envoy ends a request that nothing happens to.
+    idle: Duration,
+    /// Requests whose bodies are under way.
+    bodies: usize,
+}
+
+pub(crate) fn trials() -> Vec<Trial> {
+    let mut trials = vec![
+        trial(
+            "dying: the shipped module has nothing to die on",
+            the_shipped_module_has_nothing_to_die_on,
+        ),
+        long("dying: with the shipped stream_idle_timeout", |name| {
+            let death = Death {
+                callback: "on_tick",
+                export: "proxy_on_tick",
+                policy: FailReload,
+                workers: 2,
+                idle: shipped_idle()?,
+                // Their client waits less long.
+                bodies: 0,
+            };
+            death.happens(name)
+        }),
+    ];
+    for (policy, workers) in [(FailReload, 1), (FailReload, 2), (FailClosed, 1)] {
+        for (callback, export) in CALLBACKS {
+            let name = format!("dying: {callback}, {}, {workers} worker(s)", policy.name());
+            let death = Death {
+                callback,
+                export,
+                policy,
+                workers,
+                idle: IDLE,
+                bodies: BODIES,
+            };
+            let quick = matches!(
+                (*callback, policy, workers),
+                ("on_http_request_headers", FailReload, 2) | ("on_tick", FailClosed, 1)
+            );
+            trials.push(long(&name, move |name| death.happens(name)).with_ignored_flag(!quick));
+        }
+    }
+    trials
+}
+
+/// A test that is not run unless it is asked for.
+fn long(name: &str, run: impl FnOnce(&str) -> Result<()> + Send + 'static) -> Trial {
+    let own = name.to_owned();
+    trial(name, move || run(&own)).with_ignored_flag(true)
+}
+
+/// `stream_idle_timeout` of `envoy/envoy.yaml`.
+fn shipped_idle() -> Result<Duration> {
+    let config = std::fs::read_to_string(root().join("envoy/envoy.yaml"))?;
+    let mut values = config.lines().filter_map(|line| {
+        line.trim()
+            .strip_prefix("stream_idle_timeout: ")?
+            .strip_suffix('s')
+    });
+    let seconds = values.next().context("no stream_idle_timeout")?;
+    Ok(Duration::from_secs(seconds.parse()?))
+}
+
+fn the_shipped_module_has_nothing_to_die_on() -> Result<()> {
+    let has = |module| {
+        let bytes = std::fs::read(module)?;
+        anyhow::Ok(bytes.windows(DIE.len()).any(|part| part == DIE.as_bytes()))
+    };
+    ensure!(has(module())?, "looked for in the wrong way");
+    ensure!(!has(envoy::module())?, "{DIE} is in the shipped module");
+    Ok(())
+}
+
+/// The module that dies on demand.
+pub(crate) fn module() -> std::path::PathBuf {
+    root().join("target/faults/keystile-dying.wasm")
+}
+
+fn setup(policy: Policy, workers: u8, idle: Duration) -> Result<Setup> {
+    ensure!(
+        module().exists(),
+        "{} is missing; run `make test-faults`",
+        module().display()
+    );
+    let mut plugin = plugin(&json!({
+        "feed": {"path": "/v1/changes?after={cursor}", "interval": "200ms"},
+    }));
+    // Longer than any case: these lookups are never answered by a timeout.
+    plugin["lookup"]["timeout"] = json!("60s");
+    let listeners = vec![
+        Listener::new("dying", &plugin),
+        Listener {
+            allow_on_headers_stop_iteration: true,
+            ..Listener::new("bodies", &plugin)
+        },
+    ];
+    Ok(Setup {
+        workers,
+        edit: Box::new(move |config| edit(config, policy, idle)),
+        ..Setup::new(listeners)
+    })
+}
+
+/// As Envoy's configuration has it.
+pub(crate) fn seconds(duration: Duration) -> String {
+    format!("{}s", duration.as_secs())
+}
+
+fn edit(config: &mut Value, policy: Policy, idle: Duration) -> Result<()> {
+    let listeners = config["static_resources"]["listeners"].as_array_mut();
+    for listener in listeners.context("no listeners")? {
+        let http = &mut listener["filter_chains"][0]["filters"][0]["typed_config"];
+        http["stream_idle_timeout"] = json!(seconds(idle));
+        let wasm = &mut http["http_filters"][0]["typed_config"]["config"];
+        wasm["failure_policy"] = json!(policy.name());
+        wasm["vm_config"]["code"]["local"]["filename"] = json!(module());
+    }
+    Ok(())
+}
+
+impl Death {
+    fn happens(&self, name: &str) -> Result<()> {
+        let Self {
+            callback, export, ..
+        } = *self;
+        let range = Range::start(setup(self.policy, self.workers, self.idle)?)?;
+        let page = json!({"cursor": "c1", "changes": [], "reset": false}).to_string();
+        let page = Script::Answer(answer("200 OK", &page));
+        range.auth.script("/v1/changes", page);
+        range.case_where_vms_die(name, self.steady()?, |tally| {
+            let permits = Arc::new(Semaphore::new(0));
+            let paused = Paused::new(self, &range, tally, &permits)?;
+            range.envoy.no_vm_died().context("before a VM was to die")?;
+            let early = tally.ends(PAUSED_KIND);
+            ensure!(early.is_empty(), "ended before the VM died: {early:?}");
+            let died = Instant::now();
+            let killer = die(&range, tally, callback)?;
+            let proof = format!("Function: {export} failed");
+            wait_until(|| Ok(range.envoy.written().contains(&proof)))
+                .with_context(|| format!("the VM does not die in {export}"))?;
+            // For those of a worker whose VM has not died.
+            permits.add_permits(PAUSED + BODIES);
+            if self.policy == FailReload {
+                is_back(&range, tally, name, died)?;
+            }
+            paused.end(&range, tally)?;
+            if let Some(killer) = killer {
+                tally.count(KILLER_KIND, end_of(&killer.response()));
+            }
+            let ended_by_timeout = range
+                .envoy
+                .counter("http.dying.downstream_rq_idle_timeout")?;
+            println!(
+                "{name}: after {:.1?}, those that waited had ended: {:?}, those with a body {:?}, \
+                 {ended_by_timeout} of all by stream_idle_timeout",
+                died.elapsed(),
+                tally.ends(PAUSED_KIND),
+                tally.ends(BODY_KIND)
+            );
+            if self.policy == FailClosed {
+                stays_closed(&range, tally)?;
+            }
+            let ends = tally.ends(PAUSED_KIND);
+            // Those of the other worker get their verdict, which is that there is no such key.
+            let expected = [401, 503].map(End::Answered);
+            ensure!(
+                ends.values().sum::<u64>() == PAUSED as u64
+                    && ends.keys().all(|end| expected.contains(end))
+                    && ends.contains_key(&End::Answered(503)),
+                "{ends:?}"
+            );
+            Ok(())
+        })
+    }
+
+    /// What else is sent all the while.
+    fn steady(&self) -> Result<Steady> {
+        let refused = [401, 503].map(End::Answered);
+        let steady = Steady::on("dying")?
+            .but("a known key", &[200, 503].map(End::Answered))
+            .but("no key, but an identity", &refused)
+            .but("an unknown key", &refused)
+            .but("a misshapen key", &refused);
+        // Some of them wait when the VM dies, and for longer than their client does.
+        Ok(if self.idle > IDLE {
+            steady.without("an unknown key")
+        } else {
+            steady
+        })
+    }
+}
+
+/// Requests that wait for their lookups.
+struct Paused {
+    waiting: JoinSet<()>,
+    bodies: Vec<Sent>,
+}
+
+impl Paused {
+    /// Sends them. Their lookups are answered, with a 404, when there are permits for it.
+    fn new(death: &Death, range: &Range, tally: &Tally, permits: &Arc<Semaphore>) -> Result<Self> {
+        let deadline = death.idle + Duration::from_secs(15);
+        let key = || {
+            let key = made_up_key();
+            let when = Script::AnswerWhen(Arc::clone(permits), answer("404 Not Found", ""));
+            range.auth.script(&hash(&key)?, when);
+            anyhow::Ok(key)
+        };
+        let to = range.envoy.listener("dying")?;
+        let mut waiting = JoinSet::new();
+        range.runtime.block_on(async {
+            let mut connections = Vec::new();
+            for _ in 0..CONNECTIONS {
+                connections.push(connect(to).await?);
+            }
+            for connection in connections.iter().cycle().take(PAUSED / 2) {
+                let key = key()?;
+                for _ in 0..2 {
+                    let (mut connection, tally) = (connection.clone(), tally.clone());
+                    let request = request(to, &[("x-api-key", &key)]);
+                    waiting.spawn(async move {
+                        let answer = status(&mut connection, request);
+                        tally.watch_for(deadline, PAUSED_KIND, answer).await;
+                    });
+                }
+            }
+            anyhow::Ok(())
+        })?;
+        let to = range.envoy.listener("bodies")?;
+        let mut bodies = Vec::new();
+        for _ in 0..death.bodies {
+            let line = format!("x-api-key: {}", key()?);
+            let lines = [line.as_str(), "transfer-encoding: chunked"];
+            let head = client::head("POST", PATH, lines);
+            bodies.push(client::send(
+                to,
+                format!("{head}5\r\nfirst\r\n").as_bytes(),
+            )?);
+        }
+        let active = |name: &str, number: usize| {
+            wait_until(|| Ok(range.envoy.counter(name)? >= number as u64)).context(name.to_owned())
+        };
+        active("http.dying.downstream_rq_active", PAUSED)?;
+        active("http.bodies.downstream_rq_active", death.bodies)?;
+        active("cluster.auth.upstream_rq_active", PAUSED / 2 + death.bodies)?;
+        Ok(Self { waiting, bodies })
+    }
+
+    /// The rest of the bodies is sent, perhaps to a VM that is dead. Waits until all have ended.
+    fn end(mut self, range: &Range, tally: &Tally) -> Result<()> {
+        for body in &mut self.bodies {
+            // Where the other side is gone, reading tells.
+            body.send(b"4\r\nlast\r\n0\r\n\r\n").ok();
+        }
+        for body in self.bodies {
+            tally.count(BODY_KIND, end_of(&body.response()));
+        }
+        range.runtime.block_on(async {
+            while let Some(done) = self.waiting.join_next().await {
+                done?;
+            }
+            Ok(())
+        })
+    }
+}
+
+/// Has a VM die in a callback. Gives the request that has it, which may wait for as long as others.
+fn die(range: &Range, tally: &Tally, callback: &str) -> Result<Option<Sent>> {
+    let to = range.envoy.listener("dying")?;
+    let die = format!("{DIE}: {callback}");
+    let known = known_key()?;
+    let (line, entitled) = (
+        format!("x-api-key: {known}"),
+        format!("{ENTITLED}: {}", key_id(&known)?),
+    );
+    let with_key = [die.as_str(), &line, &entitled];
+    let send = |lines: &[&str], rest: &str| {
+        let head = client::head("POST", PATH, lines.iter().copied());
+        client::send(to, format!("{head}{rest}").as_bytes()).map(Some)
+    };
+    match callback {
+        "on_http_request_body" => send(&[&with_key[..], &["content-length: 4"]].concat(), "body"),
+        "on_http_request_trailers" => send(
+            &[&with_key[..], &["transfer-encoding: chunked"]].concat(),
+            "4\r\nbody\r\n0\r\nx-trailer: x\r\n\r\n",
+        ),
+        "root's on_http_call_response, of a lookup" => {
+            let key = made_up_key();
+            let permits = Arc::new(Semaphore::new(0));
+            let when = Script::AnswerWhen(Arc::clone(&permits), answer("404 Not Found", ""));
+            range.auth.script(&hash(&key)?, when);
+            range
+                .runtime
+                .block_on(lookup_of_the_root(range, tally, to, &key, callback))?;
+            permits.add_permits(2);
+            Ok(None)
+        }
+        // What the filter does by itself, or for any request.
+        "on_tick"
+        | "root's on_http_call_response, of the feed"
+        | "on_delete"
+        | "create_http_context" => send(&[&die, "content-length: 0"], ""),
+        _ => send(&[&with_key[..], &["content-length: 0"]].concat(), ""),
+    }
+}
+
+/// A request leaves, for whose lookup another one waits. So the root makes it again.
+async fn lookup_of_the_root(
+    range: &Range,
+    tally: &Tally,
+    to: SocketAddr,
+    key: &str,
+    callback: &str,
+) -> Result<()> {
+    let asked = async |times: usize| {
+        let deadline = Instant::now() + BACK;
+        while range.auth.lookups_about(&hash(key)?) < times {
+            ensure!(Instant::now() < deadline, "no lookup number {times}");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        Ok(())
+    };
+    // All on one connection, and so on one worker, one after the other.
+    let connection = connect(to).await?;
+    let send = |headers: &[(&str, &str)]| {
+        let (mut connection, request) = (connection.clone(), request(to, headers));
+        tokio::spawn(async move { status(&mut connection, request).await })
+    };
+    let first = send(&[("x-api-key", key), (DIE, callback)]);
+    asked(1).await?;
+    let second = send(&[("x-api-key", key)]);
+    let tally_of_second = tally.clone();
+    tokio::spawn(async move {
+        let answer = async { second.await.context("its task")?.context("its answer") };
+        tally_of_second
+            .watch("one whose lookup the root makes", answer)
+            .await
+    });
+    ensure!(send(&[]).await?? == 401, "without a key");
+    first.abort();
+    tally.count(KILLER_KIND, End::Left);
+    asked(2).await
+}
+
+/// A known key gets in again at the listener `dying`, and nobody else.
+pub(crate) fn is_back(range: &Range, tally: &Tally, name: &str, since: Instant) -> Result<()> {
+    /// On connections of their own, so that each worker has some.
+    const IN_A_ROW: usize = 20;
+
+    let known = known_key()?;
+    let (line, entitled) = (
+        format!("x-api-key: {known}"),
+        format!("{ENTITLED}: {}", key_id(&known)?),
+    );
+    let began = Instant::now();
+    let mut row = 0;
+    while row < IN_A_ROW {
+        let with = range.get(tally, "dying", "a known key, later", &[&line, &entitled])?;
+        let without = range.get(tally, "dying", "no key, later", &[])?;
+        row = match (with.status, without.status) {
+            (200, 401) => row + 1,
+            // A worker without its VM.
+            (200 | 503, 401 | 503) => 0,
+            _ => bail!("{with:?}, {without:?}"),
+        };
+        ensure!(began.elapsed() < BACK, "not back: {with:?}, {without:?}");
+    }
+    println!("{name}: back after {:.1?}", since.elapsed());
+    Ok(())
+}
+
+/// Everything is refused there, and goes on being refused.
+pub(crate) fn stays_closed(range: &Range, tally: &Tally) -> Result<()> {
+    let until = Instant::now() + CLOSED;
+    let known = format!("x-api-key: {}", known_key()?);
+    while Instant::now() < until {
+        for (kind, lines) in [
+            ("a known key, later", [known.as_str()].as_slice()),
+            ("no key, later", &[]),
+        ] {
+            let response = range.get(tally, "dying", kind, lines)?;
+            ensure!(response.status == 503, "{kind}: {response:?}");
+        }
+    }
+    Ok(())
+}

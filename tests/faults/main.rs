@@ -1,0 +1,48 @@
+//! Faults and abuse, against a real Envoy: whatever an attacker, a broken auth cluster or a bad day
+//! does, nobody gets in without a valid key, and nobody is left without an answer.
+//!
+//! Each case prints its counters: requests sent, answered, at the upstream without a valid key, and
+//! unanswered past the deadline; the last two must be 0. Cases that take long are ignored unless
+//! `--include-ignored` is given, as `make test-faults` does.
+
+mod around;
+mod auth_cluster;
+mod claims;
+mod client;
+mod credentials;
+mod disclosure;
+mod dying;
+mod memory;
+mod neighbours;
+mod paths;
+mod range;
+mod soak;
+mod swapped;
+
+use std::process::ExitCode;
+
+use libtest_mimic::Arguments;
+
+fn main() -> ExitCode {
+    let mut arguments = Arguments::from_args();
+    // Cases have traffic, and count what becomes of it: one at a time.
+    arguments.test_threads = Some(1);
+    let mut trials: Vec<_> = [
+        around::trials(),
+        auth_cluster::trials(),
+        client::trials(),
+        credentials::trials(),
+        disclosure::trials(),
+        dying::trials(),
+        memory::trials(),
+        neighbours::trials(),
+        paths::trials(),
+        soak::trials(),
+        swapped::trials(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
+    trials.extend(claims::trials(&trials));
+    libtest_mimic::run(&arguments, trials).exit_code()
+}

@@ -1,0 +1,377 @@
+//! Three plugins in one VM, with the same `vm_id` and the same root: other keys' places, auth
+//! clusters, identity headers, pepper, feed and replies. They share nothing, neither while lookups of
+//! all are under way, nor when one of them is reconfigured or removed.
+
+use std::sync::Arc;
+
+use anyhow::{Context, Result, ensure};
+use keystile::credential::KeyHasher;
+use keystile_e2e::anyone;
+use keystile_e2e::auth::{Auth, Script, answer};
+use keystile_e2e::client::{self, Response, Sent};
+use keystile_e2e::discovery::listeners_apart;
+use keystile_e2e::envoy::{self, Listener, cluster};
+use keystile_e2e::gate::ENTITLED;
+use keystile_e2e::keys::{GOOD, hash};
+use keystile_e2e::process::wait_until;
+use keystile_e2e::tally::{End, Tally};
+use keystile_e2e::upstream::{self, Received};
+use libtest_mimic::Trial;
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio::runtime::Runtime;
+use tokio::sync::Semaphore;
+
+use crate::range::{PATH, Range, Setup, Steady, end_of, key_id, known_key, plugin, trial};
+
+const PEPPER: &str = "blue's pepper";
+const FEED: &str = "/v1/changes";
+
+/// Requests to red while one of its own waits.
+const AROUND: usize = 20;
+
+pub(crate) fn trials() -> Vec<Trial> {
+    [1, 2]
+        .map(|workers| {
+            let name = format!("neighbours: three plugins of one VM, {workers} worker(s)");
+            trial(&name.clone(), move || share_nothing(&name, workers))
+        })
+        .into()
+}
+
+/// The plugins, each on a listener of its own. `green` is what the second calls itself.
+fn listeners(green: Option<&str>) -> Vec<Listener> {
+    let red = plugin(&json!({
+        "replies": {"realm": "red"},
+    }));
+    let blue = json!({
+        "lookup": {"cluster": "blue", "timeout": "10s"},
+        "credential": {"sources": [{"header": "x-blue-key"}]},
+        "hash": {"pepper": PEPPER},
+        "identity_headers": {"x-blue-id": "key_id"},
+        "replies": {"realm": "blue"},
+    });
+    let mut all = vec![Listener::new("red", &red), Listener::new("blue", &blue)];
+    all.extend(green.map(|realm| {
+        let green = json!({
+            "lookup": {"cluster": "green", "timeout": "10s"},
+            "cache": {"allow_ttl": "1h", "not_found_ttl": "1h"},
+            "feed": {"path": format!("{FEED}?after={{cursor}}"), "interval": "100ms"},
+            "replies": {"realm": realm},
+        });
+        Listener::new("green", &green)
+    }));
+    all
+}
+
+/// Puts the plugins of a configuration into one VM, and what blue lets through where its headers can
+/// be seen.
+fn in_one_vm(config: &mut Value) -> Result<()> {
+    let listeners = config["static_resources"]["listeners"].as_array_mut();
+    for listener in listeners.context("no listeners")? {
+        let http = &mut listener["filter_chains"][0]["filters"][0]["typed_config"];
+        let wasm = &mut http["http_filters"][0]["typed_config"]["config"];
+        wasm["name"] = json!("keystile");
+        wasm["root_id"] = json!("keystile");
+        wasm["vm_config"]["vm_id"] = json!("shared");
+        if http["stat_prefix"] == "blue" {
+            http["route_config"]["virtual_hosts"][0]["routes"][0]["route"]["cluster"] =
+                json!("echo");
+        }
+    }
+    Ok(())
+}
+
+/// The range, and who answers green and blue.
+struct Neighbours<'a> {
+    range: &'a Range,
+    tally: &'a Tally,
+    green: &'a Auth,
+    blue: &'a Auth,
+    received: &'a Received,
+    /// On one worker each plugin has one cache, so its lookups can be counted.
+    workers: u8,
+}
+
+fn share_nothing(name: &str, workers: u8) -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let file = folder.path().join("listeners.json");
+    let runtime = Runtime::new()?;
+    let (green, blue, received) = (Auth::default(), Auth::default(), Received::default());
+    // All is by script: nobody is there to hand anything on to.
+    let nobody = ([127, 0, 0, 1], 1).into();
+    let (green_at, blue_at, echo) = runtime.block_on(async {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
+        let echo = upstream::serve(listener, received.clone(), std::future::pending())?;
+        anyhow::Ok((green.serve(nobody).await?, blue.serve(nobody).await?, echo))
+    })?;
+    let clusters = vec![
+        cluster("green", Some(green_at.address)),
+        cluster("blue", Some(blue_at.address)),
+        cluster("echo", Some(echo)),
+    ];
+    green.script(FEED, Script::Answer(answer("200 OK", &page("c1", &[]))));
+    let first = file.clone();
+    let range = Range::start(Setup {
+        workers,
+        clusters,
+        options: vec!["--drain-time-s", "3"],
+        edit: Box::new(move |config| {
+            in_one_vm(config)?;
+            listeners_apart(config, &first)
+        }),
+        servers: vec![green_at, blue_at],
+        ..Setup::new(listeners(Some("green")))
+    })?;
+    let publish = |green: Option<&str>| {
+        let mut config = envoy::config(&listeners(green), &[]);
+        in_one_vm(&mut config)?;
+        listeners_apart(&mut config, &file)
+    };
+    range.case(name, Steady::on("red")?, |tally| {
+        let neighbours = Neighbours {
+            range: &range,
+            tally,
+            green: &green,
+            blue: &blue,
+            received: &received,
+            workers,
+        };
+        neighbours.in_one_vm()?;
+        let key = neighbours.each_has_its_own_verdict()?;
+        neighbours.the_feed_of_one_is_not_that_of_others(&key)?;
+        neighbours.while_lookups_are_under_way("green", || Ok(()), || Ok(()))?;
+        neighbours.while_lookups_are_under_way(
+            "green",
+            || publish(Some("lime")),
+            || {
+                let lime = || Ok(neighbours.challenge("green", &[])?.contains("\"lime\""));
+                wait_until(lime).context("not reconfigured")
+            },
+        )?;
+        ensure!(neighbours.challenge("red", &[])?.contains("\"red\""));
+        ensure!(neighbours.challenge("blue", &[])?.contains("\"blue\""));
+        neighbours.while_lookups_are_under_way(
+            "lime",
+            || publish(None),
+            || {
+                range
+                    .envoy
+                    .wait_for_counter("listener_manager.total_listeners_active", 2)
+            },
+        )?;
+        range
+            .envoy
+            .wait_for_counter("listener_manager.total_listeners_draining", 0)?;
+        ensure!(neighbours.challenge("red", &[])?.contains("\"red\""));
+        ensure!(neighbours.challenge("blue", &[])?.contains("\"blue\""));
+        neighbours.red_still_knows(&key)?;
+        if workers == 1 {
+            // Of green nothing is left: blue keeps the first key, and red all five that it let in.
+            range
+                .envoy
+                .wait_for_counter("wasmcustom.keystile.cache.allow.entries", 6)?;
+        }
+        Ok(())
+    })
+}
+
+fn page(cursor: &str, changed: &[&str]) -> String {
+    let changes: Vec<_> = changed
+        .iter()
+        .map(|hash| json!({"key_hash": hash, "kind": "updated"}))
+        .collect();
+    json!({"cursor": cursor, "changes": changes, "reset": false}).to_string()
+}
+
+impl Neighbours<'_> {
+    /// One VM for each worker, and Envoy's own two, whatever the number of plugins.
+    fn in_one_vm(&self) -> Result<()> {
+        let vms = self
+            .range
+            .envoy
+            .counter("wasm.envoy.wasm.runtime.v8.active")?;
+        ensure!(vms == u64::from(self.workers) + 2, "{vms} VMs");
+        Ok(())
+    }
+
+    fn get(&self, listener: &str, lines: &[&str]) -> Result<Response> {
+        self.range.get(self.tally, listener, listener, lines)
+    }
+
+    fn challenge(&self, listener: &str, lines: &[&str]) -> Result<String> {
+        let response = self.get(listener, lines)?;
+        ensure!(response.status == 401, "{listener}: {response:?}");
+        let challenge = response.header("www-authenticate")?.unwrap_or_default();
+        Ok(challenge.to_owned())
+    }
+
+    fn refused(&self, listener: &str, lines: &[&str], error: &str) -> Result<()> {
+        let response = self.get(listener, lines)?;
+        ensure!(
+            response.status == 401
+                && response.text().contains(error)
+                && response
+                    .header("www-authenticate")?
+                    .is_some_and(|challenge| challenge.contains(&format!("\"{listener}\""))),
+            "{listener} {lines:?}, not {error}: {response:?}"
+        );
+        Ok(())
+    }
+
+    /// The lookups of an auth cluster about a hash, of which each worker makes one where there is a
+    /// cache.
+    fn lookups(&self, auth: &Auth, hash: &str, of_each: usize) -> Result<()> {
+        let made = auth.lookups_about(hash);
+        let most = of_each * usize::from(self.workers);
+        ensure!(
+            (of_each..=most).contains(&made),
+            "{made} lookups, not {of_each} to {most}"
+        );
+        Ok(())
+    }
+
+    /// Red's auth cluster knows the key, green's does not, and blue's knows it by another hash.
+    fn each_has_its_own_verdict(&self) -> Result<String> {
+        let key = known_key()?;
+        let (plain, peppered) = (
+            hash(&key)?,
+            KeyHasher::new(Some(PEPPER))?
+                .hash(key.as_bytes())
+                .to_string(),
+        );
+        let not_found = Script::Answer(answer("404 Not Found", ""));
+        self.green.script(&plain, not_found);
+        self.blue
+            .script(&peppered, Script::Answer(answer("200 OK", GOOD)));
+        let api_key = format!("x-api-key: {key}");
+        let blue_key = format!("x-blue-key: {key}");
+        let entitled = format!("{ENTITLED}: {}", key_id(&key)?);
+        // Twice: by a lookup, and from the cache.
+        for _ in 0..2 * self.workers {
+            let response = self.get("red", &[&api_key, &entitled])?;
+            ensure!(response.status == 200, "red: {response:?}");
+            self.refused("green", &[&api_key], "api_key_not_found")?;
+            // Blue does not set this one, so it leaves it to who sends it.
+            let response = self.get("blue", &[&blue_key, "x-keystile-key-id: its own"])?;
+            ensure!(response.status == 200, "blue: {response:?}");
+            // Keys in the places of others are none.
+            self.refused("red", &[&blue_key], "api_key_missing")?;
+            self.refused("green", &[&blue_key], "api_key_missing")?;
+            self.refused("blue", &[&api_key], "api_key_missing")?;
+        }
+        self.lookups(&self.range.auth, &plain, 1)?;
+        self.lookups(self.green, &plain, 1)?;
+        self.lookups(self.blue, &peppered, 1)?;
+        for (auth, hash) in [
+            (&self.range.auth, &peppered),
+            (self.green, &peppered),
+            (self.blue, &plain),
+        ] {
+            ensure!(auth.lookups_about(hash) == 0, "a hash of another plugin");
+        }
+        let at_echo = self.received.with("x-blue-id", "key_1");
+        ensure!(!at_echo.is_empty(), "blue's identity is not there");
+        for request in &at_echo {
+            let values: Vec<_> = upstream::values(request, "x-keystile-key-id").collect();
+            ensure!(values == ["its own"], "{request}");
+            ensure!(!request.to_string().contains(&key), "blue's key is there");
+        }
+        Ok(key)
+    }
+
+    /// Green's feed says that the key has changed: green looks it up anew, and red does not.
+    fn the_feed_of_one_is_not_that_of_others(&self, key: &str) -> Result<()> {
+        let hash = hash(key)?;
+        let before = self.green.lookups_about(&hash);
+        let record = answer("200 OK", &anyone::record(&hash));
+        self.green.script(&hash, Script::Answer(record));
+        let changed = page("c2", &[&hash]);
+        self.green
+            .script(FEED, Script::Answer(answer("200 OK", &changed)));
+        let (line, entitled) = (
+            format!("x-api-key: {key}"),
+            format!("{ENTITLED}: {}", key_id(key)?),
+        );
+        wait_until(|| Ok(self.get("green", &[&line, &entitled])?.status == 200))
+            .context("green does not look again")?;
+        ensure!(self.green.lookups_about(&hash) > before);
+        self.green
+            .script(FEED, Script::Answer(answer("200 OK", &page("c3", &[]))));
+        self.red_still_knows(key)
+    }
+
+    /// Red serves the key, and has not asked about it again.
+    fn red_still_knows(&self, key: &str) -> Result<()> {
+        let (line, entitled) = (
+            format!("x-api-key: {key}"),
+            format!("{ENTITLED}: {}", key_id(key)?),
+        );
+        let response = self.get("red", &[&line, &entitled])?;
+        ensure!(response.status == 200, "red: {response:?}");
+        self.lookups(&self.range.auth, &hash(key)?, 1)
+    }
+
+    /// The same new key at red and at green, whose lookups end one after the other: each of the
+    /// requests is settled by the rules with which it came, when its own answer is there. Meanwhile
+    /// something happens.
+    fn while_lookups_are_under_way(
+        &self,
+        green_realm: &str,
+        happens: impl FnOnce() -> Result<()>,
+        has_happened: impl FnOnce() -> Result<()>,
+    ) -> Result<()> {
+        let key = known_key()?;
+        let hash = hash(&key)?;
+        let when = |bytes| {
+            let permits = Arc::new(Semaphore::new(0));
+            (Arc::clone(&permits), Script::AnswerWhen(permits, bytes))
+        };
+        let (red_may, red_script) = when(answer("200 OK", &anyone::record(&hash)));
+        let (green_may, green_script) = when(answer("404 Not Found", ""));
+        self.range.auth.script(&hash, red_script);
+        self.green.script(&hash, green_script);
+        let (line, entitled) = (
+            format!("x-api-key: {key}"),
+            format!("{ENTITLED}: {}", key_id(&key)?),
+        );
+        let send = |listener: &str, lines: &[&str]| -> Result<Sent> {
+            let head = client::head("GET", PATH, lines.iter().copied());
+            client::send(self.range.envoy.listener(listener)?, head.as_bytes())
+        };
+        let at_red = send("red", &[&line, &entitled])?;
+        let at_green = send("green", &[&line])?;
+        wait_until(|| {
+            let asked = |auth: &Auth| auth.lookups_about(&hash) == 1;
+            Ok(asked(&self.range.auth) && asked(self.green))
+        })
+        .context("not asked about")?;
+        happens()?;
+        has_happened()?;
+        green_may.add_permits(1);
+        let green = at_green.response();
+        self.tally.count("green", end_of(&green));
+        let green = green?;
+        let challenge = green.header("www-authenticate")?.unwrap_or_default();
+        ensure!(
+            green.status == 401
+                && green.text().contains("api_key_not_found")
+                && challenge.contains(&format!("\"{green_realm}\"")),
+            "green: {green:?}"
+        );
+        // Green's verdict is none of red's, which goes on with others meanwhile.
+        let red = std::thread::spawn(move || at_red.response());
+        for _ in 0..AROUND {
+            self.challenge("red", &[])?;
+        }
+        ensure!(
+            !red.is_finished(),
+            "red answers before its auth cluster does"
+        );
+        red_may.add_permits(1);
+        let red = red.join().ok().context("its thread")?;
+        self.tally.count("red", end_of(&red));
+        ensure!(end_of(&red) == End::Answered(200), "red: {red:?}");
+        Ok(())
+    }
+}

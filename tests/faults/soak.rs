@@ -1,0 +1,236 @@
+//! Everything at once, for as long as one likes: steady traffic of all kinds, an auth cluster with
+//! one fault after the other, clients that upload or leave meanwhile, and a filter that gets a new
+//! configuration again and again.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use keystile_e2e::auth::{Script, answer};
+use keystile_e2e::client;
+use keystile_e2e::discovery::Discovery;
+use keystile_e2e::envoy::{self, Listener};
+use keystile_e2e::gate::ENTITLED;
+use keystile_e2e::process::{until, wait_until};
+use keystile_e2e::tally::{End, Tally};
+use libtest_mimic::Trial;
+use serde_json::{Value, json};
+
+use crate::memory::slope;
+use crate::range::{
+    PATH, Range, Setup, Steady, end_of, key_id, known_key, plugin, request, trial, unknown_key,
+};
+
+/// How long, in minutes, unless `SOAK_MINUTES` says.
+const MINUTES: f64 = 1.0;
+
+/// How long a fault lasts, and how long none.
+const FAULT: Duration = Duration::from_millis(700);
+
+/// After so many faults, another configuration.
+const SWAP_AFTER: usize = 3;
+
+/// Clients of each kind in each fault.
+const CLIENTS: usize = 10;
+
+/// The most that Envoy may grow in the second half, in bytes: at all, and a minute. There are about
+/// fifteen new configurations in it, of which Envoy's allocator keeps a little.
+const GROWTH: [f64; 2] = [4e6, 0.25e6];
+
+/// What all lookups have in their paths.
+const LOOKUPS: &str = "/v1/key-hashes/";
+
+/// What becomes of lookups; `None`: nobody listens.
+type Fault = (&'static str, Option<Script>);
+
+fn faults() -> Vec<Fault> {
+    let some = |name, bytes| (name, Some(Script::Answer(bytes)));
+    let good = keystile_e2e::keys::GOOD;
+    let half = &good[..good.len() / 2];
+    vec![
+        ("refused", None),
+        ("silent", Some(Script::Hang)),
+        some("500", answer("500 Oops", "")),
+        some("429", answer("429 Slow Down", "")),
+        some("a page", answer("200 OK", "<html></html>")),
+        some("half a record", answer("200 OK", half)),
+        some("closed", Vec::new()),
+        (
+            "reset",
+            Some(Script::AnswerAndReset(b"HTTP/1.1 200 OK\r\n".to_vec())),
+        ),
+    ]
+}
+
+pub(crate) fn trials() -> Vec<Trial> {
+    vec![trial("soak", soak).with_ignored_flag(true)]
+}
+
+fn soak() -> Result<()> {
+    let minutes: f64 = match std::env::var("SOAK_MINUTES") {
+        Ok(minutes) => minutes.parse().context("SOAK_MINUTES is no number")?,
+        Err(_) => MINUTES,
+    };
+    let folder = tempfile::tempdir()?;
+    let discovery = Discovery::new("keystile.wasm", folder.path().join("filter.json"));
+    let publish = |number| {
+        let plugin = configuration(number).to_string();
+        discovery.publish(&discovery.resource(&envoy::module(), &plugin))
+    };
+    publish(0)?;
+    let discovered = discovery.clone();
+    let range = Range::start(Setup {
+        edit: Box::new(move |config| discovered.put_into(config)),
+        ..Setup::new(vec![Listener::new("soak", &Value::Null)])
+    })?;
+    let faults = faults();
+    let end = Instant::now() + Duration::from_secs_f64(minutes * 60.0);
+    let mut sizes = Vec::new();
+    range.case("soak", steady()?, |tally| {
+        let mut round = 0;
+        while Instant::now() < end {
+            let (name, script) = &faults[round % faults.len()];
+            one_fault(&range, tally, script).with_context(|| (*name).to_owned())?;
+            round += 1;
+            if round.is_multiple_of(SWAP_AFTER) {
+                publish(round)?;
+                let realm = format!("\"{}\"", realm(round));
+                wait_until(|| Ok(range.challenge(tally, "soak")?.contains(&realm)))
+                    .with_context(|| format!("{realm} is not enforced"))?;
+            }
+            let left = end.saturating_duration_since(Instant::now());
+            sizes.push((left, range.envoy.resident_bytes()? as f64));
+        }
+        grows(&sizes, faults.len())
+    })
+}
+
+/// Prints how memory went in the second half, when Envoy has had all faults.
+fn grows(sizes: &[(Duration, f64)], faults: usize) -> Result<()> {
+    let settled = &sizes[faults.max(sizes.len() / 2).min(sizes.len())..];
+    let (Some((from, first)), Some((to, last))) = (settled.first(), settled.last()) else {
+        println!("soak: too short for a trend of memory");
+        return Ok(());
+    };
+    let minutes = (*from - *to).as_secs_f64() / 60.0;
+    let values: Vec<_> = settled.iter().map(|(_, bytes)| *bytes).collect();
+    let grown = slope(&values) * values.len() as f64;
+    println!(
+        "soak: {} faults; in the last {minutes:.1} minutes Envoy went from {:.1} MB to {:.1} MB, by \
+         the trend {:.0} KB a minute",
+        sizes.len(),
+        first / 1e6,
+        last / 1e6,
+        grown / minutes.max(0.1) / 1e3
+    );
+    let [at_all, a_minute] = GROWTH;
+    ensure!(
+        grown < at_all + a_minute * minutes,
+        "Envoy grows by {grown:.0} bytes in {minutes:.1} minutes"
+    );
+    Ok(())
+}
+
+/// One fault, with clients that do more than to ask, until keys are known again.
+fn one_fault(range: &Range, tally: &Tally, script: &Option<Script>) -> Result<()> {
+    let began = Instant::now();
+    match script {
+        Some(script) => range.auth.script(LOOKUPS, script.clone()),
+        None => range.runtime.block_on(range.serving.stop())?,
+    }
+    let mut waiting = Vec::new();
+    for client in 0..CLIENTS {
+        let lines = lines(&known_key()?)?;
+        let asked = range.send("soak", &lines.each_ref().map(String::as_str))?;
+        if client.is_multiple_of(2) {
+            asked.leave();
+            tally.count("leaves", End::Left);
+        } else {
+            waiting.push(("asks in a fault", asked));
+        }
+        waiting.push(("uploads in a fault", upload(range)?));
+    }
+    until(began + FAULT);
+    match script {
+        Some(_) => range.auth.unscript(LOOKUPS),
+        None => range.runtime.block_on(range.serving.start())?,
+    }
+    for (kind, sent) in waiting {
+        let response = sent.response();
+        tally.count(kind, end_of(&response));
+        let status = response.with_context(|| kind.to_owned())?.status;
+        ensure!([200, 503].contains(&status), "{kind}: {status}");
+    }
+    // A key that nobody has asked about: what failed may be tried again a second later.
+    let lines = lines(&known_key()?)?;
+    let lines = lines.each_ref().map(String::as_str);
+    wait_until(|| {
+        Ok(range
+            .get(tally, "soak", "asks after a fault", &lines)?
+            .status
+            == 200)
+    })
+    .context("a good key does not get in")?;
+    until(Instant::now() + FAULT);
+    Ok(())
+}
+
+/// The headers of a known key.
+fn lines(key: &str) -> Result<[String; 2]> {
+    let entitled = format!("{ENTITLED}: {}", key_id(key)?);
+    Ok([format!("x-api-key: {key}"), entitled])
+}
+
+/// A body of 64 KB, sent while the lookup is under way.
+fn upload(range: &Range) -> Result<client::Sent> {
+    const LENGTH: usize = 64 * 1024;
+    let [key, entitled] = lines(&known_key()?)?;
+    let length = format!("content-length: {LENGTH}");
+    let head = client::head("POST", PATH, [&*key, &entitled, &length]);
+    let mut sent = client::send(range.envoy.listener("soak")?, head.as_bytes())?;
+    // Where it has been refused already, nobody reads it.
+    sent.send(&[b'x'; LENGTH]).ok();
+    Ok(sent)
+}
+
+fn configuration(number: usize) -> Value {
+    plugin(&json!({
+        "lookup": {"cluster": "auth", "timeout": "400ms"},
+        // So that verdicts end, and are asked for again, in faults too.
+        "cache": {"allow_ttl": "2s", "not_found_ttl": "1s", "max_allow_entries": 1000},
+        "replies": {"realm": realm(number)},
+    }))
+}
+
+fn realm(number: usize) -> String {
+    format!("soak {number}")
+}
+
+/// In a fault, who would get in may get a 503, and who would not as well. Nobody else does.
+fn steady() -> Result<Steady> {
+    let answered = |statuses: [u16; 2]| statuses.map(End::Answered);
+    Ok(Steady::on("soak")?
+        .but("a known key", &answered([200, 503]))
+        .but("an unknown key", &answered([401, 503]))
+        .with(
+            "soak",
+            "each a known key",
+            &answered([200, 503]),
+            // A key can always be hashed.
+            |to| match known_key().and_then(|key| Ok((key_id(&key)?, key))) {
+                Ok((id, key)) => request(to, &[("x-api-key", &key), (ENTITLED, &id)]),
+                Err(_) => request(to, &[]),
+            },
+        )
+        .with(
+            "soak",
+            "an unknown key, with an identity",
+            &answered([401, 503]),
+            |to| {
+                let headers = [
+                    ("x-api-key", &*unknown_key()),
+                    ("x-keystile-key-id", "key_1"),
+                ];
+                request(to, &headers)
+            },
+        ))
+}

@@ -1,0 +1,286 @@
+//! Configurations swapped under load, a hundred times: by discovery of the filter (ECDS), and with
+//! the whole listener (LDS). A good key gets in all the while and nobody else does, and Envoy does
+//! not grow with each.
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use anyhow::{Context, Result, ensure};
+use keystile_e2e::discovery::{Discovery, listeners_apart};
+use keystile_e2e::envoy::{self, Listener};
+use keystile_e2e::process::wait_until;
+use keystile_e2e::shipped;
+use keystile_e2e::tally::{End, Tally};
+use libtest_mimic::Trial;
+use serde_json::{Value, json};
+
+use crate::dying::{self, DIE, Policy};
+use crate::range::{Range, Setup, Steady, plugin, trial};
+
+const SWAPS: usize = 100;
+/// When Envoy's memory is first looked at: until then it grows for other reasons.
+const SETTLED: usize = 10;
+/// As much as it may have grown by the last swap, in MB: all of it, and that of the VMs.
+const GROWTH: [f64; 2] = [25.0, 4.0];
+
+pub(crate) fn trials() -> Vec<Trial> {
+    vec![
+        trial("swapped: the filter, 100 times", || {
+            discovered("swapped: the filter, 100 times")
+        }),
+        trial("swapped: the VM dies of it, FAIL_RELOAD", || {
+            dies_of_it(
+                "swapped: the VM dies of it, FAIL_RELOAD",
+                Policy::FailReload,
+            )
+        }),
+        trial("swapped: the VM dies of it, FAIL_CLOSED", || {
+            dies_of_it(
+                "swapped: the VM dies of it, FAIL_CLOSED",
+                Policy::FailClosed,
+            )
+        }),
+        trial("swapped: the listener, 100 times", || {
+            handed_over("swapped: the listener, 100 times")
+        }),
+    ]
+}
+
+/// A configuration of many kinds, which replies tell from others by their realm.
+fn swap(number: usize) -> Value {
+    let mut more = json!({
+        "replies": {"realm": realm(number)},
+        "cache": {"max_allow_entries": 10 + number, "max_deny_entries": 100},
+        "exempt": {"paths": [format!("/exempt/{number}")]},
+    });
+    if number.is_multiple_of(2) {
+        more["feed"] = json!({"path": "/v1/changes?after={cursor}", "interval": "100ms"});
+    }
+    if number.is_multiple_of(3) {
+        more["introspection"] = json!({});
+    }
+    if number.is_multiple_of(5) {
+        more["credential"] = json!({"forward": true});
+    }
+    plugin(&more)
+}
+
+fn realm(number: usize) -> String {
+    format!("swap {number}")
+}
+
+/// What Envoy must turn down, in the plugin's configuration.
+fn broken() -> Vec<(&'static str, String)> {
+    let whole = swap(0).to_string();
+    let half = whole.split_at(whole.len() / 2).0.to_owned();
+    let in_field =
+        |value: &str| format!(r#"{{"lookup":{{"cluster":"auth"}},"environment":{value}}}"#);
+    vec![
+        ("half a configuration", half),
+        ("arrays in each other", in_field(&"[".repeat(100_000))),
+        (
+            "objects in each other",
+            in_field(&r#"{"a":"#.repeat(100_000)),
+        ),
+        ("1 MB of digits", in_field(&"9".repeat(1 << 20))),
+        (
+            "1 MB of text",
+            in_field(&format!("\"{}\"", "x".repeat(1 << 20))),
+        ),
+        (
+            "a name of 1 MB",
+            format!(r#"{{"{}":1}}"#, "x".repeat(1 << 20)),
+        ),
+        ("a field twice", in_field(r#""a","environment":"b""#)),
+        ("another type", in_field("7")),
+        (
+            "a conflict",
+            r#"{"lookup":{"cluster":"auth"},"introspection":{},"exempt":{"path_prefixes":["/"]}}"#
+                .to_owned(),
+        ),
+        ("a byte order mark", format!("\u{feff}{whole}")),
+    ]
+}
+
+/// Waits until a worker enforces this configuration.
+fn wait_for(range: &Range, tally: &Tally, number: usize) -> Result<()> {
+    wait_until(|| {
+        Ok(range
+            .challenge(tally, "swapped")?
+            .contains(&format!("\"{}\"", realm(number))))
+    })
+    .with_context(|| realm(number))
+}
+
+/// Envoy's memory after some swaps, in bytes: all of it, and that of the VMs.
+struct Memory {
+    resident: u64,
+    wasm: u64,
+}
+
+impl Memory {
+    fn of(range: &Range) -> Result<Self> {
+        Ok(Self {
+            resident: range.envoy.resident_bytes()?,
+            wasm: range.envoy.wasm_memory_bytes()?,
+        })
+    }
+
+    fn has_not_grown(&self, name: &str, since: &Self) -> Result<()> {
+        const MB: f64 = 1_000_000.0;
+        #[allow(clippy::cast_precision_loss, reason = "far from it")]
+        let all = [since.resident, self.resident, since.wasm, self.wasm].map(|bytes| bytes as f64);
+        let [first, last, first_wasm, last_wasm] = all;
+        println!(
+            "{name}: Envoy has {:.1} MB after {SETTLED} swaps and {:.1} MB after {SWAPS}, of which \
+             its VMs have {:.1} MB and {:.1} MB",
+            first / MB,
+            last / MB,
+            first_wasm / MB,
+            last_wasm / MB
+        );
+        ensure!(
+            last - first < GROWTH[0] * MB && last_wasm - first_wasm < GROWTH[1] * MB,
+            "grown with each swap"
+        );
+        Ok(())
+    }
+}
+
+/// The old configurations are gone with what they kept: of what is known, each worker has the known
+/// key of the steady traffic.
+fn nothing_is_left(range: &Range) -> Result<()> {
+    let draining = "listener_manager.total_filter_chains_draining";
+    range.envoy.wait_for_counter(draining, 0)?;
+    let kept = "wasmcustom.keystile.cache.allow.entries";
+    wait_until(|| Ok((1..=2).contains(&range.envoy.counter(kept)?)))
+        .with_context(|| format!("{kept} is {:?}", range.envoy.counter(kept)))
+}
+
+fn discovered(name: &str) -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let discovery = Discovery::new("keystile.wasm", folder.path().join("filter.json"));
+    let publish = |plugin: &str| discovery.publish(&discovery.resource(&envoy::module(), plugin));
+    publish(&swap(0).to_string())?;
+    let first = discovery.clone();
+    let range = Range::start(Setup {
+        edit: Box::new(move |config| first.put_into(config)),
+        ..Setup::new(vec![Listener::new("swapped", &Value::Null)])
+    })?;
+    // All of them before memory is first looked at, as some are large.
+    let broken = broken();
+    ensure!(broken.len() <= SETTLED, "too many");
+    range.case(name, Steady::on("swapped")?, |tally| {
+        let mut settled = None;
+        for number in 1..=SWAPS {
+            publish(&swap(number).to_string())?;
+            wait_for(&range, tally, number)?;
+            if let Some((what, text)) = broken.get(number - 1) {
+                let before = discovery.turned_down(&range.envoy)?;
+                publish(text)?;
+                wait_until(|| Ok(discovery.turned_down(&range.envoy)? > before))
+                    .with_context(|| format!("{what} is not turned down"))?;
+                let still = range.challenge(tally, "swapped")?;
+                ensure!(still.contains(&realm(number)), "after {what}: {still}");
+            }
+            if number == SETTLED {
+                settled = Some(Memory::of(&range)?);
+            }
+        }
+        nothing_is_left(&range)?;
+        Memory::of(&range)?.has_not_grown(name, &settled.context("too few swaps")?)
+    })
+}
+
+fn handed_over(name: &str) -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let file: PathBuf = folder.path().join("listeners.json");
+    let config = |number: usize| {
+        let mut config = envoy::config(&[Listener::new("swapped", &swap(number))], &[]);
+        drains_soon(&mut config)?;
+        anyhow::Ok(config)
+    };
+    let first = file.clone();
+    let range = Range::start(Setup {
+        // Old connections end soon, and the old configuration with them.
+        options: vec!["--drain-time-s", "10", "--drain-strategy", "immediate"],
+        edit: Box::new(move |config| {
+            drains_soon(config)?;
+            listeners_apart(config, &first)
+        }),
+        ..Setup::new(vec![Listener::new("swapped", &swap(0))])
+    })?;
+    range.case(name, Steady::on("swapped")?, |tally| {
+        let mut settled = None;
+        for number in 1..=SWAPS {
+            listeners_apart(&mut config(number)?, &file)?;
+            wait_for(&range, tally, number)?;
+            if number == SETTLED {
+                settled = Some(Memory::of(&range)?);
+            }
+        }
+        nothing_is_left(&range)?;
+        Memory::of(&range)?.has_not_grown(name, &settled.context("too few swaps")?)
+    })
+}
+
+/// A worker's VM dies when it gets its new configuration, which the main thread's has taken. Envoy
+/// runs that worker without the filter then, whatever `failure_policy` says: it is the second lock
+/// that lets nothing through.
+fn dies_of_it(name: &str, policy: Policy) -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let discovery = Discovery::new("keystile.wasm", folder.path().join("filter.json"));
+    let publish = |number: usize, vm: &str| {
+        let mut resource = discovery.resource(&dying::module(), &swap(number).to_string());
+        resource["typed_config"]["config"]["vm_config"]["vm_id"] = json!(vm);
+        resource["typed_config"]["config"]["failure_policy"] = json!(policy.name());
+        discovery.publish(&resource)
+    };
+    publish(0, "first")?;
+    let first = discovery.clone();
+    let range = Range::start(Setup {
+        workers: 1,
+        edit: Box::new(move |config| {
+            first.put_into(config)?;
+            let http = envoy::http_settings(config)?;
+            http["stream_idle_timeout"] = json!(dying::seconds(dying::IDLE));
+            shipped::lock(http)
+        }),
+        ..Setup::new(vec![Listener::new("dying", &Value::Null)])
+    })?;
+    let refused = [401, 503].map(End::Answered);
+    let steady = Steady::on("dying")?
+        .but("a known key", &[200, 503].map(End::Answered))
+        .but("no key, but an identity", &refused)
+        // Some wait for their lookups then.
+        .but("an unknown key", &[401, 503, 504].map(End::Answered))
+        .but("a misshapen key", &refused);
+    range.case_where_vms_die(name, steady, |tally| {
+        let line = format!("{DIE}: on_configure");
+        let response = range.get(tally, "dying", "the one that kills", &[&line])?;
+        ensure!(response.status == 401, "{response:?}");
+        publish(1, "first")?;
+        wait_until(|| {
+            let written = range.envoy.written();
+            Ok(written.contains("Function: proxy_on_configure failed"))
+        })
+        .context("the VM does not die of it")?;
+        dying::stays_closed(&range, tally)?;
+        // As long as it is in use, Envoy takes no other configuration for a VM of this name.
+        publish(2, "first")?;
+        wait_until(|| Ok(discovery.turned_down(&range.envoy)? > 0)).context("not turned down")?;
+        dying::stays_closed(&range, tally)?;
+        publish(2, "second")?;
+        dying::is_back(&range, tally, name, Instant::now())?;
+        let response = range.get(tally, "dying", "no key, for its realm", &[])?;
+        let challenge = response.header("www-authenticate")?.unwrap_or_default();
+        ensure!(challenge.contains(&realm(2)), "another one: {challenge}");
+        Ok(())
+    })
+}
+
+/// A connection that is to end is told so, and ends when its requests have.
+fn drains_soon(config: &mut Value) -> Result<()> {
+    envoy::http_settings(config)?["drain_timeout"] = json!("0.2s");
+    Ok(())
+}
