@@ -137,7 +137,7 @@ impl Context for Root {
         dying::here("root's on_http_call_response, of a lookup");
         let (_, hash, id) = self.lookups.swap_remove(at);
         if let Some(rules) = &plugin.rules {
-            let answer = calls::read_answer(headers, body_size);
+            let answer = calls::read_answer(&hash, headers, body_size);
             plugin.land(rules, &hash, id, answer, now);
             plugin.settle_decided(rules, self.context_id, now);
             plugin.wake_root(rules);
@@ -254,10 +254,12 @@ impl Context for Stream {
             return;
         };
         let now = plugin.now();
-        let answer = calls::read_answer(headers, body_size);
+        let answer = |hash| calls::read_answer(hash, headers, body_size);
         match &self.phase {
-            Phase::Held { hash, lookup, .. } => plugin.land(rules, hash, *lookup, answer, now),
-            Phase::Live { held, hash } => plugin.land_live(rules, held, hash, answer, now),
+            Phase::Held { hash, lookup, .. } => {
+                plugin.land(rules, hash, *lookup, answer(hash), now);
+            }
+            Phase::Live { held, hash } => plugin.land_live(rules, held, hash, answer(hash), now),
             Phase::New | Phase::Settled(_) => return,
         }
         plugin.settle_decided(rules, self.context_id, now);

@@ -23,6 +23,10 @@ pub(crate) const CARRIED_ON: [&str; 3] = ["x-request-id", "traceparent", "traces
 /// is no record, and clients could tell.
 const ENVIRONMENT: &str = "x-keystile-environment";
 
+/// The header of an answer that names the hash which it is about, so that no other lookup takes it
+/// for its own. Auth clusters may leave it out.
+pub(crate) const KEY_HASH: &str = "x-keystile-key-hash";
+
 /// A path with one place for what is asked about.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PathTemplate {

@@ -7,6 +7,7 @@ use std::hint::black_box;
 use std::rc::Rc;
 use std::time::Duration;
 
+use crate::credential::KeyHash;
 use crate::record::{self, Record, Status};
 
 /// The largest answer that is read, in bytes.
@@ -84,6 +85,8 @@ pub enum Cause {
     },
     /// A 200 whose body is not a record.
     Unreadable(String),
+    /// An answer that says it is about another hash.
+    OfAnother,
 }
 
 impl fmt::Display for Cause {
@@ -107,6 +110,9 @@ impl fmt::Display for Cause {
                 )
             }
             Self::Unreadable(problem) => write!(f, "answer 200, but not a record: {problem}"),
+            Self::OfAnother => f.write_str(
+                "an answer about another hash: its x-keystile-key-hash is not the one asked about",
+            ),
         }
     }
 }
@@ -156,6 +162,16 @@ impl Answer {
             verdict,
             max_age: cache_control.filter_map(max_age).min(),
         }
+    }
+
+    /// The answer to the lookup of `hash`, where each of the hashes that it says it is about is that
+    /// one; otherwise no verdict: a connection or a cache on the way has mixed answers up.
+    pub fn about<'a>(self, hash: &KeyHash, mut said: impl Iterator<Item = &'a [u8]>) -> Self {
+        let is_verdict = !matches!(self.verdict, Verdict::Indeterminate(_));
+        if is_verdict && said.any(|said| KeyHash::from_hex(said).as_ref() != Some(hash)) {
+            return Self::none(Cause::OfAnother);
+        }
+        self
     }
 
     /// No answer, or none that could be read.

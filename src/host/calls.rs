@@ -10,8 +10,9 @@ use log::warn;
 use proxy_wasm::hostcalls;
 use proxy_wasm::types::{BufferType, MapType, MetricType, Status};
 
+use crate::credential::KeyHash;
 use crate::feed::Page;
-use crate::lookup::{Callout, Lookup};
+use crate::lookup::{self, Callout, Lookup};
 use crate::reply::LocalReply;
 use crate::request::Request;
 use crate::stats::{self, Counter, Gauge};
@@ -92,12 +93,13 @@ pub(super) fn dispatch(lookup: &Lookup, callout: &Callout) -> Result<u32, &'stat
     })
 }
 
-/// Reads the answer to a lookup, in its callback.
-pub(super) fn read_answer(num_headers: usize, body_size: usize) -> Answer {
+/// Reads the answer to the lookup of a hash, in its callback.
+pub(super) fn read_answer(hash: &KeyHash, num_headers: usize, body_size: usize) -> Answer {
     let headers = answer_headers(num_headers);
     let cache_control = headers.values("cache-control");
     let body = || answer_body(body_size);
     Answer::read(headers.first(":status"), cache_control, body_size, body)
+        .about(hash, headers.values(lookup::KEY_HASH))
 }
 
 /// Reads the answer to a poll of the feed, in its callback.

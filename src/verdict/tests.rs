@@ -47,6 +47,43 @@ fn without_a_record_there_is_no_verdict_but_not_found() {
 }
 
 #[test]
+fn an_answer_about_another_hash_is_indeterminate() {
+    let hash = KeyHash::from_hex("0a".repeat(32).as_bytes()).unwrap();
+    let (own, upper) = ("0a".repeat(32), "0A".repeat(32));
+    let (other, short) = ("0b".repeat(32), "0a".repeat(31));
+    let cases: [(&[&str], bool); _] = [
+        (&[], true),
+        (&[&own], true),
+        (&[&own, &own], true),
+        (&[&upper], true),
+        (&[&other], false),
+        (&[&own, &other], false),
+        (&[&other, &own], false),
+        (&[&short], false),
+        (&["", &own], false),
+        (&["\u{ff}"], false),
+        (&[&format!("{own},{own}")], false),
+    ];
+    let good = r#"{"key_id":"key_1","status":"active"}"#;
+    let revoked = r#"{"key_id":"key_1","status":"revoked"}"#;
+    for (said, counts) in cases {
+        for (status, body) in [("200", good), ("200", revoked), ("404", "")] {
+            let answer = answer(status, &["max-age=9"], body);
+            let expected = if counts {
+                answer.clone()
+            } else {
+                Answer::none(Cause::OfAnother)
+            };
+            let said = said.iter().map(|said| said.as_bytes());
+            assert_eq!(answer.about(&hash, said), expected, "{status} {body}");
+        }
+        let failed = answer("500", &[], "");
+        let said = said.iter().map(|said| said.as_bytes());
+        assert_eq!(failed.clone().about(&hash, said), failed);
+    }
+}
+
+#[test]
 fn what_is_not_a_record_is_indeterminate() {
     let long_id = format!(r#"{{"key_id":"{}","status":"active"}}"#, "k".repeat(257));
     let deep = format!(

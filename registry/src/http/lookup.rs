@@ -4,7 +4,7 @@ use axum::Json;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::http::HeaderMap;
-use axum::http::header::CACHE_CONTROL;
+use axum::http::header::{CACHE_CONTROL, VARY};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -53,8 +53,11 @@ pub(crate) struct MaxAge {
     pub(crate) not_found: Option<Span>,
 }
 
-/// Names the only environment whose records count to who asks.
+/// Names the only environment whose records count to who asks; caches must tell those apart.
 const ENVIRONMENT: &str = "x-keystile-environment";
+
+/// Says which hash an answer is about, so that no other lookup takes it for its own.
+pub(super) const KEY_HASH: &str = "x-keystile-key-hash";
 
 /// The record of a hash.
 ///
@@ -83,8 +86,12 @@ const ENVIRONMENT: &str = "x-keystile-environment";
             status = 200,
             description = "The key is registered",
             body = Answer,
-            headers(("cache-control" = String, description = "`max-age=N`, with \
-                `serve --max-age-active` or `--max-age-revoked`")),
+            headers(
+                ("cache-control" = String, description = "`max-age=N`, with \
+                    `serve --max-age-active` or `--max-age-revoked`"),
+                ("vary" = String, description = "`x-keystile-environment`"),
+                ("x-keystile-key-hash" = String, description = "The hash that the answer is about"),
+            ),
             example = json!({
                 "key_id": "key_01JY6Q4R2T8V9W0X1Y2Z3A4B5C",
                 "status": "active",
@@ -117,11 +124,9 @@ pub(super) async fn lookup(
             (max_age, Json(Answer::from(record)).into_response())
         }
     };
-    let Some(max_age) = max_age else {
-        return Ok(answer);
-    };
-    let header = [(CACHE_CONTROL, format!("max-age={}", max_age.seconds()))];
-    Ok((header, answer).into_response())
+    let about = [(KEY_HASH, &*key_hash), (VARY.as_str(), ENVIRONMENT)];
+    let max_age = max_age.map(|it| [(CACHE_CONTROL, format!("max-age={}", it.seconds()))]);
+    Ok((about, max_age, answer).into_response())
 }
 
 /// The hash's bytes. Uppercase is refused: the contract has one spelling of each hash.

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use axum::http::StatusCode;
-use axum::http::header::CACHE_CONTROL;
+use axum::http::header::{CACHE_CONTROL, VARY};
 use serde_json::json;
 use utoipa::IntoResponses;
 use utoipa::openapi::example::ExampleBuilder;
@@ -13,6 +13,7 @@ use utoipa::openapi::schema::{AllOfBuilder, ObjectBuilder, Type};
 use utoipa::openapi::{ContentBuilder, Ref, RefOr, Response, ResponseBuilder};
 
 use super::error::{ApiError, Refusal};
+use super::lookup::KEY_HASH;
 use crate::defaults::{CHANGES_AT_ONCE, KEYS_AT_ONCE};
 use crate::keys::Failure;
 
@@ -145,8 +146,16 @@ fn response(errors: &[ApiError]) -> Response {
         .iter()
         .any(|error| matches!(error, ApiError::NoRecord))
     {
-        let header = header("`max-age=N`, with `serve --max-age-not-found`");
-        response.headers.insert(CACHE_CONTROL.to_string(), header);
+        let said = [
+            (
+                CACHE_CONTROL.as_str(),
+                "`max-age=N`, with `serve --max-age-not-found`",
+            ),
+            (VARY.as_str(), "`x-keystile-environment`"),
+            (KEY_HASH, "The hash that the answer is about"),
+        ];
+        let said = said.map(|(name, value)| (name.to_owned(), header(value)));
+        response.headers.extend(said);
     }
     response
 }

@@ -81,11 +81,25 @@ fn one_too_many() -> Vec<Row> {
         GOOD.len()
     );
     let not_found = || Refused("api_key_not_found");
-    let written: [(&str, Vec<Vec<u8>>, Expect); 8] = [
+    let about_another = |status| {
+        let said = format!("x-keystile-key-hash: {:064}", 0);
+        kept_answer(status, &[&said], GOOD.as_bytes())
+    };
+    let written: [(&str, Vec<Vec<u8>>, Expect); 10] = [
         (
             "not found, and active",
             vec![none.clone(), kept("200 OK")],
             not_found(),
+        ),
+        (
+            "active, of another lookup, and its own",
+            vec![about_another("200 OK"), kept("200 OK")],
+            Internal,
+        ),
+        (
+            "not found, of another lookup, and its own",
+            vec![about_another("404 Not Found"), none.clone()],
+            Internal,
         ),
         (
             "active, and not found",

@@ -13,6 +13,7 @@ use super::*;
 on_both! {
     the_service_token_guards_lookups_and_feed,
     answers_say_how_long_they_hold,
+    answers_say_what_they_are_about,
     health_and_readiness_differ,
     health_is_told_beyond_the_limit,
     requests_are_counted_by_route,
@@ -93,6 +94,16 @@ async fn answers_say_how_long_they_hold(database: TestDatabase) {
     store.close().await;
     let failed = send(&app, &format!("/v1/key-hashes/{found}"), "").await;
     assert!(!failed.headers().contains_key(header::CACHE_CONTROL));
+}
+
+async fn answers_say_what_they_are_about(database: TestDatabase) {
+    let app = app(store_with_abc(&database).await);
+    for (hash, status) in [(ABC.to_owned(), 200), ("0".repeat(64), 404)] {
+        let answer = send(&app, &format!("/v1/key-hashes/{hash}"), "").await;
+        assert_eq!(answer.status(), status);
+        assert_eq!(answer.headers()["x-keystile-key-hash"], *hash);
+        assert_eq!(answer.headers()[header::VARY], "x-keystile-environment");
+    }
 }
 
 async fn health_and_readiness_differ(database: TestDatabase) {
