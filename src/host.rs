@@ -1,12 +1,14 @@
 //! The proxy-wasm host's callbacks: what it tells of a request, of an answer and of time.
 //!
 //! [`plugin`] has what follows from them, [`calls`] each call back to the host,
-//! [`capabilities`] whether these are allowed. Nothing outside of this module knows of proxy-wasm.
+//! [`capabilities`] whether these are allowed, `pausing` what a pause is. Nothing outside of this module knows of proxy-wasm.
 
 mod calls;
 mod capabilities;
 #[cfg(feature = "die-on-demand")]
 mod dying;
+#[cfg(target_family = "wasm")]
+mod pausing;
 mod plugin;
 
 use std::cell::Cell;

@@ -30,11 +30,16 @@ use crate::range::{OnDemand, PATH, Setup, plugin, uncached};
 /// The listener whose verdicts are kept for no time.
 const LISTENER: &str = "uncached";
 
+/// The same, where Envoy would hand over bodies while their headers wait.
+const STREAMED: &str = "streamed";
+
 fn setup() -> Result<Setup> {
-    Ok(Setup::new(vec![Listener::new(
-        LISTENER,
-        &plugin(&json!({"cache": uncached()})),
-    )]))
+    let plugin = plugin(&json!({"cache": uncached()}));
+    let streamed = Listener {
+        allow_on_headers_stop_iteration: true,
+        ..Listener::new(STREAMED, &plugin)
+    };
+    Ok(Setup::new(vec![Listener::new(LISTENER, &plugin), streamed]))
 }
 
 /// The listener of `envoy/envoy.yaml`, before its upstream: the settings that operators begin with.

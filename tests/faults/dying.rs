@@ -33,7 +33,7 @@ const PAUSED: usize = 1000;
 /// Connections that these share.
 const CONNECTIONS: usize = 20;
 
-/// Requests whose bodies are under way then, which the filter sees although they wait.
+/// Requests whose bodies are under way then.
 const BODIES: usize = 50;
 
 /// What ends a request that nobody will answer: the setting that `envoy/envoy.yaml` has, shorter.

@@ -25,12 +25,6 @@ use tokio::task::JoinHandle;
 use super::{ID, Outcome, neighbours};
 use crate::range::{OnDemand, PATH, Range, Steady};
 
-/// Where the body comes partly before and partly after the verdict, Envoy's buffer filter tells the
-/// upstream a length that has the first part twice (17 bytes for 6 and 5). The README says not to
-/// put it behind the filter with `allow_on_headers_stop_iteration`. What must hold for those who do:
-/// the client is told (502), and the upstream never takes such a body for a whole one.
-const TOLD_TWICE: &str = "buffer after, streamed";
-
 pub(super) fn trials(range: &Arc<OnDemand>) -> Vec<Trial> {
     let trials = neighbours::PASSING.map(|listener| {
         let name = format!("around: bodies, {listener}");
@@ -157,15 +151,6 @@ fn one(
         .map_or(End::Reset, |status| End::Answered(*status));
     tally.count(&format!("{outcome:?}"), end);
     let status = status?;
-    // Nothing tells from outside when the verdict has come where the upstream hears of it late: the
-    // body's first part may be faster.
-    let may_be_told_twice = listener == TOLD_TWICE && when != When::Behind;
-    if may_be_told_twice && status == 502 {
-        ensure!(outcome == Outcome::Allowed, "{status}");
-        let arrived = range.gate.named(&name);
-        ensure!(arrived.iter().all(|one| !one.whole), "{arrived:?}");
-        return Ok(());
-    }
     ensure!(
         status == outcome.status(),
         "{status}: {:?}",

@@ -14,7 +14,7 @@ use super::{ID, Outcome};
 use crate::range::{OnDemand, PATH, Range, Steady, end_of};
 
 /// Listeners that let pass what this filter does.
-pub(super) const PASSING: [&str; 12] = [
+pub(super) const PASSING: [&str; 13] = [
     "alone",
     "alone, streamed",
     "buffer before",
@@ -27,6 +27,7 @@ pub(super) const PASSING: [&str; 12] = [
     "lua after, streamed",
     "mutation before",
     "mutation after",
+    "retrying, streamed",
 ];
 
 /// Others. In those that end so, this filter hands the credential on.

@@ -19,7 +19,7 @@ use tokio::task::JoinHandle;
 
 use super::held::Held;
 use super::wire::{Answers, Wire};
-use super::{LISTENER, SHIPPED, connect2, request2};
+use super::{LISTENER, SHIPPED, STREAMED, connect2, request2};
 use crate::range::{OnDemand, PATH, Range, Steady};
 
 const MIB: usize = 1024 * 1024;
@@ -55,6 +55,7 @@ pub(super) fn trials(plain: &Arc<OnDemand>, shipped: &Arc<OnDemand>) -> Vec<Tria
     ] {
         for (range, listener, count, size, at_once, long) in [
             (shipped, SHIPPED, "8 MB", 8 * MIB, 1, false),
+            (plain, STREAMED, "64 MB, streamed", 64 * MIB, 1, false),
             (shipped, SHIPPED, "100 MB", 100 * MIB, 1, true),
             (shipped, SHIPPED, "8 of 32 MB", 32 * MIB, 8, true),
             (
