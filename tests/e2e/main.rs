@@ -232,6 +232,11 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
         trial(&world, "mesh: as meshes load it", mesh::as_meshes_load_it),
         trial(
             &world,
+            "mesh: as Istio patches it",
+            mesh::as_istio_patches_it,
+        ),
+        trial(
+            &world,
             "introspection: each kind of key",
             introspection::each_kind_of_key,
         ),

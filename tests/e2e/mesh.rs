@@ -11,6 +11,7 @@ use keystile_e2e::discovery::Discovery;
 use keystile_e2e::envoy::{self, Envoy, Listener, cluster, module};
 use keystile_e2e::keys::{GOOD, hash, made_up_key};
 use keystile_e2e::manifests::{FOLDERS, documents};
+use keystile_e2e::shipped;
 use keystile_e2e::upstream::Received;
 use serde_json::{Value, json};
 
@@ -170,6 +171,103 @@ fn ask(world: &World, envoy: &Envoy, auth: &Auth, case: &Case) -> Result<()> {
     let host = format!("\r\nhost: {}\r\n", case.authority);
     ensure!(lookup.contains(&host), "no {host:?} in {lookup}");
     Ok(())
+}
+
+/// With Istio's EnvoyFilters, the second lock among them, requests get what they get without; where
+/// Keystile is not there, they get a 503, and what others refuse stays a 403.
+pub(crate) fn as_istio_patches_it(world: &World) -> Result<()> {
+    let patches: Vec<_> = documents(FOLDERS[0])?
+        .into_iter()
+        .filter(|document| document.text("/kind") == "EnvoyFilter")
+        .collect();
+    ensure!(patches.len() == 2, "{} EnvoyFilters", patches.len());
+    let folder = tempfile::tempdir()?;
+    let auth = Auth::default();
+    let (serving, upstream) = world.scripted(&auth, &Received::default())?;
+    let plugin = json!({
+        "lookup": {"cluster": "auth", "timeout": "10s"},
+        "exempt": {"paths": ["/healthz"]},
+    });
+    let names = ["there", "away", "beside", "away, beside"];
+    let clusters = [
+        cluster("auth", Some(serving.address)),
+        cluster("upstream", Some(upstream)),
+    ];
+    let mut config = envoy::config(&names.map(|name| Listener::new(name, &plugin)), &clusters);
+    config["node"] = json!({"id": "keystile", "cluster": "keystile"});
+    let discovery = Discovery::new("api.keystile", folder.path().join("filter.json"));
+    discovery.publish(&discovery.resource(&module(), &plugin.to_string()))?;
+    let listeners = config["static_resources"]["listeners"].as_array_mut();
+    for (name, listener) in names.into_iter().zip(listeners.into_iter().flatten()) {
+        let http = &mut listener["filter_chains"][0]["filters"][0]["typed_config"];
+        for patch in &patches {
+            patch.patch(http)?;
+        }
+        ensure!(http["stream_idle_timeout"] == "60s", "{http}");
+        let mut plain = http.clone();
+        plain["http_filters"] = json!([plain["http_filters"][0], plain["http_filters"][2]]);
+        shipped::lock(&mut plain)?;
+        ensure!(
+            plain["http_filters"] == http["http_filters"],
+            "another lock than that of envoy/envoy.yaml"
+        );
+        let filters = http["http_filters"].as_array_mut().context("no filters")?;
+        filters[0] = discovery.filter();
+        if name.ends_with("beside") {
+            // As Istio makes one of an AuthorizationPolicy.
+            filters.insert(1, nobody_may());
+        }
+        if name.starts_with("away") {
+            filters.remove(0);
+        }
+    }
+    let file = folder.path().join("envoy.json");
+    std::fs::write(&file, config.to_string())?;
+    let envoy = Envoy::start(&file, folder.path(), &["--concurrency", "1"], false)?;
+
+    let key = made_up_key();
+    world.keep_secret(&key);
+    auth.script(&hash(&key)?, Script::Answer(answer("200 OK", GOOD)));
+    let known = format!("x-api-key: {key}");
+    let rows: [(&str, &str, &[&str], u16, &str); 8] = [
+        ("there", "/v1/x", &[], 401, "api_key_missing"),
+        ("there", "/v1/x", &[&known], 200, ""),
+        ("there", "/healthz", &[], 200, ""),
+        ("away", "/v1/x", &[], 503, "no proof of authentication"),
+        (
+            "away",
+            "/v1/x",
+            &[&known],
+            503,
+            "no proof of authentication",
+        ),
+        ("beside", "/v1/x", &[&known], 403, "RBAC: access denied"),
+        ("beside", "/v1/x", &[], 401, "api_key_missing"),
+        (
+            "away, beside",
+            "/v1/x",
+            &[&known],
+            503,
+            "no proof of authentication",
+        ),
+    ];
+    for (listener, path, lines, status, says) in rows {
+        let response = client::get(envoy.listener(listener)?, path, lines.iter().copied())?;
+        ensure!(
+            response.status == status && response.text().contains(says),
+            "{listener}, {path}, {} line(s): {response:?}",
+            lines.len()
+        );
+    }
+    envoy.no_vm_died()
+}
+
+/// A filter that lets nobody through.
+fn nobody_may() -> Value {
+    json!({"name": "envoy.filters.http.rbac", "typed_config": {
+        "@type": "type.googleapis.com/envoy.extensions.filters.http.rbac.v3.RBAC",
+        "rules": {"action": "ALLOW", "policies": {}},
+    }})
 }
 
 /// Envoy takes the cluster that a patch adds, as it is shipped.

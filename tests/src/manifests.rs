@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
 use crate::root;
@@ -126,6 +126,43 @@ impl Document {
                 .collect(),
             _ => Vec::new(),
         }
+    }
+
+    /// Does to a listener's settings of HTTP what this document has Istio do, where it is an
+    /// EnvoyFilter.
+    ///
+    /// # Errors
+    /// When it has a patch of a kind that is not known here, or Istio would find no place for it.
+    pub fn patch(&self, http: &mut Value) -> Result<()> {
+        let patches = self.value.pointer("/spec/configPatches");
+        for patch in patches.and_then(Value::as_array).into_iter().flatten() {
+            let (operation, value) = (&patch["patch"]["operation"], &patch["patch"]["value"]);
+            match (patch["applyTo"].as_str(), operation.as_str()) {
+                (Some("NETWORK_FILTER"), Some("MERGE")) => merge(http, &value["typed_config"]),
+                (Some("HTTP_FILTER"), Some("INSERT_BEFORE")) => {
+                    let filter = &patch["match"]["listener"]["filterChain"]["filter"];
+                    let filters = http["http_filters"].as_array_mut().context("no filters")?;
+                    let before = filters
+                        .iter()
+                        .position(|other| other["name"] == filter["subFilter"]["name"]);
+                    filters.insert(before.context("no place for it")?, value.clone());
+                }
+                (to, what) => bail!("{}: a patch {what:?} of {to:?}", self.name()),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// As Istio merges messages of Envoy, where there are no lists on both sides.
+fn merge(into: &mut Value, value: &Value) {
+    match (into, value) {
+        (Value::Object(into), Value::Object(fields)) => {
+            for (name, value) in fields {
+                merge(into.entry(name).or_insert(Value::Null), value);
+            }
+        }
+        (into, value) => *into = value.clone(),
     }
 }
 
