@@ -15,12 +15,18 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::range::{Range, Setup, plugin, trial, unknown_key};
+use crate::test_database::TestDatabase;
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
         trial("disclosure: replies are byte-equal", replies::are_equal),
         trial("disclosure: lookups are as many", replies::cost_the_same),
         trial("disclosure: cold answers take as long", timing::is_equal).with_ignored_flag(true),
+        trial(
+            "disclosure: cold answers take as long, PostgreSQL",
+            timing::is_equal_on_postgres,
+        )
+        .with_ignored_flag(true),
         trial(
             "disclosure: a record takes as long as none",
             timing::is_equal_without_help,
@@ -34,14 +40,14 @@ struct Site {
     range: Range,
     registry: SocketAddr,
     _server: Process,
+    _database: TestDatabase,
     _folder: TempDir,
 }
 
 impl Site {
-    fn start(workers: u8) -> Result<Self> {
+    fn start(workers: u8, database: TestDatabase) -> Result<Self> {
         let folder = tempfile::tempdir()?;
-        let database = format!("sqlite://{}", folder.path().join("keys.db").display());
-        let (server, registry) = Registry::guarded(database)
+        let (server, registry) = Registry::guarded(database.url.clone())
             .quiet()
             .serve(([127, 0, 0, 1], 0).into(), &folder.path().join("log"))?;
         let plugin = plugin(&json!({
@@ -62,6 +68,7 @@ impl Site {
             range,
             registry,
             _server: server,
+            _database: database,
             _folder: folder,
         })
     }

@@ -18,6 +18,14 @@ mod paths;
 mod range;
 mod soak;
 mod swapped;
+#[allow(
+    dead_code,
+    unused_macros,
+    unused_imports,
+    reason = "shared with the registry's tests"
+)]
+#[path = "../../registry/tests/support/database.rs"]
+mod test_database;
 
 use std::process::ExitCode;
 

@@ -11,6 +11,7 @@ use keystile_e2e::tally::End;
 
 use super::{KINDS, Kind, Site};
 use crate::range::Steady;
+use crate::test_database::TestDatabase;
 
 /// How a request is sent.
 struct Way {
@@ -55,7 +56,7 @@ const WAYS: [Way; 6] = [
 
 /// Each way, first where the filter has to ask, then from its cache.
 pub(super) fn are_equal() -> Result<()> {
-    let site = Site::start(1)?;
+    let site = Site::start(1, TestDatabase::sqlite())?;
     let name = "disclosure: replies are byte-equal";
     site.range.case(name, Steady::default(), |tally| {
         for way in &WAYS {
@@ -84,7 +85,7 @@ pub(super) fn are_equal() -> Result<()> {
 pub(super) fn cost_the_same() -> Result<()> {
     /// More than `not_found_ttl`, and much less than `allow_ttl`.
     const PAUSE: Duration = Duration::from_secs(6);
-    let site = Site::start(1)?;
+    let site = Site::start(1, TestDatabase::sqlite())?;
     let keys: Vec<_> = KINDS
         .iter()
         .map(|kind| (kind.make)(&site))

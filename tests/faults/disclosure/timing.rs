@@ -17,6 +17,7 @@ use tokio::runtime::Runtime;
 
 use super::{KINDS, Kind, Site};
 use crate::range::{Range, Setup, Steady, is_known, known_key, plugin, unknown_key};
+use crate::test_database::TestDatabase;
 
 /// Answers of each kind that are timed.
 const SAMPLES: usize = 3000;
@@ -33,8 +34,22 @@ type Keys = (&'static str, Vec<String>);
 
 /// Where the registry is asked, which is told the environment.
 pub(super) fn is_equal() -> Result<()> {
-    let site = Site::start(1)?;
-    in_two_series(&site.range, "disclosure: cold answers take as long", || {
+    is_equal_on(
+        TestDatabase::sqlite(),
+        "disclosure: cold answers take as long",
+    )
+}
+
+pub(super) fn is_equal_on_postgres() -> Result<()> {
+    is_equal_on(
+        TestDatabase::postgres(),
+        "disclosure: cold answers take as long, PostgreSQL",
+    )
+}
+
+fn is_equal_on(database: TestDatabase, name: &str) -> Result<()> {
+    let site = Site::start(1, database)?;
+    in_two_series(&site.range, name, || {
         KINDS[..TIMED]
             .iter()
             .map(|kind| Ok((kind.name, make(&site, kind)?)))
