@@ -8,7 +8,7 @@ use anyhow::{Context, Result, ensure};
 use keystile_e2e::auth::{Auth, Script, answer};
 use keystile_e2e::client;
 use keystile_e2e::discovery::Discovery;
-use keystile_e2e::envoy::{self, Envoy, Listener, cluster, module};
+use keystile_e2e::envoy::{self, Envoy, Listener, cluster, each_http_settings, module};
 use keystile_e2e::keys::{GOOD, hash, made_up_key};
 use keystile_e2e::manifests::{FOLDERS, documents};
 use keystile_e2e::shipped;
@@ -120,10 +120,11 @@ pub(crate) fn as_meshes_load_it(world: &World) -> Result<()> {
         .collect();
     let mut config = envoy::config(&listeners, &clusters);
     config["node"] = json!({"id": "keystile", "cluster": "keystile"});
-    for (index, case) in cases.iter().enumerate() {
-        let pointer =
-            format!("/static_resources/listeners/{index}/filter_chains/0/filters/0/typed_config");
-        let http = config.pointer_mut(&pointer).context("no listener")?;
+    for (index, (case, (_, http))) in cases
+        .iter()
+        .zip(each_http_settings(&mut config))
+        .enumerate()
+    {
         match case.loaded {
             Loaded::Discovered => {
                 let file = folder.path().join(format!("filter-{index}.json"));
@@ -197,9 +198,7 @@ pub(crate) fn as_istio_patches_it(world: &World) -> Result<()> {
     config["node"] = json!({"id": "keystile", "cluster": "keystile"});
     let discovery = Discovery::new("api.keystile", folder.path().join("filter.json"));
     discovery.publish(&discovery.resource(&module(), &plugin.to_string()))?;
-    let listeners = config["static_resources"]["listeners"].as_array_mut();
-    for (name, listener) in names.into_iter().zip(listeners.into_iter().flatten()) {
-        let http = &mut listener["filter_chains"][0]["filters"][0]["typed_config"];
+    for (name, http) in each_http_settings(&mut config) {
         for patch in &patches {
             patch.patch(http)?;
         }

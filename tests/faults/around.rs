@@ -5,9 +5,9 @@ mod bodies;
 mod neighbours;
 mod routes;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use keystile_e2e::auth::{Script, answer};
-use keystile_e2e::envoy::{Listener, http2_cluster};
+use keystile_e2e::envoy::{Listener, each_http_settings, http2_cluster};
 use keystile_e2e::gate::Gate;
 use keystile_e2e::keys::{GOOD, hash, made_up_key};
 use libtest_mimic::Trial;
@@ -47,10 +47,7 @@ fn setup(mirror: &Gate) -> Result<Setup> {
 }
 
 fn edit(config: &mut Value) -> Result<()> {
-    let listeners = config["static_resources"]["listeners"].as_array_mut();
-    for listener in listeners.context("no listeners")? {
-        let name = listener["name"].as_str().context("no name")?.to_owned();
-        let http = &mut listener["filter_chains"][0]["filters"][0]["typed_config"];
+    for (name, http) in each_http_settings(config) {
         neighbours::edit(&name, http);
         routes::edit(&name, http);
     }

@@ -18,6 +18,7 @@ use std::net::SocketAddr;
 
 use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
+use h2::RecvStream;
 use h2::client::{ResponseFuture, SendRequest};
 use keystile_e2e::envoy::{Listener, cluster};
 use keystile_e2e::shipped;
@@ -154,7 +155,10 @@ async fn status2(response: ResponseFuture) -> Result<u16> {
 
 /// The same with the body.
 async fn whole2(response: ResponseFuture) -> Result<(u16, Vec<u8>)> {
-    let response = response.await.context("no answer")?;
+    read2(response.await.context("no answer")?).await
+}
+
+async fn read2(response: hyper::Response<RecvStream>) -> Result<(u16, Vec<u8>)> {
     let status = response.status().as_u16();
     let mut body = response.into_body();
     let mut bytes = Vec::new();

@@ -209,9 +209,7 @@ pub(crate) fn seconds(duration: Duration) -> String {
 }
 
 fn edit(config: &mut Value, policy: Policy, idle: Duration) -> Result<()> {
-    let listeners = config["static_resources"]["listeners"].as_array_mut();
-    for listener in listeners.context("no listeners")? {
-        let http = &mut listener["filter_chains"][0]["filters"][0]["typed_config"];
+    for (_, http) in envoy::each_http_settings(config) {
         http["stream_idle_timeout"] = json!(seconds(idle));
         let wasm = &mut http["http_filters"][0]["typed_config"]["config"];
         wasm["failure_policy"] = json!(policy.name());

@@ -67,14 +67,12 @@ fn listeners(green: Option<&str>) -> Vec<Listener> {
 /// Puts the plugins of a configuration into one VM, and what blue lets through where its headers can
 /// be seen.
 fn in_one_vm(config: &mut Value) -> Result<()> {
-    let listeners = config["static_resources"]["listeners"].as_array_mut();
-    for listener in listeners.context("no listeners")? {
-        let http = &mut listener["filter_chains"][0]["filters"][0]["typed_config"];
+    for (name, http) in envoy::each_http_settings(config) {
         let wasm = &mut http["http_filters"][0]["typed_config"]["config"];
         wasm["name"] = json!("keystile");
         wasm["root_id"] = json!("keystile");
         wasm["vm_config"]["vm_id"] = json!("shared");
-        if http["stat_prefix"] == "blue" {
+        if name == "blue" {
             http["route_config"]["virtual_hosts"][0]["routes"][0]["route"]["cluster"] =
                 json!("echo");
         }

@@ -11,7 +11,7 @@ use anyhow::{Context, Result, ensure};
 use http_body_util::Full;
 use keystile_e2e::auth::{Script, answer};
 use keystile_e2e::client::Response;
-use keystile_e2e::envoy::{Listener, cluster};
+use keystile_e2e::envoy::{Listener, cluster, each_http_settings};
 use keystile_e2e::gate::{ENTITLED, EXEMPT, Gate};
 use keystile_e2e::kept;
 use keystile_e2e::keys::hash;
@@ -126,10 +126,7 @@ fn setup() -> Result<Setup> {
 }
 
 fn edit(config: &mut Value) -> Result<()> {
-    let listeners = config["static_resources"]["listeners"].as_array_mut();
-    for listener in listeners.context("no listeners")? {
-        let name = listener["name"].as_str().context("no name")?.to_owned();
-        let http = &mut listener["filter_chains"][0]["filters"][0]["typed_config"];
+    for (name, http) in each_http_settings(config) {
         let place = PLACES
             .iter()
             .find(|place| [place.strict, place.exempting].contains(&&*name));

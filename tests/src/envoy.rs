@@ -156,9 +156,18 @@ pub fn config(listeners: &[Listener], clusters: &[Value]) -> Value {
 /// # Errors
 /// When there is no listener.
 pub fn http_settings(config: &mut Value) -> Result<&mut Value> {
-    config
-        .pointer_mut("/static_resources/listeners/0/filter_chains/0/filters/0/typed_config")
-        .context("no listener")
+    let first = each_http_settings(config).next();
+    first.map(|(_, http)| http).context("no listener")
+}
+
+/// The settings of HTTP of each of a configuration's listeners, with its name.
+pub fn each_http_settings(config: &mut Value) -> impl Iterator<Item = (String, &mut Value)> {
+    let listeners = config["static_resources"]["listeners"].as_array_mut();
+    listeners.into_iter().flatten().filter_map(|listener| {
+        let name = listener["name"].as_str()?.to_owned();
+        let http = listener.pointer_mut("/filter_chains/0/filters/0/typed_config")?;
+        Some((name, http))
+    })
 }
 
 /// A running Envoy.

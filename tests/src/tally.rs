@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
@@ -39,7 +39,14 @@ impl fmt::Display for End {
 
 /// Counts requests by their kind and their end. Clones count together.
 #[derive(Clone, Default)]
-pub struct Tally(Arc<Mutex<BTreeMap<(String, End), u64>>>);
+pub struct Tally(Arc<Mutex<Ends>>);
+
+#[derive(Default)]
+struct Ends {
+    counts: BTreeMap<(String, End), u64>,
+    /// What was said of the first of a kind that had no answer.
+    reasons: BTreeMap<String, String>,
+}
 
 impl Tally {
     /// Counts a request of a kind.
@@ -49,8 +56,12 @@ impl Tally {
 
     /// Counts so many requests of a kind.
     pub fn count_many(&self, kind: &str, end: End, requests: u64) {
-        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        *counts.entry((kind.to_owned(), end)).or_default() += requests;
+        let mut ends = self.ends_so_far();
+        *ends.counts.entry((kind.to_owned(), end)).or_default() += requests;
+    }
+
+    fn ends_so_far(&self) -> MutexGuard<'_, Ends> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Counts what became of a load of a kind. Those that failed are taken for unanswered, as
@@ -80,12 +91,16 @@ impl Tally {
 
     /// Waits for a request's answer, which gives its status, until the deadline of all requests,
     /// and counts what becomes of it.
-    pub async fn watch<E>(&self, kind: &str, answer: impl Future<Output = Result<u16, E>>) -> End {
+    pub async fn watch<E: fmt::Display>(
+        &self,
+        kind: &str,
+        answer: impl Future<Output = Result<u16, E>>,
+    ) -> End {
         self.watch_for(DEADLINE, kind, answer).await
     }
 
     /// The same with a deadline of the case's own.
-    pub async fn watch_for<E>(
+    pub async fn watch_for<E: fmt::Display>(
         &self,
         deadline: Duration,
         kind: &str,
@@ -93,7 +108,12 @@ impl Tally {
     ) -> End {
         let end = match tokio::time::timeout(deadline, answer).await {
             Ok(Ok(status)) => End::Answered(status),
-            Ok(Err(_)) => End::Reset,
+            Ok(Err(reason)) => {
+                let mut ends = self.ends_so_far();
+                let reasons = ends.reasons.entry(kind.to_owned());
+                reasons.or_insert_with(|| format!("{reason:#}"));
+                End::Reset
+            }
             Err(_) => End::Hung,
         };
         self.count(kind, end);
@@ -102,27 +122,32 @@ impl Tally {
 
     /// How often each end was that of a request of this kind.
     pub fn ends(&self, kind: &str) -> BTreeMap<End, u64> {
-        let counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let of_kind = counts.iter().filter(|((other, _), _)| other == kind);
+        let ends = self.ends_so_far();
+        let of_kind = ends.counts.iter().filter(|((other, _), _)| other == kind);
         of_kind.map(|((_, end), count)| (*end, *count)).collect()
     }
 
     /// The case's line: what was counted here, and by the upstream.
     pub fn summary(&self, at_upstream: &Counts) -> Summary {
-        let counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let ends = self.ends_so_far();
         let sum = |is: fn(End) -> bool| {
-            let some = counts.iter().filter(|((_, end), _)| is(*end));
+            let some = ends.counts.iter().filter(|((_, end), _)| is(*end));
             some.map(|(_, count)| count).sum()
         };
         let mut details = String::new();
         let mut last = "";
-        for ((kind, end), count) in counts.iter() {
+        for ((kind, end), count) in &ends.counts {
             let start = match (last == kind, last) {
                 (true, _) => ", ".to_owned(),
                 (false, "") => format!("{kind}: "),
                 (false, _) => format!("; {kind}: "),
             };
             details.push_str(&format!("{start}{count} x {end}"));
+            if *end == End::Reset
+                && let Some(reason) = ends.reasons.get(kind)
+            {
+                details.push_str(&format!(" ({reason})"));
+            }
             last = kind;
         }
         Summary {

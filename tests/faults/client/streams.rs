@@ -5,6 +5,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
+use bytes::Bytes;
+use h2::Reason;
+use h2::client::SendRequest;
 use keystile_e2e::auth::{Script, answer};
 use keystile_e2e::gate::ENTITLED;
 use keystile_e2e::keys::hash;
@@ -15,7 +18,7 @@ use tokio::task::JoinSet;
 
 use super::frames::{END_STREAM, Frames, get, reset};
 use super::held::Held;
-use super::{LISTENER, SHIPPED, connect2, request2, status2};
+use super::{LISTENER, SHIPPED, connect2, read2, request2, status2};
 use crate::range::{OnDemand, PATH, Range, Steady, key_id, known_key, unknown_key};
 
 const STREAMS: usize = 1000;
@@ -127,11 +130,7 @@ fn one_key(range: &Range, name: &str, listener: &'static str, most: u64) -> Resu
                 let request = request2(to, "GET", &held.headers())?;
                 let (connection, tally) = (connection.clone(), tally.clone());
                 tasks.spawn(async move {
-                    let answer = async {
-                        let (response, _) =
-                            connection.ready().await?.send_request(request, true)?;
-                        status2(response).await
-                    };
+                    let answer = once_taken(connection, request);
                     tally.watch("one key", answer).await
                 });
             }
@@ -159,6 +158,22 @@ fn one_key(range: &Range, name: &str, listener: &'static str, most: u64) -> Resu
         println!("{name}: {lookups} lookups");
         range.envoy.wait_for_counter(&active, 0)
     })
+}
+
+/// A request's answer. Where Envoy refuses a stream that a client opens as another ends, which it
+/// does on a busy machine, it may be sent again (RFC 9113 section 8.7), and is.
+async fn once_taken(connection: SendRequest<Bytes>, request: hyper::Request<()>) -> Result<u16> {
+    loop {
+        let (response, _) = connection
+            .clone()
+            .ready()
+            .await?
+            .send_request(request.clone(), true)?;
+        match response.await {
+            Err(refused) if refused.reason() == Some(Reason::REFUSED_STREAM) => {}
+            response => return Ok(read2(response?).await?.0),
+        }
+    }
 }
 
 /// What a client opens streams with that it resets at once.
