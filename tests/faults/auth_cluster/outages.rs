@@ -1,6 +1,8 @@
 //! Auth clusters that cannot be asked at all, by anybody.
 
-use std::sync::Arc;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use keystile_e2e::anyone::record;
@@ -11,6 +13,7 @@ use keystile_e2e::keys::hash;
 use keystile_e2e::process::wait_until;
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
+use tokio::net::TcpSocket;
 use tokio::sync::Semaphore;
 
 use super::comebacks::{known, steady_in_an_outage};
@@ -54,6 +57,8 @@ pub(crate) fn trials() -> Vec<Trial> {
         ("no host", "hostless"),
         ("an unknown cluster", "unknown"),
         ("breaker without a place", "shut"),
+        ("a host that answers no SYN", "deaf"),
+        ("a host that answers no SYN, given up late", "deaf-late"),
     ] {
         trials.push(range.trial(&format!("auth: {name}"), move |range, name| {
             unreachable(range, name, listener)
@@ -72,15 +77,44 @@ fn setup() -> Result<Setup> {
     for (name, cache) in CHECKED.caches() {
         all.push(asking(name, "checked", cache));
     }
-    for name in ["hostless", "unknown", "shut", "panicking", "narrow"] {
+    for name in ["hostless", "unknown", "shut", "panicking", "narrow", "deaf"] {
         all.push(asking(name, name, uncached()));
     }
+    // The lookup's time runs out before the connection's.
+    let late = json!({"cluster": "deaf-late", "timeout": "300ms"});
+    let late = plugin(&json!({"lookup": late, "cache": uncached()}));
+    all.push(Listener::new("deaf-late", &late));
+    let deaf = deaf()?;
+    let clusters = [("deaf", "0.3s"), ("deaf-late", "60s")].map(|(name, time)| {
+        let mut cluster = cluster(name, Some(deaf));
+        cluster["connect_timeout"] = json!(time);
+        cluster
+    });
     Ok(Setup {
         workers: 1,
-        clusters: vec![cluster("hostless", None)],
+        clusters: [&[cluster("hostless", None)], &clusters[..]].concat(),
         edit: Box::new(odd_clusters),
         ..Setup::new(all)
     })
+}
+
+/// Where nobody gets a connection, for as long as the tests run: one that nobody accepts is all that
+/// the system keeps there, and to others it says nothing.
+fn deaf() -> Result<SocketAddr> {
+    static SOCKETS: Mutex<Vec<(TcpListener, TcpStream)>> = Mutex::new(Vec::new());
+    let runtime = tokio::runtime::Runtime::new()?;
+    let listener = runtime.block_on(async {
+        let socket = TcpSocket::new_v4()?;
+        socket.bind(([127, 0, 0, 1], 0).into())?;
+        socket.listen(0)?.into_std()
+    })?;
+    let address = listener.local_addr()?;
+    let first = TcpStream::connect(address)?;
+    let second = TcpStream::connect_timeout(&address, Duration::from_millis(100));
+    ensure!(second.is_err(), "there is a place for a second connection");
+    let mut sockets = SOCKETS.lock().unwrap_or_else(PoisonError::into_inner);
+    sockets.push((listener, first));
+    Ok(address)
 }
 
 /// Clusters with the host of `auth`.
