@@ -109,7 +109,8 @@ fn send(
     let expected = if kind.contains("unknown") { 401 } else { 200 };
     ensure!(
         outcomes.by_status.keys().eq([&expected]) && outcomes.failed == 0,
-        "{kind}: {outcomes:?}"
+        "{kind}: {outcomes:?}\n{}",
+        range.envoy.counted_of_cluster("auth")?
     );
     Ok(())
 }

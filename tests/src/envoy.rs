@@ -282,6 +282,15 @@ impl Envoy {
         .with_context(|| format!("{name} is {value}, not {expected}"))
     }
 
+    /// What has been counted of a cluster so far, a line each.
+    ///
+    /// # Errors
+    /// When the admin page does not answer.
+    pub fn counted_of_cluster(&self, name: &str) -> Result<String> {
+        let path = format!("/stats?usedonly&type=Counters&filter=^cluster.{name}.");
+        Ok(client::get(self.admin, &path, [])?.text())
+    }
+
     /// The statistics as Prometheus gets them.
     ///
     /// # Errors
