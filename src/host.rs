@@ -1,7 +1,8 @@
 //! The proxy-wasm host's callbacks: what it tells of a request, of an answer and of time.
 //!
 //! [`plugin`] has what follows from them, [`calls`] each call back to the host,
-//! [`capabilities`] whether these are allowed, `pausing` what a pause is. Nothing outside of this module knows of proxy-wasm.
+//! [`capabilities`] whether these are allowed, `pausing` what a pause is. Nothing outside of this
+//! module knows of proxy-wasm.
 
 mod calls;
 mod capabilities;

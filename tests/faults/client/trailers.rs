@@ -109,14 +109,9 @@ async fn over1(
     let mut wire = Wire::with(to, head.as_bytes()).await?;
     if early {
         wire.send(rest.as_bytes()).await?;
-        until_seen(range, held, true).await?;
-        held.tell();
+        tell_once_asked(range, held, false).await?;
     } else {
-        until_seen(range, held, true).await?;
-        held.tell();
-        if known {
-            until_seen(range, held, false).await?;
-        }
+        tell_once_asked(range, held, known).await?;
         // Who is refused by then may be cut off.
         wire.send(rest.as_bytes()).await.ok();
     }
@@ -139,14 +134,9 @@ async fn over2(
     stream.send_data("hello".into(), false)?;
     if early {
         stream.send_trailers(trailers)?;
-        until_seen(range, held, true).await?;
-        held.tell();
+        tell_once_asked(range, held, false).await?;
     } else {
-        until_seen(range, held, true).await?;
-        held.tell();
-        if known {
-            until_seen(range, held, false).await?;
-        }
+        tell_once_asked(range, held, known).await?;
         // Who is refused by then may be cut off.
         stream.send_trailers(trailers).ok();
     }
@@ -160,6 +150,16 @@ async fn over2(
         body.extend_from_slice(&data?);
     }
     Ok((status, names, String::from_utf8_lossy(&body).into_owned()))
+}
+
+/// Has the verdict told once it is asked for, and where the request is to be sent on, waits for that.
+async fn tell_once_asked(range: &Range, held: &Held, sent_on: bool) -> Result<()> {
+    until_seen(range, held, true).await?;
+    held.tell();
+    if sent_on {
+        until_seen(range, held, false).await?;
+    }
+    Ok(())
 }
 
 /// Waits until the auth cluster, or else the upstream, has seen the request.
