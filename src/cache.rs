@@ -94,6 +94,8 @@ pub enum Found {
         verdict: Verdict,
         /// How long ago a lookup failed.
         failed: Option<Duration>,
+        /// How long it has not been fresh.
+        stale_for: Duration,
     },
 }
 
@@ -156,12 +158,16 @@ impl Cache {
         // What the feed has not changed since is as good as looked up then, while it is fresh.
         let end = entry.since.saturating_add(u64::from(entry.fresh_for));
         let complete_until = standing.complete_until.map_or(entry.since, ms).min(end);
-        let age = ms(now.steady).saturating_sub(entry.since.max(complete_until));
-        let in_grace =
-            in_use && age < ms(self.rules.stale_if_error) && !record.has_expired(now.wall);
+        let confirmed = entry.since.max(complete_until);
+        let ended = entry.since.saturating_add(fresh_for).max(confirmed);
+        let since = |past| ms(now.steady).saturating_sub(past);
+        let in_grace = in_use
+            && since(confirmed) < ms(self.rules.stale_if_error)
+            && !record.has_expired(now.wall);
         in_grace.then(|| Found::Grace {
             verdict: entry.verdict.clone(),
             failed,
+            stale_for: Duration::from_millis(since(ended)),
         })
     }
 

@@ -12,10 +12,10 @@ mod text;
 use std::fmt;
 
 use crate::cache::CacheRules;
-use crate::credential::{CredentialRules, KeyHasher};
+use crate::credential::{CredentialRules, KeyHash, KeyHasher};
 use crate::feed::FeedRules;
 use crate::json::FieldError;
-use crate::lookup::Lookup;
+use crate::lookup::{Callout, Lookup};
 use crate::path::PathPrefix;
 use crate::reply::{Replies, Wording};
 use crate::request::{NameLengths, Request};
@@ -71,24 +71,36 @@ pub enum IdentityField {
 pub struct Exemptions {
     paths: Vec<String>,
     path_prefixes: Vec<PathPrefix>,
+    /// Those that are exempt on these paths, in upper case. GET includes HEAD.
+    methods: Vec<String>,
+    /// Whether requests to these paths may have a body: an exempt request whose body never ends
+    /// occupies the upstream.
+    bodies: bool,
     preflight: bool,
 }
 
 impl Exemptions {
     /// Whether this request is exempt.
     pub fn cover(&self, request: &Request) -> bool {
-        self.covers_path_of(request) || (self.preflight && request.is_preflight())
+        self.cover_path_of(request) || (self.preflight && request.is_genuine_preflight())
     }
 
-    fn covers_path_of(&self, request: &Request) -> bool {
+    fn cover_path_of(&self, request: &Request) -> bool {
         let any = !self.paths.is_empty() || !self.path_prefixes.is_empty();
         any && self.cover_path(request.path())
+            && self.cover_method(request.first(":method").unwrap_or_default())
+            && (self.bodies || request.has_no_body())
     }
 
-    /// Whether each request to this path (no query) is exempt.
+    /// Whether requests to this path (no query) are exempt, if their method is.
     fn cover_path(&self, path: &[u8]) -> bool {
         self.paths.iter().any(|exempt| exempt.as_bytes() == path)
             || self.path_prefixes.iter().any(|prefix| prefix.covers(path))
+    }
+
+    fn cover_method(&self, method: &[u8]) -> bool {
+        let lists = |method: &[u8]| self.methods.iter().any(|one| one.as_bytes() == method);
+        lists(method) || (method == b"HEAD" && lists(b"GET"))
     }
 }
 
@@ -113,7 +125,9 @@ pub struct Config {
     pub introspection: Option<String>,
     /// Headers set for the upstream, names in lower case.
     pub identity_headers: Vec<(String, IdentityField)>,
-    /// How long the names of the headers are that hold credentials or identities.
+    /// Headers that no upstream gets, names in lower case.
+    pub strip_headers: Vec<String>,
+    /// How long the names of the headers are that hold credentials or identities, or are stripped.
     pub watched: NameLengths,
     /// The replies to refused requests.
     pub replies: Replies,
@@ -127,6 +141,11 @@ impl Config {
     /// type, an impossible value, or no `lookup.cluster`.
     pub fn parse(bytes: &[u8]) -> Result<Self, ConfigError> {
         build::config(&mut text::parse(bytes)?)
+    }
+
+    /// The callout that asks about a hash on behalf of a request (an empty one: of nobody's).
+    pub fn callout(&self, hash: &KeyHash, request: &Request) -> Callout {
+        self.lookup.callout(hash, request, &self.credential)
     }
 }
 

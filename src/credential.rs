@@ -8,7 +8,7 @@ use std::hash::{Hash, Hasher};
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest, Sha256};
 
-use crate::request::Header;
+use crate::request::{Header, same_name};
 
 /// An API key as the client sent it. `Debug` shows nothing of it, and there is no `Display`.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -160,6 +160,20 @@ impl Format {
                 .is_some_and(|rest| self.alphabet.contains_all(rest))
     }
 
+    /// Whether a value may have a key anywhere in it, whatever stands around that. This is stricter
+    /// than [`Self::resembles_key`]: it also finds keys that are glued to something else.
+    fn may_be_in(&self, value: &[u8]) -> bool {
+        let prefix = self.prefix.as_bytes();
+        let tells = prefix.len() >= Self::TELLING_PREFIX;
+        let shortest = self.min_length.saturating_sub(prefix.len());
+        (0..value.len())
+            .filter_map(|at| value.get(at..)?.strip_prefix(prefix))
+            .any(|rest| {
+                let rest = rest.get(..shortest);
+                tells || rest.is_some_and(|rest| self.alphabet.contains_all(rest))
+            })
+    }
+
     /// Whether some word in a header's value is a key, or a damaged one by its prefix. Such a
     /// value is kept from the upstream even where the request needs no key. Words end where no
     /// key goes on, so that quotes, `token=` and the like hide nothing.
@@ -298,6 +312,11 @@ impl CredentialRules {
             .map(|(name, _)| *name)
     }
 
+    /// Whether a value may have a key in it, in whatever shape.
+    pub(crate) fn may_hold_key(&self, value: &[u8]) -> bool {
+        self.format.may_be_in(value)
+    }
+
     /// Whether a header that is a source, or that a server might take for one, has a key in it.
     fn is_stray_key(&self, name: &[u8], value: &[u8]) -> bool {
         !self.forward
@@ -307,12 +326,6 @@ impl CredentialRules {
                         || self.format.resembles_key(source.behind_scheme(value)))
             })
     }
-}
-
-/// Whether some server takes two header names for one: CGI and WSGI read `_` as `-`.
-pub(crate) fn same_name(one: &[u8], other: &[u8]) -> bool {
-    let same = |byte: &u8| if *byte == b'_' { b'-' } else { *byte };
-    one.len() == other.len() && one.iter().map(same).eq(other.iter().map(same))
 }
 
 fn elements_of(value: &[u8]) -> impl Iterator<Item = &[u8]> {

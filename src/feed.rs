@@ -41,6 +41,8 @@ const JITTER: u64 = 5;
 /// How the feed is read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FeedRules {
+    /// The Envoy cluster that is polled.
+    pub cluster: String,
     /// The path at the auth cluster, with a place for the cursor.
     pub path: PathTemplate,
     /// The longest time from one poll to the next.

@@ -194,6 +194,13 @@ impl<W: PartialEq> Flights<W> {
         self.unmade.push((hash, id));
     }
 
+    /// Whether callouts are under way.
+    pub(crate) fn any_under_way(&self) -> bool {
+        let is_unmade = |hash: &KeyHash, id| self.unmade.contains(&(*hash, id));
+        let mut flights = self.flights.iter();
+        flights.any(|(hash, flight)| !is_unmade(hash, flight.id))
+    }
+
     /// Whether the root context has anything to make.
     pub(crate) fn has_unmade(&self) -> bool {
         !self.unmade.is_empty()

@@ -9,10 +9,10 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use crate::config::Config;
-use crate::credential::{Credential, KeyHash, same_name};
+use crate::credential::{Credential, KeyHash};
 use crate::record::Record;
 use crate::reply::{Denial, Form, RequestId};
-use crate::request::{Header, Request};
+use crate::request::{Header, Request, same_name};
 use crate::verdict::{Cause, Source, Verdict};
 
 /// What became of a request.
@@ -60,15 +60,20 @@ pub struct Settled {
 }
 
 impl Settled {
-    /// What the access log gets, as logfmt: `outcome=allowed source=cache`, and with a reply
-    /// `request_id=req_…`. One text, as each one costs a call to the host.
-    pub fn log_entry(&self, reply: Option<RequestId>) -> String {
-        let mut entry = String::with_capacity(96);
+    /// What the access log gets, as logfmt: `outcome=allowed source=cache key_id=key_01J…`, and with
+    /// a reply `request_id=req_…`. `record` is that of the request's key, where it has one. One text,
+    /// as each one costs a call to the host.
+    pub fn log_entry(&self, record: Option<&Record>, reply: Option<RequestId>) -> String {
+        let mut entry = String::with_capacity(128);
         entry.push_str("outcome=");
         entry.push_str(self.outcome.name());
         if let Some(source) = self.source {
             entry.push_str(" source=");
             entry.push_str(source.name());
+        }
+        if let Some(record) = record {
+            entry.push_str(" key_id=");
+            push_logfmt(&mut entry, record.key_id());
         }
         if let Some(id) = reply {
             entry.push_str(" request_id=");
@@ -76,6 +81,24 @@ impl Settled {
         }
         entry
     }
+}
+
+/// A value of logfmt, in quotes where it would not end at the next blank or could be taken for more
+/// than one field.
+fn push_logfmt(entry: &mut String, value: &str) {
+    let is_plain = |byte: u8| byte.is_ascii_graphic() && !b"\"=\\".contains(&byte);
+    if value.bytes().all(is_plain) {
+        entry.push_str(value);
+        return;
+    }
+    entry.push('"');
+    for character in value.chars() {
+        if matches!(character, '"' | '\\') {
+            entry.push('\\');
+        }
+        entry.push(character);
+    }
+    entry.push('"');
 }
 
 /// What must be known of a request when its verdict is there. Deliberately without its path,
@@ -112,6 +135,8 @@ pub enum Step {
         form: Form,
         /// For the log, when there was no verdict.
         cause: Option<Cause>,
+        /// For the access log, when the key is known.
+        record: Option<Rc<Record>>,
     },
     /// Nothing: the request is settled already.
     Ignore,
@@ -144,7 +169,7 @@ pub fn begin<'a>(config: &Config, request: &'a Request) -> Begun<'a> {
     Begun {
         // A refused request loses its credential too: access logs and other filters still see it.
         remove: unique(
-            spoofed(config, &headers).chain(config.credential.headers_to_remove(&headers)),
+            unwanted(config, &headers).chain(config.credential.headers_to_remove(&headers)),
         ),
         state,
         step,
@@ -155,8 +180,8 @@ pub fn begin<'a>(config: &Config, request: &'a Request) -> Begun<'a> {
 fn authenticate(config: &Config, request: &Request, headers: &[Header<'_>]) -> (State, Step) {
     let form = Form::of(request);
     match config.credential.extract(headers) {
-        Credential::Missing => refuse(Denial::Missing, form, None, None),
-        Credential::Invalid => refuse(Denial::Invalid, form, None, None),
+        Credential::Missing => refuse(Denial::Missing.into(), form, None),
+        Credential::Invalid => refuse(Denial::Invalid.into(), form, None),
         Credential::Key(key) => {
             let introspects = introspects(config, request);
             let hash = config.hasher.hash_key(key);
@@ -202,7 +227,7 @@ impl State {
             if pending.introspects || record.permits(path) {
                 Ok(record)
             } else {
-                Err((Denial::EndpointRestricted, None))
+                Err(Refusal::of(Denial::EndpointRestricted, record))
             }
         });
         let (state, step) = match judged {
@@ -213,7 +238,7 @@ impl State {
                 let record = Some(record);
                 (settled(Outcome::Allowed), Step::Forward { record })
             }
-            Err((denial, cause)) => refuse(denial, pending.form, cause, source),
+            Err(refusal) => refuse(refusal, pending.form, source),
         };
         *self = state;
         step
@@ -238,17 +263,17 @@ impl State {
 /// What never reaches the upstream, of an exempt request's headers or of any request's trailers.
 pub fn kept_back<'a>(config: &Config, headers: &'a Request) -> Vec<&'a str> {
     let headers = headers.headers_of(config.watched);
-    unique(spoofed(config, &headers).chain(config.credential.stray_keys(&headers)))
+    unique(unwanted(config, &headers).chain(config.credential.stray_keys(&headers)))
 }
 
-/// The headers by which a client could pass for somebody else: an identity header in any spelling
-/// that an upstream might take for it.
-fn spoofed<'a>(config: &Config, headers: &[Header<'a>]) -> impl Iterator<Item = &'a [u8]> {
-    let identities = &config.identity_headers;
+/// The headers by which a client could pass for somebody else, or its request for another one: an
+/// identity header, or one of `strip_headers`, in any spelling that an upstream might take for it.
+fn unwanted<'a>(config: &Config, headers: &[Header<'a>]) -> impl Iterator<Item = &'a [u8]> {
+    let identities = config.identity_headers.iter().map(|(name, _)| name);
+    let names = identities.chain(&config.strip_headers);
     headers.iter().map(|(name, _)| *name).filter(move |name| {
-        identities
-            .iter()
-            .any(|(other, _)| same_name(other.as_bytes(), name))
+        let mut names = names.clone();
+        names.any(|other| same_name(other.as_bytes(), name))
     })
 }
 
@@ -264,12 +289,39 @@ fn unique<'a>(names: impl Iterator<Item = &'a [u8]>) -> Vec<&'a str> {
     unique
 }
 
-fn refuse(
+/// Why a request is refused, and what the logs are to say of it.
+struct Refusal {
     denial: Denial,
-    form: Form,
     cause: Option<Cause>,
-    source: Option<Source>,
-) -> (State, Step) {
+    record: Option<Rc<Record>>,
+}
+
+impl From<Denial> for Refusal {
+    fn from(denial: Denial) -> Self {
+        Self {
+            denial,
+            cause: None,
+            record: None,
+        }
+    }
+}
+
+impl Refusal {
+    /// Of a request whose key is known.
+    fn of(denial: Denial, record: Rc<Record>) -> Self {
+        Self {
+            record: Some(record),
+            ..denial.into()
+        }
+    }
+}
+
+fn refuse(refusal: Refusal, form: Form, source: Option<Source>) -> (State, Step) {
+    let Refusal {
+        denial,
+        cause,
+        record,
+    } = refusal;
     (
         State::Settled(Settled {
             outcome: Outcome::Refused(denial),
@@ -279,30 +331,32 @@ fn refuse(
             denial,
             form,
             cause,
+            record,
         },
     )
 }
 
 /// Rows 5 to 10 in their order, but for row 8.
-fn judge(
-    config: &Config,
-    verdict: Verdict,
-    wall: Duration,
-) -> Result<Rc<Record>, (Denial, Option<Cause>)> {
+fn judge(config: &Config, verdict: Verdict, wall: Duration) -> Result<Rc<Record>, Refusal> {
     let (record, revoked) = match verdict {
-        Verdict::Indeterminate(cause) => return Err((Denial::Internal, Some(cause))),
-        Verdict::NotFound => return Err((Denial::NotFound, None)),
+        Verdict::Indeterminate(cause) => {
+            return Err(Refusal {
+                cause: Some(cause),
+                ..Denial::Internal.into()
+            });
+        }
+        Verdict::NotFound => return Err(Denial::NotFound.into()),
         Verdict::Revoked(record) => (record, true),
         Verdict::Active(record) => (record, false),
     };
     if !record.is_of(config.environment.as_deref()) {
-        return Err((Denial::NotFound, None));
+        return Err(Denial::NotFound.into());
     }
     if revoked {
-        return Err((Denial::Revoked, None));
+        return Err(Refusal::of(Denial::Revoked, record));
     }
     if record.has_expired(wall) {
-        return Err((Denial::Expired, None));
+        return Err(Refusal::of(Denial::Expired, record));
     }
     Ok(record)
 }

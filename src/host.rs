@@ -157,11 +157,12 @@ impl Root {
                 return;
             };
             let callout =
-                callout.unwrap_or_else(|| rules.config.lookup.callout(&hash, &Request::default()));
-            match calls::dispatch(&rules.config.lookup, &callout) {
+                callout.unwrap_or_else(|| rules.config.callout(&hash, &Request::default()));
+            let lookup = &rules.config.lookup;
+            match calls::dispatch(&lookup.cluster, lookup, &callout) {
                 Ok(token) => self.lookups.push((token, hash, id)),
                 Err(reason) => {
-                    let answer = Answer::none(Cause::NotSent { reason });
+                    let answer = Answer::none(Cause::NotSent(reason));
                     self.plugin.land(rules, &hash, id, answer, now);
                 }
             }
@@ -169,9 +170,12 @@ impl Root {
     }
 
     fn poll_feed(&mut self, rules: &Rules, now: Moment) {
+        let Some(feed) = &rules.config.feed else {
+            return;
+        };
         let callout = rules.verdicts.borrow_mut().poll(now);
-        let lookup = &rules.config.lookup;
-        match callout.map(|callout| calls::dispatch(lookup, &callout)) {
+        let dispatch = |callout| calls::dispatch(&feed.cluster, &rules.config.lookup, &callout);
+        match callout.map(dispatch) {
             None => {}
             Some(Ok(token)) => self.poll = Some(token),
             Some(Err(reason)) => {
@@ -206,9 +210,9 @@ enum Phase {
 }
 
 impl HttpContext for Stream {
-    fn on_http_request_headers(&mut self, _num_headers: usize, _end_of_stream: bool) -> Action {
+    fn on_http_request_headers(&mut self, _num_headers: usize, ends: bool) -> Action {
         let plugin = Rc::clone(&self.plugin);
-        let request = calls::headers_of(MapType::HttpRequestHeaders);
+        let request = calls::headers_of(MapType::HttpRequestHeaders).ending_with_headers(ends);
         #[cfg(feature = "die-on-demand")]
         {
             dying::listen(&request);
@@ -284,8 +288,9 @@ impl Stream {
         let (verdict, source) = match asked {
             Asked::Known(verdict, source) => (verdict, Some(source)),
             Asked::Lookup { tests_outage } => {
-                let callout = rules.config.lookup.callout(&hash, request);
-                match calls::dispatch(&rules.config.lookup, &callout) {
+                let callout = rules.config.callout(&hash, request);
+                let lookup = &rules.config.lookup;
+                match calls::dispatch(&lookup.cluster, lookup, &callout) {
                     Ok(_) => {
                         let held = self.held(state, now);
                         let lookup = rules.verdicts.borrow_mut().lead(
@@ -329,9 +334,10 @@ impl Stream {
         now: Moment,
     ) -> Action {
         let lookup = &rules.config.lookup;
-        if let Err(reason) = calls::dispatch(lookup, &lookup.callout(&hash, request)) {
+        let callout = rules.config.callout(&hash, request);
+        if let Err(reason) = calls::dispatch(&lookup.cluster, lookup, &callout) {
             self.plugin.count(Counter::LookupsIndeterminate);
-            let verdict = Verdict::Indeterminate(Cause::NotSent { reason });
+            let verdict = Verdict::Indeterminate(Cause::NotSent(reason));
             return self.settle(rules, state, verdict, None, request, now);
         }
         let held = self.held(state, now);
@@ -383,9 +389,8 @@ impl Stream {
         let step = Step::Refuse {
             denial: Denial::Internal,
             form: Form::of(request),
-            cause: Some(Cause::NotSent {
-                reason: "the filter has no configuration",
-            }),
+            cause: Some(Cause::NotConfigured),
+            record: None,
         };
         self.settled(state, step, now)
     }

@@ -23,7 +23,8 @@
 //! [`config`] reads the plugin configuration (by `json`), [`request`] the request. [`flow`] takes a request
 //! through the table: [`credential`] has rows 2 to 4, [`verdicts`] finds a verdict for the others,
 //! in the [`cache`] or by a [`lookup`], on which others of its hash wait ([`flights`]), and forgets
-//! it when the [`feed`] says that its key has changed. A [`verdict`] is made of the auth cluster's answer and may hold a [`record`]; [`path`] compares
+//! it when the [`feed`] says that its key has changed; `reach` tells a full circuit breaker from an outage.
+//! A [`verdict`] is made of the auth cluster's answer and may hold a [`record`]; [`path`] compares
 //! paths, [`reply`] has the replies, [`stats`] the counters. All of that is plain Rust without
 //! I/O: time and randomness are passed in. Only `host` knows of proxy-wasm, and only its `calls`
 //! call the host, once its `capabilities` have found that they may.
@@ -46,6 +47,7 @@ mod host;
 mod json;
 pub mod lookup;
 pub mod path;
+mod reach;
 pub mod record;
 pub mod reply;
 pub mod request;

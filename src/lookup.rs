@@ -5,7 +5,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::credential::KeyHash;
+use crate::credential::{CredentialRules, KeyHash};
 use crate::record::header_safe;
 use crate::request::Request;
 
@@ -26,6 +26,14 @@ const ENVIRONMENT: &str = "x-keystile-environment";
 /// The header of an answer that names the hash which it is about, so that no other lookup takes it
 /// for its own. Auth clusters may leave it out.
 pub(crate) const KEY_HASH: &str = "x-keystile-key-hash";
+
+/// Whether what looks like an answer is Envoy's own, and says that the cluster's circuit breaker was
+/// full when the lookup was to be sent. Envoy names how long an upstream took in each answer of one.
+pub(crate) fn is_overflow(answer: &Request) -> bool {
+    answer.first("x-envoy-overloaded").is_some()
+        && answer.first("x-envoy-upstream-service-time").is_none()
+        && answer.first(":status") == Some(b"503")
+}
 
 /// A path with one place for what is asked about.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -115,14 +123,22 @@ pub struct Callout {
 
 impl Lookup {
     /// The callout that asks about a hash on behalf of a request (an empty one: of nobody's). A
-    /// configured header replaces one that would be there otherwise.
-    pub fn callout(&self, hash: &KeyHash, request: &Request) -> Callout {
+    /// configured header replaces one that would be there otherwise. The request's own headers are
+    /// carried on unless there may be a key in them: clients put keys in the wrong places, and the
+    /// auth cluster must never see one.
+    pub(crate) fn callout(
+        &self,
+        hash: &KeyHash,
+        request: &Request,
+        credential: &CredentialRules,
+    ) -> Callout {
         let mut callout = Callout::to(self.path.fill(hash), self.timeout);
         for name in CARRIED_ON.into_iter().filter(|name| !self.configures(name)) {
             callout.carried_on.extend(
                 request
                     .values(name)
                     .filter_map(|value| header_safe(value, MAX_TRACE))
+                    .filter(|value| !credential.may_hold_key(value.as_bytes()))
                     .take(MAX_REPEATS)
                     .map(|value| (name, value.to_owned())),
             );

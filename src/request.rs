@@ -7,6 +7,8 @@
 /// most are only looked at once, to see that they do not matter.
 #[derive(Clone, Default)]
 pub struct Request {
+    /// Whether nothing follows the headers: no body and no trailers.
+    ends_with_headers: bool,
     /// As proxy-wasm writes header maps: how many there are; for each, how long its name and its
     /// value are; for each, name and value, with a zero byte behind either. Numbers are of 32
     /// bits, the lowest byte first.
@@ -45,7 +47,20 @@ impl Request {
     /// Takes the header map as proxy-wasm writes it. Of one that is damaged, what comes before the
     /// damage counts.
     pub fn from_map(map: Vec<u8>) -> Self {
-        Self { map }
+        Self {
+            map,
+            ..Self::default()
+        }
+    }
+
+    /// Says whether nothing follows the headers, as the proxy tells with them. Without this,
+    /// a body may follow.
+    #[must_use]
+    pub fn ending_with_headers(self, ends_with_headers: bool) -> Self {
+        Self {
+            ends_with_headers,
+            ..self
+        }
     }
 
     /// Takes the header list. Values may be any bytes; nothing is assumed about UTF-8.
@@ -63,7 +78,7 @@ impl Request {
             map.extend_from_slice(value);
             map.push(0);
         }
-        Self { map }
+        Self::from_map(map)
     }
 
     /// The headers, in order, whose names are as long as one that matters.
@@ -89,21 +104,37 @@ impl Request {
         self.values(name).next()
     }
 
+    /// The value of a header that is there exactly once.
+    fn only(&self, name: &str) -> Option<&[u8]> {
+        let mut values = self.values(name);
+        let value = values.next()?;
+        values.next().is_none().then_some(value)
+    }
+
     /// The path as Envoy routes it, without the query; empty when there is none (`CONNECT`).
     pub fn path(&self) -> &[u8] {
         without_query(self.first(":path").unwrap_or_default())
     }
 
-    /// Whether this is a CORS preflight as browsers send it (Fetch standard, "CORS-preflight
-    /// fetch"), and not just any `OPTIONS` request.
-    pub fn is_preflight(&self) -> bool {
-        let present = |name| {
-            let value = self.first(name).unwrap_or_default();
-            !value.trim_ascii().is_empty()
-        };
+    /// Whether this is a genuine CORS preflight: what browsers send (Fetch standard, "CORS-preflight
+    /// fetch"), and nothing that a server could take for more than that. It carries no credentials,
+    /// and neither a body nor the beginning of one.
+    pub fn is_genuine_preflight(&self) -> bool {
         self.first(":method") == Some(b"OPTIONS")
-            && present("origin")
-            && present("access-control-request-method")
+            && self.only("origin").is_some_and(is_origin)
+            && self
+                .only("access-control-request-method")
+                .is_some_and(is_token)
+            && self.first("authorization").is_none()
+            && self.first("cookie").is_none()
+            && self.has_no_body()
+    }
+
+    /// Whether the request is complete with its headers, and they announce no body either.
+    pub fn has_no_body(&self) -> bool {
+        self.ends_with_headers
+            && self.values("content-length").all(|length| length == b"0")
+            && self.first("transfer-encoding").is_none()
     }
 
     /// Whether Envoy answers this request in the gRPC form (`Grpc::Common::isGrpcRequestHeaders`):
@@ -169,6 +200,38 @@ pub fn without_query(target: &[u8]) -> &[u8] {
         .split(|byte| *byte == b'?')
         .next()
         .unwrap_or_default()
+}
+
+/// Whether some server takes two header names, both in lower case, for one. CGI, WSGI and PHP make
+/// variables of headers and replace what a variable's name cannot have, so all characters other than
+/// letters and digits are equal.
+pub(crate) fn same_name(one: &[u8], other: &[u8]) -> bool {
+    let same = |(one, other): (&u8, &u8)| {
+        one == other || !(one.is_ascii_alphanumeric() || other.is_ascii_alphanumeric())
+    };
+    one.len() == other.len() && one.iter().zip(other).all(same)
+}
+
+/// Whether this is a token (RFC 9110 section 5.6.2), such as a method or the name of a header.
+pub(crate) fn is_token(value: &[u8]) -> bool {
+    let of_token = |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte);
+    !value.is_empty() && value.iter().all(of_token)
+}
+
+/// Whether this is the origin of a page as browsers send it (RFC 6454 section 7.1): `null`, or a
+/// scheme and a host, perhaps with a port.
+fn is_origin(value: &[u8]) -> bool {
+    let Some(at) = value.windows(3).position(|part| part == b"://") else {
+        return value == b"null";
+    };
+    let (scheme, rest) = value.split_at_checked(at).unwrap_or_default();
+    let host = rest.get(3..).unwrap_or_default();
+    let of_scheme = |byte: &u8| byte.is_ascii_alphanumeric() || b"+-.".contains(byte);
+    let of_host = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~:[]".contains(byte);
+    scheme.first().is_some_and(u8::is_ascii_alphabetic)
+        && scheme.iter().all(of_scheme)
+        && host.iter().any(u8::is_ascii_alphanumeric)
+        && host.iter().all(of_host)
 }
 
 #[cfg(test)]

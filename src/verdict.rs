@@ -62,14 +62,24 @@ impl Source {
     }
 }
 
+/// Why a callout was not sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unsent {
+    /// There is no such cluster.
+    NoCluster,
+    /// The cluster's circuit breaker is full.
+    Overflow,
+    /// The cluster has no healthy host, or its circuit breaker is full. Envoy does not say which.
+    NotAccepted,
+}
+
 /// Why a verdict is indeterminate, for the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Cause {
+    /// The filter has no configuration to look anything up by.
+    NotConfigured,
     /// The callout could not be made.
-    NotSent {
-        /// What the proxy said.
-        reason: &'static str,
-    },
+    NotSent(Unsent),
     /// The call ended without an answer.
     NoAnswer,
     /// The request waited for a lookup as long as one may take.
@@ -89,10 +99,25 @@ pub enum Cause {
     OfAnother,
 }
 
+impl fmt::Display for Unsent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NoCluster => "Envoy knows no such cluster",
+            Self::Overflow => "the cluster's circuit breaker is full",
+            Self::NotAccepted => {
+                "Envoy could not send it: no healthy host, or a full circuit breaker"
+            }
+        })
+    }
+}
+
 impl fmt::Display for Cause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NotSent { reason } => write!(f, "no lookup was made: {reason}"),
+            Self::NotConfigured => {
+                f.write_str("no lookup was made: the filter has no configuration")
+            }
+            Self::NotSent(reason) => write!(f, "no lookup was made: {reason}"),
             Self::NoAnswer => f.write_str("no answer: the connection was reset"),
             Self::Waited => f.write_str("no answer within lookup.timeout to a lookup of others"),
             Self::TooManyWait => f.write_str("no lookup was made: too many requests wait for one"),

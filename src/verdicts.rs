@@ -12,6 +12,10 @@
 //!
 //! An indeterminate answer is never kept.
 //!
+//! A lookup that is not sent because the circuit breaker is full is not an outage: anybody can fill
+//! that with made-up keys, and would keep revoked keys alive. For that reason alone, a record in grace
+//! counts only for a short time after it was fresh ([`Verdicts::not_sent`]).
+//!
 //! What is known of a key is forgotten when the [`feed`](crate::feed) says that it has changed. An
 //! answer to a lookup that was under way then is of no use either: where requests wait for it, the
 //! root context asks again.
@@ -27,7 +31,8 @@ use crate::credential::KeyHash;
 use crate::feed::{Changed, Feed, Page, Polled, Standing};
 use crate::flights::{FlightId, Flights, Waiter};
 use crate::lookup::Callout;
-use crate::verdict::{Answer, Cause, Source, Verdict};
+use crate::reach::Reach;
+use crate::verdict::{Answer, Cause, Source, Unsent, Verdict};
 
 /// How often at most a key is tried again whose lookup failed.
 const RETRY: Duration = Duration::from_secs(1);
@@ -35,12 +40,20 @@ const RETRY: Duration = Duration::from_secs(1);
 /// For how long a lookup that failed tells of an outage.
 const OUTAGE: Duration = Duration::from_secs(2);
 
+/// For how long a record that is not fresh counts because of a full circuit breaker, without a feed.
+const OVERFLOW_GRACE: Duration = Duration::from_secs(60);
+
 /// The verdicts of one worker. `W` is what the host calls a request that waits.
 #[derive(Debug)]
 pub struct Verdicts<W> {
     cache: Cache,
     flights: Flights<W>,
     feed: Option<Feed>,
+    /// Whether polls of the feed go to the cluster of the lookups, and so tell whether it has hosts.
+    polls_share_cluster: bool,
+    reach: Reach,
+    /// For how long a record that is not fresh counts because of a full circuit breaker.
+    overflow_grace: Duration,
     /// Only records of this environment are records; `None`: all are.
     environment: Option<String>,
 }
@@ -91,6 +104,15 @@ impl<W: PartialEq> Verdicts<W> {
         Self {
             cache: Cache::new(config.cache.clone(), seed),
             flights: Flights::new(config.lookup.timeout, seed),
+            polls_share_cluster: config
+                .feed
+                .as_ref()
+                .is_some_and(|feed| feed.cluster == config.lookup.cluster),
+            reach: Reach::default(),
+            overflow_grace: config
+                .feed
+                .as_ref()
+                .map_or(OVERFLOW_GRACE, |feed| feed.allow_ttl_when_stale),
             feed: config.feed.clone().map(Feed::new),
             environment: config.environment.clone(),
         }
@@ -109,12 +131,13 @@ impl<W: PartialEq> Verdicts<W> {
                 }
                 Asked::Known(verdict, Source::Cache)
             }
-            Some(Found::Grace { verdict, failed })
-                if within(failed, RETRY)
-                    || self
-                        .flights
-                        .get(hash)
-                        .is_some_and(|flight| flight.tests_outage) =>
+            Some(Found::Grace {
+                verdict, failed, ..
+            }) if within(failed, RETRY)
+                || self
+                    .flights
+                    .get(hash)
+                    .is_some_and(|flight| flight.tests_outage) =>
             {
                 Asked::Known(verdict, Source::Stale)
             }
@@ -145,11 +168,10 @@ impl<W: PartialEq> Verdicts<W> {
     pub fn not_sent(
         &mut self,
         hash: &KeyHash,
-        reason: &'static str,
+        reason: Unsent,
         now: Moment,
     ) -> (Verdict, Option<Source>) {
-        self.cache.note_failure(hash, now);
-        self.without_answer(hash, Cause::NotSent { reason }, now)
+        self.failed(hash, Cause::NotSent(reason), now)
     }
 
     /// A request waits for the lookup of its hash.
@@ -178,16 +200,14 @@ impl<W: PartialEq> Verdicts<W> {
         now: Moment,
     ) -> Option<Landed<W>> {
         self.keep_apart(&mut answer.verdict);
+        self.note_reach(&answer.verdict, now);
         let is_verdict = !matches!(answer.verdict, Verdict::Indeterminate(_));
         if is_verdict && self.flights.ask_again(hash, id, now) {
             return None;
         }
         let flight = self.flights.land(hash, id)?;
         let (verdict, instead) = match answer.verdict {
-            Verdict::Indeterminate(cause) => {
-                self.cache.note_failure(hash, now);
-                self.without_answer(hash, cause, now)
-            }
+            Verdict::Indeterminate(cause) => self.failed(hash, cause, now),
             verdict => {
                 if !flight.outdated {
                     self.cache
@@ -206,8 +226,9 @@ impl<W: PartialEq> Verdicts<W> {
 
     /// A lookup beside these came to a verdict, which becomes what it is here. Where another is
     /// known, that is forgotten.
-    pub fn learn(&mut self, hash: &KeyHash, verdict: &mut Verdict) {
+    pub fn learn(&mut self, hash: &KeyHash, verdict: &mut Verdict, now: Moment) {
         self.keep_apart(verdict);
+        self.note_reach(verdict, now);
         let is_verdict = !matches!(verdict, Verdict::Indeterminate(_));
         if is_verdict && self.cache.contradicts(hash, verdict) {
             self.forget(hash);
@@ -228,6 +249,9 @@ impl<W: PartialEq> Verdicts<W> {
         random: u64,
     ) -> Option<Polled> {
         let polled = self.feed.as_mut()?.polled(page, now, random);
+        if self.polls_share_cluster && polled.changed.is_ok() {
+            self.reach.answers(now);
+        }
         match &polled.changed {
             Ok(Changed::Any) => {
                 self.cache.clear();
@@ -282,6 +306,40 @@ impl<W: PartialEq> Verdicts<W> {
     /// How many verdicts a pool gave up for others since this was last asked.
     pub fn take_evictions(&mut self, pool: PoolName) -> u64 {
         self.cache.take_evictions(pool)
+    }
+
+    /// What counts where a lookup came to nothing, or was not sent.
+    fn failed(&mut self, hash: &KeyHash, cause: Cause, now: Moment) -> (Verdict, Option<Source>) {
+        if self.is_overflow(&cause, now)
+            && let Some(Found::Grace { stale_for, .. }) = self.find(hash, now)
+        {
+            // Deliberately not noted as a failure: the next request may find a place.
+            if stale_for >= self.overflow_grace {
+                return (Verdict::Indeterminate(cause), None);
+            }
+        } else {
+            self.cache.note_failure(hash, now);
+        }
+        self.without_answer(hash, cause, now)
+    }
+
+    /// Whether a lookup was not sent because the circuit breaker is full.
+    fn is_overflow(&self, cause: &Cause, now: Moment) -> bool {
+        let under_way = || self.flights.any_under_way();
+        match cause {
+            Cause::NotSent(Unsent::Overflow) => true,
+            Cause::NotSent(Unsent::NotAccepted) => self.reach.is_breaker_full(under_way, now),
+            _ => false,
+        }
+    }
+
+    /// What an answer says of the way to the auth cluster.
+    fn note_reach(&mut self, verdict: &Verdict, now: Moment) {
+        match verdict {
+            Verdict::Indeterminate(Cause::NotSent(_)) => {}
+            Verdict::Indeterminate(_) => self.reach.fails(),
+            Verdict::Active(_) | Verdict::Revoked(_) | Verdict::NotFound => self.reach.answers(now),
+        }
     }
 
     /// What counts where no answer is to be had.

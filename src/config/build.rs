@@ -7,14 +7,15 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use super::{Config, ConfigError, Exemptions, IdentityField, check};
-use crate::credential::{CredentialRules, KeyHasher, same_name};
+use crate::credential::{CredentialRules, KeyHasher};
 use crate::json::Object;
 use crate::lookup::{Lookup, PathTemplate};
 use crate::path::{self, PathPrefix};
 use crate::reply::{Replies, Wording};
+use crate::request::same_name;
 
 /// The fields of the whole.
-pub(super) const FIELDS: [&str; 10] = [
+pub(super) const FIELDS: [&str; 11] = [
     "lookup",
     "cache",
     "feed",
@@ -24,7 +25,20 @@ pub(super) const FIELDS: [&str; 10] = [
     "exempt",
     "introspection",
     "identity_headers",
+    "strip_headers",
     "replies",
+];
+
+/// Headers by which some framework takes a request for one of another path or method than Envoy
+/// routed and the filter decided on.
+const STRIP_HEADERS: [&str; 7] = [
+    "x-original-url",
+    "x-rewrite-url",
+    "x-forwarded-uri",
+    "x-original-method",
+    "x-http-method",
+    "x-http-method-override",
+    "x-method-override",
 ];
 
 pub(super) const SERVICE_NAME: &str = "Asterwise";
@@ -38,18 +52,21 @@ pub(super) fn config(json: &mut Object<'_>) -> Result<Config, ConfigError> {
     let credential = credential::rules(json)?;
     let exempt = exemptions(json)?;
     let identity_headers = identity_headers(json, &credential)?;
+    let strip_headers = strip_headers(json, &credential, &identity_headers)?;
     let sources = credential.sources.iter().map(|source| &source.header);
     let identities = identity_headers.iter().map(|(name, _)| name);
+    let watched = sources.chain(identities).chain(&strip_headers);
     Ok(Config {
-        lookup,
         cache: keeping::cache(json)?,
-        feed: keeping::feed(json)?,
+        feed: keeping::feed(json, &lookup)?,
+        lookup,
         hasher: hasher(json)?,
         environment,
         introspection: introspection(json, &exempt)?,
         exempt,
-        watched: sources.chain(identities).map(String::as_str).collect(),
+        watched: watched.map(String::as_str).collect(),
         identity_headers,
+        strip_headers,
         replies: replies(json)?,
         credential,
     })
@@ -160,22 +177,45 @@ fn environment(json: &mut Object<'_>) -> Result<Option<String>, ConfigError> {
 }
 
 fn exemptions(json: &mut Object<'_>) -> Result<Exemptions, ConfigError> {
-    let mut json = json.object_or_empty("exempt", &["paths", "path_prefixes", "preflight"])?;
-    let mut paths = |list: &str| {
-        let paths = json.texts(list)?.unwrap_or_default();
-        for (index, entry) in paths.iter().enumerate() {
-            at(format!("exempt.{list}[{index}]"), path::check(entry))?;
+    let fields = ["paths", "path_prefixes", "methods", "preflight"];
+    let mut json = json.object_or_empty("exempt", &fields)?;
+    let paths = checked_texts(&mut json, "paths", path::check)?.unwrap_or_default();
+    let path_prefixes = checked_texts(&mut json, "path_prefixes", path::check)?.unwrap_or_default();
+    let methods = checked_texts(&mut json, "methods", check::method)?;
+    let problem = match &methods {
+        Some(methods) if methods.is_empty() => {
+            Some("must name at least one method; without it, GET and HEAD are exempt")
         }
-        Ok::<Vec<_>, ConfigError>(paths.into_iter().map(Cow::into_owned).collect())
+        Some(_) if paths.is_empty() && path_prefixes.is_empty() => {
+            Some("must have exempt.paths or exempt.path_prefixes beside it, or exempts nothing")
+        }
+        _ => None,
     };
+    if let Some(problem) = problem {
+        return Err(ConfigError::new("exempt.methods", problem));
+    }
     Ok(Exemptions {
-        paths: paths("paths")?,
-        path_prefixes: paths("path_prefixes")?
-            .into_iter()
-            .map(PathPrefix::new)
-            .collect(),
+        paths,
+        path_prefixes: path_prefixes.into_iter().map(PathPrefix::new).collect(),
+        bodies: methods.is_some(),
+        methods: methods.unwrap_or_else(|| vec!["GET".to_owned()]),
         preflight: json.flag("preflight")?.unwrap_or(true),
     })
+}
+
+/// A list of texts, each checked.
+fn checked_texts(
+    json: &mut Object<'_>,
+    name: &str,
+    check: fn(&str) -> Result<(), &'static str>,
+) -> Result<Option<Vec<String>>, ConfigError> {
+    let Some(texts) = json.texts(name)? else {
+        return Ok(None);
+    };
+    for (index, text) in texts.iter().enumerate() {
+        at(format!("{}[{index}]", json.path(name)), check(text))?;
+    }
+    Ok(Some(texts.into_iter().map(Cow::into_owned).collect()))
 }
 
 fn introspection(
@@ -195,7 +235,7 @@ fn introspection(
             "must not have \"//\" or \"%\": write it as Envoy routes it",
         ));
     }
-    if exempt.cover_path(path.as_bytes()) {
+    if exempt.cover_path(path.as_bytes()) && exempt.cover_method(b"HEAD") {
         return Err(ConfigError::new(
             "introspection.path",
             "is exempt, so nobody would be asked for a key there; take it out of exempt",
@@ -220,14 +260,18 @@ fn identity_headers(
         let path = format!("identity_headers.{name}");
         let name = at(&path, check::header_name(&name))?;
         at(&path, check::once(headers.iter().map(|(n, _)| n), &name))?;
-        if credential
-            .sources
-            .iter()
-            .any(|source| same_name(source.header.as_bytes(), name.as_bytes()))
-        {
+        if is_source(credential, &name) {
             return Err(ConfigError::new(
                 path,
                 "carries the credential, so it cannot carry the identity as well",
+            ));
+        }
+        let mut others = headers.iter().map(|(other, _): &(String, _)| other);
+        if others.any(|other| same_name(other.as_bytes(), name.as_bytes())) {
+            return Err(ConfigError::new(
+                path,
+                "must differ from the others by letters or digits: to some servers, all other \
+                 characters are the same",
             ));
         }
         let field = match field.as_str() {
@@ -237,6 +281,44 @@ fn identity_headers(
             _ => Err("must be \"key_id\", \"account_id\" or \"environment\""),
         };
         headers.push((name, at(path, field)?));
+    }
+    Ok(headers)
+}
+
+fn is_source(credential: &CredentialRules, name: &str) -> bool {
+    let mut sources = credential.sources.iter();
+    sources.any(|source| same_name(source.header.as_bytes(), name.as_bytes()))
+}
+
+fn strip_headers(
+    json: &mut Object<'_>,
+    credential: &CredentialRules,
+    identity_headers: &[(String, IdentityField)],
+) -> Result<Vec<String>, ConfigError> {
+    let Some(names) = json.texts("strip_headers")? else {
+        return Ok(STRIP_HEADERS.map(str::to_owned).to_vec());
+    };
+    let mut headers = Vec::new();
+    for (index, name) in names.iter().enumerate() {
+        let path = format!("strip_headers[{index}]");
+        let name = at(&path, check::header_name(name))?;
+        at(&path, check::once(headers.iter(), &name))?;
+        let mut identities = identity_headers.iter();
+        if is_source(credential, &name) {
+            return Err(ConfigError::new(
+                path,
+                "carries the credential, so it must not be listed; credential.forward says whether \
+                 the upstream gets it",
+            ));
+        }
+        if identities.any(|(identity, _)| same_name(identity.as_bytes(), name.as_bytes())) {
+            return Err(ConfigError::new(
+                path,
+                "is an identity header, so it must not be listed; what clients send in it never \
+                 reaches the upstream",
+            ));
+        }
+        headers.push(name);
     }
     Ok(headers)
 }

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use crate::record::{MAX_ID, header_safe};
+use crate::request::is_token;
 
 type Problem = &'static str;
 
@@ -23,8 +24,7 @@ const GOVERNED: [&str; 10] = [
 
 /// RFC 9110 section 5.6.2.
 pub(super) fn token(value: &str) -> Result<(), Problem> {
-    let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
-    if value.is_empty() || !value.bytes().all(is_token) {
+    if !is_token(value.as_bytes()) {
         Err("must be one word of letters, digits and !#$%&'*+-.^_`|~")
     } else {
         Ok(())
@@ -40,6 +40,16 @@ pub(super) fn header_name(name: &str) -> Result<String, Problem> {
         Err("is a header that HTTP itself governs; choose another")
     } else {
         Ok(lower)
+    }
+}
+
+/// The method of a request, which has upper and lower case (RFC 9110 section 9.1); all that are in
+/// use are in upper case.
+pub(super) fn method(value: &str) -> Result<(), Problem> {
+    if token(value).is_err() || value.bytes().any(|byte| byte.is_ascii_lowercase()) {
+        Err("must be a method in upper case, such as \"GET\" or \"POST\"")
+    } else {
+        Ok(())
     }
 }
 

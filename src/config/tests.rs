@@ -20,6 +20,8 @@ fn the_smallest_configuration_has_the_documented_defaults() {
       "exempt": {"paths": [], "path_prefixes": [], "preflight": true},
       "introspection": null,
       "identity_headers": {"x-keystile-key-id": "key_id", "x-keystile-account-id": "account_id"},
+      "strip_headers": ["x-original-url", "x-rewrite-url", "x-forwarded-uri", "x-original-method",
+                        "x-http-method", "x-http-method-override", "x-method-override"],
       "replies": {"service_name": "Asterwise", "doc_base_url": "https://docs.asterwise.com/reference/errors/",
                   "realm": "api", "retry_after_seconds": 1, "messages": {}}
     }"#,
@@ -39,8 +41,8 @@ fn feed_and_introspection_are_off_or_have_the_documented_defaults() {
     let documented = Config::parse(
         br#"{
       "lookup": {"cluster": "auth"},
-      "feed": {"path": "/v1/changes?after={cursor}", "interval": "1s", "stale_after": "10s",
-               "allow_ttl_when_stale": "60s"},
+      "feed": {"cluster": "auth", "path": "/v1/changes?after={cursor}", "interval": "1s",
+               "stale_after": "10s", "allow_ttl_when_stale": "60s"},
       "introspection": {"path": "/v1/keys/me"}
     }"#,
     )
@@ -50,6 +52,33 @@ fn feed_and_introspection_are_off_or_have_the_documented_defaults() {
     assert_eq!(feed.interval, Duration::from_secs(1));
     assert_eq!(feed.stale_after, Duration::from_secs(10));
     assert_eq!(feed.allow_ttl_when_stale, Duration::from_secs(60));
+}
+
+#[test]
+fn the_feed_is_polled_at_the_cluster_of_the_lookups_unless_it_has_its_own() {
+    for (feed, expected) in [
+        ("{}", "auth"),
+        (r#"{"cluster":null}"#, "auth"),
+        (r#"{"cluster":"auth-feed"}"#, "auth-feed"),
+    ] {
+        let config = format!(r#"{{"lookup":{{"cluster":"auth"}},"feed":{feed}}}"#);
+        let config = Config::parse(config.as_bytes()).unwrap();
+        assert_eq!(config.feed.unwrap().cluster, expected, "{feed}");
+    }
+}
+
+/// Only requests to the path that introspection answers must not be exempt.
+#[test]
+fn an_exempt_path_may_be_introspected_by_a_method_that_is_not_exempt() {
+    let config = |methods: &str| {
+        let exempt = format!(r#"{{"paths":["/v1/keys/me"],"methods":{methods}}}"#);
+        let config =
+            format!(r#"{{"lookup":{{"cluster":"auth"}},"introspection":{{}},"exempt":{exempt}}}"#);
+        Config::parse(config.as_bytes())
+    };
+    assert!(config(r#"["POST"]"#).is_ok());
+    assert!(config(r#"["HEAD"]"#).is_err());
+    assert!(config(r#"["POST","GET"]"#).is_err());
 }
 
 #[test]
@@ -89,7 +118,7 @@ const REFUSED: &[(&str, &str)] = &[
     (r#""feed":true"#, "feed: must be an object, not a boolean"),
     (
         r#""feed":{"url":"/"}"#,
-        "feed.url: is unknown here; known are path, interval, stale_after, allow_ttl_when_stale",
+        "feed.url: is unknown here; known are cluster, path, interval",
     ),
     (
         r#""feed":{"path":"/v1/changes"}"#,
@@ -488,8 +517,36 @@ const REFUSED: &[(&str, &str)] = &[
         "exempt.preflight: must be true or false, not a string",
     ),
     (
+        r#""exempt":{"method":["GET"]}"#,
+        "exempt.method: is unknown here; known are paths, path_prefixes, methods, preflight",
+    ),
+    (
         r#""exempt":{"methods":["GET"]}"#,
-        "exempt.methods: is unknown here; known are paths, path_prefixes, preflight",
+        "exempt.methods: must have exempt.paths or exempt.path_prefixes beside it",
+    ),
+    (
+        r#""exempt":{"paths":["/a"],"methods":[]}"#,
+        "exempt.methods: must name at least one method",
+    ),
+    (
+        r#""exempt":{"paths":["/a"],"methods":["GET","get"]}"#,
+        "exempt.methods[1]: must be a method in upper case",
+    ),
+    (
+        r#""strip_headers":["x-a","X-A"]"#,
+        "strip_headers[1]: is given more than once",
+    ),
+    (
+        r#""strip_headers":["x_api_key"]"#,
+        "strip_headers[0]: carries the credential, so it must not be listed",
+    ),
+    (
+        r#""strip_headers":["x.keystile.key.id"]"#,
+        "strip_headers[0]: is an identity header, so it must not be listed",
+    ),
+    (
+        r#""identity_headers":{"x-user":"key_id","x.user":"account_id"}"#,
+        "identity_headers.x.user: must differ from the others by letters or digits",
     ),
     (
         r#""identity_headers":[]"#,

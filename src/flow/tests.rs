@@ -1,4 +1,7 @@
+mod exempt;
 mod introspection;
+mod logged;
+mod removed;
 
 use super::*;
 use crate::record::Fields;
@@ -19,7 +22,7 @@ fn request(method: &str, path: &str, headers: &[(&str, &str)]) -> Request {
         .chain(headers)
         .map(|(name, value)| (*name, value.as_bytes()))
         .collect();
-    Request::new(&headers)
+    Request::new(&headers).ending_with_headers(true)
 }
 
 const FIELDS: Fields<'static> = Fields {
@@ -264,206 +267,13 @@ fn without_a_key_no_lookup_is_made() {
         let request = request("GET", "/", headers);
         let begun = begin(&config, &request);
         assert!(
-            matches!(begun.step, Step::Refuse { denial, form: Form::Http, cause: None } if denial == expected),
+            matches!(begun.step, Step::Refuse { denial, form: Form::Http, cause: None, record: None } if denial == expected),
             "{name}"
         );
         assert!(
             begun.state.holds_body(),
             "{name}: a refused body goes nowhere"
         );
-    }
-}
-
-#[test]
-fn exemptions() {
-    let config =
-        config(r#","exempt":{"paths":["/healthz"],"path_prefixes":["/public"],"preflight":true}"#);
-    let no_preflight = self::config(r#","exempt":{"preflight":false}"#);
-    let cors: &[(&str, &str)] = &[
-        ("origin", "https://a"),
-        ("access-control-request-method", "PUT"),
-    ];
-    let no_headers: &[(&str, &str)] = &[];
-    let cases = [
-        ("path", &config, "GET", "/healthz", no_headers, true),
-        (
-            "path with a query",
-            &config,
-            "GET",
-            "/healthz?full=1",
-            no_headers,
-            true,
-        ),
-        ("any method", &config, "POST", "/healthz", no_headers, true),
-        (
-            "below a path",
-            &config,
-            "GET",
-            "/healthz/x",
-            no_headers,
-            false,
-        ),
-        (
-            "path with a slash",
-            &config,
-            "GET",
-            "/healthz/",
-            no_headers,
-            false,
-        ),
-        (
-            "path in another case",
-            &config,
-            "GET",
-            "/Healthz",
-            no_headers,
-            false,
-        ),
-        ("prefix", &config, "GET", "/public", no_headers, true),
-        (
-            "below a prefix",
-            &config,
-            "GET",
-            "/public/a/b",
-            no_headers,
-            true,
-        ),
-        (
-            "longer word",
-            &config,
-            "GET",
-            "/publicity",
-            no_headers,
-            false,
-        ),
-        (
-            "climbing out",
-            &config,
-            "GET",
-            "/public/../v1",
-            no_headers,
-            false,
-        ),
-        (
-            "climbing out, encoded",
-            &config,
-            "GET",
-            "/public/%2e%2e/v1",
-            no_headers,
-            false,
-        ),
-        (
-            "prefix in the query",
-            &config,
-            "GET",
-            "/v1?/public",
-            no_headers,
-            false,
-        ),
-        ("preflight", &config, "OPTIONS", "/v1", cors, true),
-        (
-            "preflight is off",
-            &no_preflight,
-            "OPTIONS",
-            "/v1",
-            cors,
-            false,
-        ),
-        (
-            "options alone",
-            &config,
-            "OPTIONS",
-            "/v1",
-            no_headers,
-            false,
-        ),
-        (
-            "options with origin",
-            &config,
-            "OPTIONS",
-            "/v1",
-            &cors[..1],
-            false,
-        ),
-        (
-            "options with method",
-            &config,
-            "OPTIONS",
-            "/v1",
-            &cors[1..],
-            false,
-        ),
-        (
-            "empty origin",
-            &config,
-            "OPTIONS",
-            "/v1",
-            &[("origin", ""), cors[1]],
-            false,
-        ),
-        ("not options", &config, "GET", "/v1", cors, false),
-        (
-            "method in another case",
-            &config,
-            "options",
-            "/v1",
-            cors,
-            false,
-        ),
-    ];
-    for (name, config, method, path, headers, expected) in cases {
-        let request = request(method, path, headers);
-        let begun = begin(config, &request);
-        let exempt = begun.step == Step::Forward { record: None };
-        assert_eq!(exempt, expected, "{name}");
-        let settled = State::Settled(Settled {
-            outcome: Outcome::Exempt,
-            source: None,
-        });
-        assert_eq!(begun.state == settled, expected, "{name}");
-        assert_eq!(begun.state.holds_body(), !expected, "{name}");
-    }
-}
-
-#[test]
-fn identity_headers_of_the_client_are_removed_from_every_request() {
-    let config = config(r#","exempt":{"paths":["/healthz"]}"#);
-    let spoof = [
-        ("x-keystile-account-id", "acct_evil"),
-        ("x-keystile-account-id", "acct_worse"),
-        ("x_keystile_account_id", "acct_cgi"),
-        ("x-keystile_key-id", "key_mixed"),
-        ("x-keystile-key", "not an identity header"),
-    ];
-    let expected = [
-        "x-keystile-account-id",
-        "x_keystile_account_id",
-        "x-keystile-key_id",
-    ];
-    let with = |extra: (&'static str, &'static str)| {
-        let mut headers = spoof.to_vec();
-        headers[3] = ("x-keystile-key_id", "key_mixed");
-        headers.push(extra);
-        headers
-    };
-    for (name, path, extra) in [
-        ("exempt", "/healthz", ("accept", "*/*")),
-        ("refused", "/", ("accept", "*/*")),
-        ("looked up", "/", ("accept", "*/*")),
-    ] {
-        let mut headers = with(extra);
-        if name == "looked up" {
-            headers.push(("x-api-key", KEY));
-        }
-        let request = request("GET", path, &headers);
-        let begun = begin(&config, &request);
-        let removed: Vec<_> = begun
-            .remove
-            .iter()
-            .copied()
-            .filter(|name| *name != "x-api-key")
-            .collect();
-        assert_eq!(removed, expected, "{name}");
     }
 }
 
@@ -524,37 +334,6 @@ fn the_identity_comes_from_the_record() {
 }
 
 #[test]
-fn the_credential_is_removed_before_anything_else() {
-    let drop = config(r#","exempt":{"paths":["/healthz"]}"#);
-    let forward = config(r#","credential":{"forward":true}"#);
-    let bearer = format!("Bearer {KEY}");
-    let cases: [(&str, &Config, &str, &str, &[&str]); 5] = [
-        ("looked up", &drop, "/", &bearer, &["authorization"]),
-        (
-            "misshapen",
-            &drop,
-            "/",
-            "Bearer aw_short",
-            &["authorization"],
-        ),
-        ("exempt", &drop, "/healthz", &bearer, &["authorization"]),
-        (
-            "exempt, another's token",
-            &drop,
-            "/healthz",
-            "Bearer eyJh",
-            &[],
-        ),
-        ("forwarded", &forward, "/", &bearer, &[]),
-    ];
-    for (name, config, path, value, expected) in cases {
-        let request = request("GET", path, &[("authorization", value)]);
-        let begun = begin(config, &request);
-        assert_eq!(begun.remove, expected, "{name}");
-    }
-}
-
-#[test]
 fn grpc_requests_get_the_grpc_form() {
     let config = config("");
     for (content_type, expected) in [
@@ -599,80 +378,9 @@ fn the_key_is_in_no_callout() {
     let Step::Ask(hash) = begin(&config, &request).step else {
         panic!("no lookup");
     };
-    let text = format!("{:?}", config.lookup.callout(&hash, &request));
+    let text = format!("{:?}", config.callout(&hash, &request));
     assert!(text.contains(&hash.to_string()), "{text}");
     assert!(!text.contains("0123456789abcdefghij"), "{text}");
-}
-
-#[test]
-fn the_access_log_gets_what_there_is() {
-    let id = RequestId::new(Duration::ZERO, 0);
-    let not_found = Outcome::Refused(Denial::NotFound);
-    let missing = Outcome::Refused(Denial::Missing);
-    let cases = [
-        (
-            Outcome::Allowed,
-            Some(Source::Cache),
-            None,
-            "outcome=allowed source=cache",
-        ),
-        (
-            Outcome::Allowed,
-            Some(Source::Stale),
-            None,
-            "outcome=allowed source=stale",
-        ),
-        (Outcome::Exempt, None, None, "outcome=exempt"),
-        (
-            Outcome::Introspected,
-            Some(Source::Lookup),
-            Some(id),
-            "outcome=introspected source=lookup request_id=req_00000000000000000000000000",
-        ),
-        (
-            not_found,
-            Some(Source::Coalesced),
-            Some(id),
-            "outcome=api_key_not_found source=coalesced \
-             request_id=req_00000000000000000000000000",
-        ),
-        (
-            missing,
-            None,
-            Some(id),
-            "outcome=api_key_missing request_id=req_00000000000000000000000000",
-        ),
-    ];
-    for (outcome, source, reply, expected) in cases {
-        let settled = Settled { outcome, source };
-        assert_eq!(settled.log_entry(reply), expected);
-    }
-}
-
-#[test]
-fn trailers_are_no_way_around() {
-    let drop = config("");
-    let forward = config(r#","credential":{"forward":true}"#);
-    let cases: [(&str, &Config, Headers<'_>, &[&str]); 4] = [
-        (
-            "identity",
-            &drop,
-            &[("x-keystile-key-id", "key_evil"), ("x_keystile_key_id", "")],
-            &["x-keystile-key-id", "x_keystile_key_id"],
-        ),
-        ("key", &drop, &[("x-api-key", KEY)], &["x-api-key"]),
-        ("key, forwarded", &forward, &[("x-api-key", KEY)], &[]),
-        (
-            "others",
-            &drop,
-            &[("x-checksum", "1"), ("x-api-key", "mine")],
-            &[],
-        ),
-    ];
-    for (name, config, trailers, expected) in cases {
-        let trailers = request("GET", "/", trailers);
-        assert_eq!(kept_back(config, &trailers), expected, "{name}");
-    }
 }
 
 /// A held request's path is fetched from the proxy, so not without need.

@@ -16,7 +16,7 @@ use crate::lookup::{self, Callout, Lookup};
 use crate::reply::LocalReply;
 use crate::request::Request;
 use crate::stats::{self, Counter, Gauge};
-use crate::verdict::Answer;
+use crate::verdict::{Answer, Cause, Unsent};
 
 /// Defined metrics; `None` where the host would not.
 #[derive(Default)]
@@ -81,21 +81,23 @@ pub(super) fn plugin_configuration() -> Vec<u8> {
         .unwrap_or_default()
 }
 
-/// Makes a callout that belongs to the context of the callback. Gives its token, or the reason
-/// why there is none.
-pub(super) fn dispatch(lookup: &Lookup, callout: &Callout) -> Result<u32, &'static str> {
+/// Makes a callout to a cluster, which belongs to the context of the callback. Gives its token, or
+/// the reason why there is none.
+pub(super) fn dispatch(cluster: &str, lookup: &Lookup, callout: &Callout) -> Result<u32, Unsent> {
     let headers = lookup.headers(callout);
-    let sent =
-        hostcalls::dispatch_http_call(&lookup.cluster, headers, None, Vec::new(), callout.timeout);
+    let sent = hostcalls::dispatch_http_call(cluster, headers, None, Vec::new(), callout.timeout);
     sent.map_err(|status| match status {
-        Status::BadArgument => "Envoy knows no such cluster",
-        _ => "Envoy could not send it: no healthy host, or a full circuit breaker",
+        Status::BadArgument => Unsent::NoCluster,
+        _ => Unsent::NotAccepted,
     })
 }
 
 /// Reads the answer to the lookup of a hash, in its callback.
 pub(super) fn read_answer(hash: &KeyHash, num_headers: usize, body_size: usize) -> Answer {
     let headers = answer_headers(num_headers);
+    if lookup::is_overflow(&headers) {
+        return Answer::none(Cause::NotSent(Unsent::Overflow));
+    }
     let cache_control = headers.values("cache-control");
     let body = || answer_body(body_size);
     Answer::read(headers.first(":status"), cache_control, body_size, body)

@@ -17,6 +17,7 @@ use crate::credential::KeyHash;
 use crate::feed::{Changed, Page, Polled};
 use crate::flights::{FORGOTTEN, FlightId};
 use crate::flow::{self, Settled, State, Step};
+use crate::record::Record;
 use crate::reply::{self, Replies, RequestId};
 use crate::request::without_query;
 use crate::stats::{Counter, Gauge, Stats};
@@ -174,7 +175,7 @@ impl Plugin {
         let mut verdict = answer.verdict;
         self.count(Counter::of_lookup(&verdict));
         self.observe_lookup(now.steady.saturating_sub(held.since));
-        rules.verdicts.borrow_mut().learn(hash, &mut verdict);
+        rules.verdicts.borrow_mut().learn(hash, &mut verdict, now);
         self.decided.borrow_mut().push_back(Decided {
             held: Rc::clone(held),
             source: Source::of_lookup(&verdict),
@@ -195,7 +196,7 @@ impl Plugin {
             resets,
         } = polled;
         self.count(Counter::of_poll(&changed));
-        let cluster = &rules.config.lookup.cluster;
+        let cluster = rules.config.feed.as_ref().map_or("", |feed| &feed.cluster);
         match changed {
             Err(problem) if turns => {
                 warn!("keystile: change feed of cluster {cluster}: {problem}");
@@ -315,26 +316,27 @@ impl Plugin {
                         calls::add_header(name, value);
                     }
                 }
-                self.record(settled, None);
+                self.record(settled, record.as_deref(), None);
                 if held {
                     calls::resume();
                 }
             }
             Step::Describe { record } => {
                 let id = self.request_id(now);
-                self.record(settled, Some(id));
+                self.record(settled, Some(&record), Some(id));
                 calls::reply(&reply::describe(&record, id));
             }
             Step::Refuse {
                 denial,
                 form,
                 cause,
+                record,
             } => {
                 let id = self.request_id(now);
                 if let Some(cause) = cause {
                     self.warn(now, id, &cause);
                 }
-                self.record(settled, Some(id));
+                self.record(settled, record.as_deref(), Some(id));
                 let default;
                 let replies = match &self.rules {
                     Some(rules) => &rules.config.replies,
@@ -350,7 +352,7 @@ impl Plugin {
     }
 
     /// Counts the outcome, and leaves it to the access log.
-    fn record(&self, settled: Option<Settled>, reply: Option<RequestId>) {
+    fn record(&self, settled: Option<Settled>, record: Option<&Record>, reply: Option<RequestId>) {
         let Some(settled) = settled else {
             return;
         };
@@ -358,7 +360,7 @@ impl Plugin {
         if let Some(source) = settled.source {
             self.count(Counter::of_source(source));
         }
-        calls::leave_log_entry(&settled.log_entry(reply));
+        calls::leave_log_entry(&settled.log_entry(record, reply));
     }
 
     /// Remembers how long a lookup took. The host is told of many at once: a call costs it less

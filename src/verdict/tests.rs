@@ -169,12 +169,7 @@ fn the_largest_answer_is_read() {
 #[test]
 fn causes_say_what_happened() {
     let cases = [
-        (
-            Cause::NotSent {
-                reason: "no such cluster",
-            },
-            "no such cluster",
-        ),
+        (Cause::NotSent(Unsent::NoCluster), "no such cluster"),
         (Cause::NoAnswer, "reset"),
         (Cause::Waited, "within lookup.timeout"),
         (Cause::TooManyWait, "too many requests wait"),

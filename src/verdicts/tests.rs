@@ -5,7 +5,8 @@
 //! | event | means |
 //! |---|---|
 //! | `A asks`, `A asks about k2` | a request comes, and makes the callout where it is to |
-//! | `A asks in vain` | the same, but its callout cannot be made |
+//! | `A asks in vain` | the same, but its callout is not accepted, for whatever reason |
+//! | `A asks in overflow` | the same, as the circuit breaker is full |
 //! | `A gets active, max-age=7` | the answer to A's callout |
 //! | `A leaves` | its client is gone |
 //! | `root asks` | the root context makes what it has to make |
@@ -22,6 +23,7 @@
 )]
 
 mod feed;
+mod overflow;
 
 use std::collections::HashMap;
 use std::fmt::Write;
@@ -31,7 +33,6 @@ use super::*;
 use crate::config::Config;
 use crate::credential::KeyHasher;
 use crate::flights::{MAX_WAITING, MAX_WAITING_FOR_ONE};
-use crate::lookup::Lookup;
 use crate::record::{Fields, Record};
 use crate::request::Request;
 
@@ -47,7 +48,7 @@ struct Scene {
     of_root: Vec<(KeyHash, FlightId)>,
     /// How often a callout was made.
     callouts: usize,
-    lookup: Lookup,
+    config: Config,
 }
 
 fn hash(key: &str) -> KeyHash {
@@ -66,7 +67,7 @@ fn callout() -> Callout {
 }
 
 /// `active`, `active until 5000` (ms), `active in staging`, `active large staging` (more than is
-/// kept), `revoked`, `revoked in staging`, `not_found` or `nothing`.
+/// kept), `revoked`, `revoked in staging`, `not_found`, `nothing` or `overflow`.
 fn verdict(text: &str) -> Verdict {
     let mut words = text.split(' ');
     let kind = words.next();
@@ -95,6 +96,7 @@ fn verdict(text: &str) -> Verdict {
         Some("revoked") => Verdict::Revoked(record()),
         Some("not_found") => Verdict::NotFound,
         Some("nothing") => Verdict::Indeterminate(Cause::NoAnswer),
+        Some("overflow") => Verdict::Indeterminate(Cause::NotSent(Unsent::Overflow)),
         _ => panic!("{text}"),
     }
 }
@@ -134,7 +136,7 @@ impl Scene {
             lookups: HashMap::new(),
             of_root: Vec::new(),
             callouts: 0,
-            lookup: config.lookup,
+            config,
         }
     }
 
@@ -150,7 +152,7 @@ impl Scene {
             }
             ("feed", what) => self.of_feed(what, now),
             ("live", what) => {
-                self.verdicts.learn(&hash("key"), &mut verdict(what));
+                self.verdicts.learn(&hash("key"), &mut verdict(what), now);
                 String::new()
             }
             ("root", "asks") => {
@@ -175,7 +177,12 @@ impl Scene {
             }
             (_, what) if what.starts_with("asks") => {
                 let key = what.strip_prefix("asks about ").unwrap_or("key");
-                self.asks(request, hash(key), what == "asks in vain", now)
+                let unsent = match what {
+                    "asks in vain" => Some(Unsent::NotAccepted),
+                    "asks in overflow" => Some(Unsent::Overflow),
+                    _ => None,
+                };
+                self.asks(request, hash(key), unsent, now)
             }
             (_, what) => {
                 let (hash, id) = self.lookups[&request];
@@ -214,20 +221,26 @@ impl Scene {
         }
     }
 
-    fn asks(&mut self, request: char, hash: KeyHash, in_vain: bool, now: Moment) -> String {
-        match self.verdicts.ask(&hash, now) {
-            Asked::Known(verdict, source) => {
+    fn asks(
+        &mut self,
+        request: char,
+        hash: KeyHash,
+        unsent: Option<Unsent>,
+        now: Moment,
+    ) -> String {
+        match (self.verdicts.ask(&hash, now), unsent) {
+            (Asked::Known(verdict, source), _) => {
                 let refresh = match self.verdicts.needs_root() {
                     true => ", refresh",
                     false => "",
                 };
                 shown(&verdict, Some(source)) + refresh
             }
-            Asked::Lookup { .. } if in_vain => {
-                let (verdict, source) = self.verdicts.not_sent(&hash, "no host", now);
+            (Asked::Lookup { .. }, Some(unsent)) => {
+                let (verdict, source) = self.verdicts.not_sent(&hash, unsent, now);
                 shown(&verdict, source)
             }
-            Asked::Lookup { tests_outage } => {
+            (Asked::Lookup { tests_outage }, None) => {
                 self.callouts += 1;
                 let id = self
                     .verdicts
@@ -235,7 +248,7 @@ impl Scene {
                 self.lookups.insert(request, (hash, id));
                 "asks".to_owned()
             }
-            Asked::Join => match self.verdicts.join(&hash, request, now) {
+            (Asked::Join, _) => match self.verdicts.join(&hash, request, now) {
                 Ok(id) => {
                     self.lookups.insert(request, (hash, id));
                     "waits".to_owned()
@@ -1059,8 +1072,8 @@ fn a_lost_callout_is_made_again_as_it_was() {
     let mut scene = Scene::new(EXACT);
     let key = hash("key");
     let request = Request::new(&[("traceparent", b"00-1")]);
-    let traced = scene.lookup.callout(&key, &request);
-    assert_ne!(traced, scene.lookup.callout(&key, &Request::default()));
+    let traced = scene.config.callout(&key, &request);
+    assert_ne!(traced, scene.config.callout(&key, &Request::default()));
     let id = scene.verdicts.lead(key, 'A', traced.clone(), false, at(0));
     scene.verdicts.join(&key, 'B', at(1)).unwrap();
     scene.verdicts.leave(&key, id, &'A');

@@ -10,7 +10,7 @@ use crate::json::Json;
 use serving::serves;
 
 /// The fields of the whole.
-const FIELDS: [&str; 10] = [
+const FIELDS: [&str; 11] = [
     "lookup",
     "cache",
     "feed",
@@ -20,6 +20,7 @@ const FIELDS: [&str; 10] = [
     "exempt",
     "introspection",
     "identity_headers",
+    "strip_headers",
     "replies",
 ];
 
@@ -68,12 +69,12 @@ fn has_known_fields(path: &str, json: &Json) {
             "allow_ttl not_found_ttl revoked_ttl stale_if_error refresh_ahead jitter \
              max_allow_entries max_deny_entries"
         }
-        "feed" => "path interval stale_after allow_ttl_when_stale",
+        "feed" => "cluster path interval stale_after allow_ttl_when_stale",
         "credential" => "sources format forward",
         "credential.sources" => "header scheme",
         "credential.format" => "prefix min_length max_length alphabet",
         "hash" => "pepper",
-        "exempt" => "paths path_prefixes preflight",
+        "exempt" => "paths path_prefixes methods preflight",
         "introspection" => "path",
         "replies" => "service_name doc_base_url realm retry_after_seconds messages",
         "replies.messages" => {

@@ -17,12 +17,14 @@ fn text(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| char::from(*byte)).collect()
 }
 
-/// Takes the number of a configuration on the first line, and a header on each other, as
-/// `name: value`. The outcome is that of a second reading, and so are the headers that the
-/// upstream does not get.
+/// Takes the number of a configuration on the first line, with a letter behind it where more than
+/// headers follow, and a header on each other, as `name: value`. The outcome is that of a second
+/// reading, and so are the headers that the upstream does not get.
 pub fn credential(input: &[u8]) {
     let mut lines = input.split(|byte| *byte == b'\n');
-    let number = lines.next().and_then(|line| line.first()).unwrap_or(&b'0');
+    let first = lines.next().unwrap_or_default();
+    let number = first.first().unwrap_or(&b'0');
+    let ends = first.get(1).is_none();
     let setup = &SETUPS[usize::from(number.wrapping_sub(b'0')) % SETUPS.len()];
     // Names reach the filter in lower case.
     let headers: Vec<(Vec<u8>, Vec<u8>)> = lines
@@ -34,7 +36,7 @@ pub fn credential(input: &[u8]) {
         )
         .collect();
     let config = setup.config();
-    let request = Request::from_map(map(&headers));
+    let request = Request::from_map(map(&headers)).ending_with_headers(ends);
     let begun = flow::begin(&config, &request);
 
     let headers: Vec<_> = headers
@@ -55,6 +57,7 @@ pub fn credential(input: &[u8]) {
             Step::Refuse {
                 denial,
                 cause: None,
+                record: None,
                 ..
             },
             Some(Outcome::Refused(same)),
@@ -83,13 +86,13 @@ pub fn credential(input: &[u8]) {
         }
         _ => panic!("a step that is none of a request's first"),
     };
-    let exempt = setup.exempts(&headers, path);
+    let exempt = setup.exempts(&headers, path, ends);
     // Whether a path of such bytes climbs out of the exemption is not for this reading to say.
     let intricate = path.contains(['.', '%', '\0', '\u{c0}', '\u{c1}']);
     let expected = match (exempt, intricate) {
         (true, true) => {
             let climbs = path.split('/').any(|segment| segment == "..");
-            let by_path = !is_preflight(&headers);
+            let by_path = !is_preflight(&headers, ends);
             assert!(!(climbs && by_path && actual == Expected::Exempt), "{path}");
             None
         }

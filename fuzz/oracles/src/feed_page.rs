@@ -120,7 +120,7 @@ fn assert_told(page: Result<Page, String>, expected: &Expected) {
         keep(&mut verdicts, &config, hash);
     }
     let under_way = KeyHasher::default().hash(b"three");
-    let callout = config.lookup.callout(&under_way, &Request::default());
+    let callout = config.callout(&under_way, &Request::default());
     let flight = verdicts.lead(under_way, 3, callout, false, at(3));
     let is_asked = |path: &str, cursor: &str| {
         let asked = path.strip_prefix("/v1/changes?after=").expect("its path");
@@ -157,7 +157,7 @@ fn assert_told(page: Result<Page, String>, expected: &Expected) {
 }
 
 fn keep(verdicts: &mut Verdicts<u8>, config: &Config, hash: KeyHash) {
-    let callout = config.lookup.callout(&hash, &Request::default());
+    let callout = config.callout(&hash, &Request::default());
     let flight = verdicts.lead(hash, 0, callout, false, at(2));
     let landed = verdicts.land(&hash, flight, active(), at(3));
     assert!(landed.is_some(), "nothing has changed yet");

@@ -8,7 +8,8 @@
 //! |---|---|
 //! | `2`, as the very first | by which of the [configurations](Rules::ALL) |
 //! | `a1` | a request with key 1 comes, and makes the callout where it is to |
-//! | `x1` | the same, but its callout cannot be made |
+//! | `x1` | the same, but its callout cannot be made, for whatever reason |
+//! | `y1` | the same, as the circuit breaker is full |
 //! | `l0A` | callout 0 of those under way is answered with [`A`](answers::Kind) |
 //! | `o0` | callout 0 is forgotten by the proxy, which does not even answer that it timed out |
 //! | `v0` | the client of request 0 of those that wait is gone |
@@ -38,6 +39,9 @@ const FORGOTTEN: u64 = 2_000;
 const TICK: u64 = 500;
 /// For how long, in ms, a failed lookup lets a record in grace count without another.
 const RETRY: u64 = 1_000;
+/// For how long, in ms, an answer shows that a lookup which is not sent finds no place, rather than no
+/// host.
+const RECENTLY: u64 = 5_000;
 /// The timeout of a poll, in ms: no interval here is longer.
 const POLL_TIMEOUT: u64 = 1_000;
 
@@ -68,6 +72,8 @@ enum By {
     Answer(usize),
     /// A lookup that came to nothing, or was not made.
     Failure,
+    /// A lookup that was not made, as the circuit breaker was full.
+    Overflow,
 }
 
 /// Takes a script. Every request gets one verdict, in time, and one that counts (`model.rs`).

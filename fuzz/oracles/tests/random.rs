@@ -30,8 +30,8 @@ fn script(seed: u64) -> String {
     for _ in 0..400 {
         let key = random.of(keys);
         let any = random.of(b"0123");
-        let kind = random.of(b"AAAAAASEMmBRRTNNn5U");
-        let event = match random.below(40) {
+        let kind = random.of(b"AAAAAASEMmBRRTNNn55UO0");
+        let event = match random.below(42) {
             0..10 => format!("a{key}"),
             10..20 => format!("l{any}{kind}"),
             20..30 => format!("t{}", random.of(b"001122233456789abcd")),
@@ -41,6 +41,7 @@ fn script(seed: u64) -> String {
             36 => format!("i{key}{kind}"),
             37 => format!("o{any}"),
             38 => random.of(b"qr").to_string(),
+            39..41 => format!("y{key}"),
             _ => format!("w{any}"),
         };
         script.push(' ');

@@ -1,11 +1,13 @@
 //! How long verdicts are kept, and how it is known that they are of the past.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
-use super::{ConfigError, at, duration_or, path_template};
+use super::{ConfigError, at, check, duration_or, path_template};
 use crate::cache::{CacheRules, Share};
 use crate::feed::{FeedRules, LONG_PAGE};
 use crate::json::Object;
+use crate::lookup::Lookup;
 
 /// How long a verdict may count.
 fn ttl_or(json: &mut Object<'_>, name: &str, default: &str) -> Result<Duration, ConfigError> {
@@ -60,14 +62,26 @@ fn entries_or(json: &mut Object<'_>, name: &str, default: u32) -> Result<usize, 
     })
 }
 
-pub(super) fn feed(json: &mut Object<'_>) -> Result<Option<FeedRules>, ConfigError> {
+pub(super) fn feed(
+    json: &mut Object<'_>,
+    lookup: &Lookup,
+) -> Result<Option<FeedRules>, ConfigError> {
     const SHORTEST: Duration = Duration::from_millis(100);
     const LONGEST: Duration = Duration::from_secs(60);
     const STALEST: Duration = Duration::from_secs(3600);
-    let fields = ["path", "interval", "stale_after", "allow_ttl_when_stale"];
+    let fields = [
+        "cluster",
+        "path",
+        "interval",
+        "stale_after",
+        "allow_ttl_when_stale",
+    ];
     let Some(mut json) = json.or_null("feed").object("feed", &fields)? else {
         return Ok(None);
     };
+    let cluster = json.or_null("cluster").text("cluster")?;
+    let cluster = cluster.map_or_else(|| lookup.cluster.clone(), Cow::into_owned);
+    at("feed.cluster", check::cluster(&cluster))?;
     let path = path_template(&mut json, "{cursor}", "/v1/changes?after={cursor}")?;
     if path.limit().is_some_and(|limit| limit < LONG_PAGE as u64) {
         return Err(ConfigError::new(
@@ -90,6 +104,7 @@ pub(super) fn feed(json: &mut Object<'_>) -> Result<Option<FeedRules>, ConfigErr
         ));
     }
     Ok(Some(FeedRules {
+        cluster,
         path,
         interval,
         stale_after,

@@ -54,6 +54,7 @@ pub(super) fn serves(config: &Config) {
             ("x-api-key", key.as_bytes()),
             ("content-type", b"application/grpc"),
             ("x-request-id", b"\xff\0"),
+            ("traceparent", bearer.as_bytes()),
             ("tracestate", b"a=1"),
             ("tracestate", b"b=2"),
         ],
@@ -97,7 +98,7 @@ fn begins(config: &Config, headers: &[(&str, &[u8])], key: &str) -> bool {
         }
         _ => panic!("a step that is none of a request's first"),
     };
-    let callout = config.lookup.callout(&hash, &request);
+    let callout = config.callout(&hash, &request);
     assert!(
         callout.timeout >= Duration::from_millis(1),
         "none is no timeout"

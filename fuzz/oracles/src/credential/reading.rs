@@ -14,8 +14,12 @@ pub(super) struct Setup {
     alphabet: (&'static str, &'static str),
     forward: bool,
     identities: &'static [&'static str],
+    /// Where it is not the default.
+    stripped: Option<&'static [&'static str]>,
     /// A path that is exempt with all below it; CORS preflights are exempt as well then.
     exempt: Option<&'static str>,
+    /// The methods that are exempt there, with a body or without; by default, GET and HEAD without.
+    methods: Option<&'static [&'static str]>,
     pub(super) introspection: Option<&'static str>,
 }
 
@@ -29,6 +33,17 @@ const BASE64: (&str, &str) = (
     "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/=",
 );
 
+/// Headers that some framework takes for another path or method.
+const STRIPPED: &[&str] = &[
+    "x-original-url",
+    "x-rewrite-url",
+    "x-forwarded-uri",
+    "x-original-method",
+    "x-http-method",
+    "x-http-method-override",
+    "x-method-override",
+];
+
 /// As it is without a word on any of it, but for the exemption of preflights.
 const DEFAULT: Setup = Setup {
     sources: &[("authorization", Some("Bearer")), ("x-api-key", None)],
@@ -37,11 +52,13 @@ const DEFAULT: Setup = Setup {
     alphabet: URL_SAFE,
     forward: false,
     identities: &["x-keystile-key-id", "x-keystile-account-id"],
+    stripped: None,
     exempt: None,
+    methods: None,
     introspection: None,
 };
 
-pub(super) const SETUPS: [Setup; 5] = [
+pub(super) const SETUPS: [Setup; 6] = [
     DEFAULT,
     Setup {
         forward: true,
@@ -58,6 +75,7 @@ pub(super) const SETUPS: [Setup; 5] = [
         lengths: (8, 16),
         alphabet: HEX,
         identities: &["x_user-id", "x-user-id-of"],
+        stripped: Some(&[]),
         ..DEFAULT
     },
     Setup {
@@ -71,6 +89,13 @@ pub(super) const SETUPS: [Setup; 5] = [
         lengths: (8, 16),
         exempt: Some("/public"),
         introspection: Some("/v1/keys/me"),
+        ..DEFAULT
+    },
+    Setup {
+        lengths: (8, 16),
+        stripped: Some(&["x.url"]),
+        exempt: Some("/public"),
+        methods: Some(&["GET", "POST"]),
         ..DEFAULT
     },
 ];
@@ -95,22 +120,53 @@ pub(super) fn is_grpc(headers: &Headers) -> bool {
     of_grpc && headers.iter().any(|(name, _)| name == ":path")
 }
 
-pub(super) fn is_preflight(headers: &Headers) -> bool {
-    let first = |wanted: &str| {
-        let found = headers.iter().find(|(name, _)| name == wanted);
-        found.map_or("", |(_, value)| value)
-    };
-    let blank = |name| {
-        first(name)
-            .trim_matches(|char: char| char.is_ascii_whitespace())
-            .is_empty()
-    };
-    first(":method") == "OPTIONS" && !blank("origin") && !blank("access-control-request-method")
+/// All values of a header.
+fn values<'a>(headers: &'a Headers, wanted: &str) -> Vec<&'a str> {
+    let named = headers.iter().filter(|(name, _)| name == wanted);
+    named.map(|(_, value)| value.as_str()).collect()
 }
 
-/// CGI and WSGI take `_` for `-`.
-fn dashed(name: &str) -> String {
-    name.replace('_', "-")
+/// Whether the request is over with its headers. `ends`: whether the proxy says so.
+fn has_no_body(headers: &Headers, ends: bool) -> bool {
+    ends && values(headers, "content-length")
+        .iter()
+        .all(|length| *length == "0")
+        && values(headers, "transfer-encoding").is_empty()
+}
+
+pub(super) fn is_preflight(headers: &Headers, ends: bool) -> bool {
+    let is_origin = |value: &str| match value.split_once("://") {
+        None => value == "null",
+        Some((scheme, host)) => {
+            scheme.starts_with(|c: char| c.is_ascii_alphabetic())
+                && scheme
+                    .chars()
+                    .all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c))
+                && host.contains(|c: char| c.is_ascii_alphanumeric())
+                && host
+                    .chars()
+                    .all(|c| c.is_ascii_alphanumeric() || "-._~:[]".contains(c))
+        }
+    };
+    let is_token = |value: &str| {
+        let mut others = value.chars().filter(|c| !c.is_ascii_alphanumeric());
+        !value.is_empty() && others.all(|c| "!#$%&'*+-.^_`|~".contains(c))
+    };
+    let one = |name, is: &dyn Fn(&str) -> bool| {
+        let values = values(headers, name);
+        values.len() == 1 && is(values[0])
+    };
+    values(headers, ":method").first() == Some(&"OPTIONS")
+        && one("origin", &is_origin)
+        && one("access-control-request-method", &is_token)
+        && values(headers, "authorization").is_empty()
+        && values(headers, "cookie").is_empty()
+        && has_no_body(headers, ends)
+}
+
+/// CGI, PHP and WSGI take all but letters and digits for one character.
+fn spelled_by_cgi(name: &str) -> String {
+    name.replace(|c: char| !c.is_ascii_alphanumeric(), "_")
 }
 
 impl Setup {
@@ -119,9 +175,15 @@ impl Setup {
         let sources = sources.map(|(header, scheme)| json!({"header": header, "scheme": scheme}));
         let identities = self.identities.iter();
         let identities = identities.map(|name| ((*name).to_owned(), json!("key_id")));
-        let exempt: Vec<_> = self.exempt.into_iter().collect();
+        let mut exempt = json!({
+            "path_prefixes": self.exempt.into_iter().collect::<Vec<_>>(),
+            "preflight": self.exempt.is_some(),
+        });
+        if let Some(methods) = self.methods {
+            exempt["methods"] = json!(methods);
+        }
         let introspection = self.introspection.map(|path| json!({ "path": path }));
-        let config = json!({
+        let mut config = json!({
             "lookup": {"cluster": "auth"},
             "credential": {
                 "sources": sources.collect::<Vec<_>>(),
@@ -134,16 +196,28 @@ impl Setup {
                 },
             },
             "identity_headers": Value::Object(identities.collect()),
-            "exempt": {"path_prefixes": exempt, "preflight": self.exempt.is_some()},
+            "exempt": exempt,
             "introspection": introspection,
         });
+        if let Some(stripped) = self.stripped {
+            config["strip_headers"] = json!(stripped);
+        }
         Config::parse(config.to_string().as_bytes()).expect("a good configuration")
     }
 
-    pub(super) fn exempts(&self, headers: &Headers, path: &str) -> bool {
-        self.exempt.is_some_and(|exempt| {
-            path == exempt || path.starts_with(&format!("{exempt}/")) || is_preflight(headers)
-        })
+    pub(super) fn exempts(&self, headers: &Headers, path: &str, ends: bool) -> bool {
+        let Some(exempt) = self.exempt else {
+            return false;
+        };
+        let by_path = path == exempt || path.starts_with(&format!("{exempt}/"));
+        let method = values(headers, ":method").first().copied().unwrap_or("");
+        let by_method = match self.methods {
+            None => ["GET", "HEAD"].contains(&method) && has_no_body(headers, ends),
+            Some(methods) => {
+                methods.contains(&method) || (method == "HEAD" && methods.contains(&"GET"))
+            }
+        };
+        (by_path && by_method) || is_preflight(headers, ends)
     }
 
     /// Rows 2 to 4.
@@ -185,8 +259,10 @@ impl Setup {
     pub(super) fn kept_back(&self, headers: &Headers, needs_none: bool) -> BTreeSet<String> {
         let mut names = BTreeSet::new();
         for (name, value) in headers {
-            let is_like = |other: &str| dashed(other) == dashed(name);
+            let is_like = |other: &str| spelled_by_cgi(other) == spelled_by_cgi(name);
             let is_identity = self.identities.iter().any(|identity| is_like(identity));
+            let stripped = self.stripped.unwrap_or(STRIPPED);
+            let is_stripped = stripped.iter().any(|stripped| is_like(stripped));
             let has_credential = self.sources.iter().any(|(source, scheme)| {
                 let mut elements = value.split(',');
                 name == source && elements.any(|element| credential_in(element, *scheme).is_some())
@@ -198,7 +274,7 @@ impl Setup {
                 self.is_key(word) || (self.prefix.len() > 2 && word.starts_with(self.prefix))
             });
             let has_key = (has_credential && !needs_none) || (may_be_source && resembles_key);
-            if is_identity || (has_key && !self.forward) {
+            if is_identity || is_stripped || (has_key && !self.forward) {
                 names.insert(name.clone());
             }
         }

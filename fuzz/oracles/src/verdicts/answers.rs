@@ -4,7 +4,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use keystile::record::{Fields, Record};
-use keystile::verdict::{Answer, Cause, Verdict};
+use keystile::verdict::{Answer, Cause, Unsent, Verdict};
 
 use super::At;
 
@@ -35,15 +35,17 @@ pub(super) enum Kind {
     TimedOut,
     /// `U`
     Unreadable,
-    /// `0`
+    /// `0`: for whatever reason.
     NotSent,
+    /// `O`: as the circuit breaker was full.
+    Overflow,
 }
 
 /// In ms.
 pub(super) const LIFE: u64 = 300;
 
 impl Kind {
-    pub(super) const ALL: [(u8, Self); 13] = [
+    pub(super) const ALL: [(u8, Self); 14] = [
         (b'A', Self::Active),
         (b'S', Self::ActiveInStaging),
         (b'E', Self::ActiveForShort),
@@ -57,6 +59,7 @@ impl Kind {
         (b'5', Self::TimedOut),
         (b'U', Self::Unreadable),
         (b'0', Self::NotSent),
+        (b'O', Self::Overflow),
     ];
 
     pub(super) fn of(letter: u8) -> Self {
@@ -146,9 +149,8 @@ impl Given {
             kind if kind.is_revoked() => Verdict::Revoked(record),
             kind if kind.is_not_found() => Verdict::NotFound,
             Kind::Unreadable => Verdict::Indeterminate(Cause::Unreadable("no record".to_owned())),
-            Kind::NotSent => Verdict::Indeterminate(Cause::NotSent {
-                reason: "out of reach",
-            }),
+            Kind::NotSent => Verdict::Indeterminate(Cause::NotSent(Unsent::NotAccepted)),
+            Kind::Overflow => Verdict::Indeterminate(Cause::NotSent(Unsent::Overflow)),
             _ => Verdict::Indeterminate(Cause::Status(504)),
         };
         Answer {

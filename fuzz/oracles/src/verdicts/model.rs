@@ -11,7 +11,7 @@ use keystile::verdict::{Source, Verdict};
 use serde_json::json;
 
 use super::answers::{Given, Kind};
-use super::{At, By, KEYS, RETRY, TIMEOUT};
+use super::{At, By, KEYS, RECENTLY, RETRY, TIMEOUT};
 
 /// When scripts begin, in ms since the Unix epoch.
 pub(super) const WALL: u64 = 1_800_000_000_000;
@@ -161,8 +161,8 @@ impl Rules {
 struct Known {
     /// The answer that was kept last, by its number.
     kept: Option<usize>,
-    /// When a lookup last failed since then.
-    failed: Option<u64>,
+    /// When a lookup last failed since then: surely, and perhaps.
+    failed: (Option<u64>, Option<u64>),
     /// When the key was last said to have changed.
     changed: Option<At>,
 }
@@ -172,6 +172,10 @@ pub(super) struct Model {
     pub(super) has_cursor: bool,
     /// Until when all changes are known.
     complete_until: Option<u64>,
+    /// When the auth cluster last answered.
+    answered: Option<u64>,
+    /// Whether a lookup has failed since.
+    failing: bool,
     keys: [Known; KEYS],
     /// All answers, of whatever lookup.
     given: Vec<Given>,
@@ -183,6 +187,8 @@ impl Model {
             rules,
             has_cursor: false,
             complete_until: None,
+            answered: None,
+            failing: false,
             keys: [Known::default(); KEYS],
             given: Vec::new(),
         }
@@ -207,18 +213,55 @@ impl Model {
         let known = &mut self.keys[given.key];
         if !outdated {
             known.kept = Some(number).filter(|_| self.rules.ttl(given.kind) > 0);
-            known.failed = None;
+            known.failed = (None, None);
         }
     }
 
-    /// A lookup has failed.
-    pub(super) fn fails(&mut self, key: usize, now: At) {
-        self.keys[key].failed = Some(now.ms);
+    /// A lookup has failed. Where the circuit breaker was full, that is nothing to remember of a
+    /// record in grace.
+    pub(super) fn fails(&mut self, key: usize, by: By, now: u64, wall: Duration) {
+        let kept = self.keys[key].kept.map(|kept| &self.given[kept]);
+        let (surely, perhaps) = match kept {
+            Some(kept) if by == By::Overflow => {
+                let age = now - kept.made.ms;
+                let (shortest, longest) = self.life(kept, now);
+                let (lasts, may_last) = self.grace(kept, now, wall);
+                (age < shortest || !may_last, age < longest || !lasts)
+            }
+            _ => (true, true),
+        };
+        let failed = &mut self.keys[key].failed;
+        if surely {
+            failed.0 = Some(now);
+        }
+        if perhaps {
+            failed.1 = Some(now);
+        }
+    }
+
+    /// An answer says whether the auth cluster can be reached.
+    pub(super) fn is_reached(&mut self, kind: Kind, now: u64) {
+        match kind {
+            Kind::NotSent | Kind::Overflow => {}
+            kind if kind.is_verdict() => {
+                self.answered = Some(now);
+                self.failing = false;
+            }
+            _ => self.failing = true,
+        }
+    }
+
+    /// Whether a lookup that could not be sent found the circuit breaker full.
+    pub(super) fn is_breaker_full(&self, under_way: bool, now: u64) -> bool {
+        let recently = self.answered.is_some_and(|at| now - at < RECENTLY);
+        recently || (under_way && !self.failing)
     }
 
     /// The feed was read: these keys have changed.
     pub(super) fn is_told(&mut self, keys: &[usize], complete_until: Option<u64>, now: At) {
         self.has_cursor = true;
+        self.answered = Some(now.ms);
+        self.failing = false;
         self.complete_until = complete_until.or(self.complete_until);
         for key in keys {
             self.changes(*key, now);
@@ -241,7 +284,7 @@ impl Model {
     fn changes(&mut self, key: usize, now: At) {
         self.keys[key] = Known {
             kept: None,
-            failed: None,
+            failed: (None, None),
             changed: Some(now),
         };
     }
@@ -281,13 +324,30 @@ impl Model {
         (lasts(self.shortest(ttl)), lasts(ttl))
     }
 
+    /// For how long the answer has not been fresh: at least, and at most.
+    fn stale_for(&self, given: &Given, now: u64) -> (u64, u64) {
+        let ttl = self.rules.ttl(given.kind);
+        let (shortest, longest) = self.life(given, now);
+        let since = |ttl: u64, life: u64| {
+            let known = self.complete_until.unwrap_or(0).min(given.made.ms + ttl);
+            now.saturating_sub(known.max(given.made.ms + life))
+        };
+        (since(ttl, longest), since(self.shortest(ttl), shortest))
+    }
+
+    /// For how long a record counts because of a full circuit breaker.
+    fn overflow_grace(&self) -> u64 {
+        let feed = self.rules.feed.as_ref();
+        feed.map_or(60_000, |feed| feed.allow_when_stale)
+    }
+
     /// A request is to make a lookup, so nothing counts without one.
     pub(super) fn has_nothing(&self, key: usize, now: u64, wall: Duration) {
         let known = &self.keys[key];
         let kept = known.kept.filter(|_| !self.rules.small);
         if let Some(kept) = kept.map(|number| &self.given[number]) {
             let fresh = now - kept.made.ms < self.life(kept, now).0;
-            let failed = known.failed.is_some_and(|failed| now - failed < RETRY);
+            let failed = known.failed.0.is_some_and(|failed| now - failed < RETRY);
             let spared = failed && self.grace(kept, now, wall).0;
             assert!(!fresh && !spared, "{kept:?} counts, and is asked about");
         }
@@ -309,15 +369,16 @@ impl Model {
         let kept = known.kept.map(|number| &self.given[number]);
         let number = match verdict {
             Verdict::Indeterminate(_) => {
-                assert_eq!(
-                    (source, by),
-                    (None, By::Failure),
+                assert!(
+                    source.is_none() && matches!(by, By::Failure | By::Overflow),
                     "no verdict, though there is one"
                 );
                 if let Some(kept) = kept.filter(|_| !self.rules.small) {
                     let age = now.ms - kept.made.ms;
-                    let counts =
-                        age < self.life(kept, now.ms).0 || self.grace(kept, now.ms, wall).0;
+                    let is_short = by != By::Overflow
+                        || self.stale_for(kept, now.ms).1 < self.overflow_grace();
+                    let counts = age < self.life(kept, now.ms).0
+                        || (self.grace(kept, now.ms, wall).0 && is_short);
                     assert!(!counts, "{kept:?} counts, and is not used");
                 }
                 return;
@@ -327,7 +388,7 @@ impl Model {
             }
             Verdict::NotFound => match by {
                 By::Answer(number) => number,
-                By::Asking | By::Failure => {
+                By::Asking | By::Failure | By::Overflow => {
                     known.kept.expect("nobody said that there is no record")
                 }
             },
@@ -366,9 +427,13 @@ impl Model {
                     self.grace(given, now.ms, wall).1,
                     "{given:?} is too old for grace"
                 );
+                assert!(
+                    by != By::Overflow || self.stale_for(given, now.ms).0 < self.overflow_grace(),
+                    "{given:?} is too old for a full circuit breaker"
+                );
                 // To a request that waited in vain, that alone is an outage.
                 if by == By::Asking {
-                    let failed = known.failed.expect("grace is for outages");
+                    let failed = known.failed.1.expect("grace is for outages");
                     assert!(now.ms - failed < RETRY || is_asked, "nobody asks again");
                 }
             }

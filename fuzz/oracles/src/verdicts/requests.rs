@@ -13,7 +13,7 @@ use keystile::lookup::Callout;
 use keystile::record::Record;
 use keystile::reply::Denial;
 use keystile::request::Request;
-use keystile::verdict::{Source, Verdict};
+use keystile::verdict::{Source, Unsent, Verdict};
 use keystile::verdicts::{Asked, Verdicts};
 
 use super::answers::{Given, Kind};
@@ -105,8 +105,9 @@ impl Worker {
     pub(super) fn happens(&mut self, event: u8, mut next: impl FnMut() -> u8) {
         self.now.order += 1;
         match event {
-            b'a' => self.asks(number(next()) % KEYS, true),
-            b'x' => self.asks(number(next()) % KEYS, false),
+            b'a' => self.asks(number(next()) % KEYS, None),
+            b'x' => self.asks(number(next()) % KEYS, Some(Unsent::NotAccepted)),
+            b'y' => self.asks(number(next()) % KEYS, Some(Unsent::Overflow)),
             b'l' => {
                 let (call, kind) = (number(next()), Kind::of(next()));
                 if let Some(call) = self.under_way(call) {
@@ -146,12 +147,21 @@ impl Worker {
     }
 
     fn callout(&self, key: usize) -> Callout {
-        self.config
-            .lookup
-            .callout(&self.keys[key].0, &Request::default())
+        self.config.callout(&self.keys[key].0, &Request::default())
     }
 
-    fn asks(&mut self, key: usize, in_reach: bool) {
+    /// How a callout that was not made came to nothing.
+    fn unsent(&self, unsent: Unsent) -> By {
+        let under_way = self.calls.iter().any(|call| !call.given_up);
+        let is_full = self.model.is_breaker_full(under_way, self.now.ms);
+        if unsent == Unsent::Overflow || is_full {
+            By::Overflow
+        } else {
+            By::Failure
+        }
+    }
+
+    fn asks(&mut self, key: usize, unsent: Option<Unsent>) {
         let now = self.moment();
         let (hash, state) = self.keys[key];
         let request = self.requests;
@@ -160,18 +170,19 @@ impl Worker {
             .calls
             .iter()
             .filter(|call| call.key == key && !call.given_up);
-        let (id, leads) = match self.verdicts.ask(&hash, now) {
-            Asked::Known(verdict, source) => {
+        let (id, leads) = match (self.verdicts.ask(&hash, now), unsent) {
+            (Asked::Known(verdict, source), _) => {
                 self.settles(key, state, &verdict, Some(source), By::Asking);
                 return self.wakes_root();
             }
-            Asked::Lookup { .. } if !in_reach => {
-                self.model.fails(key, self.now);
-                let (verdict, source) = self.verdicts.not_sent(&hash, "out of reach", now);
-                self.settles(key, state, &verdict, source, By::Failure);
+            (Asked::Lookup { .. }, Some(unsent)) => {
+                let by = self.unsent(unsent);
+                self.model.fails(key, by, self.now.ms, now.wall);
+                let (verdict, source) = self.verdicts.not_sent(&hash, unsent, now);
+                self.settles(key, state, &verdict, source, by);
                 return self.wakes_root();
             }
-            Asked::Lookup { tests_outage } => {
+            (Asked::Lookup { tests_outage }, None) => {
                 assert!(
                     under_way.next().is_none(),
                     "two lookups of key {key} at a time"
@@ -191,7 +202,7 @@ impl Worker {
                 });
                 (id, true)
             }
-            Asked::Join => (
+            (Asked::Join, _) => (
                 self.verdicts.join(&hash, request, now).expect("few wait"),
                 false,
             ),
@@ -214,6 +225,13 @@ impl Worker {
         let given = Given::new(kind, call.key, call.made, self.moment().wall);
         let number = self.model.is_given(given);
         let answer = given.answer(number);
+        let by = match kind {
+            Kind::NotSent => self.unsent(Unsent::NotAccepted),
+            Kind::Overflow => self.unsent(Unsent::Overflow),
+            kind if kind.is_verdict() => By::Answer(number),
+            _ => By::Failure,
+        };
+        self.model.is_reached(kind, self.now.ms);
         let landed = self.verdicts.land(&hash, call.id, answer, self.moment());
         let outdated = self.model.is_outdated(call.key, call.made);
         let mut waiting = self.held.values_mut().filter(|held| held.id == call.id);
@@ -249,13 +267,12 @@ impl Worker {
             landed.took,
             Duration::from_millis(self.now.ms - call.made.ms)
         );
-        let by = if kind.is_verdict() {
+        if kind.is_verdict() {
             self.model.keeps(number, outdated);
-            By::Answer(number)
         } else {
-            self.model.fails(call.key, self.now);
-            By::Failure
-        };
+            let wall = self.moment().wall;
+            self.model.fails(call.key, by, self.now.ms, wall);
+        }
         for waiter in &landed.waiters {
             let held = self
                 .held
@@ -266,7 +283,7 @@ impl Worker {
                 "settled by the answer to another"
             );
             let source = landed.source(waiter);
-            if landed.instead.is_none() && by != By::Failure {
+            if landed.instead.is_none() && kind.is_verdict() {
                 let own = if held.leads {
                     Source::Lookup
                 } else {
@@ -355,7 +372,9 @@ impl Worker {
         let number = self.model.is_given(given);
         let mut verdict = given.answer(number).verdict;
         if self.model.learns(number, self.now) {
-            self.verdicts.learn(&self.keys[key].0, &mut verdict);
+            self.model.is_reached(kind, self.now.ms);
+            let now = self.moment();
+            self.verdicts.learn(&self.keys[key].0, &mut verdict, now);
         }
     }
 }

@@ -164,6 +164,26 @@ const CONFLICTS: &[(&[(&str, &str)], &str)] = &[
         "identity_headers.X-A",
     ),
     (
+        &[("identity_headers", r#"{"x-a":"key_id","x.a":"account_id"}"#)],
+        "identity_headers.x.a",
+    ),
+    // headers that are kept from the upstream by other means
+    (&[("strip_headers", r#"["x_api_key"]"#)], "strip_headers[0]"),
+    (
+        &[("strip_headers", r#"["x-url","Authorization"]"#)],
+        "strip_headers[1]",
+    ),
+    (&[("strip_headers", r#"["X.Key"]"#)], "strip_headers[0]"),
+    (
+        &[("strip_headers", r#"["x-url","X-Url"]"#)],
+        "strip_headers[1]",
+    ),
+    // an exemption of nothing
+    (
+        &[("exempt.paths", "[]"), ("exempt.path_prefixes", "[]")],
+        "exempt.methods",
+    ),
+    (
         &[("exempt.paths", r#"["/ok","/also","no"]"#)],
         "exempt.paths[2]",
     ),

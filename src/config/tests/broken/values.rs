@@ -5,17 +5,7 @@ use super::fields::with;
 
 /// Values of the right type that are wrong in themselves, as they stand in JSON.
 const VALUES: &[(&str, &[&str])] = &[
-    (
-        "lookup.cluster",
-        &[
-            r#""""#,
-            r#"" ""#,
-            r#""a b""#,
-            r#""auth\n""#,
-            r#""auth\u0000""#,
-            r#""prüfung""#,
-        ],
-    ),
+    ("lookup.cluster", CLUSTERS),
     (
         "lookup.authority",
         &[
@@ -179,6 +169,7 @@ const VALUES: &[(&str, &[&str])] = &[
             r#""18446744073709551615h""#,
         ],
     ),
+    ("feed.cluster", CLUSTERS),
     ("feed.allow_ttl_when_stale", TTLS),
     ("credential.sources", &["[]"]),
     ("credential.sources[0].header", SOURCES),
@@ -242,6 +233,20 @@ const VALUES: &[(&str, &[&str])] = &[
     ),
     ("exempt.paths[0]", PATHS),
     ("exempt.path_prefixes[0]", PATHS),
+    ("exempt.methods", &["[]"]),
+    (
+        "exempt.methods[0]",
+        &[
+            r#""""#,
+            r#"" ""#,
+            r#""get""#,
+            r#""Get""#,
+            r#""GET ""#,
+            r#""GET,POST""#,
+            r#""GET\u0000""#,
+            r#""GÉT""#,
+        ],
+    ),
     ("introspection.path", PATHS),
     (
         "introspection.path",
@@ -266,6 +271,20 @@ const VALUES: &[(&str, &[&str])] = &[
     ("identity_headers.Host", &[r#""key_id""#]),
     ("identity_headers.Content-Length", &[r#""key_id""#]),
     ("identity_headers.trailer", &[r#""key_id""#]),
+    (
+        "strip_headers[0]",
+        &[
+            r#""""#,
+            r#""x url""#,
+            r#""x-url:""#,
+            r#"":path""#,
+            r#""x-url\n""#,
+            r#""schlüssel""#,
+            r#""Host""#,
+            r#""content-length""#,
+            r#""transfer-encoding""#,
+        ],
+    ),
     (
         "replies.service_name",
         &[
@@ -338,6 +357,15 @@ const TTLS: &[&str] = &[
     r#""721h""#,
     r#""2592001s""#,
     r#""18446744073709551615h""#,
+];
+
+const CLUSTERS: &[&str] = &[
+    r#""""#,
+    r#"" ""#,
+    r#""a b""#,
+    r#""auth\n""#,
+    r#""auth\u0000""#,
+    r#""prüfung""#,
 ];
 
 const SOURCES: &[&str] = &[
@@ -414,6 +442,8 @@ pub(super) fn all() -> Vec<Broken> {
         ("credential.sources[0].scheme", " "),
         ("credential.format.alphabet", "x"),
         ("exempt.paths[0]", "x"),
+        ("exempt.methods[0]", "x"),
+        ("strip_headers[0]", " "),
         ("introspection.path", "//"),
         ("identity_headers.x-key", "x"),
     ];

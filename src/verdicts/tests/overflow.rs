@@ -1,0 +1,236 @@
+//! Lookups that are not sent: a full circuit breaker is no outage.
+
+use super::*;
+
+/// Without a feed, a record counts for 60 s after its time where the circuit breaker is full.
+#[test]
+fn a_full_circuit_breaker_gives_little_grace() {
+    all(&[
+        (
+            "Envoy says so",
+            EXACT,
+            &[
+                (0, "A asks", "asks"),
+                (1, "A gets active", "A: active lookup"),
+                (60_000, "B asks in overflow", "active stale"),
+                (119_999, "C asks in overflow", "active stale"),
+                (120_000, "D asks in overflow", "nothing"),
+                // Each request tries: there may be a place again.
+                (120_001, "E asks", "asks"),
+                (120_002, "E gets active", "E: active lookup"),
+            ],
+        ),
+        (
+            "Envoy says so later",
+            EXACT,
+            &[
+                (0, "A asks", "asks"),
+                (1, "A gets active", "A: active lookup"),
+                (119_000, "B asks", "asks"),
+                (119_001, "C asks", "waits"),
+                (
+                    119_999,
+                    "B gets overflow",
+                    "B: active stale; C: active stale",
+                ),
+                (120_000, "D asks", "asks"),
+                (120_001, "D gets overflow", "D: nothing"),
+            ],
+        ),
+        (
+            "an outage gives more",
+            EXACT,
+            &[
+                (0, "A asks", "asks"),
+                (1, "A gets active", "A: active lookup"),
+                (120_000, "B asks", "asks"),
+                (120_001, "B gets nothing", "B: active stale"),
+                (122_000, "C asks in vain", "active stale"),
+                (599_000, "D asks in vain", "active stale"),
+                (600_000, "E asks in vain", "nothing"),
+            ],
+        ),
+        (
+            "a fresh verdict needs no lookup",
+            EXACT,
+            &[
+                (0, "A asks", "asks"),
+                (1, "A gets active", "A: active lookup"),
+                (59_999, "B asks in overflow", "active cache"),
+            ],
+        ),
+        (
+            "nothing to fall back on",
+            EXACT,
+            &[
+                (0, "A asks in overflow", "nothing"),
+                (1, "B asks", "asks"),
+                (2, "B gets revoked", "B: revoked lookup"),
+                (300_001, "C asks in overflow", "nothing"),
+            ],
+        ),
+        (
+            "grace that is shorter by configuration stays so",
+            r#"{"jitter":0,"refresh_ahead":1,"stale_if_error":"61s"}"#,
+            &[
+                (0, "A asks", "asks"),
+                (1, "A gets active", "A: active lookup"),
+                (60_999, "B asks in overflow", "active stale"),
+                (61_000, "C asks in overflow", "nothing"),
+            ],
+        ),
+        (
+            "and so does the end of the key",
+            EXACT,
+            &[
+                (0, "A asks", "asks"),
+                (1, "A gets active until 70000", "A: active lookup"),
+                (69_999, "B asks in overflow", "active stale"),
+                (70_000, "C asks in overflow", "nothing"),
+            ],
+        ),
+    ]);
+}
+
+/// Where Envoy does not say why it has not sent a lookup, the others tell.
+#[test]
+fn a_full_circuit_breaker_is_told_from_an_outage() {
+    all(&[
+        (
+            "others got verdicts less than 5 s ago: it is full",
+            EXACT,
+            &[
+                (0, "A asks", "asks"),
+                (1, "A gets active", "A: active lookup"),
+                (200_000, "B asks about k2", "asks"),
+                (200_001, "B gets not_found", "B: not_found lookup"),
+                (205_000, "C asks in vain", "nothing"),
+                (205_001, "D asks in vain", "active stale"),
+            ],
+        ),
+        (
+            "a live lookup tells as well",
+            EXACT,
+            &[
+                (0, "A asks", "asks"),
+                (1, "A gets active", "A: active lookup"),
+                (200_000, "live active", ""),
+                (204_999, "B asks in vain", "nothing"),
+                (205_000, "C asks in vain", "active stale"),
+            ],
+        ),
+        (
+            "another is under way: it is full",
+            EXACT,
+            &[
+                (0, "A asks", "asks"),
+                (1, "A gets active", "A: active lookup"),
+                (200_000, "B asks about k2", "asks"),
+                (200_100, "C asks in vain", "nothing"),
+                (200_200, "B gets nothing", "B: nothing"),
+                (200_201, "D asks in vain", "active stale"),
+            ],
+        ),
+        (
+            "others under way fail: it is an outage",
+            EXACT,
+            &[
+                (0, "A asks", "asks"),
+                (1, "A gets active", "A: active lookup"),
+                (200_000, "B asks about k2", "asks"),
+                (200_001, "C asks about k3", "asks"),
+                (200_250, "B gets nothing", "B: nothing"),
+                (200_251, "D asks in vain", "active stale"),
+            ],
+        ),
+        (
+            "failures soon after verdicts do not matter yet",
+            EXACT,
+            &[
+                (0, "A asks", "asks"),
+                (1, "A gets active", "A: active lookup"),
+                (200_000, "B asks about k2", "asks"),
+                (200_001, "C asks about k3", "asks"),
+                (200_002, "B gets not_found", "B: not_found lookup"),
+                (200_003, "C gets nothing", "C: nothing"),
+                (200_004, "D asks in vain", "nothing"),
+            ],
+        ),
+        (
+            "a refresh that could not be sent is not under way",
+            r#"{"jitter":0}"#,
+            &[
+                (0, "A asks", "asks"),
+                (1, "A gets active", "A: active lookup"),
+                (50_000, "B asks", "active cache, refresh"),
+                (200_000, "C asks about k2", "asks"),
+                (200_001, "C gets nothing", "C: nothing"),
+            ],
+        ),
+        (
+            "nobody else asks: it is an outage",
+            EXACT,
+            &[
+                (0, "A asks", "asks"),
+                (1, "A gets active", "A: active lookup"),
+                (200_000, "B asks in vain", "active stale"),
+            ],
+        ),
+    ]);
+}
+
+/// With a feed, `allow_ttl_when_stale` takes the place of the 60 s.
+#[test]
+fn the_feed_sets_the_grace_of_a_full_circuit_breaker() {
+    let feed = |more: &str| {
+        let cache = r#"{"jitter":0,"refresh_ahead":1,"allow_ttl":"5m"}"#;
+        format!(
+            r#"{cache},"feed":{{"allow_ttl_when_stale":"20s","interval":"60s","stale_after":"10m"{more}}}"#
+        )
+    };
+    let rows: Rows<'_> = &[
+        (0, "feed polls", "after "),
+        (1, "feed gets any, cursor 1", "any"),
+        (2, "A asks", "asks"),
+        (3, "A gets active", "A: active lookup"),
+        (300_001, "B asks in overflow", "active cache"),
+        (300_002, "C asks in overflow", "active stale"),
+        (320_001, "D asks in overflow", "active stale"),
+        (320_002, "E asks in overflow", "nothing"),
+        // Polls go to the cluster of the lookups, so there are hosts.
+        (330_000, "feed polls", "after 1"),
+        (330_001, "feed gets current", "0 changed"),
+        (335_000, "F asks in vain", "nothing"),
+        (335_001, "G asks in vain", "active stale"),
+    ];
+    play("the same cluster", &feed(""), rows);
+    let rows = [
+        &rows[..rows.len() - 2],
+        &[(335_000, "F asks in vain", "active stale")],
+    ]
+    .concat();
+    play("a cluster of its own", &feed(r#","cluster":"feed""#), &rows);
+}
+
+/// Once the feed is stale, verdicts end sooner, and their grace with them.
+#[test]
+fn a_stale_feed_and_a_full_circuit_breaker_end_a_revoked_key() {
+    let cache = r#"{"jitter":0,"refresh_ahead":1,"allow_ttl":"1h"},"feed":{}"#;
+    play(
+        "a flood that fills both",
+        cache,
+        &[
+            (0, "feed polls", "after "),
+            (1, "feed gets any, cursor 1", "any"),
+            (2, "A asks", "asks"),
+            (3, "A gets active", "A: active lookup"),
+            (100_000, "feed polls", "after 1"),
+            (100_001, "feed gets current", "0 changed"),
+            // Revoked from here on.
+            (109_999, "B asks in overflow", "active cache"),
+            (110_000, "C asks in overflow", "active stale"),
+            (159_999, "D asks in overflow", "active stale"),
+            (160_000, "E asks in overflow", "nothing"),
+        ],
+    );
+}
