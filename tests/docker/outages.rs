@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
+use keystile_e2e::log_entry::without_key_id;
 use serde_json::Value;
 
 use crate::compose::{Project, docker};
@@ -151,8 +152,8 @@ fn logged(project: &Project, path: &str, requests: usize) -> Result<Vec<String>>
         let lines = lines.filter_map(|line| serde_json::from_str::<Value>(line).ok());
         let ours = lines.filter(|line| line["path"] == path);
         entries = ours
-            .map(|line| line["keystile"].as_str().unwrap_or_default().to_owned())
-            .collect();
+            .map(|line| without_key_id(line["keystile"].as_str().unwrap_or_default()))
+            .collect::<Result<_>>()?;
         Ok(entries.len() >= requests)
     })?;
     Ok(entries)

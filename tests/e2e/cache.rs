@@ -136,6 +136,67 @@ fn one_outage(stage: &mut Stage<'_>, silent: bool) -> Result<()> {
     Ok(())
 }
 
+/// A full circuit breaker is no outage: whoever fills it with made-up keys must not keep a revoked key
+/// alive. What has ended is served for `allow_ttl_when_stale` more, not for `stale_if_error`.
+pub(crate) fn a_full_breaker_is_no_outage(world: &World) -> Result<()> {
+    const FRESH: Duration = Duration::from_secs(1);
+    const GRACE: Duration = Duration::from_secs(3);
+    for (name, most_lookups) in [("full", Some(4)), ("an outage", None)] {
+        let setup = Setup {
+            most_lookups,
+            more: json!({"feed": {
+                "cluster": "auth_feed", "interval": "60s", "stale_after": "10m",
+                "allow_ttl_when_stale": "3s",
+            }}),
+            timeout: "60s",
+            ..Setup::new(exact("1s", "60s"))
+        };
+        let run = |stage: &mut Stage<'_>| {
+            // The main thread reads the feed as well. What was known before is forgotten then.
+            stage.wait_for("feed_polls.reset.total", 2)?;
+            let key = stage.create()?.key;
+            ensure!(stage.get(&key)?.status == 200, "before the flood");
+            let known = Instant::now();
+            let mut held = Vec::new();
+            if let Some(most) = most_lookups {
+                for _ in 0..most {
+                    let (unknown, verdict) = stage.held_key(answer("404 Not Found", ""))?;
+                    held.push((stage.send(&unknown, 1)?, verdict));
+                    stage.wait_for_lookups(&unknown, 1)?;
+                }
+            } else {
+                stage.begin_outage()?;
+            }
+            until(known + FRESH);
+            let (status, entry) = stage.logged("/v1/x", &key)?;
+            ensure!(
+                (status, entry.as_str()) == (200, "outcome=allowed source=stale"),
+                "after its time: {status} {entry}"
+            );
+            until(known + FRESH + GRACE);
+            let (status, entry) = stage.logged("/v1/x", &key)?;
+            let expected = if most_lookups.is_some() { 503 } else { 200 };
+            ensure!(status == expected, "after the grace: {status} {entry}");
+            if most_lookups.is_some() {
+                for (sent, verdict) in held {
+                    verdict.add_permits(1);
+                    for sent in sent {
+                        ensure!(sent.response()?.status == 401, "of the flood");
+                    }
+                }
+                let (status, entry) = stage.logged("/v1/x", &key)?;
+                ensure!(
+                    (status, entry.as_str()) == (200, "outcome=allowed source=lookup"),
+                    "after the flood: {status} {entry}"
+                );
+            }
+            Ok(())
+        };
+        setup.run(world, run).with_context(|| name.to_owned())?;
+    }
+    Ok(())
+}
+
 /// The first request after an outage is decided by a lookup, whichever way it goes.
 pub(crate) fn recovery(world: &World) -> Result<()> {
     for revoked in [false, true] {

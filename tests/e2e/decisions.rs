@@ -12,7 +12,9 @@ const RESTRICTED: crate::table::Expect = Refused("endpoint_restricted");
 pub(crate) fn cases() -> Vec<Case> {
     [
         identity(),
+        stripped(),
         exemptions(),
+        preflights(),
         missing(),
         more_than_one(),
         shape(),
@@ -62,8 +64,8 @@ fn identity() -> Vec<Case> {
             .body("3\r\nabc\r\n0\r\nx-keystile-account-id: acct_evil\r\nx_keystile_key_id: evil\r\n\r\n")
             .lookups(1),
         case("0: spoofed in trailers of an exempt path", Exempt)
-            .on("exempt")
-            .target("/healthz")
+            .on("exempt_post")
+            .target("/hook")
             .method("POST")
             .header("transfer-encoding: chunked")
             .body("3\r\nabc\r\n0\r\nx-keystile-account-id: acct_evil\r\n\r\n"),
@@ -74,13 +76,146 @@ fn identity() -> Vec<Case> {
     ]
 }
 
-fn exemptions() -> Vec<Case> {
-    let preflight = |name, expect| {
-        case(name, expect)
-            .method("OPTIONS")
-            .header("origin: https://a.example")
-            .header("access-control-request-method: PUT")
+/// Names that some server takes for another: CGI, PHP and WSGI read all characters of a name other
+/// than letters and digits as one.
+fn stripped() -> Vec<Case> {
+    let mut cases = Vec::new();
+    for separator in "!#$%&'*+.^_`|~".chars() {
+        let name = |name: &str| name.replace('-', &separator.to_string());
+        let (id, account, url) = (
+            name("x-keystile-key-id"),
+            name("x-keystile-account-id"),
+            name("x-original-url"),
+        );
+        cases.extend([
+            case(&format!("0: spoofed with {separator}"), Allowed)
+                .header(format!("{account}: acct_evil"))
+                .header(format!("{id}: key_evil"))
+                .header(format!("{url}: /evil"))
+                .bearer("{active}")
+                .lookups(1),
+            case(
+                &format!("0: spoofed with {separator} on an exempt path"),
+                Exempt,
+            )
+            .on("exempt")
+            .target("/healthz")
+            .header(format!("{account}: acct_evil"))
+            .header(format!("{url}: /evil")),
+            case(&format!("0: spoofed with {separator} in trailers"), Allowed)
+                .method("POST")
+                .header("transfer-encoding: chunked")
+                .bearer("{active}")
+                .body(format!(
+                    "3\r\nabc\r\n0\r\n{account}: acct_evil\r\n{id}: evil\r\n\r\n"
+                ))
+                .lookups(1),
+        ]);
+    }
+    for header in [
+        "x-original-url: /evil",
+        "X-Rewrite-URL: /evil",
+        "x-forwarded-uri: /evil",
+        "x-original-method: EVIL-evil",
+        "x-http-method: DELETE-evil",
+        "X-HTTP-Method-Override: DELETE-evil",
+        "x-method-override: DELETE-evil",
+    ] {
+        let name = header.split(':').next().unwrap_or_default();
+        cases.extend([
+            case(&format!("0: {name}"), Allowed)
+                .header(header)
+                .bearer("{active}")
+                .lookups(1),
+            case(&format!("0: {name} on an exempt path"), Exempt)
+                .on("exempt")
+                .target("/healthz")
+                .header(header)
+                .header(header),
+            preflight(&format!("0: {name} in a preflight"), Exempt).header(header),
+        ]);
+    }
+    cases.extend([
+        case("0: x-forwarded-host stays", Allowed)
+            .header("x-forwarded-host: example.com")
+            .bearer("{active}")
+            .upstream_gets("x-forwarded-host")
+            .lookups(1),
+        case("0: headers stripped otherwise", Allowed)
+            .on("strip")
+            .header("x-debug: evil")
+            .header("x-original-url: /mine")
+            .bearer("{active}")
+            .upstream_gets("x-original-url")
+            .lookups(1),
+    ]);
+    cases
+}
+
+fn preflight(name: &str, expect: crate::table::Expect) -> Case {
+    case(name, expect)
+        .method("OPTIONS")
+        .header("origin: https://a.example")
+        .header("access-control-request-method: PUT")
+}
+
+fn preflights() -> Vec<Case> {
+    let options = |name, lines: &[&str]| {
+        let options = case(name, MISSING).method("OPTIONS");
+        lines.iter().fold(options, |case, line| case.header(*line))
     };
+    let origin = "origin: https://a.example";
+    let asks = "access-control-request-method: PUT";
+    vec![
+        preflight("1: preflight", Exempt),
+        preflight("1: preflight with an empty body", Exempt).header("content-length: 0"),
+        preflight("1: preflight with headers asked for", Exempt)
+            .header("access-control-request-headers: authorization"),
+        preflight("1: preflight is off", MISSING).on("no_preflight"),
+        preflight("1: preflight with a body", MISSING)
+            .header("content-length: 5")
+            .body("hello"),
+        preflight("1: preflight with a chunked body", MISSING)
+            .header("transfer-encoding: chunked")
+            .body("5\r\nhello\r\n0\r\n\r\n"),
+        preflight("1: preflight with an empty chunked body", MISSING)
+            .header("transfer-encoding: chunked")
+            .body("0\r\n\r\n"),
+        preflight("1: preflight with authorization", MISSING).header("authorization: Basic eDp5"),
+        preflight("1: preflight with a cookie", MISSING).header("cookie: session=1"),
+        preflight("1: preflight with a key", Allowed)
+            .bearer("{active}")
+            .lookups(1),
+        preflight("1: preflight of two origins", MISSING).header("origin: https://b.example"),
+        preflight("1: preflight of two methods", MISSING).header(asks),
+        preflight("1: not OPTIONS", MISSING).method("GET"),
+        options("1: OPTIONS alone", &[]),
+        options("1: OPTIONS without a method", &[origin]),
+        options("1: OPTIONS without an origin", &[asks]),
+        options("1: OPTIONS from null", &["origin: null", asks]).expecting(Exempt),
+        options("1: OPTIONS from a host", &["origin: a.example", asks]),
+        options(
+            "1: OPTIONS for two",
+            &[origin, "access-control-request-method: PUT, GET"],
+        ),
+        case("1: OPTIONS with a key", Allowed)
+            .method("OPTIONS")
+            .bearer("{active}")
+            .lookups(1),
+        case("1: a preflight's body, method and credentials", MISSING)
+            .method("OPTIONS")
+            .target("/v1/admin/users/7")
+            .header(origin)
+            .header(asks)
+            .header("cookie: session=1")
+            .header("authorization: Basic eDp5")
+            .header("x-http-method-override: DELETE")
+            .header("content-length: 5")
+            .body("hello"),
+    ]
+}
+
+fn exemptions() -> Vec<Case> {
     let exempt = |name, expect, target| case(name, expect).on("exempt").target(target);
     vec![
         exempt("1: path", Exempt, "/healthz"),
@@ -134,17 +269,26 @@ fn exemptions() -> Vec<Case> {
             "/public/%c0%ae%c0%ae/v1/x",
         ),
         exempt("1: below a prefix, paths as they come", Exempt, "/public/x").on("raw_paths"),
-        preflight("1: preflight", Exempt),
-        preflight("1: preflight is off", MISSING).on("no_preflight"),
-        preflight("1: not OPTIONS", MISSING).method("GET"),
-        case("1: OPTIONS alone", MISSING).method("OPTIONS"),
-        case("1: OPTIONS without a method", MISSING)
-            .method("OPTIONS")
-            .header("origin: https://a.example"),
-        case("1: OPTIONS with a key", Allowed)
-            .method("OPTIONS")
-            .bearer("{active}")
-            .lookups(1),
+        exempt("1: HEAD", Exempt, "/healthz").method("HEAD"),
+        exempt("1: POST", MISSING, "/healthz").method("POST"),
+        exempt("1: POST with a body", MISSING, "/healthz")
+            .method("POST")
+            .header("content-length: 5")
+            .body("hello"),
+        exempt("1: DELETE", MISSING, "/public/x").method("DELETE"),
+        exempt("1: OPTIONS", MISSING, "/healthz").method("OPTIONS"),
+        exempt("1: GET with a body", MISSING, "/healthz")
+            .header("content-length: 5")
+            .body("hello"),
+        exempt("1: GET with a chunked body", MISSING, "/healthz")
+            .header("transfer-encoding: chunked")
+            .body("5\r\nhello\r\n0\r\n\r\n"),
+        exempt("1: a method that is listed", Exempt, "/hook")
+            .on("exempt_post")
+            .method("POST")
+            .header("content-length: 5")
+            .body("hello"),
+        exempt("1: a method that is not listed", MISSING, "/hook").on("exempt_post"),
     ]
 }
 

@@ -64,6 +64,56 @@ fn known(stage: &mut Stage<'_>) -> Result<Subject> {
     })
 }
 
+/// While a flood of lookups takes all places of their cluster, polls of another go on: a key that is
+/// revoked is not served any more.
+pub(crate) fn polls_get_through_a_flood(world: &World) -> Result<()> {
+    const PLACES: usize = 20;
+    let setup = Setup {
+        asks: Asks::Auth,
+        most_lookups: Some(20),
+        more: json!({"feed": {"cluster": "auth_feed"}}),
+        ..Setup::new(lasting())
+    };
+    setup.run(world, |stage| {
+        all_read_the_feed(stage, 1)?;
+        let revoked = stage.create()?;
+        let other = stage.create()?;
+        // Until the worker and the main thread have read of these keys.
+        let polls = || stage.counter("feed_polls.current.total");
+        let before = polls()?;
+        wait_until(|| Ok(polls()? >= before + 4))?;
+        for key in [&revoked.key, &other.key] {
+            ensure!(stage.get(key)?.status == 200, "before the flood");
+        }
+        let mut held = Vec::new();
+        for _ in 0..PLACES {
+            let (key, verdict) = stage.held_key(answer("404 Not Found", ""))?;
+            held.push((stage.send(&key, 1)?, verdict));
+            stage.wait_for_lookups(&key, 1)?;
+        }
+        let beyond = stage.get(&made_up_key())?;
+        ensure!(beyond.status == 503, "there is room for more: {beyond:?}");
+        stage.admin("POST", &format!("/{}/revoke", revoked.key_id))?;
+        let since = Instant::now();
+        wait_until(|| Ok(stage.get(&revoked.key)?.status != 200))?;
+        let took = since.elapsed();
+        println!("while all lookups wait: revoked, last 200 after {took:?}");
+        ensure!(took < BOUND, "served for {took:?} after it was revoked");
+        ensure!(stage.get(&revoked.key)?.status == 503, "without a lookup");
+        ensure!(stage.get(&other.key)?.status == 200, "of another key");
+        ensure!(stage.counter("feed_polls.failed.total")? == 0, "polls fail");
+        for (sent, verdict) in held {
+            verdict.add_permits(1);
+            for sent in sent {
+                ensure!(sent.response()?.status == 401, "of the flood");
+            }
+        }
+        let text = stage.get(&revoked.key)?.text();
+        ensure!(text.contains("api_key_revoked"), "after the flood: {text}");
+        Ok(())
+    })
+}
+
 /// From `revoke` to the last 200.
 pub(crate) fn revoked(world: &World) -> Result<()> {
     a_hundred_trials(

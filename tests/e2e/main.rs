@@ -69,6 +69,11 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
         ),
         trial(&world, "wire: credential forwarded", wire::forwarded),
         trial(&world, "wire: trace headers", wire::trace_headers),
+        trial(
+            &world,
+            "wire: keys in trace headers",
+            wire::keys_in_trace_headers,
+        ),
         trial(&world, "wire: non-disclosure", wire::non_disclosure),
         trial(&world, "paused: body is held", paused::body_is_held),
         trial(
@@ -129,6 +134,11 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
         trial(&world, "cache: recovery", cache::recovery),
         trial(
             &world,
+            "cache: a full breaker is no outage",
+            cache::a_full_breaker_is_no_outage,
+        ),
+        trial(
+            &world,
             "cache: changes are seen in time",
             cache::changes_are_seen_in_time,
         ),
@@ -186,6 +196,11 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
         trial(&world, "feed: revoked", feed::revoked),
         trial(&world, "feed: deleted", feed::deleted),
         trial(&world, "feed: created", feed::created),
+        trial(
+            &world,
+            "feed: polls get through a flood",
+            feed::polls_get_through_a_flood,
+        ),
         trial(
             &world,
             "feed: the registry restarts",

@@ -10,6 +10,7 @@ use keystile_e2e::client::{self, Response, Sent};
 use keystile_e2e::envoy::{self, Envoy, Listener, cluster, http2_cluster};
 use keystile_e2e::keys::{hash, made_up_key};
 use keystile_e2e::load::{self, Outcomes, Request};
+use keystile_e2e::log_entry::without_key_id;
 use keystile_e2e::process::{Process, wait_until};
 use keystile_e2e::registry::{Created, Registry, SERVICE_TOKEN};
 use keystile_e2e::serving::Serving;
@@ -64,6 +65,8 @@ pub(crate) struct Setup {
     pub(crate) timeout: &'static str,
     /// Who answers lookups.
     pub(crate) asks: Asks,
+    /// The most lookups at a time, where the cluster's circuit breaker has a limit of its own.
+    pub(crate) most_lookups: Option<u32>,
     /// After which Envoy itself answers a request that waits.
     pub(crate) stream_idle_timeout: Option<&'static str>,
     /// Whether a paused request's body still runs through the filter.
@@ -82,6 +85,7 @@ impl Setup {
             database: TestDatabase::sqlite,
             timeout: "10s",
             asks: Asks::Auth,
+            most_lookups: None,
             stream_idle_timeout: None,
             allow_on_headers_stop_iteration: false,
             options: Vec::new(),
@@ -131,6 +135,9 @@ impl<'a> Stage<'a> {
         };
         // As in envoy/envoy.yaml: less than a long page of the feed.
         asked["per_connection_buffer_limit_bytes"] = json!(65_536);
+        if let Some(most) = setup.most_lookups {
+            asked["circuit_breakers"] = json!({"thresholds": [{"max_requests": most}]});
+        }
         let mut plugin = json!({
             "lookup": {
                 "cluster": "auth",
@@ -151,7 +158,9 @@ impl<'a> Stage<'a> {
         let mut upstream = cluster("upstream", Some(upstream));
         upstream["circuit_breakers"] =
             json!({"thresholds": [{"max_requests": 10_000, "max_pending_requests": 10_000}]});
-        let mut config = envoy::config(&[listener], &[upstream, asked]);
+        // For polls of the feed, where the plugin has it so.
+        let feed = http2_cluster("auth_feed", registry_at);
+        let mut config = envoy::config(&[listener], &[upstream, asked, feed]);
         if let Some(timeout) = setup.stream_idle_timeout {
             envoy::http_settings(&mut config)?["stream_idle_timeout"] = json!(timeout);
         }
@@ -247,7 +256,7 @@ impl<'a> Stage<'a> {
         client::get(self.to, "/v1/x", [format!("x-api-key: {key}").as_str()])
     }
 
-    /// The status of one request below `path`, and what the access log says of it.
+    /// The status of one request below `path`, and what the access log says of it but for its key ID.
     pub(crate) fn logged(&mut self, path: &str, key: &str) -> Result<(u16, String)> {
         let path = format!("{path}/{}", ulid::Ulid::generate());
         let line = format!("x-api-key: {key}");
@@ -257,7 +266,7 @@ impl<'a> Stage<'a> {
             let entry = line["keystile"].as_str().unwrap_or_default().to_owned();
             (line["path"] == path).then_some(entry)
         })?;
-        Ok((response.status, entry))
+        Ok((response.status, without_key_id(&entry)?))
     }
 
     /// How many lookups about this key the auth cluster got.

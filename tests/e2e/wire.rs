@@ -5,7 +5,7 @@ use bytes::Bytes;
 use http_body_util::Full;
 use keystile_e2e::auth::{Script, answer};
 use keystile_e2e::client::{self, Response, http2};
-use keystile_e2e::keys::hash;
+use keystile_e2e::keys::{GOOD, hash, made_up_key};
 use keystile_e2e::upstream::values;
 use serde_json::Value;
 
@@ -246,6 +246,26 @@ pub(crate) fn trace_headers(world: &World) -> Result<()> {
     }
     for word in ["cookie", "api-key", "authorization"] {
         ensure!(!lookup.contains(word), "{word} in {lookup}");
+    }
+    Ok(())
+}
+
+/// A client that puts its key into a header which lookups carry on does not show it to the auth cluster.
+pub(crate) fn keys_in_trace_headers(world: &World) -> Result<()> {
+    let to = world.envoy.listener("plain")?;
+    for name in ["x-request-id", "traceparent", "tracestate"] {
+        for around in ["KEY", "Bearer KEY", "acme=KEY,other=1", "id-KEY"] {
+            let key = made_up_key();
+            let hash = hash(&key)?;
+            let record = answer("200 OK", GOOD);
+            world.auth.script(&hash, Script::Answer(record));
+            let value = format!("{name}: {}", around.replace("KEY", &key));
+            let credential = format!("x-api-key: {key}");
+            let response = client::get(to, "/v1/x", [value.as_str(), credential.as_str()])?;
+            ensure!(response.status == 200, "{value}: {response:?}");
+            let lookup = world.auth.lookup_about(&hash).context("no lookup")?;
+            ensure!(!lookup.contains(&key), "{value}: {lookup}");
+        }
     }
     Ok(())
 }

@@ -210,6 +210,11 @@ fn listeners() -> Vec<Listener> {
             &with(&json!({"exempt": {"paths": ["/healthz"], "path_prefixes": ["/public"]}})),
         ),
         Listener::new(
+            "exempt_post",
+            &with(&json!({"exempt": {"paths": ["/hook"], "methods": ["POST"]}})),
+        ),
+        Listener::new("strip", &with(&json!({"strip_headers": ["X-Debug"]}))),
+        Listener::new(
             "no_preflight",
             &with(&json!({"exempt": {"preflight": false}})),
         ),

@@ -13,6 +13,7 @@ pub mod gate;
 pub mod kept;
 pub mod keys;
 pub mod load;
+pub mod log_entry;
 pub mod manifests;
 mod memory;
 pub mod process;
