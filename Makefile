@@ -9,7 +9,7 @@ SOURCES := Cargo.toml Cargo.lock scripts/build-wasm.sh scripts/slim-wasm.sh $(sh
 help: ## Show this
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 20
 
-setup: ## Install what this machine lacks: a C compiler, the wasm target, Envoy, PostgreSQL, Prometheus, wrk
+setup: ## Install what this machine lacks: a C compiler, the wasm target, Envoy, PostgreSQL, Prometheus, PHP, wrk
 	@scripts/setup.sh all
 
 build: dist/keystile.wasm ## Build dist/keystile.wasm

@@ -3,7 +3,7 @@
 # says what it does. Usage: scripts/setup.sh [build|lint|fuzz|release|all [ENVOY_VERSION...]|programs
 # NAME...]; `lint` adds cargo-deny, `fuzz` cargo-fuzz and a compiler of C++, `release` what releases
 # are made and checked with, and `all` Envoy (of these versions, else the one that find-envoy.sh looks
-# for), PostgreSQL, Prometheus and wrk. `programs` is for these alone, of packages of the same names.
+# for), PostgreSQL, Prometheus, PHP and wrk. `programs` is for these alone, of packages of the same names.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -90,6 +90,11 @@ fi
 if [ "$what" = all ] && ! { command -v prometheus && command -v promtool; } >/dev/null; then
     apt_install prometheus
     command -v promtool >/dev/null || fail "Prometheus is not where it was installed"
+fi
+
+# What an application behind the filter reads of headers.
+if [ "$what" = all ]; then
+    command -v php >/dev/null || apt_install php-cli
 fi
 
 # The load of the benches.

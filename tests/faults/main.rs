@@ -6,6 +6,7 @@
 //! `--include-ignored` is given, as `make test-faults` does.
 
 mod around;
+mod attacks;
 mod auth_cluster;
 mod claims;
 mod client;
@@ -37,6 +38,7 @@ fn main() -> ExitCode {
     arguments.test_threads = Some(1);
     let mut trials: Vec<_> = [
         around::trials(),
+        attacks::trials(),
         auth_cluster::trials(),
         client::trials(),
         credentials::trials(),

@@ -36,7 +36,7 @@ pub const SHIPPED: Ports = Ports {
 };
 
 /// Little said, and the access log within a second, where Envoy would take ten.
-pub(crate) const OPTIONS: &[&str] = &[
+pub const OPTIONS: &[&str] = &[
     "--log-level",
     "warning",
     "--file-flush-interval-msec",
@@ -81,17 +81,25 @@ impl Stack {
     /// # Errors
     /// When a port is taken or a part does not get ready; says which.
     pub async fn start(ports: Ports, database: &Path, echo: bool) -> Result<Self> {
+        ensure_free("the upstream", "UPSTREAM_PORT", ports.upstream)?;
+        let listener = tokio::net::TcpListener::bind(local(ports.upstream)).await?;
+        let upstream = upstream::serve(listener, Received::default(), std::future::pending())?;
+        Self::before(upstream, ports, database, echo)
+    }
+
+    /// The same before an upstream of the caller's, on 127.0.0.1.
+    ///
+    /// # Errors
+    /// When a port is taken or a part does not get ready; says which.
+    pub fn before(upstream: SocketAddr, ports: Ports, database: &Path, echo: bool) -> Result<Self> {
         let folder = tempfile::tempdir()?;
         ensure_free("Envoy's listener", "LISTENER_PORT", ports.listener)?;
         ensure_free("Envoy's admin page", "ADMIN_PORT", ports.admin)?;
         ensure_free("the registry", "REGISTRY_PORT", ports.registry)?;
-        ensure_free("the upstream", "UPSTREAM_PORT", ports.upstream)?;
 
         let registry = Registry::new(database, None);
         let (server, auth) =
             registry.serve(local(ports.registry), &folder.path().join("registry.log"))?;
-        let listener = tokio::net::TcpListener::bind(local(ports.upstream)).await?;
-        let upstream = upstream::serve(listener, Received::default(), std::future::pending())?;
 
         let config = folder.path().join("envoy.yaml");
         let ports = Ports {

@@ -1,0 +1,47 @@
+//! What an attack on the shipped stack tried: `envoy/envoy.yaml` as it is, the registry, and an
+//! upstream. Each case prints what it did, and what came of it.
+
+mod endless;
+mod logs;
+mod silent;
+mod spelling;
+
+use std::net::SocketAddr;
+
+use anyhow::Result;
+use keystile_e2e::registry::Created;
+use keystile_e2e::shipped::{FREE, Stack};
+use libtest_mimic::Trial;
+use tempfile::TempDir;
+
+pub(crate) fn trials() -> Vec<Trial> {
+    [
+        spelling::trials(),
+        endless::trials(),
+        logs::trials(),
+        silent::trials(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}
+
+/// The shipped stack before an upstream, with the attacker's own key.
+struct Attacked {
+    stack: Stack,
+    own: Created,
+    _folder: TempDir,
+}
+
+impl Attacked {
+    fn start(upstream: SocketAddr) -> Result<Self> {
+        let folder = tempfile::tempdir()?;
+        let stack = Stack::before(upstream, FREE, &folder.path().join("keystile.db"), false)?;
+        let own = stack.registry.create(&["--account", "acct_attacker"])?;
+        Ok(Self {
+            stack,
+            own,
+            _folder: folder,
+        })
+    }
+}

@@ -1,0 +1,101 @@
+//! Requests that are to fill the disk with what is logged of them.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+use keystile_e2e::client;
+use keystile_e2e::load::{self, Request};
+use keystile_e2e::process::wait_until;
+use keystile_e2e::upstream::{self, Received};
+use libtest_mimic::Trial;
+use tokio::net::TcpListener;
+use tokio::runtime::Runtime;
+
+use super::Attacked;
+use crate::range::trial;
+
+/// How long it lasts.
+const LASTS: Duration = Duration::from_secs(2);
+
+/// As long as a path may be, in bytes: Envoy takes 60 KiB of headers.
+const PATH: usize = 50_000;
+
+/// The longest line, in bytes.
+const LINE: u64 = 1_024;
+
+pub(super) fn trials() -> Vec<Trial> {
+    vec![trial("attack: flooding the access log", flood)]
+}
+
+fn flood() -> Result<()> {
+    let runtime = Runtime::new()?;
+    let upstream = runtime.block_on(async {
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        upstream::serve(listener, Received::default(), std::future::pending())
+    })?;
+    let attacked = Attacked::start(upstream)?;
+    let to = attacked.stack.listener;
+    let log = attacked.stack.folder.path().join("envoy.log");
+    let written = || anyhow::Ok(std::fs::metadata(&log)?.len());
+
+    // Whatever else of a request is in the log is cut off, too.
+    let long = "x".repeat(8_000);
+    let lines = [
+        format!("x-request-id: {long}"),
+        format!("x-keystile-key-id: {long}"),
+        format!("x-keystile-account-id: {long}"),
+        format!("user-agent: {long}"),
+        format!("x-api-key: {}", attacked.own.key),
+    ];
+    let lines = lines.each_ref().map(String::as_str);
+    let before = written()?;
+    // Answered by the upstream, by the filter, and by Envoy itself: a redirect, and two refusals.
+    let odd = [
+        ("GET", format!("/v1/{long}"), 200),
+        ("GET", format!("/v1/%2F{long}"), 307),
+        ("GET", format!("/v1/x?{long}"), 200),
+        ("GET", format!("/v1/%00{long}"), 400),
+        ("PUT", format!("/v1/{long}"), 200),
+    ];
+    for (method, target, status) in &odd {
+        let head = client::head(method, target, lines);
+        let answer = client::send(to, head.as_bytes())?.response()?;
+        ensure!(answer.status == *status, "{method}: {}", answer.status);
+    }
+    wait_until(|| Ok(written()? > before))?;
+    ensure!(
+        !attacked.stack.envoy.written().contains(&"x".repeat(300)),
+        "something of a request is in the log, whole"
+    );
+
+    let before = written()?;
+    let path = format!("/{}", "p".repeat(PATH));
+    let started = Instant::now();
+    let requests = std::iter::from_fn(|| {
+        let request = || Request::new(&path, "aw_short".to_owned());
+        (started.elapsed() < LASTS).then(request)
+    });
+    let outcomes = runtime.block_on(load::run(to, 16, 4, requests))?;
+    let refused = outcomes.by_status.get(&401).copied().unwrap_or_default() as u64;
+    ensure!(
+        outcomes.by_status.len() == 1 && outcomes.failed == 0 && refused > 0,
+        "{outcomes:?}"
+    );
+    let lines = || {
+        let log = attacked.stack.envoy.written();
+        log.matches("outcome=api_key_invalid").count() as u64
+    };
+    wait_until(|| Ok(lines() >= refused))?;
+    let bytes = written()? - before;
+    println!(
+        "attack: flooding the access log: {refused} requests with paths of {PATH} bytes in \
+         {LASTS:?}, {} KB of access log, {} bytes a request",
+        bytes / 1_000,
+        bytes / refused
+    );
+    ensure!(
+        bytes <= refused * LINE,
+        "{bytes} bytes are logged of {refused} requests"
+    );
+    Ok(())
+}
