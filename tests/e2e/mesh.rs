@@ -104,8 +104,12 @@ pub(crate) fn as_meshes_load_it(world: &World) -> Result<()> {
     auth.script("/v1/changes?", Script::Answer(answer("200 OK", &page)));
     let (serving, upstream) = world.scripted(&auth, &Received::default())?;
 
-    let asked = |case: &Case| case.config["lookup"]["cluster"].as_str().map(str::to_owned);
-    let mut names: Vec<_> = cases.iter().filter_map(asked).collect();
+    let asked = |case: &Case| {
+        let clusters = ["lookup", "feed"].map(|section| case.config[section]["cluster"].clone());
+        let names = clusters.iter().filter_map(Value::as_str);
+        names.map(str::to_owned).collect::<Vec<_>>()
+    };
+    let mut names: Vec<_> = cases.iter().flat_map(asked).collect();
     names.sort();
     names.dedup();
     let clusters = names
@@ -179,7 +183,7 @@ fn ask(world: &World, envoy: &Envoy, auth: &Auth, case: &Case) -> Result<()> {
 pub(crate) fn as_istio_patches_it(world: &World) -> Result<()> {
     let patches: Vec<_> = documents(FOLDERS[0])?
         .into_iter()
-        .filter(|document| document.text("/kind") == "EnvoyFilter")
+        .filter(|it| it.text("/kind") == "EnvoyFilter" && !it.patches_clusters())
         .collect();
     ensure!(patches.len() == 2, "{} EnvoyFilters", patches.len());
     let folder = tempfile::tempdir()?;

@@ -1,10 +1,13 @@
 //! The Kubernetes manifests that are shipped, and what Istio and Envoy Gateway make of them: the
-//! plugin's configuration, and the names of clusters.
+//! plugin's configuration, clusters, routes and policies.
+
+pub mod envoy_gateway;
+pub mod istio;
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail, ensure};
-use serde_json::Value;
+use anyhow::{Context, Result, ensure};
+use serde_json::{Value, json};
 
 use crate::root;
 
@@ -112,10 +115,21 @@ impl Document {
                     })
                     .collect()
             }
-            // A rule with one backend, which has no filters of its own.
-            "HTTPRoute" => (0..list("/spec/rules").len())
-                .map(|rule| format!("httproute/{namespace}/{name}/rule/{rule}"))
-                .collect(),
+            "HTTPRoute" => {
+                let rules = list("/spec/rules");
+                let named = rules.iter().enumerate().flat_map(|(index, rule)| {
+                    let name = format!("httproute/{namespace}/{name}/rule/{index}");
+                    let backends = rule["backendRefs"].as_array().into_iter().flatten();
+                    let filtered: Vec<_> = backends.map(|it| it.get("filters").is_some()).collect();
+                    // With a filter on a backend, each backend has a cluster of its own.
+                    if filtered.contains(&true) {
+                        let each = 0..filtered.len();
+                        return each.map(|it| format!("{name}/backend/{it}")).collect();
+                    }
+                    vec![name]
+                });
+                named.collect()
+            }
             "EnvoyPatchPolicy" => list("/spec/jsonPatches")
                 .iter()
                 .filter(|patch| {
@@ -128,42 +142,37 @@ impl Document {
         }
     }
 
-    /// Does to a listener's settings of HTTP what this document has Istio do, where it is an
-    /// EnvoyFilter.
-    ///
-    /// # Errors
-    /// When it has a patch of a kind that is not known here, or Istio would find no place for it.
-    pub fn patch(&self, http: &mut Value) -> Result<()> {
-        let patches = self.value.pointer("/spec/configPatches");
-        for patch in patches.and_then(Value::as_array).into_iter().flatten() {
-            let (operation, value) = (&patch["patch"]["operation"], &patch["patch"]["value"]);
-            match (patch["applyTo"].as_str(), operation.as_str()) {
-                (Some("NETWORK_FILTER"), Some("MERGE")) => merge(http, &value["typed_config"]),
-                (Some("HTTP_FILTER"), Some("INSERT_BEFORE")) => {
-                    let filter = &patch["match"]["listener"]["filterChain"]["filter"];
-                    let filters = http["http_filters"].as_array_mut().context("no filters")?;
-                    let before = filters
-                        .iter()
-                        .position(|other| other["name"] == filter["subFilter"]["name"]);
-                    filters.insert(before.context("no place for it")?, value.clone());
-                }
-                (to, what) => bail!("{}: a patch {what:?} of {to:?}", self.name()),
-            }
+    /// The document; of a patch, with what it leaves to the resource that it is for.
+    pub fn complete(&self) -> Value {
+        let mut value = self.value.clone();
+        if self.file.to_string_lossy().ends_with("-patch.yaml") {
+            let labels = json!({"app": self.text("/metadata/name")});
+            value["spec"]["selector"] = json!({"matchLabels": labels});
+            value["spec"]["template"]["metadata"] = json!({"labels": labels});
         }
-        Ok(())
+        value
     }
 }
 
-/// As Istio merges messages of Envoy, where there are no lists on both sides.
-fn merge(into: &mut Value, value: &Value) {
-    match (into, value) {
-        (Value::Object(into), Value::Object(fields)) => {
-            for (name, value) in fields {
-                merge(into.entry(name).or_insert(Value::Null), value);
-            }
+/// The clusters of all of a folder's documents, those of subsets included.
+pub fn clusters(documents: &[Document]) -> Vec<String> {
+    let mut clusters: Vec<_> = documents.iter().flat_map(Document::clusters).collect();
+    for rule in documents {
+        let subsets = rule
+            .value
+            .pointer("/spec/subsets")
+            .and_then(Value::as_array);
+        for subset in subsets.into_iter().flatten() {
+            let name = subset["name"].as_str().unwrap_or_default();
+            let host = format!("||{}", rule.text("/spec/host"));
+            let of_host = clusters.iter().filter(|cluster| cluster.ends_with(&host));
+            let new: Vec<_> = of_host
+                .map(|cluster| cluster.replacen("||", &format!("|{name}|"), 1))
+                .collect();
+            clusters.extend(new);
         }
-        (into, value) => *into = value.clone(),
     }
+    clusters
 }
 
 /// Istio's name of the cluster for what a proxy sends to a host.
