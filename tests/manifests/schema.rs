@@ -16,54 +16,102 @@ pub(crate) struct Definition {
     validator: Validator,
 }
 
+type Known = HashMap<(String, String), Definition>;
+
 /// All definitions, by `apiVersion` and kind.
-pub(crate) struct Definitions(HashMap<(String, String), Definition>);
+pub(crate) struct Definitions {
+    custom: Known,
+    /// Kubernetes' own, as one JSON schema.
+    kubernetes: Value,
+}
 
 impl Definitions {
-    /// Reads the definitions in a folder.
-    pub(crate) fn read(folder: &Path) -> Result<Self> {
-        let mut all = HashMap::new();
-        for entry in std::fs::read_dir(folder)? {
-            let path = entry?.path();
-            let text = std::fs::read_to_string(&path)?;
-            let documents: Vec<Value> =
-                serde_saphyr::from_multiple(&text).with_context(|| format!("{path:?}"))?;
-            for definition in documents {
-                add(&mut all, &definition).with_context(|| format!("{path:?}"))?;
-            }
-        }
-        ensure!(!all.is_empty(), "no definition in {folder:?}");
-        Ok(Self(all))
-    }
-
-    pub(crate) fn knows(&self, kind: &str) -> bool {
-        self.0.keys().any(|(_, known)| known == kind)
+    /// Reads definitions of custom resources, and those of our own for resources of which there is no
+    /// other; and Kubernetes' own, from the file that `make setup` installs.
+    ///
+    /// # Errors
+    /// When one of these is not there or is no definition.
+    pub(crate) fn read(custom: &Path, own: &Path, kubernetes: &Path) -> Result<Self> {
+        let mut all = folder(own)?;
+        all.extend(folder(custom)?);
+        let text = std::fs::read_to_string(kubernetes)
+            .with_context(|| format!("{kubernetes:?} is missing; run `make setup`"))?;
+        Ok(Self {
+            custom: all,
+            kubernetes: serde_json::from_str(&text)?,
+        })
     }
 
     /// Everything that is wrong with a document, each with its path; and how many rules ran.
     pub(crate) fn check(&self, document: &Value) -> Result<(Vec<String>, usize)> {
         let text = |field: &str| document[field].as_str().unwrap_or_default().to_owned();
         let key = (text("apiVersion"), text("kind"));
-        let Some(definition) = self.0.get(&key) else {
-            bail!("no definition of {} {}", key.0, key.1);
+        let Some(definition) = self.custom.get(&key) else {
+            return Ok((self.check_kubernetes(&key, document)?, 0));
         };
         let mut document = document.clone();
         fill_in(&definition.schema, &mut document);
-        let mut problems: Vec<_> = definition
-            .validator
-            .iter_errors(&document)
-            .map(|error| match error.instance_path().as_str() {
-                "" => format!("document: {error}"),
-                path => format!("{path}: {error}"),
-            })
-            .collect();
+        let mut problems = problems(&definition.validator, &document);
         let mut run = 0;
         rules::check(&definition.schema, &document, "", &mut problems, &mut run);
         Ok((problems, run))
     }
+
+    fn check_kubernetes(
+        &self,
+        (version, kind): &(String, String),
+        document: &Value,
+    ) -> Result<Vec<String>> {
+        let definitions = self.kubernetes["$defs"].as_object();
+        let definition = definitions.into_iter().flatten().find(|(_, schema)| {
+            let only =
+                |field: &str, value: &str| schema["properties"][field]["enum"] == json!([value]);
+            only("apiVersion", version) && only("kind", kind)
+        });
+        let Some((name, _)) = definition else {
+            bail!("no definition of {version} {kind}");
+        };
+        let mut schema = self.kubernetes.clone();
+        schema["$ref"] = json!(format!("#/$defs/{name}"));
+        Ok(problems(&validator(&schema)?, document))
+    }
 }
 
-fn add(all: &mut HashMap<(String, String), Definition>, definition: &Value) -> Result<()> {
+/// The definitions of custom resources in a folder.
+fn folder(folder: &Path) -> Result<Known> {
+    let mut all = HashMap::new();
+    for entry in std::fs::read_dir(folder).with_context(|| format!("{folder:?}"))? {
+        let path = entry?.path();
+        let text = std::fs::read_to_string(&path)?;
+        let documents: Vec<Value> =
+            serde_saphyr::from_multiple(&text).with_context(|| format!("{path:?}"))?;
+        for definition in documents {
+            add(&mut all, &definition).with_context(|| format!("{path:?}"))?;
+        }
+    }
+    ensure!(!all.is_empty(), "no definition in {folder:?}");
+    Ok(all)
+}
+
+fn validator(schema: &Value) -> Result<Validator> {
+    jsonschema::options()
+        .with_draft(jsonschema::Draft::Draft202012)
+        .should_validate_formats(true)
+        .build(schema)
+        .map_err(|error| anyhow::anyhow!("{error}"))
+}
+
+fn problems(validator: &Validator, document: &Value) -> Vec<String> {
+    let errors = validator.iter_errors(document);
+    errors
+        .map(|error| match error.instance_path().as_str() {
+            "" => format!("document: {error}"),
+            path => format!("{path}: {error}"),
+        })
+        .collect()
+}
+
+fn add(all: &mut Known, definition: &Value) -> Result<()> {
     let text = |pointer: &str| {
         let value = definition.pointer(pointer).and_then(Value::as_str);
         value.with_context(|| format!("no {pointer}"))
@@ -91,11 +139,7 @@ fn add(all: &mut HashMap<(String, String), Definition>, definition: &Value) -> R
         root.insert("kind".to_owned(), json!({"const": kind}));
         root.insert("metadata".to_owned(), metadata());
         schema["required"] = json!(["apiVersion", "kind", "metadata", "spec"]);
-        let validator = jsonschema::options()
-            .with_draft(jsonschema::Draft::Draft202012)
-            .should_validate_formats(true)
-            .build(&schema)
-            .map_err(|error| anyhow::anyhow!("{error}"))?;
+        let validator = validator(&schema)?;
         let key = (api_version, kind.to_owned());
         let definition = Definition { schema, validator };
         ensure!(
