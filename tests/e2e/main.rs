@@ -11,6 +11,7 @@ mod discovered;
 mod docker_files;
 mod feed;
 mod files;
+mod identities;
 mod introspection;
 mod leaks;
 mod leaving;
@@ -18,6 +19,7 @@ mod mesh;
 mod observed;
 mod paused;
 mod reconfigured;
+mod registry_behind_gateway;
 mod rules;
 mod stage;
 mod table;
@@ -105,9 +107,6 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
             "files: broken configurations are refused",
             |world| files::broken_configurations_are_refused(world.folder.path()),
         ),
-        trial(&world, "mesh: the patched cluster is valid", |world| {
-            mesh::the_patched_cluster_is_valid(world.folder.path())
-        }),
         trial(&world, "rules: promtool is content", |_| {
             rules::promtool_is_content()
         }),
@@ -249,6 +248,16 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
             &world,
             "mesh: as Istio patches it",
             mesh::as_istio_patches_it,
+        ),
+        trial(
+            &world,
+            "gateway: only the registry is asked",
+            registry_behind_gateway::only_the_registry_is_asked,
+        ),
+        trial(
+            &world,
+            "gateway: the route leads nowhere",
+            registry_behind_gateway::the_route_leads_nowhere,
         ),
         trial(
             &world,

@@ -2,8 +2,6 @@
 //! an extension's discovery (ECDS) or switched on by the route, and with the clusters' names that
 //! they make.
 
-use std::path::Path;
-
 use anyhow::{Context, Result, ensure};
 use keystile_e2e::auth::{Auth, Script, answer};
 use keystile_e2e::client;
@@ -271,22 +269,6 @@ fn nobody_may() -> Value {
         "@type": "type.googleapis.com/envoy.extensions.filters.http.rbac.v3.RBAC",
         "rules": {"action": "ALLOW", "policies": {}},
     }})
-}
-
-/// Envoy takes the cluster that a patch adds, as it is shipped.
-pub(crate) fn the_patched_cluster_is_valid(folder: &Path) -> Result<()> {
-    let all = documents(FOLDERS[1])?;
-    let patch = all
-        .iter()
-        .find(|document| document.text("/kind") == "EnvoyPatchPolicy");
-    let cluster =
-        patch.and_then(|patch| patch.value.pointer("/spec/jsonPatches/0/operation/value"));
-    let cluster = cluster.context("no cluster")?.clone();
-    let listener = Listener::new("patched", &json!({"lookup": {"cluster": cluster["name"]}}));
-    let config = envoy::config(&[listener], &[cluster, envoy::cluster("upstream", None)]);
-    let file = folder.join("patched.json");
-    std::fs::write(&file, config.to_string())?;
-    envoy::validate(&file)
 }
 
 /// What Envoy Gateway makes of a policy: the filter is off, and each route that the policy is for
