@@ -20,6 +20,7 @@ mod observed;
 mod paused;
 mod reconfigured;
 mod registry_behind_gateway;
+mod registry_in_mesh;
 mod rules;
 mod stage;
 mod table;
@@ -249,6 +250,14 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
             "mesh: as Istio patches it",
             mesh::as_istio_patches_it,
         ),
+        trial(
+            &world,
+            "mesh: only the filter is answered",
+            registry_in_mesh::only_the_filter_is_answered,
+        ),
+        trial(&world, "mesh: ports are for those named", |_| {
+            registry_in_mesh::ports::are_for_those_named()
+        }),
         trial(
             &world,
             "gateway: only the registry is asked",

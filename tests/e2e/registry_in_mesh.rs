@@ -1,0 +1,358 @@
+//! The way to the registry in Istio, as the shipped policies and patches make it: a proxy like a sidecar
+//! in front of a guarded registry, proxies with certificates of several workloads, and one that answers
+//! in the registry's place.
+
+pub(crate) mod ports;
+
+use std::net::SocketAddr;
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+use keystile_e2e::client;
+use keystile_e2e::envoy::{self, Envoy, Listener, cluster, http2_cluster};
+use keystile_e2e::keys::{GOOD, made_up_key};
+use keystile_e2e::manifests::istio::{Identity, certificate};
+use keystile_e2e::manifests::{Document, FOLDERS, documents};
+use keystile_e2e::registry::{Registry, SERVICE_TOKEN};
+use keystile_e2e::upstream::Received;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::identities::Authority;
+use crate::world::World;
+
+const AUTH: &str = "auth.keystile.svc.cluster.local";
+
+/// What is shipped for Istio, with a registry and a mesh's authority.
+struct Mesh {
+    documents: Vec<Document>,
+    authority: Authority,
+    registry: Registry,
+    folder: TempDir,
+}
+
+impl Mesh {
+    fn new() -> Result<Self> {
+        let folder = tempfile::tempdir()?;
+        let database = format!("sqlite://{}", folder.path().join("keys.db").display());
+        Ok(Self {
+            documents: documents(FOLDERS[0])?,
+            authority: Authority::new(folder.path())?,
+            registry: Registry::guarded(database),
+            folder,
+        })
+    }
+
+    fn document(&self, kind: &str, name: &str) -> Result<&Document> {
+        let mut found = self.documents.iter().filter(|document| {
+            document.text("/kind") == kind && document.text("/metadata/name") == name
+        });
+        found.next().with_context(|| format!("no {kind} {name}"))
+    }
+
+    /// Starts an Envoy on a configuration. Its log goes into a folder of its own.
+    fn envoy(&self, name: &str, config: &Value, token: Option<&str>) -> Result<Envoy> {
+        let folder = self.folder.path().join(name);
+        std::fs::create_dir(&folder)?;
+        let file = folder.join("envoy.json");
+        std::fs::write(&file, config.to_string())?;
+        let mut command = Command::new(envoy::program()?);
+        command.env_remove("KEYSTILE_SERVICE_TOKEN");
+        if let Some(token) = token {
+            command.env("KEYSTILE_SERVICE_TOKEN", token);
+        }
+        let options = ["--concurrency", "1", "--log-level", "warning"];
+        Envoy::start_as(command, &file, &folder, &options, false)
+    }
+
+    /// The registry's pod: a listener for each port, with what the policies make of it, and the
+    /// registry behind each. Another listener has the certificate of another workload, and says of each
+    /// key that it is active.
+    fn pod(&self, registry: SocketAddr) -> Result<Envoy> {
+        let own = self.authority.workload("keystile/keystile-registry")?;
+        let other = self.authority.workload("web/web")?;
+        let peers = self.document("PeerAuthentication", "keystile-registry")?;
+        let authorization = self.document("AuthorizationPolicy", "keystile-registry")?;
+        let mut listeners = Vec::new();
+        for (name, port) in [("lookups", 8081), ("admin", 8082), ("metrics", 8083)] {
+            let http = http(
+                name,
+                &[authorization.authorization(port)?],
+                json!({"cluster": "registry"}),
+            );
+            let identity = self.authority.identity(&own);
+            listeners.push(inbound(name, &http, peers.peer_mode(port), identity)?);
+        }
+        let mut http = http("impostor", &[], json!(null));
+        let route = http.pointer_mut("/route_config/virtual_hosts/0/routes/0");
+        let route = route.and_then(Value::as_object_mut).context("no route")?;
+        route.remove("route");
+        route.insert(
+            "direct_response".to_owned(),
+            json!({"status": 200, "body": {"inline_string": GOOD}}),
+        );
+        let identity = self.authority.identity(&other);
+        listeners.push(inbound("impostor", &http, "STRICT", identity)?);
+        let mut config = envoy::config(&[], &[http2_cluster("registry", registry)]);
+        config["static_resources"]["listeners"] = json!(listeners);
+        self.envoy("pod", &config, None)
+    }
+
+    /// A cluster of a proxy with a workload's certificate, as the DestinationRule makes it. The name has
+    /// something of our own in a subset's place, so that one proxy can have several.
+    fn cluster(
+        &self,
+        subset: &str,
+        host: SocketAddr,
+        account: &str,
+        rule: &Document,
+    ) -> Result<Value> {
+        let name = format!("outbound|8081|{subset}|{AUTH}");
+        let workload = self.authority.workload(account)?;
+        let mut cluster = http2_cluster(&name, host);
+        cluster["transport_socket"] = rule.mutual_tls(&name, self.authority.identity(&workload))?;
+        Ok(cluster)
+    }
+
+    /// Does to a cluster what the EnvoyFilters of a namespace have Istio do.
+    fn patch(&self, namespace: &str, context: &str, cluster: &mut Value) -> Result<()> {
+        let mut times = 0;
+        for document in &self.documents {
+            if document.text("/metadata/namespace") == namespace && document.patches_clusters() {
+                times += usize::from(document.patch_cluster(context, cluster)?);
+            }
+        }
+        ensure!(times == 1, "{times} EnvoyFilters for {}", cluster["name"]);
+        Ok(())
+    }
+
+    /// The filter's shipped configuration, with another cluster.
+    fn plugin(&self, cluster: &Value) -> Result<Value> {
+        let plugin = self.document("WasmPlugin", "keystile")?;
+        let mut config: Value =
+            serde_json::from_str(&plugin.plugin_config().context("no configuration")?)?;
+        config["lookup"]["cluster"] = cluster["name"].clone();
+        // A slow machine must not decide a case.
+        config["lookup"]["timeout"] = json!("10s");
+        Ok(config)
+    }
+}
+
+/// Settings of HTTP that route everything.
+fn http(name: &str, filters: &[Value], route: Value) -> Value {
+    let router = json!({"name": "envoy.filters.http.router", "typed_config": {
+        "@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router",
+    }});
+    let filters: Vec<_> = filters.iter().chain([&router]).collect();
+    json!({
+        "@type": "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
+        "stat_prefix": name,
+        "codec_type": "AUTO",
+        // As Istio does by default.
+        "normalize_path": true,
+        "http_filters": filters,
+        "route_config": {"virtual_hosts": [{
+            "name": "all",
+            "domains": ["*"],
+            "routes": [{"match": {"prefix": "/"}, "route": route}],
+        }]},
+    })
+}
+
+/// A listener of a pod, which takes what the mode of mutual TLS says.
+fn inbound(name: &str, http: &Value, mode: &str, identity: Identity<'_>) -> Result<Value> {
+    let filters = json!([{
+        "name": "envoy.filters.network.http_connection_manager",
+        "typed_config": http,
+    }]);
+    let chain = |matched: &str| json!({"filter_chain_match": {"transport_protocol": matched}, "filters": filters});
+    let mut tls = chain("tls");
+    tls["transport_socket"] = json!({
+        "name": "envoy.transport_sockets.tls",
+        "typed_config": {
+            "@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext",
+            "require_client_certificate": true,
+            "common_tls_context": {
+                "alpn_protocols": ["h2", "http/1.1"],
+                "tls_certificates": [certificate(identity)],
+                "validation_context": {"trusted_ca": {"filename": identity.authority}},
+            },
+        },
+    });
+    let chains = match mode {
+        "STRICT" => json!([tls]),
+        "PERMISSIVE" => json!([tls, chain("raw_buffer")]),
+        other => anyhow::bail!("mode {other}"),
+    };
+    Ok(json!({
+        "name": name,
+        "address": {"socket_address": {"address": "127.0.0.1", "port_value": 0}},
+        "listener_filters": [{"name": "tls_inspector", "typed_config": {
+            "@type": "type.googleapis.com/envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector",
+        }}],
+        "filter_chains": chains,
+    }))
+}
+
+/// The filter gets verdicts from the registry where the proxy is one that the policies name, presents the
+/// token, and talks to the registry itself. Otherwise requests get a 503, never a 401 nor an allow.
+pub(crate) fn only_the_filter_is_answered(world: &World) -> Result<()> {
+    let mesh = Mesh::new()?;
+    let any = SocketAddr::from(([127, 0, 0, 1], 0));
+    let log = mesh.folder.path().join("registry.log");
+    let (_server, registry) = mesh.registry.serve(any, &log)?;
+    let key = mesh.registry.create(&["--account", "acct_1"])?.key;
+    world.keep_secret(&key);
+    let pod = mesh.pod(registry)?;
+    let (lookups, impostor) = (pod.listener("lookups")?, pod.listener("impostor")?);
+
+    let rule = mesh.document("DestinationRule", "auth")?;
+    let mut anyone = rule.clone();
+    let tls = anyone.value.pointer_mut("/spec/trafficPolicy/tls");
+    let tls = tls.and_then(Value::as_object_mut).context("no tls")?;
+    tls.remove("subjectAltNames")
+        .context("no pinned identity")?;
+
+    #[derive(Clone, Copy)]
+    struct Case<'a> {
+        /// Of the listener, and in the cluster's name.
+        name: &'static str,
+        host: SocketAddr,
+        account: &'static str,
+        rule: &'a Document,
+        /// Whose EnvoyFilters patch the cluster, and in which context.
+        patches: Option<(&'static str, &'static str)>,
+        status: u16,
+    }
+    let sidecar = Case {
+        name: "",
+        host: lookups,
+        account: "api/api",
+        rule,
+        patches: Some(("api", "SIDECAR_OUTBOUND")),
+        status: 200,
+    };
+    let gateway = Case {
+        patches: Some(("istio-ingress", "GATEWAY")),
+        ..sidecar
+    };
+    let cases = [
+        Case {
+            name: "feed",
+            ..sidecar
+        },
+        Case {
+            name: "gateway",
+            account: "istio-ingress/istio-ingressgateway",
+            ..gateway
+        },
+        Case {
+            name: "api-gateway",
+            account: "istio-ingress/api-gateway-istio",
+            ..gateway
+        },
+        Case {
+            name: "another-account",
+            account: "api/default",
+            status: 503,
+            ..sidecar
+        },
+        Case {
+            name: "another-namespace",
+            account: "web/api",
+            status: 503,
+            ..sidecar
+        },
+        Case {
+            name: "without-the-patch",
+            patches: None,
+            status: 503,
+            ..sidecar
+        },
+        Case {
+            name: "impostor",
+            host: impostor,
+            status: 503,
+            ..sidecar
+        },
+        // The attack, which the pinned identity is there against.
+        Case {
+            name: "impostor-believed",
+            host: impostor,
+            rule: &anyone,
+            ..sidecar
+        },
+        sidecar,
+    ];
+    let mut clusters = Vec::new();
+    for case in &cases {
+        let mut cluster = mesh.cluster(case.name, case.host, case.account, case.rule)?;
+        if let Some((namespace, context)) = case.patches {
+            mesh.patch(namespace, context, &mut cluster)?;
+        }
+        clusters.push(cluster);
+    }
+    let plugins: Vec<_> = clusters
+        .iter()
+        .map(|cluster| mesh.plugin(cluster))
+        .collect::<Result<_>>()?;
+    let listeners = cases.iter().zip(&plugins);
+    let listeners: Vec<_> = listeners
+        .map(|(case, plugin)| {
+            Listener::new(
+                if case.name.is_empty() {
+                    "sidecar"
+                } else {
+                    case.name
+                },
+                plugin,
+            )
+        })
+        .collect();
+    let received = Received::default();
+    let (_serving, upstream) = world.scripted(&keystile_e2e::auth::Auth::default(), &received)?;
+    clusters.push(cluster("upstream", Some(upstream)));
+    let config = envoy::config(&listeners, &clusters);
+
+    let known = format!("x-api-key: {key}");
+    let unknown = format!("x-api-key: {}", made_up_key());
+    let with_token = mesh.envoy("with-token", &config, Some(SERVICE_TOKEN))?;
+    let without = mesh.envoy("without-token", &config, None)?;
+    let other = mesh.envoy(
+        "with-another-token",
+        &config,
+        Some("another-token-of-thirty-two-characters"),
+    )?;
+    for (case, listener) in cases.iter().zip(&listeners) {
+        let answer = client::get(
+            with_token.listener(listener.name)?,
+            "/v1/x",
+            [known.as_str()],
+        )?;
+        ensure!(
+            answer.status == case.status,
+            "{}: {answer:?}",
+            listener.name
+        );
+    }
+    let answer = client::get(with_token.listener("sidecar")?, "/v1/x", [unknown.as_str()])?;
+    ensure!(answer.text().contains("api_key_not_found"), "{answer:?}");
+    let passed = received.text().lines().count();
+    for envoy in [&without, &other] {
+        for line in [&known, &unknown] {
+            let answer = client::get(envoy.listener("sidecar")?, "/v1/x", [line.as_str()])?;
+            ensure!(answer.status == 503, "with a wrong token: {answer:?}");
+        }
+    }
+    ensure!(
+        received.text().lines().count() == passed,
+        "a request passed without the token"
+    );
+    let dump = client::get(with_token.admin(), "/config_dump", [])?.text();
+    ensure!(
+        dump.contains("KEYSTILE_SERVICE_TOKEN")
+            && !dump.contains(&format!("Bearer {SERVICE_TOKEN}")),
+        "the token is in the proxy's configuration"
+    );
+    with_token.no_vm_died()
+}
