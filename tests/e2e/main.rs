@@ -15,6 +15,7 @@ mod identities;
 mod introspection;
 mod leaks;
 mod leaving;
+mod log_formats;
 mod mesh;
 mod observed;
 mod paused;
@@ -108,6 +109,9 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
             "files: broken configurations are refused",
             |world| files::broken_configurations_are_refused(world.folder.path()),
         ),
+        trial(&world, "logs: fields are bounded", |_| {
+            log_formats::fields_are_bounded()
+        }),
         trial(&world, "rules: promtool is content", |_| {
             rules::promtool_is_content()
         }),
@@ -267,6 +271,11 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
             &world,
             "gateway: the route leads nowhere",
             registry_behind_gateway::the_route_leads_nowhere,
+        ),
+        trial(
+            &world,
+            "logs: lines are short",
+            log_formats::lines_are_short,
         ),
         trial(
             &world,

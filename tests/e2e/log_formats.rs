@@ -1,0 +1,160 @@
+//! The access logs that the pages for Istio and Envoy Gateway show: what a client can make of their lines.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use keystile_e2e::auth::{Auth, Script, answer};
+use keystile_e2e::client;
+use keystile_e2e::envoy::{self, Envoy, Listener, cluster, http_settings};
+use keystile_e2e::keys::{GOOD, hash, made_up_key};
+use keystile_e2e::process::wait_until;
+use keystile_e2e::root;
+use keystile_e2e::upstream::Received;
+use serde_json::{Map, Value, json};
+
+use crate::world::World;
+
+/// The pages, and where the fields of the format are in the first of their blocks of YAML that has them.
+const PAGES: [(&str, &str); 2] = [
+    (
+        "docs/istio.md",
+        "/meshConfig/extensionProviders/0/envoyFileAccessLog/logFormat/labels",
+    ),
+    (
+        "docs/envoy-gateway.md",
+        "/spec/telemetry/accessLog/settings/0/format/json",
+    ),
+];
+
+/// What Envoy itself makes, of a length that clients have no hand in.
+const ENVOYS_OWN: [&str; 5] = [
+    "START_TIME",
+    "RESPONSE_CODE",
+    "RESPONSE_FLAGS",
+    "RESPONSE_CODE_DETAILS",
+    "DURATION",
+];
+
+/// More than the sum of all bounds and of what Envoy adds.
+const LONGEST: usize = 2048;
+
+fn formats() -> Result<Vec<(&'static str, Map<String, Value>)>> {
+    let mut formats = Vec::new();
+    for (page, pointer) in PAGES {
+        let text = std::fs::read_to_string(root().join(page))?;
+        let blocks = text.split("```yaml\n").skip(1);
+        let blocks = blocks.filter_map(|block| block.split("```").next());
+        let mut found = blocks.filter_map(|block| {
+            let document: Value = serde_saphyr::from_str(block).ok()?;
+            document.pointer(pointer)?.as_object().cloned()
+        });
+        formats.push((
+            page,
+            found.next().with_context(|| format!("{page}: no format"))?,
+        ));
+    }
+    Ok(formats)
+}
+
+/// Every field is bounded, and none is an identity that a client may have sent.
+pub(crate) fn fields_are_bounded() -> Result<()> {
+    for (page, fields) in formats()? {
+        ensure!(fields.len() >= 6, "{page}: {fields:?}");
+        for (name, format) in fields {
+            let format = format.as_str().context("no text")?;
+            let inside = format.strip_prefix('%').and_then(|it| it.strip_suffix('%'));
+            let inside =
+                inside.with_context(|| format!("{page}: {name} is more than one operator"))?;
+            let bounded = inside
+                .rsplit_once("):")
+                .is_some_and(|(_, length)| length.parse::<usize>().is_ok_and(|it| it <= 1024));
+            ensure!(
+                bounded || ENVOYS_OWN.contains(&inside),
+                "{page}: {name} has no length: {format}"
+            );
+            ensure!(
+                !inside.to_ascii_lowercase().contains("(x-keystile"),
+                "{page}: {name} is what a client says it is"
+            );
+        }
+    }
+    Ok(())
+}
+
+/// Real Envoy takes the formats and cuts fields off, whatever a client sends.
+pub(crate) fn lines_are_short(world: &World) -> Result<()> {
+    for (page, fields) in formats()? {
+        let folder = tempfile::tempdir()?;
+        let auth = Auth::default();
+        let (serving, upstream) = world.scripted(&auth, &Received::default())?;
+        let key = made_up_key();
+        world.keep_secret(&key);
+        auth.script(&hash(&key)?, Script::Answer(answer("200 OK", GOOD)));
+        let plugin = json!({"lookup": {"cluster": "auth", "timeout": "10s"}});
+        let clusters = [
+            cluster("auth", Some(serving.address)),
+            cluster("upstream", Some(upstream)),
+        ];
+        let mut config = envoy::config(&[Listener::new("logged", &plugin)], &clusters);
+        let http = http_settings(&mut config)?;
+        http["access_log"] = json!([{
+            "name": "envoy.access_loggers.stdout",
+            "typed_config": {
+                "@type": "type.googleapis.com/envoy.extensions.access_loggers.stream.v3.StdoutAccessLog",
+                "log_format": {"json_format": fields},
+            },
+        }]);
+        let file = folder.path().join("envoy.json");
+        std::fs::write(&file, config.to_string())?;
+        let options = [
+            "--concurrency",
+            "1",
+            "--log-level",
+            "warning",
+            "--file-flush-interval-msec",
+            "100",
+        ];
+        let envoy = Envoy::start(&file, folder.path(), &options, false)?;
+        let to = envoy.listener("logged").context(page)?;
+
+        let long = "x".repeat(50_000);
+        let (path, secret) = (format!("/v1/{long}"), format!("/v1/x?{key}"));
+        let (key_line, id) = (format!("x-api-key: {key}"), format!("x-request-id: {long}"));
+        let forged = "x-keystile-key-id: key_forged";
+        let rows: [(&str, &[&str], u16); 4] = [
+            (&path, &[forged], 401),
+            (&path, &[&key_line, forged], 200),
+            ("/v1/x", &[&key_line, &id], 200),
+            (&secret, &[forged], 401),
+        ];
+        for (path, lines, status) in rows {
+            let answer = client::get(to, path, lines.iter().copied())?;
+            ensure!(answer.status == status, "{page}: {answer:?}");
+        }
+        let mut written = Vec::new();
+        wait_until(|| {
+            let log = envoy.written();
+            let lines = log.lines().filter(|line| line.starts_with('{'));
+            written = lines.map(str::to_owned).collect();
+            std::thread::park_timeout(Duration::from_millis(10));
+            Ok(written.len() == rows.len())
+        })
+        .with_context(|| format!("{page}: {written:?}"))?;
+        for line in written {
+            let fields: Value = serde_json::from_str(&line)?;
+            ensure!(line.len() < LONGEST, "{page}: {} bytes", line.len());
+            ensure!(
+                fields["keystile"]
+                    .as_str()
+                    .is_some_and(|it| it.contains("outcome=")),
+                "{page}: {line}"
+            );
+            ensure!(
+                !line.contains("key_forged") && !line.contains(&key),
+                "{page}: {line}"
+            );
+        }
+        envoy.no_vm_died()?;
+    }
+    Ok(())
+}
