@@ -21,7 +21,7 @@ pub(crate) fn cases() -> Vec<Broken> {
         at,
         says,
     };
-    let (plugin, policy) = ("wasmplugin-sidecar.yaml", "policy.yaml");
+    let (plugin, policy, policies) = ("wasmplugin-sidecar.yaml", "policy.yaml", "policies.yaml");
     vec![
         case(
             "unknown field at the top",
@@ -216,6 +216,143 @@ pub(crate) fn cases() -> Vec<Broken> {
             "EnvoyPatchPolicy",
             ("/spec/jsonPatches/0", "type", json!("Cluster")),
             ["/spec/jsonPatches/0/type: ", "Cluster"],
+        ),
+        case(
+            "a name in place of a list",
+            "auth-mesh.yaml",
+            "DestinationRule",
+            ("/spec/trafficPolicy/tls", "subjectAltNames", json!("x")),
+            ["/spec/trafficPolicy/tls/subjectAltNames: ", "array"],
+        ),
+        case(
+            "Kubernetes: unknown field of a policy",
+            policies,
+            "NetworkPolicy",
+            ("/spec/ingress/0/from/0", "namespaceSelektor", json!({})),
+            ["/spec/ingress/0/from/0: ", "'namespaceSelektor'"],
+        ),
+        case(
+            "Kubernetes: a port of another type",
+            policies,
+            "NetworkPolicy",
+            ("/spec/ingress/0/ports/0", "port", json!([8081])),
+            ["/spec/ingress/0/ports/0/port: ", "8081"],
+        ),
+        case(
+            "Kubernetes: unknown field of a container",
+            "registry.yaml",
+            "Deployment",
+            ("/spec/template/spec/containers/0", "argv", json!([])),
+            ["/spec/template/spec/containers/0: ", "'argv'"],
+        ),
+        case(
+            "Kubernetes: a Secret without its key",
+            "registry.yaml",
+            "Deployment",
+            (
+                "/spec/template/spec/containers/0/env/0/valueFrom",
+                "secretKeyRef",
+                json!({"name": "x"}),
+            ),
+            [
+                "/spec/template/spec/containers/0/env/0/valueFrom/secretKeyRef: ",
+                "\"key\"",
+            ],
+        ),
+        case(
+            "Kubernetes: unknown field of a patch",
+            "api-deployment-patch.yaml",
+            "Deployment",
+            ("/spec/template/spec/containers/0", "envs", json!([])),
+            ["/spec/template/spec/containers/0: ", "'envs'"],
+        ),
+        case(
+            "Kubernetes: unknown field of a Service's port",
+            "auth-mesh.yaml",
+            "Service",
+            ("/spec/ports/0", "protocoll", json!("TCP")),
+            ["/spec/ports/0: ", "'protocoll'"],
+        ),
+        case(
+            "Kubernetes: unknown field of an admission policy",
+            "admission.yaml",
+            "ValidatingAdmissionPolicy",
+            ("/spec/validations/0", "rule", json!("true")),
+            ["/spec/validations/0: ", "'rule'"],
+        ),
+        case(
+            "a port that is a number",
+            policies,
+            "AuthorizationPolicy",
+            ("/spec/rules/0/to/0/operation", "ports", json!([8081])),
+            ["/spec/rules/0/to/0/operation/ports/0: ", "string"],
+        ),
+        case(
+            "unknown field of a source",
+            policies,
+            "AuthorizationPolicy",
+            ("/spec/rules/0/from/0/source", "principal", json!(["x"])),
+            ["/spec/rules/0/from/0/source: ", "'principal'"],
+        ),
+        case(
+            "a mode that is none",
+            policies,
+            "PeerAuthentication",
+            ("/spec/mtls", "mode", json!("MUTUAL")),
+            ["/spec/mtls/mode: ", "MUTUAL"],
+        ),
+        case(
+            "a rule: ports of all workloads",
+            policies,
+            "PeerAuthentication",
+            ("/spec", "selector", json!({"matchLabels": {}})),
+            ["/spec: does not hold", "portLevelMtls"],
+        ),
+        case(
+            "a rule: a path without a slash",
+            "auth.yaml",
+            "HTTPRoute",
+            ("/spec/rules/0/matches/0/path", "value", json!("x")),
+            ["/spec/rules/0/matches/0/path: does not hold", "startsWith"],
+        ),
+        case(
+            "unknown field of a backend",
+            "auth.yaml",
+            "HTTPRoute",
+            ("/spec/rules/0/backendRefs/0", "filter", json!({})),
+            ["/spec/rules/0/backendRefs/0: ", "'filter'"],
+        ),
+        case(
+            "unknown field of a credential",
+            "auth.yaml",
+            "HTTPRouteFilter",
+            (
+                "/spec/credentialInjection/credential",
+                "secretRef",
+                json!({"name": "x"}),
+            ),
+            ["/spec/credentialInjection/credential: ", "'secretRef'"],
+        ),
+        case(
+            "both authorities",
+            "auth.yaml",
+            "Backend",
+            ("/spec/tls", "wellKnownCACertificates", json!("System")),
+            ["/spec/tls: does not hold", "wellKnownCACertificates"],
+        ),
+        case(
+            "unknown field of proxies",
+            "patch.yaml",
+            "EnvoyProxy",
+            (
+                "/spec/provider/kubernetes/envoyDeployment/container",
+                "envFrom",
+                json!([]),
+            ),
+            [
+                "/spec/provider/kubernetes/envoyDeployment/container: ",
+                "'envFrom'",
+            ],
         ),
     ]
 }

@@ -1,7 +1,9 @@
 //! The Kubernetes manifests under `envoy/`: whether the API server would take them, whether the
 //! filter would, and whether they fit together.
 
+mod admission;
 mod broken;
+mod consistency;
 mod rules;
 mod schema;
 
@@ -66,6 +68,29 @@ fn each_manifest_is_as_defined() -> Result<()> {
     println!("{run} rules in CEL ran");
     ensure!(run > 50, "only {run} rules in CEL ran");
     ensure!(problems.is_empty(), "{}", problems.join("\n"));
+    Ok(())
+}
+
+/// What the pages show to be applied is as defined too.
+#[test]
+fn each_documented_manifest_is_as_defined() -> Result<()> {
+    let Some(definitions) = definitions("each_documented_manifest_is_as_defined")? else {
+        return Ok(());
+    };
+    let mut run = 0;
+    for page in ["docs/istio.md", "docs/envoy-gateway.md"] {
+        let text = std::fs::read_to_string(root().join(page))?;
+        let blocks = text.split("```yaml\n").skip(1);
+        for block in blocks.filter_map(|block| block.split("```").next()) {
+            let document: Value = serde_saphyr::from_str(block).context(page)?;
+            if document.get("apiVersion").is_some() {
+                let (problems, _) = definitions.check(&document).context(page)?;
+                ensure!(problems.is_empty(), "{page}: {}", problems.join("\n"));
+                run += 1;
+            }
+        }
+    }
+    ensure!(run > 0, "no page shows a manifest");
     Ok(())
 }
 

@@ -47,10 +47,20 @@ pub(crate) fn check(
 }
 
 fn holds(rule: &str, value: &Value) -> Result<bool, String> {
+    match evaluate(rule, &[("self", cel(value))])? {
+        Cel::Bool(holds) => Ok(holds),
+        other => Err(format!("gives {other:?}")),
+    }
+}
+
+/// The value of an expression with these variables.
+pub(crate) fn evaluate(expression: &str, variables: &[(&str, Cel)]) -> Result<Cel, String> {
     let mut env = Env::stdlib();
     env.add_extension(extensions::strings)
         .map_err(|problem| problem.to_string())?;
-    let program = env.compile(rule).map_err(|problem| problem.to_string())?;
+    let program = env
+        .compile(expression)
+        .map_err(|problem| problem.to_string())?;
     let mut context = Context::with_env(Arc::new(env));
     // What Kubernetes adds to CEL, as far as these definitions need it.
     context
@@ -62,12 +72,12 @@ fn holds(rule: &str, value: &Value) -> Result<bool, String> {
             })
         })
         .map_err(|problem| problem.to_string())?;
-    context.add_variable_from_value("self", cel(value));
-    match program.execute(&context) {
-        Ok(Cel::Bool(holds)) => Ok(holds),
-        Ok(other) => Err(format!("gives {other:?}")),
-        Err(problem) => Err(problem.to_string()),
+    for (name, value) in variables {
+        context.add_variable_from_value(*name, value.clone());
     }
+    program
+        .execute(&context)
+        .map_err(|problem| problem.to_string())
 }
 
 /// What stands before `://` in an absolute address.
@@ -76,7 +86,8 @@ fn scheme(url: &str) -> Option<&str> {
     (!scheme.is_empty() && !rest.is_empty()).then_some(scheme)
 }
 
-fn cel(value: &Value) -> Cel {
+/// A value of JSON in CEL.
+pub(crate) fn cel(value: &Value) -> Cel {
     match value {
         Value::Null => Cel::Null,
         Value::Bool(value) => Cel::Bool(*value),
