@@ -275,7 +275,7 @@ pub(crate) fn only_the_filter_is_answered(world: &World) -> Result<()> {
             status: 503,
             ..sidecar
         },
-        // The attack, which the pinned identity is there against.
+        // The attack that the pinned identity prevents.
         Case {
             name: "impostor-believed",
             host: impostor,
