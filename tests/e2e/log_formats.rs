@@ -1,4 +1,5 @@
-//! The access logs that the pages for Istio and Envoy Gateway show: what a client can make of their lines.
+//! The access logs that are shipped, or shown on the pages for Istio and Envoy Gateway: what a client can
+//! make of their lines.
 
 use std::time::Duration;
 
@@ -14,8 +15,11 @@ use serde_json::{Map, Value, json};
 
 use crate::world::World;
 
-/// The pages, and where the fields of the format are in the first of their blocks of YAML that has them.
-const PAGES: [(&str, &str); 2] = [
+/// The files, and where the fields of the format are in them; in a page, in the first of its blocks of
+/// YAML that has them.
+const FILES: [(&str, &str); 4] = [
+    ("envoy/envoy.yaml", SHIPPED),
+    ("envoy/envoy-docker.yaml", SHIPPED),
     (
         "docs/istio.md",
         "/meshConfig/extensionProviders/0/envoyFileAccessLog/logFormat/labels",
@@ -25,6 +29,9 @@ const PAGES: [(&str, &str); 2] = [
         "/spec/telemetry/accessLog/settings/0/format/json",
     ),
 ];
+
+const SHIPPED: &str = "/static_resources/listeners/0/filter_chains/0/filters/0/typed_config/access_log/0\
+    /typed_config/log_format/json_format";
 
 /// What Envoy itself makes, of a length that clients have no hand in.
 const ENVOYS_OWN: [&str; 5] = [
@@ -40,11 +47,17 @@ const LONGEST: usize = 2048;
 
 fn formats() -> Result<Vec<(&'static str, Map<String, Value>)>> {
     let mut formats = Vec::new();
-    for (page, pointer) in PAGES {
+    for (page, pointer) in FILES {
         let text = std::fs::read_to_string(root().join(page))?;
-        let blocks = text.split("```yaml\n").skip(1);
-        let blocks = blocks.filter_map(|block| block.split("```").next());
-        let mut found = blocks.filter_map(|block| {
+        let blocks: Vec<_> = if page.ends_with(".yaml") {
+            vec![&*text]
+        } else {
+            let blocks = text.split("```yaml\n").skip(1);
+            blocks
+                .filter_map(|block| block.split("```").next())
+                .collect()
+        };
+        let mut found = blocks.into_iter().filter_map(|block| {
             let document: Value = serde_saphyr::from_str(block).ok()?;
             document.pointer(pointer)?.as_object().cloned()
         });
