@@ -6,8 +6,8 @@
 //!
 //! | # | the request | outcome |
 //! |---|---|---|
-//! | 0 | every request, whatever follows | the client's own identity headers are removed |
-//! | 1 | matches an exemption: a path rule, or a genuine CORS preflight | forwarded without authentication |
+//! | 0 | every request, whatever follows | the client's own identity headers, and those of `strip_headers`, are removed |
+//! | 1 | matches an exemption: a path and method, or a genuine CORS preflight | forwarded without authentication |
 //! | 2 | carries no credential | `api_key_missing` |
 //! | 3 | carries more than one | `api_key_invalid` |
 //! | 4 | carries one that is not shaped like a key | `api_key_invalid`, without a lookup |

@@ -3,6 +3,7 @@
 //! Each row of a table is a test of its own, which `cargo test` can choose by name.
 
 mod broken_feed;
+mod by_address;
 mod cache;
 mod capabilities;
 mod coalescing;
@@ -313,6 +314,11 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
             discovered::nothing_passes_before_the_first,
         ),
         trial(&world, "files: shipped stack", files::shipped_stack),
+        trial(
+            &world,
+            "limits by address: each has its own",
+            by_address::each_has_its_own,
+        ),
         trial(
             &world,
             "capabilities: without an entry nothing gets in",

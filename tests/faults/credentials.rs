@@ -334,7 +334,7 @@ impl Marked<'_> {
         };
         // Wherever a server might look for it, also by another spelling of the name.
         let is_source = |name: &str| {
-            let name = name.replace('_', "-");
+            let name = name.replace(|c: char| !c.is_ascii_alphanumeric(), "-");
             rules.sources.iter().any(|(source, _)| *source == name)
         };
         let mut sources = arrived.headers.iter().filter(|(name, _)| is_source(name));

@@ -43,8 +43,12 @@ fn trailers(held: &Held) -> Result<HeaderMap> {
         ("x-keystile-key-id", "key_2"),
         ("x-keystile-account-id", "acct_1"),
         ("x_keystile_key_id", "key_1"),
+        ("x.keystile.account.id", "acct_1"),
+        ("x-original-url", "/v1/admin"),
+        ("x.http.method.override", "DELETE"),
         ("x-api-key", &held.key),
         ("x_api_key", &held.key),
+        ("x.api.key", &held.key),
         ("authorization", &bearer),
         ("x-trailer-too", "1"),
     ] {

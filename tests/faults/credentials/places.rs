@@ -387,17 +387,22 @@ fn repeated(field: &Field, range: &Range, tally: &Tally) -> Result<()> {
 /// The upstream knows a client by one header of each name, which is not the client's.
 fn identity(_: &Field, range: &Range, tally: &Tally) -> Result<()> {
     let id = key_id(KEY)?;
-    let names = [
-        "x-keystile-key-id",
+    let mut names: Vec<_> = [
         "X-Keystile-Key-Id",
         "X-KEYSTILE-KEY-ID",
-        "x_keystile_key_id",
-        "x-keystile_key-id",
+        "x-keystile_key.id",
         "X_Keystile-Key_ID",
-        "x-keystile-account-id",
-        "x_keystile_account_id",
         "X-KEYSTILE_ACCOUNT-ID",
-    ];
+        "X.KEYSTILE~ACCOUNT|ID",
+    ]
+    .map(str::to_owned)
+    .into();
+    // All that are neither letters nor digits (RFC 9110 section 5.6.2).
+    for separator in "!#$%&'*+-.^_`|~".chars() {
+        for name in ["x-keystile-key-id", "x-keystile-account-id"] {
+            names.push(name.replace('-', &separator.to_string()));
+        }
+    }
     let to = range.envoy.listener("default")?;
     for (index, name) in names.iter().enumerate() {
         for times in [1, 2, 100] {
