@@ -29,39 +29,39 @@ image: build ## Build the module's OCI image for Istio and Envoy Gateway in dist
 	@scripts/image.sh
 
 run: setup build ## Start registry, upstream and Envoy with keys to try; Ctrl-C stops them
-	@cargo build --quiet --package keystile-registry --package keystile-e2e --bins
+	@cargo build --locked --quiet --package keystile-registry --package keystile-e2e --bins
 	@exec target/debug/keystile-stack
 
 test: setup build $(DYING) ## Run all tests: native ones, and end to end with real Envoy
-	@cargo build --package keystile-registry
-	cargo test --workspace
+	@cargo build --locked --package keystile-registry
+	cargo test --locked --workspace
 
 test-faults: setup build $(DYING) ## Run all cases of faults and abuse, the long ones too; FILTER (part of a name)
-	cargo test --package keystile-e2e --test faults -- --include-ignored $(if $(FILTER),"$(FILTER)")
+	cargo test --locked --package keystile-e2e --test faults -- --include-ignored $(if $(FILTER),"$(FILTER)")
 
 soak: setup build ## Traffic of all kinds, one fault after the other, and new configurations; MINUTES (10)
-	SOAK_MINUTES=$(or $(MINUTES),10) cargo test --package keystile-e2e --test faults -- --include-ignored --exact soak
+	SOAK_MINUTES=$(or $(MINUTES),10) cargo test --locked --package keystile-e2e --test faults -- --include-ignored --exact soak
 
 test-matrix: setup build ## Run the end-to-end tests on each Envoy of envoy/versions, into README.md; VERSIONS, FILTER
 	@scripts/test-matrix.sh
 
 test-docker: setup build ## Run the tests of the containers, with Docker; COMPOSE ("docker compose", docker-compose)
 	@scripts/base-images.sh
-	cargo test --package keystile-e2e --test docker
+	cargo test --locked --package keystile-e2e --test docker
 
 fuzz: ## Fuzz what reads configurations, requests and answers, and the verdicts; SECONDS (of each, 60), TARGET
 	@scripts/setup.sh fuzz
 	@scripts/fuzz.sh $(or $(SECONDS),60) $(TARGET)
 
 bench: setup build ## Measure what the filter costs in Envoy, into docs/benchmarks.md; ROUNDS, AGAINST (a module)
-	@cargo build --quiet --release --package keystile-bench
+	@cargo build --locked --quiet --release --package keystile-bench
 	@exec target/release/keystile-bench run --rounds $(or $(ROUNDS),30) $(if $(AGAINST),--against $(AGAINST))
 
 bench-registry: setup ## Measure the registry's lookups; KEYS, ROUNDS, BURST (seconds), CONNECTIONS
-	cargo bench --package keystile-registry --bench lookups
+	cargo bench --locked --package keystile-registry --bench lookups
 
 dashboard-picture: setup build ## Draw docs/dashboard.svg from five minutes of a real stack; needs two quiet processors
-	@cargo build --quiet --package keystile-registry --package keystile-e2e --bins
+	@cargo build --locked --quiet --package keystile-registry --package keystile-e2e --bins
 	@exec target/debug/keystile-dashboard-picture
 
 release: ## Make a release in dist/: the module, its checksum, its bill of materials and the licences
@@ -72,8 +72,8 @@ lint: ## Check formatting, clippy and rustdoc, warnings refused, and licences an
 	@cargo fmt --version && cargo clippy --version || \
 		{ echo "lint needs both: rustup component add rustfmt clippy" >&2; exit 1; }
 	cargo fmt --all --check
-	cargo clippy --workspace --all-targets -- --deny warnings
-	RUSTDOCFLAGS="--deny warnings" cargo doc --workspace --no-deps --document-private-items
+	cargo clippy --locked --workspace --all-targets -- --deny warnings
+	RUSTDOCFLAGS="--deny warnings" cargo doc --locked --workspace --no-deps --document-private-items
 	@scripts/check-crates.sh
 
 clean: ## Remove what was built; .tools stays

@@ -28,14 +28,14 @@ encoded() {
 
 case $(scripts/wasm-toolchain.sh) in
 installed)
-    CARGO_ENCODED_RUSTFLAGS=$(encoded "${flags[@]}") cargo "${build[@]}" >"$messages"
+    CARGO_ENCODED_RUSTFLAGS=$(encoded "${flags[@]}") cargo "${build[@]}" --locked >"$messages"
     ;;
 debian)
     flags+=(-L native=/usr/lib/wasm32-wasi -C linker=wasm-ld-19)
     [ -n "${PANIC_MESSAGES:-}" ] || flags+=(-Z unstable-options -C panic=immediate-abort)
     PATH=/usr/bin:$PATH RUSTC=/usr/bin/rustc RUSTC_BOOTSTRAP=1 \
         CARGO_ENCODED_RUSTFLAGS=$(encoded "${flags[@]}") \
-        /usr/bin/cargo "${build[@]}" -Z build-std=std,panic_abort >"$messages"
+        /usr/bin/cargo "${build[@]}" --locked -Z build-std=std,panic_abort >"$messages"
     ;;
 none)
     echo "no way to build for wasm32-wasip1; run make setup" >&2

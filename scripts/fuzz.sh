@@ -22,6 +22,8 @@ if ! compgen -G "$(rustc --print sysroot)/lib/rustlib/*/lib/librustc*asan*" >/de
     sanitizer=none
 fi
 triple=$(rustc --version --verbose | sed -n 's/^host: //p')
+# cargo-fuzz has no --locked: it uses the lock file that this finds to be current.
+cargo fetch --locked --manifest-path fuzz/Cargo.toml
 build=(build --target "$triple" --target-dir target/fuzz --sanitizer "$sanitizer")
 for target in "${targets[@]}"; do
     .tools/cargo/bin/cargo-fuzz "${build[@]}" "$target"
@@ -52,7 +54,7 @@ for target in "${targets[@]}"; do
         for crash in "${crashes[@]}"; do
             echo "$crash: again with target/fuzz/$triple/release/$target $crash" >&2
             echo "  to keep: cp $crash fuzz/seeds/$target/what-it-is;" \
-                "cargo test -p keystile-fuzz-oracles then fails until it is mended" >&2
+                "cargo test --locked -p keystile-fuzz-oracles then fails until it is mended" >&2
         done
     fi
 done

