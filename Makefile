@@ -33,6 +33,7 @@ run: setup build ## Start registry, upstream and Envoy with keys to try; Ctrl-C 
 	@exec target/debug/keystile-stack
 
 test: setup build $(DYING) ## Run all tests: native ones, and end to end with real Envoy
+	@scripts/setup.sh lint
 	@cargo build --locked --package keystile-registry
 	cargo test --locked --workspace
 
@@ -67,7 +68,7 @@ dashboard-picture: setup build ## Draw docs/dashboard.svg from five minutes of a
 release: ## Make a release in dist/: the module, its checksum, its bill of materials and the licences
 	@scripts/release.sh
 
-lint: ## Check formatting, clippy and rustdoc, warnings refused, and licences and origins of crates
+lint: ## Check formatting, clippy and rustdoc, warnings refused, and licences, origins and advisories of crates
 	@scripts/setup.sh lint
 	@cargo fmt --version && cargo clippy --version || \
 		{ echo "lint needs both: rustup component add rustfmt clippy" >&2; exit 1; }

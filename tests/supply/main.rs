@@ -2,6 +2,7 @@
 //! images, advisories, limits of containers, and releases. The scripts are run as they are, with fake
 //! or throw-away things where the real ones are elsewhere: no test needs a network, Docker or Envoy.
 
+mod advisories;
 mod envoy_wheels;
 mod locked;
 
