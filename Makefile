@@ -47,8 +47,7 @@ test-matrix: setup build ## Run the end-to-end tests on each Envoy of envoy/vers
 	@scripts/test-matrix.sh
 
 test-docker: setup build ## Run the tests of the containers, with Docker; COMPOSE ("docker compose", docker-compose)
-	@scripts/base-images.sh
-	cargo test --locked --package keystile-e2e --test docker
+	@scripts/base-images.sh cargo test --locked --package keystile-e2e --test docker
 
 fuzz: ## Fuzz what reads configurations, requests and answers, and the verdicts; SECONDS (of each, 60), TARGET
 	@scripts/setup.sh fuzz
@@ -76,6 +75,7 @@ lint: ## Check formatting, clippy and rustdoc, warnings refused, and licences, o
 	cargo clippy --locked --workspace --all-targets -- --deny warnings
 	RUSTDOCFLAGS="--deny warnings" cargo doc --locked --workspace --no-deps --document-private-items
 	@scripts/check-crates.sh
+	@scripts/base-images.sh --list | grep 'NOT PINNED' || true
 
 clean: ## Remove what was built; .tools stays
 	rm -rf target dist

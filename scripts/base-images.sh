@@ -1,34 +1,52 @@
 #!/usr/bin/env bash
-# Sees to it that the images which the shipped files name are here: those given, or all. One that is
-# not here is pulled. One that cannot be pulled is replaced by a local STAND-IN with its tag, made of
-# Debian's packages and this machine's own Envoy and Rust, so that the shipped files can be tried
-# without any registry of images. Stand-ins have the label keystile.stand-in=true.
+# Makes base images available and runs a command with them: scripts/base-images.sh COMMAND [ARGUMENT...].
+# `scripts/base-images.sh --list` prints the images that the shipped files name, and which of them are
+# not pinned by digest.
+#
+# registry/Dockerfile and envoy/docker-compose.yaml name each image by a variable (RUST_IMAGE,
+# POSTGRES_IMAGE, ...) with a default. A variable that is set is left alone. All other images are pulled.
+# For one that cannot be pulled, a local STAND-IN is made from Debian's packages and this machine's own
+# Envoy and Rust, so that the shipped files can be tested without a container registry; the command gets
+# its name in the variable. Stand-ins never get an official name: that would make Docker skip a later
+# pull, and a user's containers would run them.
 set -euo pipefail
+# Without it, an error inside of $(…) goes unnoticed.
+shopt -s inherit_errexit
 cd "$(dirname "$0")/.."
+
+# `localhost/` because a name without a host could be registered and served by a public registry.
+stand_ins=localhost/keystile-stand-in
 
 say() { printf 'base-images: %s\n' "$*" >&2; }
 fail() { say "$*"; exit 1; }
 
-folder=$(mktemp -d)
-trap 'rm -rf "$folder"' EXIT
-debian=debian:bookworm-slim
-# The legacy builder is everywhere; what it says of its age is no news.
-build() { DOCKER_BUILDKIT=0 docker build --quiet --label keystile.stand-in=true "$@" 2>"$folder/log" >/dev/null || { cat "$folder/log" >&2; exit 1; }; }
+# `VARIABLE IMAGE` for each image, as the shipped files name it.
+shipped() {
+    sed -nE 's/.*\$\{([A-Z]+_IMAGE):-([^}]+)\}.*/\1 \2/p' registry/Dockerfile envoy/docker-compose.yaml |
+        grep -v '^REGISTRY_IMAGE '
+}
 
-debian() {
+label=keystile.stand-in=true
+# Builds the context in $folder. The legacy builder is everywhere; its warning about its age is no news.
+build() {
+    DOCKER_BUILDKIT=0 docker build --quiet --label "$label" --tag "$1" "$folder" >/dev/null 2>"$state/log" ||
+        { cat "$state/log" >&2; exit 1; }
+}
+
+make_debian() {
     scripts/setup.sh programs debootstrap || fail "$1 can be neither pulled nor made here: that needs debootstrap"
     [ "$(id -u)" = 0 ] || fail "$1 can be neither pulled nor made here: debootstrap needs root"
-    debootstrap --variant=minbase bookworm "$folder/debian" >"$folder/log" || { tail "$folder/log" >&2; exit 1; }
+    debootstrap --variant=minbase bookworm "$folder/debian" >"$state/log" || { tail "$state/log" >&2; exit 1; }
     tar --directory "$folder/debian" --create --exclude './var/lib/apt/lists/*' --exclude './dev/*' \
         --exclude './var/cache/apt/*' --exclude './usr/share/doc/*' --exclude './usr/share/man/*' \
         --exclude './usr/share/locale/*' --exclude './usr/share/info/*' . |
-        docker import --change 'CMD ["bash"]' --change 'LABEL keystile.stand-in=true' - "$1" >/dev/null
+        docker import --change 'CMD ["bash"]' --change "LABEL $label" - "$1" >/dev/null
     rm -rf "$folder/debian"
 }
 
-rust() {
-    have "$debian"
-    local sysroot target
+make_rust() {
+    local debian sysroot target
+    debian=$(image_for DEBIAN_IMAGE)
     sysroot=$(rustc --print sysroot)
     target=$(rustc --version --verbose | sed -n 's/^host: //p')
     [ -d "$sysroot/lib/rustlib/$target/lib" ] && [ -x "$sysroot/bin/cargo" ] && [ "$sysroot" != /usr ] ||
@@ -48,12 +66,12 @@ COPY ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
 END
     (cd "$sysroot" && tar --create --file "$folder/toolchain.tar" bin/cargo bin/rustc lib/*.so* "lib/rustlib/$target")
     cp /etc/ssl/certs/ca-certificates.crt "$folder/"
-    build --tag "$1" "$folder"
+    build "$1"
 }
 
-envoy() {
-    have "$debian"
-    local program version=${1##*:v}
+make_envoy() {
+    local debian program version=${1##*:v}
+    debian=$(image_for DEBIAN_IMAGE)
     program=$(scripts/find-envoy.sh) || fail "$1 can be neither pulled nor made here: run make setup, which installs an Envoy"
     "$program" --version | grep -q "/$version/" || fail "$1 would be made of $("$program" --version | xargs)"
     cp "$program" "$folder/envoy"
@@ -78,12 +96,13 @@ EXPOSE 10000
 ENTRYPOINT ["/docker-entrypoint.sh"]
 CMD ["envoy", "-c", "/etc/envoy/envoy.yaml"]
 END
-    build --tag "$1" "$folder"
+    build "$1"
 }
 
-postgres() {
-    have "$debian"
-    # Of the official one's only what a database with one user needs.
+make_postgres() {
+    local debian
+    debian=$(image_for DEBIAN_IMAGE)
+    # Of the official one's only what a new database with its scripts needs.
     cat >"$folder/docker-entrypoint.sh" <<'END'
 #!/bin/bash
 set -euo pipefail
@@ -93,12 +112,19 @@ if [ "$(id -u)" = 0 ]; then
     exec setpriv --reuid postgres --regid postgres --init-groups "$0" "$@"
 fi
 user=${POSTGRES_USER:-postgres}
+database=${POSTGRES_DB:-$user}
 if [ ! -s "$PGDATA/PG_VERSION" ]; then
     [ -n "${POSTGRES_PASSWORD:-}" ] || { echo "Error: superuser password is not specified" >&2; exit 1; }
     initdb --username "$user" --pwfile <(echo "$POSTGRES_PASSWORD") --auth-local trust --auth-host scram-sha-256
     echo "host all all all scram-sha-256" >>"$PGDATA/pg_hba.conf"
     pg_ctl --wait --options "-c listen_addresses=''" start
-    [ "${POSTGRES_DB:-$user}" = postgres ] || createdb --username "$user" --maintenance-db postgres "${POSTGRES_DB:-$user}"
+    [ "$database" = postgres ] || createdb --username "$user" --maintenance-db postgres "$database"
+    for script in /docker-entrypoint-initdb.d/*; do
+        case $script in
+        *.sh) [ -x "$script" ] && "$script" || . "$script" ;;
+        *.sql) psql --set ON_ERROR_STOP=1 --no-password --no-psqlrc --username "$user" --dbname "$database" --file "$script" ;;
+        esac
+    done
     pg_ctl --wait stop
 fi
 exec "$@" -c listen_addresses='*'
@@ -110,7 +136,8 @@ RUN groupadd --gid 999 postgres && useradd --uid 999 --gid 999 --home-dir /var/l
     && apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends postgresql \
     && rm -rf /var/lib/apt/lists/* /var/lib/postgresql/* /usr/lib/postgresql/*/lib/bitcode \
     && ln -s /usr/lib/postgresql/*/bin/* /usr/local/bin/ \
-    && install --directory --owner postgres --group postgres --mode 1777 /var/lib/postgresql/data /var/run/postgresql
+    && install --directory --owner postgres --group postgres --mode 1777 /var/lib/postgresql/data /var/run/postgresql \
+    && mkdir /docker-entrypoint-initdb.d
 ENV PGDATA=/var/lib/postgresql/data
 VOLUME /var/lib/postgresql/data
 COPY docker-entrypoint.sh /usr/local/bin/
@@ -119,11 +146,12 @@ STOPSIGNAL SIGINT
 ENTRYPOINT ["docker-entrypoint.sh"]
 CMD ["postgres"]
 END
-    build --tag "$1" "$folder"
+    build "$1"
 }
 
-prometheus() {
-    have "$debian"
+make_prometheus() {
+    local debian
+    debian=$(image_for DEBIAN_IMAGE)
     cat >"$folder/Dockerfile" <<END
 FROM $debian
 RUN apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends prometheus \
@@ -137,42 +165,77 @@ EXPOSE 9090
 ENTRYPOINT ["prometheus"]
 CMD ["--config.file=/etc/prometheus/prometheus.yml", "--storage.tsdb.path=/prometheus"]
 END
-    build --tag "$1" "$folder"
+    build "$1"
 }
 
-seen=
-have() {
-    case $seen in *"<$1>"*) return ;; esac
-    seen+="<$1>"
-    if docker image inspect "$1" &>/dev/null; then
-        [ -z "$(docker image inspect --format '{{index .Config.Labels "keystile.stand-in"}}' "$1")" ] ||
-            say "$1 is a STAND-IN, made on this machine"
-        return
+without_digest() { echo "${1%%@*}"; }
+stand_in_for() { echo "$stand_ins/$(without_digest "$1")"; }
+is_stand_in() { [ "$(docker image inspect --format '{{index .Config.Labels "keystile.stand-in"}}' "$1" 2>/dev/null)" = true ]; }
+
+# Earlier versions of this script gave stand-ins official names.
+remove_misnamed() {
+    local name
+    name=$(without_digest "$1")
+    if is_stand_in "$name"; then
+        say "removing the name $name from a STAND-IN that an earlier version made: only the official image may have it"
+        docker image rm --force "$name" >/dev/null || fail "$name cannot be removed: end the containers that use it, and try again"
     fi
-    say "docker pull $1"
-    if timeout 300 docker pull --quiet "$1" >/dev/null 2>"$folder/log"; then
-        return
-    fi
-    say "$1 cannot be pulled: $(tail -n 1 "$folder/log")"
-    say "making a STAND-IN for $1"
-    case $1 in
-    "$debian") debian "$1" ;;
-    rust:*) rust "$1" ;;
-    envoyproxy/envoy:*) envoy "$1" ;;
-    postgres:*) postgres "$1" ;;
-    prom/prometheus:*) prometheus "$1" ;;
-    *) fail "$1 can be neither pulled nor made here" ;;
-    esac
-    say "$1 is a STAND-IN, made on this machine"
 }
 
-docker version &>/dev/null || fail "no Docker Engine answers; start one, or set DOCKER_HOST"
-if [ $# = 0 ]; then
-    # As the shipped files name them.
-    mapfile -t images < <(sed -nE -e 's/^FROM ([^ ]+).*/\1/p' -e 's/^ *image: (\$\{[A-Z_]+:-)?([^}]+)\}?$/\2/p' \
-        registry/Dockerfile envoy/docker-compose.yaml | grep -v '^keystile' | sort -u)
-    set -- "${images[@]}"
+# Prints the image to use for a variable: the environment's, the official one, or a stand-in. Pulls or
+# makes it if it is missing.
+image_for() {
+    local variable=$1 official stand_in
+    if [ -n "${!variable:-}" ]; then
+        echo "${!variable}"
+        return
+    fi
+    if [ -e "$state/$variable" ]; then
+        cat "$state/$variable"
+        return
+    fi
+    official=$(shipped | sed -n "s/^$variable //p" | head -n 1)
+    remove_misnamed "$official"
+    if ! docker image inspect "$official" &>/dev/null; then
+        say "docker pull $official"
+        if ! timeout 300 docker pull --quiet "$official" >/dev/null 2>"$state/log"; then
+            say "$official cannot be pulled: $(tail -n 1 "$state/log")"
+            stand_in=$(stand_in_for "$official")
+            if ! docker image inspect "$stand_in" &>/dev/null; then
+                say "making a STAND-IN for it, $stand_in"
+                # In a subshell, as it may have to make another one first, in another folder.
+                (
+                    folder=$(mktemp -d "$state/context.XXXXXX")
+                    "make_$(tr '[:upper:]' '[:lower:]' <<<"${variable%_IMAGE}")" "$stand_in"
+                    rm -rf "$folder"
+                )
+            fi
+            say "$variable is a STAND-IN made on this machine, $stand_in: what follows does not test the official image"
+            official=$stand_in
+        fi
+    fi
+    echo "$official" | tee "$state/$variable"
+}
+
+if [ "${1:-}" = --list ]; then
+    shipped | sort -u | while read -r variable image; do
+        case $image in
+        *@sha256:*) echo "$variable=$image" ;;
+        *) echo "$variable=$image is NOT PINNED by digest: docs/docker.md, \"Pinned images\", says how" ;;
+        esac
+    done
+    exit
 fi
-for image in "$@"; do
-    have "$image"
+
+[ $# != 0 ] || fail "usage: scripts/base-images.sh --list | COMMAND [ARGUMENT...]"
+docker version &>/dev/null || fail "no Docker Engine answers; start one, or set DOCKER_HOST"
+state=$(mktemp -d)
+trap 'rm -rf "$state"' EXIT
+variables=()
+for variable in $(shipped | sed 's/ .*//' | sort -u); do
+    image=$(image_for "$variable")
+    variables+=("$variable=$image")
 done
+rm -rf "$state"
+trap - EXIT
+exec env "${variables[@]}" "$@"

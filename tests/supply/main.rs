@@ -3,6 +3,7 @@
 //! or throw-away things where the real ones are elsewhere: no test needs a network, Docker or Envoy.
 
 mod advisories;
+mod base_images;
 mod envoy_wheels;
 mod locked;
 
