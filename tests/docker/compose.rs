@@ -14,6 +14,11 @@ use tempfile::NamedTempFile;
 /// What the registry wants to see of Envoy.
 pub(crate) const SERVICE_TOKEN: &str = "test-docker-service-token";
 
+/// What the registry shows PostgreSQL.
+pub(crate) const REGISTRY_PASSWORD: &str = "test-docker-registry";
+
+const SUPERUSER_PASSWORD: &str = "test-docker-superuser";
+
 const BUILT: &str = "keystile-registry:test";
 
 /// A started project. Dropping it removes all that it made.
@@ -67,7 +72,8 @@ impl Project {
                     "KEYSTILE_DATABASE_URL",
                     "postgres://keystile@postgres/keystile".to_owned(),
                 ),
-                ("POSTGRES_PASSWORD", "test-docker-postgres".to_owned()),
+                ("POSTGRES_PASSWORD", SUPERUSER_PASSWORD.to_owned()),
+                ("KEYSTILE_POSTGRES_PASSWORD", REGISTRY_PASSWORD.to_owned()),
             ]),
         }
         let project = Self {
@@ -121,6 +127,7 @@ impl Project {
             "KEYSTILE_ADMIN_TOKEN",
             "KEYSTILE_DATABASE_URL",
             "KEYSTILE_PEPPER",
+            "KEYSTILE_POSTGRES_PASSWORD",
             "POSTGRES_PASSWORD",
             "RUST_LOG",
         ] {

@@ -1,7 +1,7 @@
 //! What the containers may do, who reaches whom, and what Prometheus sees.
 
 use anyhow::{Context, Result, ensure};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::compose::{Project, SERVICE_TOKEN, docker};
 use crate::wait_until;
@@ -45,6 +45,63 @@ pub(crate) fn hardened(project: &Project, service: &str) -> Result<()> {
     ensure!(field("NoNewPrivs:")? == "1", "{status}");
     let touched = project.exec(service, &["touch", "/etc/touched"]);
     ensure!(touched.is_err(), "its root filesystem can be written");
+    Ok(())
+}
+
+/// What the engine holds a service's container to, and that it is far from it.
+///
+/// The figures are those of the compose file, in MiB and processes: `docs/docker.md` has what was
+/// measured.
+pub(crate) fn limited(project: &Project, service: &str) -> Result<()> {
+    let (memory, processes) = match service {
+        "envoy" | "postgres" => (1024, 200),
+        "registry" | "prometheus" => (512, 200),
+        "upstream" => (256, 100),
+        _ => anyhow::bail!("no limits are known of {service}"),
+    };
+    let inspected: Value =
+        serde_json::from_str(&docker(&["inspect", &project.container(service)?])?)?;
+    let host = &inspected[0]["HostConfig"];
+    let expected = [
+        ("/Memory", json!(memory << 20)),
+        ("/PidsLimit", json!(processes)),
+        (
+            "/LogConfig",
+            json!({"Type": "json-file", "Config": {"max-file": "3", "max-size": "10m"}}),
+        ),
+    ];
+    for (pointer, value) in expected {
+        let found = host.pointer(pointer).context(pointer)?;
+        ensure!(*found == value, "{pointer} is {found}, not {value}");
+    }
+    // What the kernel says, by the first or the second version of control groups.
+    for files in [
+        [
+            "/sys/fs/cgroup/memory/memory.limit_in_bytes",
+            "/sys/fs/cgroup/memory.max",
+        ],
+        ["/sys/fs/cgroup/pids/pids.max", "/sys/fs/cgroup/pids.max"],
+    ] {
+        let limit = if files[1].contains("memory") {
+            memory << 20
+        } else {
+            processes
+        };
+        let read = format!("cat {} 2>/dev/null || cat {}", files[0], files[1]);
+        let found = project.exec(service, &["sh", "-c", &read])?;
+        ensure!(
+            found == limit.to_string(),
+            "{files:?}: {found}, not {limit}"
+        );
+    }
+    let used = docker(&[
+        "stats",
+        "--no-stream",
+        "--format",
+        "{{.MemUsage}}, {{.PIDs}} processes",
+        &project.container(service)?,
+    ])?;
+    println!("{service} uses {used}");
     Ok(())
 }
 

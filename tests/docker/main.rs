@@ -9,6 +9,7 @@ mod containers;
 mod decisions;
 mod image;
 mod outages;
+mod postgres;
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -88,6 +89,20 @@ fn run(arguments: &Arguments, database: Database) -> Result<bool> {
     for service in services(database) {
         let test = |project: &Project, _: &Keys| containers::hardened(project, service);
         trials.push(trial(&format!("containers: {service}"), Box::new(test)));
+        let test = |project: &Project, _: &Keys| containers::limited(project, service);
+        trials.push(trial(&format!("limits: {service}"), Box::new(test)));
+    }
+    if database == Database::Postgres {
+        trials.extend([
+            trial(
+                "postgres: the registry is no superuser",
+                Box::new(|project, _| postgres::the_registry_is_no_superuser(project)),
+            ),
+            trial(
+                "postgres: passwords that are missing",
+                Box::new(|project, _| postgres::missing_passwords_are_named(project)),
+            ),
+        ]);
     }
     if database == Database::Sqlite {
         trials.extend([

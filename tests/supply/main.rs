@@ -4,6 +4,7 @@
 
 mod advisories;
 mod base_images;
+mod compose_file;
 mod envoy_wheels;
 mod locked;
 
