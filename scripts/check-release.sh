@@ -1,18 +1,24 @@
 #!/usr/bin/env bash
-# Checks a release in dist/ by other means than those that made it: the checksum, that the bill of
-# materials has the crates that Cargo's dependency tree has, and that each of them has a licence's text.
+# Checks a release by other means than those that made it: scripts/check-release.sh [FOLDER], by default
+# dist. That is the checksum, that the bill of materials has the crates that Cargo's dependency tree has,
+# that each of them has a licence's text, and that the provenance matches these files, this commit and
+# this machine's toolchain.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-sbom=dist/keystile.cdx.json
-notices=dist/THIRD-PARTY-LICENSES
+folder=${1:-dist}
+module=$folder/keystile.wasm
+sbom=$folder/keystile.cdx.json
+notices=$folder/THIRD-PARTY-LICENSES
+provenance=$folder/keystile.provenance.json
 fail() { printf 'check-release: %s\n' "$*" >&2; exit 1; }
+digest() { sha256sum <"$1" | cut -c 1-64; }
 
-(cd dist && sha256sum --check --strict --quiet keystile.wasm.sha256) || fail "dist/keystile.wasm is not what its checksum says"
+(cd "$folder" && sha256sum --check --strict --quiet keystile.wasm.sha256) || fail "$module is not what its checksum says"
 
 jq --exit-status '.bomFormat == "CycloneDX" and .specVersion == "1.5"' "$sbom" >/dev/null || fail "$sbom is no CycloneDX 1.5 in JSON"
 hash=$(jq --raw-output '.metadata.component.hashes[0].content' "$sbom")
-[ "$hash" = "$(cut -c 1-64 dist/keystile.wasm.sha256)" ] || fail "$sbom is of another module: its checksum is $hash"
+[ "$hash" = "$(digest "$module")" ] || fail "$sbom is of another module: its checksum is $hash"
 
 # What std needs is known of its build alone. All else must be what the tree has, no more and no less.
 listed=$(jq --raw-output '
@@ -40,7 +46,39 @@ while IFS=$'\t' read -r name license; do
     [ "$longest" -ge 15 ] || fail "$notices has no full text of a licence for $name"
 done < <(jq --raw-output '.components[] | "\(.name) \(.version)\t\(.licenses[0].expression // "no licence")"' "$sbom")
 
+# Compares a part of the provenance with what the files themselves say.
+says() {
+    local found
+    found=$(jq --compact-output --sort-keys "$2" "$provenance") || fail "$provenance is not JSON"
+    [ "$found" = "$3" ] || fail "$provenance: $1 is $found, not $3"
+}
+says "its type" ._type '"https://in-toto.io/Statement/v1"'
+says "its predicate's type" .predicateType '"https://slsa.dev/provenance/v1"'
+says "its subject" .subject '[{"digest":{"sha256":"'"$(digest "$module")"'"},"name":"keystile.wasm"}]'
+built=.predicate.buildDefinition
+says "the kind of build" "$built.buildType" '"urn:keystile:make-release:v1"'
+says "what was asked for" "$built.externalParameters" '{"features":[],"package":"keystile","profile":"wasm","target":"wasm32-wasip1"}'
+says "the commit" "$built.resolvedDependencies[0].digest" '{"gitCommit":"'"$(git rev-parse HEAD)"'"}'
+dirty=null
+[ -z "$(git status --porcelain)" ] || dirty='{"dirty":true}'
+says "whether the sources differ from the commit" "$built.resolvedDependencies[0].annotations" "$dirty"
+lock_of() { echo "[$built.resolvedDependencies[] | select(.name == \"$1\").digest.sha256]"; }
+says "Cargo.lock" "$(lock_of Cargo.lock)" "[\"$(digest Cargo.lock)\"]"
+says "std's Cargo.lock" "$(lock_of rust-std/Cargo.lock)" "[\"$(cat /usr/src/rustc-*/library/Cargo.lock | sha256sum | cut -c 1-64)\"]"
+# shellcheck disable=SC2046
+installed=$(dpkg-query --show --showformat '${Package}@${Version}\n' $(scripts/release-packages.sh) | sed 's/+/%2B/g; s/:/%3A/g' | LC_ALL=C sort)
+listed=$(jq --raw-output "$built"'.resolvedDependencies[] | .uri // empty | select(startswith("pkg:deb/debian/")) | ltrimstr("pkg:deb/debian/")' "$provenance" | LC_ALL=C sort)
+diff <(echo "$listed") <(echo "$installed") >&2 || fail "$provenance (<) does not have this machine's toolchain (>)"
+says "what was made beside the module" .predicate.runDetails.byproducts \
+    '[{"digest":{"sha256":"'"$(digest "$sbom")"'"},"name":"keystile.cdx.json"},{"digest":{"sha256":"'"$(digest "$notices")"'"},"name":"THIRD-PARTY-LICENSES"}]'
+jq --exit-status '.predicate.runDetails.builder.id | test("^[A-Za-z][A-Za-z0-9+.-]*:.")' "$provenance" >/dev/null ||
+    fail "$provenance: the builder's ID is no URI"
+# Times and random IDs would differ from one build to the next.
+says "the metadata of the run" .predicate.runDetails.metadata null
+
 for path in "$PWD" "$HOME/" "${CARGO_HOME:-$HOME/.cargo}" /usr/lib/ /usr/src/ file://; do
-    ! grep -qF "$path" "$sbom" || fail "$sbom has a path of this machine: $(grep -F -m 1 "$path" "$sbom")"
+    for file in "$sbom" "$provenance"; do
+        ! grep -qF "$path" "$file" || fail "$file has a path of this machine: $(grep -F -m 1 "$path" "$file")"
+    done
 done
-echo "release: dist/keystile.wasm, its checksum, $(jq '.components | length' "$sbom") components and their licences fit together"
+echo "release: $module, its checksum, $(jq '.components | length' "$sbom") components, their licences and the provenance fit together"

@@ -1,5 +1,5 @@
 //! `make release`: what is in the module, as a bill of materials (CycloneDX) and as the texts of
-//! the licences.
+//! the licences, and how it was made, as a provenance statement (SLSA).
 //!
 //! What is in it is told by Cargo's own messages of the build that made it, so that it is neither
 //! what the registry or the tests need, nor what only runs while the module is built. The same
@@ -8,6 +8,7 @@
 mod cargo;
 mod contents;
 mod notices;
+mod provenance;
 mod sbom;
 
 use std::fs;
@@ -20,7 +21,7 @@ use clap::Parser;
 use crate::contents::Contents;
 use crate::notices::Notices;
 
-/// Writes keystile.cdx.json and THIRD-PARTY-LICENSES for a build of the module.
+/// Writes keystile.cdx.json, THIRD-PARTY-LICENSES and keystile.provenance.json for a build of the module.
 #[derive(Parser)]
 pub(crate) struct Options {
     /// What Cargo said of the build, with `--message-format json`.
@@ -38,6 +39,24 @@ pub(crate) struct Options {
     /// The version of the wasi-libc that is in the module.
     #[arg(long)]
     wasi_libc: String,
+    /// The full hash of the Git commit that was built.
+    #[arg(long)]
+    commit: String,
+    /// The sources differ from the commit.
+    #[arg(long)]
+    dirty: bool,
+    /// Where the commit can be had, such as `git+https://example.com/keystile`.
+    #[arg(long)]
+    source_uri: Option<String>,
+    /// Who built it, as a URI.
+    #[arg(long)]
+    builder_id: String,
+    /// A lock file that says which crates were used, as NAME=PATH.
+    #[arg(long)]
+    lock_file: Vec<String>,
+    /// A Debian package that the module was built with, as NAME=VERSION.
+    #[arg(long)]
+    deb: Vec<String>,
     /// The folder to write to.
     #[arg(long, default_value = "dist")]
     out: PathBuf,
@@ -60,17 +79,21 @@ fn run(options: &Options) -> Result<()> {
     let notices = Notices::read(&contents.components)?.to_string();
     let sbom = sbom::of(&contents, &options.sha256);
     let sbom = serde_json::to_string_pretty(&sbom)? + "\n";
-    for (name, text) in [
+    let mut files = vec![
         ("keystile.cdx.json", sbom),
         ("THIRD-PARTY-LICENSES", notices),
-    ] {
+    ];
+    let provenance = provenance::of(options, &files)?;
+    let provenance = serde_json::to_string_pretty(&provenance)? + "\n";
+    files.push(("keystile.provenance.json", provenance));
+    for (name, text) in files {
         let path = options.out.join(name);
         fs::write(&path, text).with_context(|| format!("{}", path.display()))?;
-        println!(
-            "{}: {} components",
-            path.display(),
-            contents.components.len()
-        );
     }
+    println!(
+        "{}: {} components",
+        options.out.display(),
+        contents.components.len()
+    );
     Ok(())
 }
