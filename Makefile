@@ -4,7 +4,7 @@ SHELL := /bin/bash
 
 SOURCES := Cargo.toml Cargo.lock scripts/build-wasm.sh scripts/slim-wasm.sh $(shell find src -name '*.rs')
 
-.PHONY: help setup build image run test test-faults test-matrix test-docker soak fuzz bench bench-registry dashboard-picture release lint clean
+.PHONY: help setup build image run test test-faults test-matrix test-docker test-release soak fuzz bench bench-registry dashboard-picture release lint clean
 
 help: ## Show this
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 20
@@ -34,6 +34,7 @@ run: setup build ## Start registry, upstream and Envoy with keys to try; Ctrl-C 
 
 test: setup build $(DYING) ## Run all tests: native ones, and end to end with real Envoy
 	@scripts/setup.sh lint
+	@scripts/setup.sh programs minisign
 	@cargo build --locked --package keystile-registry
 	cargo test --locked --workspace
 
@@ -64,8 +65,11 @@ dashboard-picture: setup build ## Draw docs/dashboard.svg from five minutes of a
 	@cargo build --locked --quiet --package keystile-registry --package keystile-e2e --bins
 	@exec target/debug/keystile-dashboard-picture
 
-release: ## Make a release in dist/: the module, its checksum, its bill of materials and the licences
+release: ## Make a release in dist/: module, checksum, bill of materials, licences, provenance; SIGN, MINISIGN_KEY
 	@scripts/release.sh
+
+test-release: ## Make a release twice, with a throw-away key: the same bytes, and every change is found; FILTER
+	cargo test --locked --package keystile-e2e --test supply -- --ignored --test-threads=1 $(FILTER)
 
 lint: ## Check formatting, clippy and rustdoc, warnings refused, and licences, origins and advisories of crates
 	@scripts/setup.sh lint

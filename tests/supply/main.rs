@@ -7,6 +7,8 @@ mod base_images;
 mod compose_file;
 mod envoy_wheels;
 mod locked;
+mod release;
+mod signing;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
