@@ -52,8 +52,9 @@ mod tests {
 
     const OFTEN: Duration = Duration::from_millis(5);
 
-    /// Adds a key that was made at that time; the feed has its creation.
-    async fn insert(store: &Store, key_id: &str, created_at: Timestamp) {
+    /// Adds a key that was made at that time; the cursor before its creation.
+    async fn insert(store: &Store, key_id: &str, created_at: Timestamp) -> Cursor {
+        let before = newest(store).await;
         let record = Record {
             key_id: key_id.to_owned(),
             preview: Preview {
@@ -70,6 +71,7 @@ mod tests {
         };
         let hash = KeyHasher::default().hash(key_id.as_bytes());
         store.insert(&record, &hash).await.expect("insert");
+        before
     }
 
     async fn newest(store: &Store) -> Cursor {
@@ -79,23 +81,20 @@ mod tests {
         newest
     }
 
-    async fn is_kept(store: &Store, number: i64) -> bool {
-        let before = Cursor {
-            number: number - 1,
-            ..newest(store).await
-        };
-        let news = store.changes(Some(&before), 1).await.expect("changes");
+    /// Whether the change after this cursor is.
+    async fn is_kept(store: &Store, before: &Cursor) -> bool {
+        let news = store.changes(Some(before), 1).await.expect("changes");
         matches!(news, News::Changes(..))
     }
 
-    async fn pruned(store: &Store, number: i64) {
+    async fn pruned(store: &Store, before: &Cursor) {
         let gone = async {
-            while is_kept(store, number).await {
+            while is_kept(store, before).await {
                 tokio::task::yield_now().await;
             }
         };
         let gone = timeout(Duration::from_secs(10), gone).await;
-        gone.unwrap_or_else(|_| panic!("change {number} is still there"));
+        gone.unwrap_or_else(|_| panic!("the change after {before} is still there"));
     }
 
     fn long_ago() -> Timestamp {
@@ -107,28 +106,28 @@ mod tests {
         let keep = "24h".parse().expect("span");
         let pruning = tokio::spawn(prune(store.clone(), keep, OFTEN));
         for number in 1..=3 {
-            insert(&store, &format!("key_{number}"), long_ago()).await;
-            pruned(&store, number).await;
+            let before = insert(&store, &format!("key_{number}"), long_ago()).await;
+            pruned(&store, &before).await;
         }
         let now = Timestamp::new(OffsetDateTime::now_utc()).expect("time");
-        insert(&store, "key_4", now).await;
-        // Behind one that stays, so it stays too: there is nothing left to wait for but the timer.
-        insert(&store, "key_5", long_ago()).await;
+        let fourth = insert(&store, "key_4", now).await;
+        // After one that stays, so it stays too: there is nothing left to wait for but the timer.
+        let fifth = insert(&store, "key_5", long_ago()).await;
         tokio::time::sleep(OFTEN * 10).await;
-        assert!(is_kept(&store, 4).await && is_kept(&store, 5).await);
+        assert!(is_kept(&store, &fourth).await && is_kept(&store, &fifth).await);
         assert!(!pruning.is_finished());
         pruning.abort();
     }
 
     async fn a_failure_is_no_end(database: TestDatabase) {
         let store = Store::open(&database.url).await.expect("open");
-        insert(&store, "key_1", long_ago()).await;
+        let before = insert(&store, "key_1", long_ago()).await;
         database.run("ALTER TABLE changes RENAME TO away").await;
         let keep = "24h".parse().expect("span");
         let pruning = tokio::spawn(prune(store.clone(), keep, OFTEN));
         tokio::time::sleep(OFTEN * 10).await;
         database.run("ALTER TABLE away RENAME TO changes").await;
-        pruned(&store, 1).await;
+        pruned(&store, &before).await;
         pruning.abort();
     }
 

@@ -1,6 +1,9 @@
 //! The change feed: what changes in the registry is known on every worker a moment later, and
 //! outages of registry and database leave no gap.
 
+pub(crate) mod restored;
+
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};

@@ -216,6 +216,16 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
         trial(&world, "feed: another database", feed::another_database),
         trial(
             &world,
+            "feed: an older copy of the database",
+            feed::restored::an_older_copy,
+        ),
+        trial(
+            &world,
+            "feed: a promoted replica",
+            feed::restored::a_promoted_replica,
+        ),
+        trial(
+            &world,
             "feed: one that cannot be read",
             feed::a_feed_that_cannot_be_read,
         ),

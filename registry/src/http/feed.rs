@@ -27,7 +27,12 @@ pub(super) struct Parameters {
 #[schema(as = News)]
 struct Answer {
     /// What to ask with next.
-    #[schema(value_type = String, pattern = "^[^-]+-[0-9]+$")]
+    #[schema(
+        value_type = String,
+        min_length = 36,
+        max_length = 512,
+        pattern = "^.+-(0|[1-9][0-9]{0,18})-[0-9a-f]{32}$"
+    )]
     cursor: Cursor,
     /// Oldest first.
     changes: Vec<Change>,
@@ -49,7 +54,7 @@ struct Answer {
             description = "Changes, or a reset",
             body = Answer,
             example = json!({
-                "cursor": "9f86d081884c7d659a2feaa0c55ad015-42",
+                "cursor": "9f86d081884c7d659a2feaa0c55ad015-42-3f2b8c0d9e7a46518c2d4e6f80a1b3c5",
                 "changes": [{
                     "key_hash": "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad",
                     "kind": "revoked",
@@ -67,7 +72,7 @@ pub(super) async fn changes(
 ) -> Result<Response, ApiError> {
     let Query(parameters) = parameters.map_err(|_| ApiError::InvalidQuery)?;
     let limit = ApiError::limit(parameters.limit.as_deref(), CHANGES_AT_ONCE)?;
-    // What is no cursor at all is as foreign as another feed's.
+    // Text that is not a cursor is as foreign as another feed's cursor.
     let after = parameters.after.and_then(|after| after.parse().ok());
     let (cursor, changes, reset) = match app.store.changes(after.as_ref(), limit).await? {
         News::Nothing => return Ok(StatusCode::NO_CONTENT.into_response()),

@@ -26,6 +26,11 @@ on_both! {
 
 async fn store_with_abc(database: &TestDatabase) -> Store {
     let store = Store::open(&database.url).await.expect("open");
+    insert_abc(&store).await;
+    store
+}
+
+async fn insert_abc(store: &Store) {
     let record = Record {
         key_id: "key_1".to_owned(),
         preview: Preview {
@@ -42,7 +47,6 @@ async fn store_with_abc(database: &TestDatabase) -> Store {
     };
     let hash = KeyHasher::default().hash(b"abc");
     store.insert(&record, &hash).await.expect("insert");
-    store
 }
 
 fn app(store: Store) -> App {
@@ -213,41 +217,86 @@ async fn a_failing_database_is_503_and_says_nothing_more(database: TestDatabase)
 }
 
 async fn the_feed(database: TestDatabase) {
-    let store = store_with_abc(&database).await;
+    let store = Store::open(&database.url).await.expect("open");
     let app = app(store.clone());
     let get = async |query: &str| answer(&app, Method::GET, &format!("/v1/changes{query}")).await;
+    let cursor_of = |answer: &Value| answer["cursor"].as_str().expect("cursor").to_owned();
+    let start = cursor_of(&get("").await.1);
+    insert_abc(&store).await;
     let (status, reset) = get("").await;
     assert_eq!(status, StatusCode::OK);
-    let newest = reset["cursor"].as_str().expect("cursor");
-    let (feed_id, number) = newest.split_once('-').expect("two parts");
-    assert_eq!(number, "1");
+    let newest = cursor_of(&reset);
+    let parts: Vec<_> = newest.split('-').collect();
+    let [feed_id, "1", token] = parts[..] else {
+        panic!("{newest}");
+    };
     assert_eq!(
         reset,
         json!({"cursor": newest, "changes": [], "reset": true})
     );
-    let foreign = format!("?after={}-1", "0".repeat(32));
-    let ahead = format!("?after={feed_id}-2");
-    for query in ["?after=", "?after=oops", "?after=%00-1", &foreign, &ahead] {
-        assert_eq!(get(query).await, (StatusCode::OK, reset.clone()), "{query}");
+    let other = "0".repeat(32);
+    let with_number = |number: &str| format!("{feed_id}-{number}-{token}");
+    let foreign = [
+        String::new(),
+        "oops".to_owned(),
+        "%00-1".to_owned(),
+        "%ff".to_owned(),
+        format!("{other}-1-{token}"),
+        format!("{feed_id}-1-{other}"),
+        format!("{feed_id}-1-%00"),
+        format!("{feed_id}-1-{token}%00"),
+        format!("%00{newest}"),
+        "x".repeat(10_000),
+        // As earlier versions had them.
+        format!("{feed_id}-1"),
+        format!("{feed_id}-2"),
+        format!("{feed_id}-{}", i64::MAX),
+        with_number("2"),
+        with_number("-1"),
+        with_number("01"),
+        with_number("%2B1"),
+        with_number("%201"),
+        with_number("1%00"),
+        with_number(&i64::MAX.to_string()),
+        with_number(&(i64::MAX - 1).to_string()),
+        with_number(&i64::MIN.to_string()),
+        with_number("9223372036854775808"),
+        with_number(&"9".repeat(400)),
+    ];
+    for cursor in foreign {
+        let got = get(&format!("?after={cursor}")).await;
+        assert_eq!(got, (StatusCode::OK, reset.clone()), "{cursor}");
     }
 
     let now = "2020-01-01T00:00:00Z".parse().expect("time");
     store.revoke("key_1", now).await.expect("revoke");
     store.delete("key_1", now).await.expect("delete");
-    let cursor = |number| format!("{feed_id}-{number}");
     let change = |kind| json!({"key_hash": ABC, "kind": kind});
     let (created, revoked, deleted) = (change("created"), change("revoked"), change("deleted"));
     let cases = [
-        ("0", "", "3", json!([created, revoked, deleted])),
-        ("0", "&limit=2", "2", json!([created, revoked])),
-        ("2", "&limit=2", "3", json!([deleted])),
+        (1, json!([created])),
+        (2, json!([created, revoked])),
+        (3, json!([created, revoked, deleted])),
+        (1000, json!([created, revoked, deleted])),
     ];
-    for (after, limit, next, changes) in cases {
-        let got = get(&format!("?after={}{limit}", cursor(after))).await;
-        let expected = json!({"cursor": cursor(next), "changes": changes, "reset": false});
-        assert_eq!(got, (StatusCode::OK, expected), "{after}{limit}");
+    let mut ends = Vec::new();
+    for (limit, changes) in cases {
+        let (status, page) = get(&format!("?after={start}&limit={limit}")).await;
+        assert_eq!(status, StatusCode::OK, "{limit}: {page}");
+        assert_eq!(
+            (&page["changes"], &page["reset"]),
+            (&changes, &json!(false)),
+            "{limit}"
+        );
+        ends.push(cursor_of(&page));
     }
-    let request = Request::get(format!("/v1/changes?after={}", cursor("3")));
+    assert_eq!(ends[0], newest);
+    let (_, rest) = get(&format!("?after={}&limit=2", ends[1])).await;
+    assert_eq!(
+        rest,
+        json!({"cursor": ends[2], "changes": [deleted], "reset": false})
+    );
+    let request = Request::get(format!("/v1/changes?after={}", ends[2]));
     let request = request.body(Body::empty()).expect("request");
     let nothing = exchange(&app, request).await;
     assert_eq!(nothing.status(), StatusCode::NO_CONTENT);

@@ -5,14 +5,28 @@
 //! numbers, a number that was taken in vain is taken again, and a reader that has seen a number
 //! never meets a lower one later. Transactions lock keys first and the feed last; in that order
 //! none waits for another in a circle.
+//!
+//! A number that was visible is taken again only where the database lost it: an older copy was put
+//! in place, or a replica that had not received it took over. Tokens tell these changes apart. Each
+//! change has a random one, and that of the change before it, which may have been pruned since.
 
 use super::transaction::Transaction;
 use super::{Pool, Store, on};
-use crate::feed::{Change, Cursor, Kind, News};
+use crate::feed::{Change, Cursor, Kind, News, new_token};
 use crate::timestamp::Timestamp;
 
-/// The feed's ID, its newest number, and a change.
-type Row = (String, i64, Option<i64>, Option<Vec<u8>>, Option<String>);
+/// The feed, and a change. Without changes there is one row, and the change's columns are null.
+#[derive(sqlx::FromRow)]
+struct Row {
+    feed_id: String,
+    last_number: i64,
+    last_token: String,
+    number: Option<i64>,
+    token: Option<String>,
+    previous_token: Option<String>,
+    key_hash: Option<Vec<u8>>,
+    kind: Option<String>,
+}
 
 impl Transaction {
     /// Puts a change into the feed. From here to the commit all other writers wait.
@@ -22,30 +36,42 @@ impl Transaction {
         kind: Kind,
         now: Timestamp,
     ) -> sqlx::Result<()> {
-        const NUMBER: &str = "UPDATE feed SET last_number = last_number + 1 RETURNING last_number";
-        const INSERT: &str =
-            "INSERT INTO changes (number, key_hash, kind, changed_at) VALUES ($1, $2, $3, $4)";
+        // The first statement locks the row and leaves the token: it is that of the change before.
+        const NUMBER: &str =
+            "UPDATE feed SET last_number = last_number + 1 RETURNING last_number, last_token";
+        const INSERT: &str = "INSERT INTO changes \
+             (number, key_hash, kind, changed_at, token, previous_token) \
+             VALUES ($1, $2, $3, $4, $5, $6)";
+        const TOKEN: &str = "UPDATE feed SET last_token = $1";
+        let token = new_token().map_err(|cause| {
+            sqlx::Error::Encode(format!("no random bytes from the system: {cause}").into())
+        })?;
         on!(self, Transaction, transaction => {
-            let number: i64 = sqlx::query_scalar(NUMBER).fetch_one(&mut **transaction).await?;
+            let (number, previous_token): (i64, String) =
+                sqlx::query_as(NUMBER).fetch_one(&mut **transaction).await?;
             sqlx::query(INSERT)
                 .bind(number)
                 .bind(&hash[..])
                 .bind(kind.as_str())
                 .bind(now.unix())
+                .bind(&token)
+                .bind(previous_token)
                 .execute(&mut **transaction)
                 .await?;
+            sqlx::query(TOKEN).bind(&token).execute(&mut **transaction).await?;
         });
         Ok(())
     }
 }
 
 impl Store {
-    /// Up to `limit` changes, but at least one, behind a cursor. `None` is a cursor of no feed.
+    /// Up to `limit` changes, but at least one, after a cursor. `None` is a cursor of no feed.
     pub(crate) async fn changes(&self, after: Option<&Cursor>, limit: u32) -> sqlx::Result<News> {
         // One statement, so that all of it is of one moment.
-        const NEWS: &str = "SELECT feed_id, last_number, number, key_hash, kind FROM feed \
-             LEFT JOIN (SELECT number, key_hash, kind FROM changes WHERE number > $1 \
-             ORDER BY number LIMIT $2) AS news ON TRUE ORDER BY number";
+        const NEWS: &str = "SELECT feed_id, last_number, last_token, \
+             number, token, previous_token, key_hash, kind FROM feed \
+             LEFT JOIN (SELECT number, token, previous_token, key_hash, kind FROM changes \
+             WHERE number > $1 ORDER BY number LIMIT $2) AS news ON TRUE ORDER BY number";
         let number = after.map_or(i64::MAX, |cursor| cursor.number);
         let limit = i64::from(limit.max(1));
         let rows: Vec<Row> = on!(&self.pool, Pool, pool => {
@@ -67,39 +93,47 @@ impl Store {
     }
 }
 
+/// What a reader at `after` gets, where these rows are the changes with higher numbers.
 fn news(after: Option<&Cursor>, rows: Vec<Row>) -> sqlx::Result<News> {
-    let Some((feed_id, last, first, ..)) = rows.first() else {
+    let Some(feed) = rows.first() else {
         return Err(sqlx::Error::RowNotFound);
     };
-    let cursor = |number| Cursor {
-        feed_id: feed_id.clone(),
-        number,
+    let newest = Cursor {
+        feed_id: feed.feed_id.clone(),
+        number: feed.last_number,
+        token: feed.last_token.clone(),
     };
-    let Some(after) = after.filter(|after| after.feed_id == *feed_id) else {
-        return Ok(News::Reset(cursor(*last)));
+    let Some(after) = after.filter(|after| after.feed_id == newest.feed_id) else {
+        return Ok(News::Reset(newest));
     };
-    if after.number == *last {
+    if *after == newest {
         return Ok(News::Nothing);
     }
-    // A higher number is of a database that was set back since; a gap is where changes were pruned.
-    if *first != after.number.checked_add(1) {
-        return Ok(News::Reset(cursor(*last)));
-    }
-    let mut number = after.number;
+    let mut cursor = after.clone();
     let mut changes = Vec::with_capacity(rows.len());
-    for row in &rows {
-        let (.., Some(next), Some(hash), Some(kind)) = row else {
+    for row in rows {
+        // Without the very next change there is no telling what the reader has missed: changes were
+        // pruned, or the cursor is of another history.
+        let follows = row.number.is_some()
+            && row.number == cursor.number.checked_add(1)
+            && row.previous_token.as_ref() == Some(&cursor.token);
+        if !follows {
+            return Ok(News::Reset(newest));
+        }
+        let (Some(number), Some(token), Some(hash), Some(kind)) =
+            (row.number, row.token, row.key_hash, row.kind)
+        else {
             return Err(undecodable("a change without its columns"));
         };
-        number = *next;
+        (cursor.number, cursor.token) = (number, token);
         changes.push(Change {
             key_hash: hash[..]
                 .try_into()
                 .map_err(|_| undecodable("a hash that is not 32 bytes"))?,
-            kind: Kind::from_stored(kind).ok_or_else(|| undecodable("an unknown kind"))?,
+            kind: Kind::from_stored(&kind).ok_or_else(|| undecodable("an unknown kind"))?,
         });
     }
-    Ok(News::Changes(cursor(number), changes))
+    Ok(News::Changes(cursor, changes))
 }
 
 fn undecodable(what: &str) -> sqlx::Error {

@@ -11,8 +11,8 @@ use tokio::time::sleep;
 use super::Pool;
 use crate::database_url::ConnectOptions;
 
-static SQLITE: Migrator = sqlx::migrate!("migrations/sqlite");
-static POSTGRES: Migrator = sqlx::migrate!("migrations/postgres");
+pub(super) static SQLITE: Migrator = sqlx::migrate!("migrations/sqlite");
+pub(super) static POSTGRES: Migrator = sqlx::migrate!("migrations/postgres");
 
 /// How long to wait for another process's write, and for a connection.
 pub(super) const PATIENCE: Duration = Duration::from_secs(5);

@@ -4,6 +4,7 @@ use keystile::credential::{KeyHash, KeyHasher};
 
 mod feed;
 mod lookups;
+mod migrations;
 
 use super::*;
 use crate::key::Preview;

@@ -3,6 +3,7 @@
 mod harness;
 mod logs;
 mod options;
+mod restored;
 mod serve;
 #[path = "../support/database.rs"]
 mod test_database;

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
@@ -42,6 +43,30 @@ impl TestDatabase {
         }
     }
 
+    /// A database of a server that the test has started itself. The server stays the test's.
+    #[allow(
+        dead_code,
+        reason = "not every crate that this file is part of needs it"
+    )]
+    pub(crate) fn on(server: &Postgres) -> Self {
+        Self {
+            url: format!("postgres:///postgres?host={}&user=keystile", server.folder),
+            _folder: None,
+        }
+    }
+
+    /// The same database on a replica of its server.
+    #[allow(
+        dead_code,
+        reason = "not every crate that this file is part of needs it"
+    )]
+    pub(crate) fn moved(&self, primary: &Postgres, replica: &Postgres) -> Self {
+        Self {
+            url: self.url.replace(&primary.folder, &replica.folder),
+            _folder: None,
+        }
+    }
+
     /// Ends the server of PostgreSQL as a crash would, with all databases that are on it.
     #[allow(
         dead_code,
@@ -72,13 +97,19 @@ pub(crate) struct Postgres {
 
 /// Starts a server with its data in a new folder, says which, and stops and removes both when its
 /// standard input ends. That is when the test process does, however it does: a static is never
-/// dropped, and a killed process drops nothing.
+/// dropped, and a killed process drops nothing. With the folder of another server it is a replica of
+/// that one.
 const SCRIPT: &str = r#"
 folder=$(mktemp -d /tmp/keystile-postgres.XXXXXX) || exit
 trap 'rm -rf "$folder"' EXIT
 data=$folder/data
-"$0/initdb" --pgdata="$data" --username=keystile --auth=trust --encoding=UTF8 --locale=C \
-    --no-sync >"$folder/log" 2>&1 &&
+if [ "$2" ]; then
+    "$0/pg_basebackup" --pgdata="$data" --host="$2" --username=keystile --checkpoint=fast \
+        --wal-method=stream --write-recovery-conf --no-sync >"$folder/log" 2>&1
+else
+    "$0/initdb" --pgdata="$data" --username=keystile --auth=trust --encoding=UTF8 --locale=C \
+        --no-sync >"$folder/log" 2>&1
+fi &&
 cat >>"$data/postgresql.conf" <<END &&
 unix_socket_directories = '$folder'
 listen_addresses = ''
@@ -91,11 +122,12 @@ END
     start >/dev/null || { cat "$folder/log" >&2; exit 1; }
 echo "$folder"
 cat
-"$0/pg_ctl" --pgdata="$data" --mode=immediate stop >/dev/null
+"$0/pg_ctl" --pgdata="$data" --mode=immediate stop >/dev/null 2>&1
 "#;
 
 impl Postgres {
-    fn control(&self, what: &[&str]) {
+    /// Has `pg_ctl` do something with it, and waits until it is done.
+    pub(crate) fn control(&self, what: &[&str]) {
         let done = as_postgres(&self.programs.join("pg_ctl"))
             .args(["--wait", "--silent", "--pgdata"])
             .arg(format!("{}/data", self.folder))
@@ -106,13 +138,52 @@ impl Postgres {
         assert!(done.success(), "pg_ctl {what:?}: {done}");
     }
 
-    fn shared() -> &'static Self {
+    pub(crate) fn shared() -> &'static Self {
         static SERVER: OnceLock<Postgres> = OnceLock::new();
         SERVER.get_or_init(|| Self::start(""))
     }
 
     /// Starts one with more settings, as lines of `postgresql.conf`.
     pub(crate) fn start(settings: &str) -> Self {
+        Self::run(settings, "")
+    }
+
+    /// Starts an asynchronous replica, which gets what this server writes from now on too.
+    #[allow(
+        dead_code,
+        reason = "not every crate that this file is part of needs it"
+    )]
+    pub(crate) fn replica(&self) -> Self {
+        Self::run("", &self.folder)
+    }
+
+    /// Waits until this replica has all that the primary has written so far.
+    #[allow(
+        dead_code,
+        reason = "not every crate that this file is part of needs it"
+    )]
+    pub(crate) fn catch_up(&self, primary: &Self) {
+        let written = primary.query("SELECT pg_current_wal_lsn()");
+        let has_it = format!("SELECT pg_last_wal_replay_lsn() >= '{written}'");
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while self.query(&has_it) != "t" {
+            assert!(Instant::now() < deadline, "the replica is not at {written}");
+        }
+    }
+
+    /// The one value that a statement gives.
+    fn query(&self, sql: &str) -> String {
+        let output = Command::new(self.programs.join("psql"))
+            .args(["--no-psqlrc", "--tuples-only", "--no-align"])
+            .args(["--username=keystile", "--dbname=postgres", "--host"])
+            .args([&self.folder, "--command", sql])
+            .output()
+            .expect("psql");
+        assert!(output.status.success(), "{sql}: {output:?}");
+        String::from_utf8_lossy(&output.stdout).trim().to_owned()
+    }
+
+    fn run(settings: &str, primary: &str) -> Self {
         let programs = programs().unwrap_or_else(|| {
             panic!("PostgreSQL is missing: scripts/setup.sh installs it (Debian's `postgresql`)")
         });
@@ -120,6 +191,7 @@ impl Postgres {
             .args(["-c", SCRIPT])
             .arg(&programs)
             .arg(settings)
+            .arg(primary)
             // A Ctrl-C is for the tests; the script has to outlive them for a moment.
             .process_group(0)
             .stdin(Stdio::piped())

@@ -1,5 +1,6 @@
 //! The change feed: what is in it.
 
+mod histories;
 mod writers;
 
 use super::*;
@@ -12,15 +13,28 @@ on_both! {
     what_stays_has_no_gaps,
 }
 
-/// The cursor before all changes.
-async fn start(store: &Store) -> Cursor {
+/// The cursor after the change of this number, which need not be there any more if the next one is.
+async fn cursor_at(store: &Store, number: i64) -> Cursor {
+    const TOKEN: &str = "SELECT COALESCE((SELECT token FROM changes WHERE number = $1), \
+         (SELECT previous_token FROM changes WHERE number = $1 + 1), \
+         (SELECT last_token FROM feed WHERE last_number = $1))";
     let News::Reset(newest) = store.changes(None, 1).await.expect("changes") else {
         panic!("no reset without a cursor");
     };
+    let token: Option<String> = on!(&store.pool, Pool, pool => {
+        let token = sqlx::query_scalar(TOKEN).bind(number).fetch_one(pool);
+        token.await.expect("token")
+    });
     Cursor {
-        number: 0,
+        number,
+        token: token.unwrap_or_else(|| panic!("no token of change {number}")),
         ..newest
     }
+}
+
+/// The cursor before all changes.
+async fn start(store: &Store) -> Cursor {
+    cursor_at(store, 0).await
 }
 
 async fn read(store: &Store, after: &Cursor, limit: u32) -> (Cursor, Vec<Change>) {
@@ -96,18 +110,17 @@ async fn readers_of_pruned_changes_start_anew(database: TestDatabase) {
     let (one, two) = (time("2026-02-01T00:00:00Z"), time("2026-02-02T00:00:00Z"));
     store.revoke("key_1", one).await.expect("revoke");
     store.revoke("key_2", two).await.expect("revoke");
-    let start = start(&store).await;
-    let at = |number| Cursor {
-        number,
-        ..start.clone()
-    };
+    let mut at = Vec::new();
+    for number in 0..=4 {
+        at.push(cursor_at(&store, number).await);
+    }
     assert_eq!(store.prune(one).await.expect("prune"), 2);
     assert_eq!(store.prune(one).await.expect("prune"), 0);
-    for number in [0, 1] {
-        let news = store.changes(Some(&at(number)), 10).await.expect("news");
-        assert_eq!(news, News::Reset(at(4)), "{number}");
+    for cursor in &at[..2] {
+        let news = store.changes(Some(cursor), 10).await.expect("news");
+        assert_eq!(news, News::Reset(at[4].clone()), "{cursor}");
     }
-    let (end, changes) = read(&store, &at(2), 10).await;
+    let (end, changes) = read(&store, &at[2], 10).await;
     assert_eq!(
         changes,
         [
@@ -115,7 +128,7 @@ async fn readers_of_pruned_changes_start_anew(database: TestDatabase) {
             change("key_2", Kind::Revoked)
         ]
     );
-    // An empty feed still knows where it ends.
+    // An empty feed still knows where it ends: an idle fleet gets no reset.
     assert_eq!(
         store
             .prune(time("2027-01-01T00:00:00Z"))
@@ -127,7 +140,7 @@ async fn readers_of_pruned_changes_start_anew(database: TestDatabase) {
         store.changes(Some(&end), 10).await.expect("news"),
         News::Nothing
     );
-    let news = store.changes(Some(&at(3)), 10).await.expect("news");
+    let news = store.changes(Some(&at[3]), 10).await.expect("news");
     assert_eq!(news, News::Reset(end.clone()));
     store.delete("key_1", two).await.expect("delete");
     let (_, changes) = read(&store, &end, 10).await;

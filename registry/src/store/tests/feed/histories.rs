@@ -1,0 +1,168 @@
+//! Cursors of another history: numbers that were assigned again, and rows that do not follow one
+//! another.
+
+use super::*;
+
+on_both! {
+    each_change_has_a_token_of_its_own,
+    a_cursor_whose_token_is_another_gets_a_reset,
+    a_number_beyond_all_is_foreign,
+    changes_that_do_not_follow_each_other_are_a_reset,
+    changes_of_an_earlier_version_are_a_reset,
+    a_chosen_feed_id_works,
+}
+
+/// The same number with a token that no change has.
+fn other(cursor: &Cursor) -> Cursor {
+    Cursor {
+        token: crate::feed::new_token().expect("random"),
+        ..cursor.clone()
+    }
+}
+
+async fn news(store: &Store, after: &Cursor) -> News {
+    store.changes(Some(after), 10).await.expect("changes")
+}
+
+async fn run(store: &Store, sql: &'static str) {
+    on!(&store.pool, Pool, pool => { sqlx::query(sql).execute(pool).await.expect(sql); });
+}
+
+async fn each_change_has_a_token_of_its_own(database: TestDatabase) {
+    let store = open(&database).await;
+    let start = start(&store).await;
+    let (mut tokens, mut cursor) = (vec![start.token.clone()], start);
+    for number in 1..=20 {
+        let key_id = format!("key_{number}");
+        let inserted = store.insert(&record(&key_id), &hash(&key_id)).await;
+        inserted.expect("insert");
+        (cursor, _) = read(&store, &cursor, 1).await;
+        assert!(!tokens.contains(&cursor.token), "change {number}");
+        assert_eq!(
+            cursor.to_string().parse::<Cursor>().ok(),
+            Some(cursor.clone())
+        );
+        tokens.push(cursor.token.clone());
+    }
+    // One that is rolled back, and the one that has its number then.
+    let mut transaction = store.pool.begin().await.expect("begin");
+    let now = time("2026-02-01T00:00:00Z");
+    let announced = transaction.announce(&[0; 32], Kind::Updated, now).await;
+    announced.expect("announce");
+    drop(transaction);
+    assert_eq!(news(&store, &cursor).await, News::Nothing);
+    store.revoke("key_1", now).await.expect("revoke");
+    let (_, changes) = read(&store, &cursor, 10).await;
+    assert_eq!(changes, [change("key_1", Kind::Revoked)]);
+}
+
+async fn a_cursor_whose_token_is_another_gets_a_reset(database: TestDatabase) {
+    let store = store_with(&database, &["key_1", "key_2", "key_3"]).await;
+    let newest = cursor_at(&store, 3).await;
+    for number in 0..=3 {
+        let cursor = cursor_at(&store, number).await;
+        let foreign = [
+            other(&cursor),
+            // Of another change of the same history.
+            Cursor {
+                token: cursor_at(&store, (number + 1) % 4).await.token,
+                ..cursor.clone()
+            },
+            Cursor {
+                number: (number + 1) % 4,
+                ..cursor.clone()
+            },
+            Cursor {
+                feed_id: "other".to_owned(),
+                ..cursor.clone()
+            },
+        ];
+        for foreign in foreign {
+            assert_eq!(
+                news(&store, &foreign).await,
+                News::Reset(newest.clone()),
+                "{foreign}"
+            );
+        }
+        assert!(!matches!(news(&store, &cursor).await, News::Reset(_)));
+    }
+    // Where all was pruned, too.
+    let later = time("2999-01-01T00:00:00Z");
+    assert_eq!(store.prune(later).await.expect("prune"), 3);
+    assert_eq!(
+        news(&store, &other(&newest)).await,
+        News::Reset(newest.clone())
+    );
+    assert_eq!(news(&store, &newest).await, News::Nothing);
+}
+
+async fn a_number_beyond_all_is_foreign(database: TestDatabase) {
+    let store = store_with(&database, &["key_1"]).await;
+    let newest = cursor_at(&store, 1).await;
+    for number in [2, i64::MAX - 1, i64::MAX] {
+        let beyond = Cursor {
+            number,
+            ..newest.clone()
+        };
+        for beyond in [other(&beyond), beyond] {
+            let news = news(&store, &beyond).await;
+            assert_eq!(news, News::Reset(newest.clone()), "{beyond}");
+        }
+    }
+}
+
+/// Rows that are gone from the middle are no changes that did not happen.
+async fn changes_that_do_not_follow_each_other_are_a_reset(database: TestDatabase) {
+    let store = store_with(&database, &["key_1", "key_2", "key_3", "key_4"]).await;
+    let mut at = Vec::new();
+    for number in 0..=4 {
+        at.push(cursor_at(&store, number).await);
+    }
+    let reset = News::Reset(at[4].clone());
+    run(&store, "DELETE FROM changes WHERE number = 3").await;
+    assert_eq!(news(&store, &at[1]).await, reset, "over the gap");
+    assert_eq!(news(&store, &at[2]).await, reset, "before the gap");
+    let (end, changes) = read(&store, &at[3], 10).await;
+    assert_eq!((&end, changes.len()), (&at[4], 1), "after the gap");
+}
+
+/// A server of the version before this one may still write, and names no token.
+async fn changes_of_an_earlier_version_are_a_reset(database: TestDatabase) {
+    let store = store_with(&database, &["key_1"]).await;
+    let before = cursor_at(&store, 1).await;
+    let by_earlier_version = async || {
+        run(&store, "UPDATE feed SET last_number = last_number + 1").await;
+        let insert = "INSERT INTO changes (number, key_hash, kind, changed_at) \
+             SELECT last_number, key_hash, 'revoked', 1 FROM feed, api_keys";
+        run(&store, insert).await;
+    };
+    by_earlier_version().await;
+    let News::Reset(after) = news(&store, &before).await else {
+        panic!("no reset");
+    };
+    assert_eq!(after.number, 2);
+    assert_eq!(news(&store, &after).await, News::Nothing);
+    by_earlier_version().await;
+    let News::Reset(after) = news(&store, &after).await else {
+        panic!("no second reset");
+    };
+    let now = time("2026-02-01T00:00:00Z");
+    store.revoke("key_1", now).await.expect("revoke");
+    let (_, changes) = read(&store, &after, 10).await;
+    assert_eq!(changes, [change("key_1", Kind::Revoked)]);
+    // Over both.
+    assert!(matches!(news(&store, &before).await, News::Reset(_)));
+}
+
+/// As operators were told to choose one after a restore.
+async fn a_chosen_feed_id_works(database: TestDatabase) {
+    let store = store_with(&database, &["key_1"]).await;
+    let before = start(&store).await;
+    run(&store, "UPDATE feed SET feed_id = 're-stored ü'").await;
+    assert!(matches!(news(&store, &before).await, News::Reset(_)));
+    let start = start(&store).await;
+    let text = start.to_string();
+    assert_eq!(text.parse::<Cursor>().ok(), Some(start.clone()));
+    let (_, changes) = read(&store, &start, 10).await;
+    assert_eq!(changes, [change("key_1", Kind::Created)]);
+}
