@@ -9,7 +9,17 @@ use time::OffsetDateTime;
 use ulid::Ulid;
 
 /// An API key that is to be registered. `Debug` shows nothing of it, and there is no `Display`.
-pub(crate) struct SecretKey(String);
+pub(crate) struct SecretKey {
+    /// ASCII only.
+    text: String,
+    origin: Origin,
+}
+
+/// Who made a key, and so how much of it is known to be random.
+enum Origin {
+    Generated,
+    Imported,
+}
 
 impl SecretKey {
     /// 32 random bytes, so that neither the key nor its unsalted hash can be guessed.
@@ -21,19 +31,29 @@ impl SecretKey {
 
     /// The key itself, for its hash and for the one time that it is shown.
     pub(crate) fn expose(&self) -> &str {
-        &self.0
+        &self.text
     }
 
     /// What a list shows of the key.
     pub(crate) fn preview(&self) -> Preview {
+        let most = Preview::HEAD + Preview::TAIL;
+        let shown = match self.origin {
+            Origin::Generated => most,
+            // Of a short one, even so much could leave too little to guess.
+            Origin::Imported => most.min(self.text.len() / 4),
+        };
+        let tail = shown * Preview::TAIL / most;
         Preview {
-            head: self.0[..Preview::HEAD].to_owned(),
-            tail: self.0[self.0.len() - Preview::TAIL..].to_owned(),
+            head: self.text[..shown - tail].to_owned(),
+            tail: self.text[self.text.len() - tail..].to_owned(),
         }
     }
 
     fn from_bytes(bytes: &[u8; 32]) -> Self {
-        Self(format!("aw_{}", URL_SAFE_NO_PAD.encode(bytes)))
+        Self {
+            text: format!("aw_{}", URL_SAFE_NO_PAD.encode(bytes)),
+            origin: Origin::Generated,
+        }
     }
 }
 
@@ -46,7 +66,10 @@ impl FromStr for SecretKey {
         // What a filter can take from a header, and not so short that its hash could be undone.
         let fits = |byte: u8| byte.is_ascii_graphic() && byte != b',';
         if (32..=8192).contains(&text.len()) && text.bytes().all(fits) {
-            Ok(Self(text.to_owned()))
+            Ok(Self {
+                text: text.to_owned(),
+                origin: Origin::Imported,
+            })
         } else {
             Err("a key is 32 to 8192 characters of visible ASCII, without a comma".to_owned())
         }
@@ -59,12 +82,13 @@ impl fmt::Debug for SecretKey {
     }
 }
 
-/// The ends of a key: enough to tell keys apart, with some 200 random bits left unknown.
+/// The ends of a key: enough to tell keys apart, with some 200 random bits of a generated key left
+/// unknown, and three quarters of the characters of an imported one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Preview {
-    /// The first characters, prefix included.
+    /// The first characters, prefix included; at most 8.
     pub(crate) head: String,
-    /// The last characters.
+    /// The last characters; at most 4, and half as many as the first ones.
     pub(crate) tail: String,
 }
 
@@ -132,9 +156,41 @@ mod tests {
     }
 
     #[test]
-    fn a_preview_has_the_first_8_and_the_last_4_characters() {
-        let preview = SecretKey("aw_ABCDEFGHIJKLMNOPQRSTUVWXYZ".to_owned()).preview();
-        assert_eq!(preview.to_string(), "aw_ABCDE…WXYZ");
+    fn a_preview_has_at_most_a_quarter_of_an_imported_key() {
+        let alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
+        // The key's length, and the characters at its start and at its end.
+        let cases = [
+            (32, 6, 2),
+            (35, 6, 2),
+            (36, 6, 3),
+            (40, 7, 3),
+            (44, 8, 3),
+            (46, 8, 3),
+            (47, 8, 3),
+            (48, 8, 4),
+            (62, 8, 4),
+        ];
+        for (length, head, tail) in cases {
+            let key: SecretKey = alphabet[..length].parse().expect("a key");
+            let preview = key.preview();
+            let expected = (&alphabet[..head], &alphabet[length - tail..length]);
+            assert_eq!((&*preview.head, &*preview.tail), expected, "{length}");
+        }
+        for length in 32..=8192 {
+            let key: SecretKey = "k".repeat(length).parse().expect("a key");
+            let Preview { head, tail } = key.preview();
+            assert!(head.len() <= 8 && tail.len() <= 4, "{length}");
+            assert!((head.len() + tail.len()) * 4 <= length, "{length}");
+        }
+    }
+
+    #[test]
+    fn a_preview_of_a_generated_key_has_8_and_4_characters() {
+        let key = SecretKey::from_bytes(&[0xfb; 32]);
+        assert_eq!(key.preview().to_string(), "aw_-_v7-…7-_s");
+        // Whoever brings along what looks like one may have made it otherwise.
+        let imported: SecretKey = key.expose().parse().expect("a key");
+        assert_eq!(imported.preview().to_string(), "aw_-_v7-…-_s");
     }
 
     #[test]

@@ -12,7 +12,8 @@ use crate::timestamp::Timestamp;
 #[schema(as = Key)]
 pub(crate) struct RecordView<'a> {
     key_id: &'a str,
-    /// The first 8 and the last 4 characters of the key.
+    /// The first 8 and the last 4 characters of the key; of one that was made elsewhere, at most a
+    /// quarter of its characters.
     preview: String,
     account_id: &'a str,
     #[schema(required = true)]

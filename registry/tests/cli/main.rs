@@ -139,6 +139,8 @@ fn a_key_that_was_made_elsewhere_comes_from_standard_input() {
     let created = registry.run_with(&create, &format!("{key}\nsomething else\n"));
     let created: serde_json::Value = serde_json::from_slice(&created.stdout).expect("JSON");
     assert_eq!(created["key"], key);
+    // At most a quarter of it.
+    assert_eq!(created["preview"], "legacy…89");
     let cases = [
         (key.to_owned(), "this key is registered already"),
         (String::new(), "standard input: a key is 32 to 8192"),
