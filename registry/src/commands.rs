@@ -7,8 +7,8 @@ use keystile::credential::KeyHasher;
 use time::OffsetDateTime;
 
 use crate::cli::{CreateArgs, ListArgs, RotateArgs, UpdateArgs};
-use crate::key::SecretKey;
-use crate::keys::{self, NewKey, Patch, Rotation};
+use crate::key::{SecretKey, is_key_id};
+use crate::keys::{self, Failure, NewKey, Patch, Rotation};
 use crate::output::Output;
 use crate::record::Record;
 use crate::store::{Rotated, Store};
@@ -59,6 +59,10 @@ pub(crate) async fn list(
     args: ListArgs,
     out: &mut Output<impl Write>,
 ) -> anyhow::Result<()> {
+    // An empty one is before all keys.
+    if let Some(after) = args.after.as_deref().filter(|after| !after.is_empty()) {
+        checked(after).context("--after")?;
+    }
     let mut records: Vec<Record> = Vec::new();
     let mut missing = args.limit.unwrap_or(u32::MAX);
     let mut after = args.after;
@@ -80,6 +84,7 @@ pub(crate) async fn get(
     key_id: &str,
     out: &mut Output<impl Write>,
 ) -> anyhow::Result<()> {
+    checked(key_id)?;
     let record = store.get(key_id).await.context("cannot read the key")?;
     out.shown(&record.with_context(|| unknown(key_id))?)?;
     Ok(())
@@ -92,6 +97,7 @@ pub(crate) async fn update(
     now: OffsetDateTime,
     out: &mut Output<impl Write>,
 ) -> anyhow::Result<()> {
+    checked(&args.key_id)?;
     let patch = Patch {
         name: given(args.name, args.no_name),
         expires_at: given(args.expires_at, args.no_expiry),
@@ -100,11 +106,12 @@ pub(crate) async fn update(
             args.every_endpoint,
         ),
     };
-    let updated = store
-        .update(&args.key_id, patch, timestamp(now)?)
-        .await
+    let updated = store.update(&args.key_id, patch, timestamp(now)?).await;
+    let updated = updated
+        .map_err(Failure::from)
         .context("cannot change the key")?;
-    out.shown(&updated.with_context(|| unknown(&args.key_id))?)?;
+    let record = updated.with_context(|| unknown(&args.key_id))?;
+    out.shown(&record)?;
     Ok(())
 }
 
@@ -116,6 +123,7 @@ pub(crate) async fn rotate(
     now: OffsetDateTime,
     out: &mut Output<impl Write>,
 ) -> anyhow::Result<()> {
+    checked(&args.key_id)?;
     let rotation = Rotation {
         grace: args.grace,
         expires_at: args.expires_at,
@@ -140,6 +148,7 @@ pub(crate) async fn revoke(
     now: OffsetDateTime,
     out: &mut Output<impl Write>,
 ) -> anyhow::Result<()> {
+    checked(key_id)?;
     let found = store
         .revoke(key_id, timestamp(now)?)
         .await
@@ -158,6 +167,7 @@ pub(crate) async fn delete(
     now: OffsetDateTime,
     out: &mut Output<impl Write>,
 ) -> anyhow::Result<()> {
+    checked(key_id)?;
     let found = store
         .delete(key_id, timestamp(now)?)
         .await
@@ -174,13 +184,16 @@ fn given<T>(value: Option<T>, none: bool) -> Option<Option<T>> {
     value.map(Some).or(none.then_some(None))
 }
 
-/// What is not an ID is not repeated: it may be the key itself, in the wrong place.
-fn unknown(key_id: &str) -> String {
-    if key_id.starts_with("key_") {
-        format!("there is no key with the ID {key_id:?}; `list` shows those that exist")
-    } else {
-        "that is not a key's ID, which starts with `key_`; `list` shows those that exist".to_owned()
+/// Text that is not an ID is not repeated: it may be the key itself, in the wrong place.
+fn checked(key_id: &str) -> anyhow::Result<()> {
+    if !is_key_id(key_id) {
+        bail!("that is not a key's ID, which starts with `key_`; `list` shows those that exist");
     }
+    Ok(())
+}
+
+fn unknown(key_id: &str) -> String {
+    format!("there is no key with the ID {key_id:?}; `list` shows those that exist")
 }
 
 fn timestamp(now: OffsetDateTime) -> anyhow::Result<Timestamp> {

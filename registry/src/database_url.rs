@@ -20,6 +20,10 @@ impl FromStr for ConnectOptions {
 
     /// The errors do not repeat the URL: it may hold a password.
     fn from_str(url: &str) -> anyhow::Result<Self> {
+        // Neither a file's name nor anything that PostgreSQL is told can hold one.
+        if url.contains('\0') || url.contains("%00") {
+            bail!("--database-url: it must not have a NUL, {FORMS}");
+        }
         if let Some(file) = url.strip_prefix("sqlite://") {
             return sqlite(url, file).map(Self::Sqlite);
         }
@@ -38,6 +42,9 @@ fn sqlite(url: &str, file: &str) -> anyhow::Result<SqliteConnectOptions> {
     let (name, parameters) = file.split_once('?').unwrap_or((file, ""));
     if name.is_empty() || parameters.contains('%') || parameters.contains("mode=memory") {
         bail!(NOT_A_FILE);
+    }
+    if parameters.contains("mode=ro") || parameters.contains("immutable") {
+        bail!("--database-url: the database is written to, so leave out `mode=ro` and `immutable`");
     }
     let options = SqliteConnectOptions::from_str(url)
         .map_err(|error| anyhow!("--database-url: not readable, {FORMS}: {error}"))?
@@ -109,6 +116,12 @@ mod tests {
             ("sqlite://%3Amemory%3A", "must name a file"),
             ("sqlite://x.db?oops=1", "not readable"),
             ("sqlite://%ff.db", "not readable"),
+            ("sqlite://a%00b.db", "NUL"),
+            ("sqlite://a\0b.db", "NUL"),
+            ("postgres://u%00:hunter2@db/x", "NUL"),
+            ("postgres://u:hunter2@db/x%00", "NUL"),
+            ("sqlite://x.db?mode=ro", "written to"),
+            ("sqlite://x.db?immutable=true", "written to"),
         ];
         for (url, part) in cases {
             let Err(error) = url.parse::<ConnectOptions>() else {

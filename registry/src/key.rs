@@ -113,6 +113,17 @@ pub(crate) fn new_key_id(now: OffsetDateTime) -> Result<String, getrandom::Error
     Ok(format!("key_{ulid}"))
 }
 
+/// Whether a text could be a key's ID: `key_`, then 1 to 60 ASCII letters, digits and underscores.
+/// No key has any other text as its ID. Such text is neither looked up, because the database refuses
+/// some characters, nor logged, because it may be a key in the wrong place.
+pub(crate) fn is_key_id(text: &str) -> bool {
+    text.len() <= 64
+        && text.strip_prefix("key_").is_some_and(|rest| {
+            let mut bytes = rest.bytes();
+            !rest.is_empty() && bytes.all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+        })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -191,6 +202,28 @@ mod tests {
         // Whoever brings along what looks like one may have made it otherwise.
         let imported: SecretKey = key.expose().parse().expect("a key");
         assert_eq!(imported.preview().to_string(), "aw_-_v7-…-_s");
+    }
+
+    #[test]
+    fn ids_of_keys() {
+        let cases = [
+            ("key_01JY6Q4R2T8V9W0X1Y2Z3A4B5C", true),
+            ("key_a_Z9", true),
+            ("key_", false),
+            ("", false),
+            ("aw_abc", false),
+            ("Key_a", false),
+            (" key_a", false),
+            ("key_a\0", false),
+            ("key_a-b", false),
+            ("key_ä", false),
+            ("key_a\n", false),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(is_key_id(text), expected, "{text:?}");
+        }
+        assert!(is_key_id(&format!("key_{}", "a".repeat(60))));
+        assert!(!is_key_id(&format!("key_{}", "a".repeat(61))));
     }
 
     #[test]

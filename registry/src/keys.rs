@@ -6,7 +6,7 @@ use time::OffsetDateTime;
 use crate::key::{SecretKey, new_key_id};
 use crate::record::{Endpoint, HeaderText, Name, Record};
 use crate::span::Span;
-use crate::store::{Rotated, Store};
+use crate::store::{Rotated, Store, is_refused_value};
 use crate::timestamp::Timestamp;
 
 /// What a new key is for.
@@ -48,6 +48,8 @@ pub(crate) enum Failure {
     Clock,
     /// A key that was made elsewhere is registered already.
     Exists,
+    /// The name has a character that the database's encoding lacks.
+    Name,
     Store(sqlx::Error),
 }
 
@@ -57,6 +59,11 @@ impl std::fmt::Display for Failure {
             Self::Random(cause) => write!(f, "no random bytes from the system: {cause}"),
             Self::Clock => f.write_str("the time is past the year 9999 or before the year 0"),
             Self::Exists => f.write_str("this key is registered already"),
+            // Of all texts of a record, only a name may be other than ASCII.
+            Self::Name => f.write_str(
+                "name: the database's encoding, which is not UTF-8, lacks one of its characters; \
+                 ASCII always works",
+            ),
             Self::Store(cause) => write!(f, "the database failed: {cause}"),
         }
     }
@@ -72,7 +79,11 @@ impl From<getrandom::Error> for Failure {
 
 impl From<sqlx::Error> for Failure {
     fn from(cause: sqlx::Error) -> Self {
-        Self::Store(cause)
+        if is_refused_value(&cause) {
+            Self::Name
+        } else {
+            Self::Store(cause)
+        }
     }
 }
 

@@ -66,6 +66,15 @@ pub(crate) enum Rotated {
     Unknown,
 }
 
+/// Whether the database did not fail, but refused a value: PostgreSQL stores only characters that
+/// the database's encoding has.
+pub(crate) fn is_refused_value(error: &sqlx::Error) -> bool {
+    // "Appendix A. PostgreSQL Error Codes": character_not_in_repertoire, untranslatable_character.
+    const CODES: [&str; 2] = ["22021", "22P05"];
+    let code = error.as_database_error().and_then(|error| error.code());
+    code.is_some_and(|code| CODES.contains(&&*code))
+}
+
 /// A record and the hash that it is of.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Stored {

@@ -15,6 +15,7 @@ use super::body::{self, CreateKey, RotateKey, UpdateKey};
 use super::error::ApiError;
 use super::{App, openapi, refusals};
 use crate::defaults::KEYS_AT_ONCE;
+use crate::key::is_key_id;
 use crate::keys::{self, Failure};
 use crate::store::Rotated;
 use crate::timestamp::Timestamp;
@@ -276,19 +277,10 @@ fn now() -> Result<Timestamp, ApiError> {
     Timestamp::new(OffsetDateTime::now_utc()).ok_or(ApiError::Failed(Failure::Clock))
 }
 
-/// What is no ID has no key, and does not go to the database, which refuses some bytes, nor into
-/// the log, as it may be a key in the wrong place.
+/// The ID in a path, as far as it is one.
 fn checked(key_id: KeyId) -> Result<String, ApiError> {
     match key_id {
         Ok(Path(key_id)) if is_key_id(&key_id) => Ok(key_id),
         _ => Err(ApiError::NoKey),
     }
-}
-
-fn is_key_id(text: &str) -> bool {
-    text.len() <= 64
-        && text.strip_prefix("key_").is_some_and(|rest| {
-            let mut bytes = rest.bytes();
-            !rest.is_empty() && bytes.all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
-        })
 }

@@ -56,7 +56,7 @@ impl ApiError {
 
 impl From<sqlx::Error> for ApiError {
     fn from(cause: sqlx::Error) -> Self {
-        Self::Unavailable(cause)
+        Failure::from(cause).into()
     }
 }
 
@@ -65,6 +65,7 @@ impl From<Failure> for ApiError {
         match failure {
             Failure::Store(cause) => Self::Unavailable(cause),
             Failure::Exists => Self::KeyExists,
+            Failure::Name => Self::InvalidBody(failure.to_string()),
             other => Self::Failed(other),
         }
     }

@@ -56,6 +56,9 @@ pub(crate) struct MaxAge {
 /// Names the only environment whose records count to who asks; caches must tell those apart.
 const ENVIRONMENT: &str = "x-keystile-environment";
 
+/// A name that no environment has, because no header can hold it.
+const NO_ENVIRONMENT: &str = "\u{7f}";
+
 /// Says which hash an answer is about, so that no other lookup takes it for its own.
 pub(super) const KEY_HASH: &str = "x-keystile-key-hash";
 
@@ -112,9 +115,9 @@ pub(super) async fn lookup(
     let Path(key_hash) = key_hash.map_err(|_| ApiError::InvalidKeyHash)?;
     let hash = parse_hash(&key_hash).ok_or(ApiError::InvalidKeyHash)?;
     let environment = headers.get(ENVIRONMENT).filter(|value| !value.is_empty());
-    // What is not UTF-8 is the name of no environment either way.
-    let environment = environment.map(|value| String::from_utf8_lossy(value.as_bytes()));
-    let (max_age, answer) = match app.store.find(&hash, environment.as_deref()).await? {
+    // No environment's name has other characters than ASCII, and not every database takes them.
+    let environment = environment.map(|value| value.to_str().unwrap_or(NO_ENVIRONMENT));
+    let (max_age, answer) = match app.store.find(&hash, environment).await? {
         None => (app.max_age.not_found, ApiError::NoRecord.into_response()),
         Some(record) => {
             let max_age = match record.status() {

@@ -10,6 +10,7 @@ mod test_database;
 #[path = "../support/sql.rs"]
 mod test_sql;
 mod tls;
+mod values;
 
 use std::process::Stdio;
 

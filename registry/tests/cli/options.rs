@@ -2,7 +2,14 @@
 
 use std::net::TcpListener;
 
-use crate::harness::{Registry, text};
+use serde_json::json;
+
+use crate::harness::{Registry, field, text};
+use crate::test_database::{TestDatabase, on_both};
+
+on_both! {
+    no_argument_is_a_failure_of_the_database,
+}
 
 #[test]
 fn bad_options_are_named() {
@@ -179,4 +186,66 @@ fn a_taken_port_is_named() {
         message.contains(&address) && message.contains("--listen"),
         "{message}"
     );
+}
+
+async fn no_argument_is_a_failure_of_the_database(database: TestDatabase) {
+    let registry = Registry::on(database);
+    for id in [
+        "key_",
+        "key_✓",
+        "key_'",
+        "key_ ",
+        "aw_not_to_be_shown",
+        &"9".repeat(10_000),
+    ] {
+        let commands: [&[&str]; 6] = [
+            &["get", id],
+            &["update", id, "--no-name"],
+            &["rotate", id],
+            &["revoke", id],
+            &["delete", id],
+            &["list", "--after", id],
+        ];
+        for args in commands {
+            let (code, message) = registry.error(args);
+            assert_eq!(code, Some(1), "{args:?}: {message}");
+            assert!(
+                message.contains("starts with `key_`"),
+                "{args:?}: {message}"
+            );
+            assert!(!message.contains("not_to_be_shown"), "{args:?}: {message}");
+            assert!(!message.contains("database"), "{args:?}: {message}");
+        }
+    }
+    // Where a page begins that has none before it.
+    assert_eq!(registry.json(&["list", "--after", ""]), json!([]));
+    for limit in ["0", "4294967295"] {
+        assert_eq!(
+            registry.json(&["list", "--limit", limit]),
+            json!([]),
+            "{limit}"
+        );
+    }
+    let (code, message) = registry.error(&["list", "--limit", "4294967296"]);
+    assert_eq!(code, Some(2), "{message}");
+}
+
+#[test]
+fn a_name_beyond_the_databases_encoding_is_named() {
+    let registry = Registry::on(TestDatabase::latin_1());
+    let created = registry.json(&["create", "--account=a", "--name=größer"]);
+    assert_eq!(created["name"], "größer");
+    let key_id = field(&created, "key_id");
+    for args in [
+        &["create", "--account=a", "--name=✓"][..],
+        &["update", key_id, "--name=✓"],
+    ] {
+        let (code, message) = registry.error(args);
+        assert_eq!(code, Some(1), "{message}");
+        assert!(
+            message.contains("name: the database's encoding"),
+            "{message}"
+        );
+        assert!(!message.contains("failed"), "{message}");
+    }
 }

@@ -28,12 +28,25 @@ impl TestDatabase {
     }
 
     pub(crate) fn postgres() -> Self {
+        Self::with_encoding("UTF8")
+    }
+
+    /// A database on PostgreSQL that cannot store every character.
+    #[allow(
+        dead_code,
+        reason = "not every crate that this file is part of needs it"
+    )]
+    pub(crate) fn latin_1() -> Self {
+        Self::with_encoding("LATIN1")
+    }
+
+    fn with_encoding(encoding: &str) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(1);
         let server = Postgres::shared();
         let name = format!("test_{}", COUNT.fetch_add(1, Ordering::Relaxed));
         let created = Command::new(server.programs.join("createdb"))
-            .args(["--username=keystile", "--template=template0", "--host"])
-            .args([&server.folder, &name])
+            .args(["--username=keystile", "--template=template0"])
+            .args(["--encoding", encoding, "--host", &server.folder, &name])
             .output()
             .expect("createdb");
         assert!(created.status.success(), "{created:?}");
