@@ -48,7 +48,8 @@ fn sqlite(url: &str, file: &str) -> anyhow::Result<SqliteConnectOptions> {
     }
     let options = SqliteConnectOptions::from_str(url)
         .map_err(|error| anyhow!("--database-url: not readable, {FORMS}: {error}"))?
-        .create_if_missing(true)
+        // `store::file` creates it: SQLite would let others read it.
+        .create_if_missing(false)
         // So that commands can write while a server reads.
         .journal_mode(SqliteJournalMode::Wal);
     // sqlx gives a database in memory a name with `file:`, and SQLite knows others by it.

@@ -49,7 +49,7 @@ use crate::cli::{Cli, Command, ServeArgs};
 use crate::http::{App, MaxAge, Metrics, Token};
 use crate::logs::LogFormat;
 use crate::output::Output;
-use crate::store::Store;
+use crate::store::{Exposed, Store};
 
 /// Much of a lookup is small pieces of memory that one thread takes and another gives back.
 #[global_allocator]
@@ -144,6 +144,13 @@ async fn serve(
     if store.is_new {
         // A volume that was not mounted looks like this too, and denies every key.
         warn!("there was no database; this one is new and has no keys");
+    }
+    for Exposed { path, mode } in &store.exposed {
+        warn!(
+            file = %path.display(),
+            mode = %format_args!("{mode:04o}"),
+            "other users may read or write the database; `chmod 600` makes it private"
+        );
     }
     let keep = args.keep_changes;
     let pruning = tokio::spawn(pruning::prune(store.clone(), keep, pruning::pause(keep)));

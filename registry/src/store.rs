@@ -3,6 +3,7 @@
 
 mod changes;
 mod connect;
+mod file;
 mod lookups;
 mod row;
 mod transaction;
@@ -14,6 +15,7 @@ use keystile::credential::KeyHash;
 use sqlx::postgres::PgPool;
 use sqlx::sqlite::SqlitePool;
 
+pub(crate) use self::file::Exposed;
 use self::lookups::Lookups;
 use crate::feed::Kind;
 use crate::keys::Patch;
@@ -45,6 +47,8 @@ use on;
 pub(crate) struct Store {
     /// Whether there was no database before, or one without tables.
     pub(crate) is_new: bool,
+    /// The database's files that other users may read or write.
+    pub(crate) exposed: Vec<Exposed>,
     pool: Pool,
     lookups: Lookups,
 }
@@ -86,10 +90,15 @@ impl Store {
     /// Opens the database, creates a missing file, and brings the schema up to date. Any number of
     /// processes may do so at once.
     pub(crate) async fn open(url: &str) -> anyhow::Result<Self> {
-        let (pool, is_new) = connect::open(url).await?;
+        let connect::Opened {
+            pool,
+            is_new,
+            exposed,
+        } = connect::open(url).await?;
         let lookups = Lookups::start(&pool);
         Ok(Self {
             is_new,
+            exposed,
             pool,
             lookups,
         })

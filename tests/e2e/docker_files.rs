@@ -1,6 +1,8 @@
 //! The configuration for containers is the one for a bare Envoy, but for a few places.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 use keystile_e2e::{envoy, root};
@@ -72,6 +74,34 @@ pub(crate) fn valid(folder: &Path) -> Result<()> {
     let file = folder.join("envoy-docker.yaml");
     std::fs::write(&file, here)?;
     envoy::validate(&file).context("envoy/envoy-docker.yaml")
+}
+
+/// As documented, `.env` is made for its owner alone, whatever the umask.
+pub(crate) fn env_is_private() -> Result<()> {
+    let page = std::fs::read_to_string(root().join("docs/docker.md"))?;
+    let lines: Vec<_> = page
+        .lines()
+        .filter(|line| line.contains("envoy/.env") && !line.starts_with('|'))
+        .collect();
+    ensure!(lines.len() == 2, "how .env is made: {lines:#?}");
+    for umask in ["000", "022", "077"] {
+        let folder = tempfile::tempdir()?;
+        std::fs::create_dir(folder.path().join("envoy"))?;
+        let script = format!("set -e\numask {umask}\n{}", lines.join("\n"));
+        let status = Command::new("sh")
+            .args(["-c", &script])
+            .current_dir(folder.path())
+            .status()?;
+        ensure!(status.success(), "{script}: {status}");
+        let file = folder.path().join("envoy/.env");
+        let mode = std::fs::metadata(&file)?.permissions().mode() & 0o777;
+        ensure!(mode == 0o600, "umask {umask}: mode {mode:o}");
+        let content = std::fs::read_to_string(&file)?;
+        let token = content.trim_end().strip_prefix("KEYSTILE_SERVICE_TOKEN=");
+        let token = token.with_context(|| format!("{} characters", content.len()))?;
+        ensure!(token.len() >= 32, "a token of {} characters", token.len());
+    }
+    Ok(())
 }
 
 fn replaced(text: &str, from: &str, to: &str) -> Result<String> {

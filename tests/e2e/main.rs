@@ -102,6 +102,9 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
         trial(&world, "files: as without containers", |_| {
             docker_files::as_without_containers()
         }),
+        trial(&world, "files: the documented .env is private", |_| {
+            docker_files::env_is_private()
+        }),
         trial(&world, "files: valid in containers", |world| {
             docker_files::valid(world.folder.path())
         }),

@@ -9,6 +9,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqlitePool, SqlitePoolOptions};
 use tokio::time::sleep;
 
 use super::Pool;
+use super::file::{self, Exposed};
 use crate::database_url::ConnectOptions;
 
 pub(super) static SQLITE: Migrator = sqlx::migrate!("migrations/sqlite");
@@ -28,28 +29,42 @@ const SILENCE: &str = "10s";
 
 const CONNECTIONS: u32 = 8;
 
-/// The database of a URL, and whether it is new.
-pub(super) async fn open(url: &str) -> anyhow::Result<(Pool, bool)> {
+/// A database whose schema is up to date.
+pub(super) struct Opened {
+    pub(super) pool: Pool,
+    /// Whether there was none before, or one without tables.
+    pub(super) is_new: bool,
+    /// Its files that other users may read or write.
+    pub(super) exposed: Vec<Exposed>,
+}
+
+/// Opens the database of a URL.
+pub(super) async fn open(url: &str) -> anyhow::Result<Opened> {
     match url.parse()? {
         ConnectOptions::Sqlite(options) => open_sqlite(options).await,
         ConnectOptions::Postgres(options) => open_postgres(options).await,
     }
 }
 
-async fn open_sqlite(options: SqliteConnectOptions) -> anyhow::Result<(Pool, bool)> {
+async fn open_sqlite(options: SqliteConnectOptions) -> anyhow::Result<Opened> {
     let options = options.busy_timeout(PATIENCE).pragma("mmap_size", MAPPED);
-    let file = options.get_filename().display().to_string();
-    let is_new = !options.get_filename().exists();
-    let pool = connect_sqlite(options).await.with_context(|| {
-        format!("cannot open the database {file}; its directory must exist and be writable")
-    })?;
+    let path = options.get_filename().to_owned();
+    let file = path.display();
+    let problem =
+        || format!("cannot open the database {file}; its directory must exist and be writable");
+    let is_new = file::create(&path).with_context(problem)?;
+    let pool = connect_sqlite(options).await.with_context(problem)?;
     migrate_sqlite(&pool)
         .await
         .with_context(|| format!("cannot bring the schema of {file} up to date"))?;
-    Ok((Pool::Sqlite(pool), is_new))
+    Ok(Opened {
+        pool: Pool::Sqlite(pool),
+        is_new,
+        exposed: file::exposed(&path),
+    })
 }
 
-async fn open_postgres(options: PgConnectOptions) -> anyhow::Result<(Pool, bool)> {
+async fn open_postgres(options: PgConnectOptions) -> anyhow::Result<Opened> {
     // No more of the URL than this: there may be a password in it.
     let server = format!(
         "PostgreSQL at {}:{}",
@@ -72,7 +87,11 @@ async fn open_postgres(options: PgConnectOptions) -> anyhow::Result<(Pool, bool)
         .with_context(schema)?;
     // sqlx has all others wait who would do the same.
     POSTGRES.run(&pool).await.with_context(schema)?;
-    Ok((Pool::Postgres(pool), is_new))
+    Ok(Opened {
+        pool: Pool::Postgres(pool),
+        is_new,
+        exposed: Vec::new(),
+    })
 }
 
 /// SQLite does not wait for its busy timeout while another process makes a new file one with a

@@ -1,5 +1,6 @@
 //! The built binary, from the command line to the answers of a served port.
 
+mod files;
 mod harness;
 mod logs;
 mod options;
