@@ -27,3 +27,6 @@ pub(crate) const KEYS_AT_ONCE: u32 = 1000;
 
 /// The most changes in one answer of the feed.
 pub(crate) const CHANGES_AT_ONCE: u32 = 1000;
+
+/// The fewest characters of a token: 128 bits, even where it is hex.
+pub(crate) const SHORTEST_TOKEN: usize = 32;

@@ -23,7 +23,7 @@ use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-pub(crate) use self::auth::Token;
+pub(crate) use self::auth::{Token, Tokens};
 use self::error::ApiError;
 pub(crate) use self::lookup::MaxAge;
 pub(crate) use self::metrics::Metrics;

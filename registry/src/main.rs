@@ -46,7 +46,7 @@ use tokio::net::TcpListener;
 use tracing::{Level, enabled, error, info, warn};
 
 use crate::cli::{Cli, Command, ServeArgs};
-use crate::http::{App, MaxAge, Metrics, Token};
+use crate::http::{App, MaxAge, Metrics, Tokens};
 use crate::logs::LogFormat;
 use crate::output::Output;
 use crate::store::{Exposed, Store};
@@ -117,11 +117,12 @@ async fn serve(
     args: &ServeArgs,
     out: &mut Output<impl Write>,
 ) -> anyhow::Result<()> {
+    let tokens = Tokens::from_env()?;
     let app = App {
         store: store.clone(),
         hasher,
-        admin_token: Token::from_env("KEYSTILE_ADMIN_TOKEN")?,
-        service_token: Token::from_env("KEYSTILE_SERVICE_TOKEN")?,
+        admin_token: tokens.admin,
+        service_token: tokens.service,
         max_age: MaxAge {
             active: args.max_age_active,
             revoked: args.max_age_revoked,

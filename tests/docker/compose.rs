@@ -12,7 +12,7 @@ use serde_json::Value;
 use tempfile::NamedTempFile;
 
 /// What the registry wants to see of Envoy.
-pub(crate) const SERVICE_TOKEN: &str = "test-docker-service-token";
+pub(crate) const SERVICE_TOKEN: &str = "service-token-of-the-tests-in-containers";
 
 /// What the registry shows PostgreSQL.
 pub(crate) const REGISTRY_PASSWORD: &str = "test-docker-registry";

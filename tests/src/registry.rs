@@ -11,9 +11,9 @@ use crate::process::Process;
 use crate::{client, root};
 
 /// What servers want to see of those who look keys up, where they are [guarded](Registry::guarded).
-pub const SERVICE_TOKEN: &str = "service-token";
+pub const SERVICE_TOKEN: &str = "service-token-of-the-end-to-end-tests";
 
-const ADMIN_TOKEN: &str = "admin-token";
+const ADMIN_TOKEN: &str = "admin-token-of-the-end-to-end-tests";
 
 /// A database, and the command line on it.
 pub struct Registry {

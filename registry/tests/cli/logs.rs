@@ -14,9 +14,9 @@ on_both! {
     nothing_that_a_client_makes_up_is_in_the_json,
 }
 
-const ADMIN: &str = "the-admin-token";
-const SERVICE: &str = "the-service-token";
-const WRONG: &str = "a-token-that-is-wrong";
+const ADMIN: &str = "the-admin-token-0123456789abcdef0123";
+const SERVICE: &str = "the-service-token-0123456789abcdef01";
+const WRONG: &str = "a-token-that-is-wrong-0123456789abcd";
 /// A key that is not registered.
 const KEY: &str = "aw_Zm9vYmFyYmF6cXV4Zm9vYmFyYmF6cXV4Zm9vYmFyYmF";
 /// A hash without a key.

@@ -11,6 +11,7 @@ mod test_database;
 #[path = "../support/sql.rs"]
 mod test_sql;
 mod tls;
+mod tokens;
 mod values;
 
 use std::process::Stdio;
@@ -160,32 +161,6 @@ fn a_key_that_was_made_elsewhere_comes_from_standard_input() {
         assert!(said.contains(expected), "{said}");
         assert!(!said.contains("tooshort"), "{said}");
     }
-}
-
-#[test]
-fn the_admin_token_is_from_the_environment() {
-    let registry = Registry::new();
-    let serve = ["serve", "--listen=127.0.0.1:0"];
-    for (token, part) in [
-        ("", "KEYSTILE_ADMIN_TOKEN"),
-        ("a b", "KEYSTILE_ADMIN_TOKEN"),
-    ] {
-        let mut command = registry.command(&serve);
-        let output = command
-            .env("KEYSTILE_ADMIN_TOKEN", token)
-            .output()
-            .expect("run");
-        assert_eq!(output.status.code(), Some(1), "{output:?}");
-        assert!(text(&output.stderr).contains(part), "{output:?}");
-    }
-    let off = get(registry.serve().address, "/admin/v1/keys");
-    assert_eq!((off.0, &off.1["error"]), (404, &json!("admin_api_off")));
-    let mut command = registry.command(&["serve", "--listen=127.0.0.1:0", "--json"]);
-    command.env("KEYSTILE_ADMIN_TOKEN", "admin-secret");
-    let server = registry.start(command);
-    assert_eq!(get(server.address, "/admin/v1/keys").0, 401);
-    let log = server.stop(Signal::SIGTERM);
-    assert!(!log.contains("admin-secret"), "{log}");
 }
 
 #[test]

@@ -15,6 +15,8 @@ on_both! {
     a_request_in_progress_is_finished,
 }
 
+const ADMIN: &str = "the-admin-token-0123456789abcdef0123";
+
 async fn old_changes_are_pruned(database: TestDatabase) {
     let registry = Registry::on(database);
     let args = ["serve", "--listen=127.0.0.1:0", "--json"];
@@ -40,7 +42,7 @@ async fn a_request_in_progress_is_finished(database: TestDatabase) {
     let registry = Registry::on(database);
     for signal in [Signal::SIGTERM, Signal::SIGINT] {
         let mut command = registry.command(&["serve", "--listen=127.0.0.1:0", "--json"]);
-        command.env("KEYSTILE_ADMIN_TOKEN", "admin-secret");
+        command.env("KEYSTILE_ADMIN_TOKEN", ADMIN);
         let server = registry.start(command);
         let body = r#"{"account_id": "late"}"#;
         let mut stream = TcpStream::connect(server.address).expect("connect");
@@ -48,7 +50,7 @@ async fn a_request_in_progress_is_finished(database: TestDatabase) {
         write!(
             stream,
             "POST /admin/v1/keys HTTP/1.1\r\nhost: registry\r\nexpect: 100-continue\r\n\
-             authorization: Bearer admin-secret\r\ncontent-length: {length}\r\n\r\n"
+             authorization: Bearer {ADMIN}\r\ncontent-length: {length}\r\n\r\n"
         )
         .expect("send");
         let mut answer = BufReader::new(stream.try_clone().expect("clone"));
