@@ -5,6 +5,7 @@ use std::io::{BufRead, Read, Write};
 use anyhow::{Context, anyhow, bail};
 use keystile::credential::KeyHasher;
 use time::OffsetDateTime;
+use tracing::info;
 
 use crate::cli::{CreateArgs, ListArgs, RotateArgs, UpdateArgs};
 use crate::key::{SecretKey, is_key_id};
@@ -13,6 +14,7 @@ use crate::output::Output;
 use crate::record::Record;
 use crate::store::{Rotated, Store};
 use crate::timestamp::Timestamp;
+use crate::user::User;
 
 /// How many keys are read at a time.
 const PAGE: u32 = 1000;
@@ -48,6 +50,7 @@ pub(crate) async fn create(
     };
     let created = keys::create(store, hasher, new, now).await;
     let (key, record) = created.context("cannot create the key")?;
+    log("create", "created", &record.key_id, None);
     // Only now: a key that is shown is a key that works.
     out.created(&record, &key)?;
     Ok(())
@@ -111,6 +114,7 @@ pub(crate) async fn update(
         .map_err(Failure::from)
         .context("cannot change the key")?;
     let record = updated.with_context(|| unknown(&args.key_id))?;
+    log("update", "updated", &record.key_id, None);
     out.shown(&record)?;
     Ok(())
 }
@@ -131,7 +135,10 @@ pub(crate) async fn rotate(
     let rotated = keys::rotate(store, hasher, &args.key_id, rotation, now).await;
     let (key, rotated) = rotated.context("cannot rotate the key")?;
     match rotated {
-        Rotated::Done { new, old } => out.rotated(&new, &key, &old)?,
+        Rotated::Done { new, old } => {
+            log("rotate", "rotated", &old.key_id, Some(&new.key_id));
+            out.rotated(&new, &key, &old)?;
+        }
         Rotated::Revoked => bail!(
             "the key {} is revoked; make a new one with `create`",
             args.key_id
@@ -156,6 +163,7 @@ pub(crate) async fn revoke(
     if found.is_none() {
         bail!(unknown(key_id));
     }
+    log("revoke", "revoked", key_id, None);
     out.revoked(key_id)?;
     Ok(())
 }
@@ -175,6 +183,7 @@ pub(crate) async fn delete(
     if !found {
         bail!(unknown(key_id));
     }
+    log("delete", "deleted", key_id, None);
     out.deleted(key_id)?;
     Ok(())
 }
@@ -194,6 +203,16 @@ fn checked(key_id: &str) -> anyhow::Result<()> {
 
 fn unknown(key_id: &str) -> String {
     format!("there is no key with the ID {key_id:?}; `list` shows those that exist")
+}
+
+/// Says in the log what was done to a key, and who did it. The admin API's lines have the same
+/// fields.
+fn log(action: &'static str, done: &'static str, key_id: &str, new_key_id: Option<&str>) {
+    let User { actor, sudo_user } = User::current();
+    info!(
+        key_id,
+        new_key_id, action, actor, sudo_user, "a key was {done}"
+    );
 }
 
 fn timestamp(now: OffsetDateTime) -> anyhow::Result<Timestamp> {

@@ -11,6 +11,7 @@ mod lookup;
 mod metrics;
 mod observe;
 mod openapi;
+mod peer;
 mod refusals;
 
 #[cfg(test)]
@@ -23,6 +24,7 @@ use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use self::auth::Guard;
 pub(crate) use self::auth::{Token, Tokens};
 use self::error::ApiError;
 pub(crate) use self::lookup::MaxAge;
@@ -52,12 +54,18 @@ pub(crate) fn router(app: App) -> Router {
     // Each within its guards, and once more for the other routes.
     let admin = Router::from(admin())
         .method_not_allowed_fallback(async || ApiError::MethodNotAllowed)
-        .layer(middleware::from_fn_with_state(app.admin_token, auth::admin));
+        .layer(middleware::from_fn_with_state(
+            Guard::new("admin", app.admin_token),
+            auth::admin,
+        ));
     let service =
         Router::from(service()).method_not_allowed_fallback(async || ApiError::MethodNotAllowed);
     // Without a token there is nothing to check, and each layer costs every lookup.
     let service = match app.service_token {
-        Some(token) => service.layer(middleware::from_fn_with_state(token, auth::service)),
+        Some(_) => service.layer(middleware::from_fn_with_state(
+            Guard::new("service", app.service_token),
+            auth::service,
+        )),
         None => service,
     };
     let routes = limits::limited(service.merge(admin), app.concurrency)

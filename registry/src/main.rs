@@ -26,6 +26,7 @@ mod server;
 mod span;
 mod store;
 mod timestamp;
+mod user;
 mod view;
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! Serving on a listener of the caller's, until the caller says so.
 
 use std::io;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use axum::Router;
@@ -29,6 +30,7 @@ pub(crate) async fn serve(
         // A connection that cannot be set is slow at worst.
         let _ = stream.set_nodelay(true);
     });
+    let app = app.into_make_service_with_connect_info::<SocketAddr>();
     let server = axum::serve(listener, app).with_graceful_shutdown(async {
         shutdown.await;
         // Nobody waits for it once the server has ended.

@@ -13,6 +13,7 @@ use utoipa::IntoParams;
 
 use super::body::{self, CreateKey, RotateKey, UpdateKey};
 use super::error::ApiError;
+use super::peer::Peer;
 use super::{App, openapi, refusals};
 use crate::defaults::KEYS_AT_ONCE;
 use crate::key::is_key_id;
@@ -61,11 +62,15 @@ type Body = Result<Bytes, BytesRejection>;
         refusals::Create,
     ),
 )]
-pub(super) async fn create(State(app): State<App>, body: Body) -> Result<Response, ApiError> {
+pub(super) async fn create(
+    State(app): State<App>,
+    peer: Peer,
+    body: Body,
+) -> Result<Response, ApiError> {
     let new = body::json::<CreateKey>(body)?.check()?;
     let now = OffsetDateTime::now_utc();
     let (key, record) = keys::create(&app.store, &app.hasher, new, now).await?;
-    info!(key_id = record.key_id, "a key was created");
+    log(peer, "create", "created", &record.key_id, None);
     let view = NewKeyView::of(&key, &record, None);
     Ok((StatusCode::CREATED, Json(view)).into_response())
 }
@@ -166,6 +171,7 @@ pub(super) async fn get(State(app): State<App>, key_id: KeyId) -> Result<Respons
 )]
 pub(super) async fn update(
     State(app): State<App>,
+    peer: Peer,
     key_id: KeyId,
     body: Body,
 ) -> Result<Response, ApiError> {
@@ -173,7 +179,7 @@ pub(super) async fn update(
     let patch = body::json::<UpdateKey>(body)?.check()?;
     let updated = app.store.update(&key_id, patch, now()?).await?;
     let record = updated.ok_or(ApiError::NoKey)?;
-    info!(key_id, "a key was updated");
+    log(peer, "update", "updated", &key_id, None);
     Ok(Json(RecordView::of(&record)).into_response())
 }
 
@@ -195,11 +201,15 @@ pub(super) async fn update(
         refusals::Revoke,
     ),
 )]
-pub(super) async fn revoke(State(app): State<App>, key_id: KeyId) -> Result<Response, ApiError> {
+pub(super) async fn revoke(
+    State(app): State<App>,
+    peer: Peer,
+    key_id: KeyId,
+) -> Result<Response, ApiError> {
     let key_id = checked(key_id)?;
     let revoked = app.store.revoke(&key_id, now()?).await?;
     let record = revoked.ok_or(ApiError::NoKey)?;
-    info!(key_id, "a key was revoked");
+    log(peer, "revoke", "revoked", &key_id, None);
     Ok(Json(RecordView::of(&record)).into_response())
 }
 
@@ -220,12 +230,16 @@ pub(super) async fn revoke(State(app): State<App>, key_id: KeyId) -> Result<Resp
         refusals::Delete,
     ),
 )]
-pub(super) async fn delete(State(app): State<App>, key_id: KeyId) -> Result<StatusCode, ApiError> {
+pub(super) async fn delete(
+    State(app): State<App>,
+    peer: Peer,
+    key_id: KeyId,
+) -> Result<StatusCode, ApiError> {
     let key_id = checked(key_id)?;
     if !app.store.delete(&key_id, now()?).await? {
         return Err(ApiError::NoKey);
     }
-    info!(key_id, "a key was deleted");
+    log(peer, "delete", "deleted", &key_id, None);
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -252,6 +266,7 @@ pub(super) async fn delete(State(app): State<App>, key_id: KeyId) -> Result<Stat
 )]
 pub(super) async fn rotate(
     State(app): State<App>,
+    peer: Peer,
     key_id: KeyId,
     body: Body,
 ) -> Result<Response, ApiError> {
@@ -264,13 +279,26 @@ pub(super) async fn rotate(
     let (key, rotated) = keys::rotate(&app.store, &app.hasher, &key_id, rotation, now).await?;
     match rotated {
         Rotated::Done { new, old } => {
-            info!(key_id, new_key_id = new.key_id, "a key was rotated");
+            log(peer, "rotate", "rotated", &key_id, Some(&new.key_id));
             let view = NewKeyView::of(&key, &new, Some(&old));
             Ok((StatusCode::CREATED, Json(view)).into_response())
         }
         Rotated::Revoked => Err(ApiError::KeyRevoked),
         Rotated::Unknown => Err(ApiError::NoKey),
     }
+}
+
+/// Says in the log what was done to a key, and from where. The actor is whoever has the token. The
+/// lines of commands have the same fields.
+fn log(
+    peer: Peer,
+    action: &'static str,
+    done: &'static str,
+    key_id: &str,
+    new_key_id: Option<&str>,
+) {
+    let (actor, peer) = ("admin", peer.shown());
+    info!(key_id, new_key_id, action, actor, peer, "a key was {done}");
 }
 
 fn now() -> Result<Timestamp, ApiError> {

@@ -1,6 +1,8 @@
-//! Bearer tokens of those who may ask.
+//! Bearer tokens, and what the log says about requests without the right one.
 
 use std::env::{self, VarError};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use anyhow::bail;
 use axum::extract::{Request, State};
@@ -9,9 +11,13 @@ use axum::http::{HeaderMap, HeaderValue};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use keystile::credential::{KeyHash, KeyHasher};
+use keystile::throttle::Throttle;
 use subtle::ConstantTimeEq;
+use tracing::warn;
 
 use super::error::ApiError;
+use super::observe;
+use super::peer::Peer;
 use crate::defaults::SHORTEST_TOKEN;
 
 /// A token that requests must carry. Only its hash is kept, and `Debug` shows nothing of it.
@@ -49,6 +55,29 @@ impl Tokens {
     }
 }
 
+/// Why a request is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reason {
+    /// The API is off.
+    Off,
+    /// No header `authorization`, or one with another scheme than Bearer.
+    NoToken,
+    /// More than one header `authorization`.
+    RepeatedHeader,
+    WrongToken,
+}
+
+impl Reason {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Off => "the admin API is off",
+            Self::NoToken => "no token",
+            Self::RepeatedHeader => "repeated header",
+            Self::WrongToken => "wrong token",
+        }
+    }
+}
+
 impl Token {
     fn from_env(variable: &str) -> anyhow::Result<Option<Self>> {
         match env::var(variable) {
@@ -59,7 +88,7 @@ impl Token {
                 Ok(Some(Self::new(token.as_bytes())))
             }
             Err(VarError::NotPresent) => Ok(None),
-            // An empty one would let in whoever knows that it is.
+            // Fail closed: an unusable token must not look like none, which opens the service API.
             _ => bail!(
                 "{variable} must have at least {SHORTEST_TOKEN} characters of visible ASCII without \
                  spaces, as `openssl rand -hex 32` makes them; without the variable, there is no \
@@ -72,16 +101,21 @@ impl Token {
         Self(KeyHasher::default().hash(token))
     }
 
-    /// Whether the request carries it.
-    fn is_in(&self, headers: &HeaderMap) -> bool {
+    /// Whether the request carries it, once.
+    fn check(&self, headers: &HeaderMap) -> Result<(), Reason> {
         let mut values = headers.get_all(AUTHORIZATION).iter();
-        let (Some(value), None) = (values.next(), values.next()) else {
-            return false;
-        };
-        let Some((scheme, token)) = value.as_bytes().split_at_checked("Bearer ".len()) else {
-            return false;
-        };
-        scheme.eq_ignore_ascii_case(b"Bearer ") && self.is(&Self::new(token.trim_ascii()))
+        let value = values.next().ok_or(Reason::NoToken)?;
+        if values.next().is_some() {
+            return Err(Reason::RepeatedHeader);
+        }
+        let parts = value.as_bytes().split_at_checked("Bearer ".len());
+        let bearer = parts.filter(|(scheme, _)| scheme.eq_ignore_ascii_case(b"Bearer "));
+        let (_, token) = bearer.ok_or(Reason::NoToken)?;
+        if self.is(&Self::new(token.trim_ascii())) {
+            Ok(())
+        } else {
+            Err(Reason::WrongToken)
+        }
     }
 
     /// Compares hashes, in constant time, so that neither the token's characters nor its length show
@@ -97,16 +131,73 @@ impl std::fmt::Debug for Token {
     }
 }
 
+/// Who may use an API.
+#[derive(Clone)]
+pub(super) struct Guard {
+    api: &'static str,
+    token: Option<Token>,
+    refusals: Arc<Refusals>,
+}
+
+/// Keeps a flood of refused requests from flooding the log.
+struct Refusals {
+    started: Instant,
+    throttle: Mutex<Throttle>,
+}
+
+impl Guard {
+    /// A guard that asks for a token. `api` names what it guards, in the log.
+    pub(super) fn new(api: &'static str, token: Option<Token>) -> Self {
+        Self {
+            api,
+            token,
+            refusals: Arc::new(Refusals {
+                started: Instant::now(),
+                throttle: Mutex::default(),
+            }),
+        }
+    }
+
+    /// # Errors
+    /// The request may not use the API. The log says why, at most once a second.
+    fn admit(&self, request: &Request) -> Result<(), ApiError> {
+        let checked = match &self.token {
+            None => Err(Reason::Off),
+            Some(token) => token.check(request.headers()),
+        };
+        checked.map_err(|reason| {
+            self.log(request, reason);
+            match reason {
+                Reason::Off => ApiError::AdminOff,
+                _ => ApiError::Unauthorized,
+            }
+        })
+    }
+
+    fn log(&self, request: &Request, reason: Reason) {
+        let throttle = self.refusals.throttle.lock();
+        let now = self.refusals.started.elapsed();
+        let permitted = throttle.unwrap_or_else(PoisonError::into_inner).permit(now);
+        if let Some(suppressed) = permitted {
+            warn!(
+                api = self.api,
+                method = observe::method(request),
+                route = observe::route(request),
+                reason = reason.as_str(),
+                peer = Peer::of(request.extensions()).shown(),
+                // Refused since the line before, without a line of their own.
+                suppressed,
+                "a request was refused"
+            );
+        }
+    }
+}
+
 /// Admits requests to the admin API; without a token, none.
-pub(super) async fn admin(
-    State(token): State<Option<Token>>,
-    request: Request,
-    next: Next,
-) -> Response {
-    let mut response = match token {
-        None => ApiError::AdminOff.into_response(),
-        Some(token) if token.is_in(request.headers()) => next.run(request).await,
-        Some(_) => ApiError::Unauthorized.into_response(),
+pub(super) async fn admin(State(guard): State<Guard>, request: Request, next: Next) -> Response {
+    let mut response = match guard.admit(&request) {
+        Ok(()) => next.run(request).await,
+        Err(refused) => refused.into_response(),
     };
     // Some of them hold a new key.
     let no_store = HeaderValue::from_static("no-store");
@@ -115,10 +206,9 @@ pub(super) async fn admin(
 }
 
 /// Admits requests that carry the service token.
-pub(super) async fn service(State(token): State<Token>, request: Request, next: Next) -> Response {
-    if token.is_in(request.headers()) {
-        next.run(request).await
-    } else {
-        ApiError::Unauthorized.into_response()
+pub(super) async fn service(State(guard): State<Guard>, request: Request, next: Next) -> Response {
+    match guard.admit(&request) {
+        Ok(()) => next.run(request).await,
+        Err(refused) => refused.into_response(),
     }
 }

@@ -18,20 +18,29 @@ pub(super) async fn observe(
     next: Next,
 ) -> Response {
     let started = Instant::now();
-    let method = match *request.method() {
-        Method::GET => "GET",
-        Method::HEAD => "HEAD",
-        Method::POST => "POST",
-        Method::PATCH => "PATCH",
-        Method::DELETE => "DELETE",
-        _ => "other",
-    };
-    let route = request.extensions().get::<MatchedPath>();
-    let route = route.map_or("none", MatchedPath::as_str).to_owned();
+    let (method, route) = (method(&request), route(&request).to_owned());
     let response = next.run(request).await;
     let (status, duration) = (response.status().as_u16(), started.elapsed());
     let duration_us = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
     debug!(target: logs::ACCESS, method, route, status, duration_us, "answered");
     metrics.count(method, route, status, duration);
     response
+}
+
+/// The method of a request, as far as there are routes for it.
+pub(super) fn method(request: &Request) -> &'static str {
+    match *request.method() {
+        Method::GET => "GET",
+        Method::HEAD => "HEAD",
+        Method::POST => "POST",
+        Method::PATCH => "PATCH",
+        Method::DELETE => "DELETE",
+        _ => "other",
+    }
+}
+
+/// The route of a request, such as `/v1/key-hashes/{key_hash}`.
+pub(super) fn route(request: &Request) -> &str {
+    let route = request.extensions().get::<MatchedPath>();
+    route.map_or("none", MatchedPath::as_str)
 }

@@ -44,6 +44,7 @@ impl Registry {
             .env_remove("KEYSTILE_SERVICE_TOKEN")
             .env_remove("KEYSTILE_LOG_FORMAT")
             .env_remove("RUST_LOG")
+            .env_remove("SUDO_USER")
             .args(args);
         if let Some(database) = &self.database {
             command.env("KEYSTILE_DATABASE_URL", &database.url);

@@ -1,9 +1,11 @@
 //! The built binary, from the command line to the answers of a served port.
 
+mod audit;
 mod files;
 mod harness;
 mod logs;
 mod options;
+mod refused;
 mod restored;
 mod serve;
 #[path = "../support/database.rs"]

@@ -1,0 +1,38 @@
+//! Who is at the other end of a connection.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+
+use axum::extract::{ConnectInfo, FromRequestParts};
+use axum::http::Extensions;
+use axum::http::request::Parts;
+use tracing::field::{DisplayValue, display};
+
+/// The address at the other end of a request's connection, where the server knows it. That may be a
+/// proxy. Headers that name another are not read: whoever sends the request writes them.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Peer(Option<SocketAddr>);
+
+impl Peer {
+    /// The peer of the request with these extensions.
+    pub(super) fn of(extensions: &Extensions) -> Self {
+        let info = extensions.get::<ConnectInfo<SocketAddr>>();
+        Self(info.map(|ConnectInfo(address)| *address))
+    }
+
+    /// As a field of the log; no field where it is not known.
+    pub(super) fn shown(self) -> Option<DisplayValue<SocketAddr>> {
+        self.0.map(|address| {
+            // A listener for both protocols has IPv4 addresses as `::ffff:127.0.0.1`.
+            display(SocketAddr::new(address.ip().to_canonical(), address.port()))
+        })
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for Peer {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        Ok(Self::of(&parts.extensions))
+    }
+}
