@@ -29,7 +29,7 @@ const LONGEST_PATH: usize = 200;
 pub struct ConfigError(FieldError);
 
 impl ConfigError {
-    fn new(path: impl Into<String>, problem: impl Into<String>) -> Self {
+    fn new(path: impl AsRef<str>, problem: impl AsRef<str>) -> Self {
         Self(FieldError::new(path, problem))
     }
 }

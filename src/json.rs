@@ -22,10 +22,18 @@ pub(crate) struct FieldError {
 }
 
 impl FieldError {
-    pub(crate) fn new(path: impl Into<String>, problem: impl Into<String>) -> Self {
+    pub(crate) fn new(path: impl AsRef<str>, problem: impl AsRef<str>) -> Self {
+        Self::of(path.as_ref(), problem.as_ref())
+    }
+
+    /// There are dozens of callers, none of which is in a hurry: a copy for each would only make the
+    /// module larger.
+    #[cold]
+    #[inline(never)]
+    fn of(path: &str, problem: &str) -> Self {
         Self {
-            path: path.into(),
-            problem: problem.into(),
+            path: path.to_owned(),
+            problem: problem.to_owned(),
         }
     }
 }

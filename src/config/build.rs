@@ -73,7 +73,7 @@ pub(super) fn config(json: &mut Object<'_>) -> Result<Config, ConfigError> {
 }
 
 /// Puts the field's path before what a check found.
-fn at<T>(path: impl Into<String>, checked: Result<T, impl Into<String>>) -> Result<T, ConfigError> {
+fn at<T>(path: impl AsRef<str>, checked: Result<T, impl AsRef<str>>) -> Result<T, ConfigError> {
     checked.map_err(|problem| ConfigError::new(path, problem))
 }
 
