@@ -1,5 +1,6 @@
-//! Connections on which nothing is said, as many as Envoy takes.
+//! Connections on which nothing is said, or no more than a beginning, as many as Envoy takes.
 
+use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
@@ -17,6 +18,20 @@ use crate::range::trial;
 
 /// More than the shipped limit of 10,000.
 const CONNECTIONS: usize = 10_200;
+
+/// What they begin with.
+const BEGINNINGS: [(&str, &[u8]); 4] = [
+    ("nothing", b""),
+    ("a letter", b"G"),
+    ("a line", b"GET /v1/x HTTP/1.1\r\n"),
+    (
+        "HTTP/2, without a stream",
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0",
+    ),
+];
+
+/// After which time all of them are ended.
+const LONGEST: Duration = Duration::from_secs(25);
 
 /// What a probe or a scrape may take.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -42,17 +57,29 @@ fn silent() -> Result<()> {
     let file = folder.path().join("envoy.json");
     std::fs::write(&file, in_container(auth)?.to_string())?;
     let envoy = Envoy::start(&file, folder.path(), shipped::OPTIONS, false)?;
-    let (api, stats) = (envoy.listener("api")?, envoy.listener("stats")?);
 
-    let mut silent = Vec::with_capacity(CONNECTIONS);
+    for (name, beginning) in BEGINNINGS {
+        attack(&envoy, beginning).with_context(|| name.to_owned())?;
+    }
+    Ok(())
+}
+
+fn attack(envoy: &Envoy, beginning: &[u8]) -> Result<()> {
+    let (api, stats) = (envoy.listener("api")?, envoy.listener("stats")?);
+    let rejected = || envoy.counter("listener.127.0.0.1_0.downstream_global_cx_overflow");
+    let before = rejected()?;
+    let mut silent: Vec<TcpStream> = Vec::with_capacity(CONNECTIONS);
     let opened = Instant::now();
     while silent.len() < CONNECTIONS {
-        silent.push(TcpStream::connect(api).context("no connection")?);
+        let mut stream = TcpStream::connect(api).context("no connection")?;
+        // One that is beyond the limit may be closed by now.
+        let _ = stream.write_all(beginning);
+        stream.set_nonblocking(true)?;
+        silent.push(stream);
     }
     let took = opened.elapsed();
     let all_open = Instant::now();
-    let rejected = || envoy.counter("listener.127.0.0.1_0.downstream_global_cx_overflow");
-    wait_until(|| Ok(rejected()? > 0)).context("they are not too many")?;
+    wait_until(|| Ok(rejected()? > before)).context("they are not too many")?;
     let mut slowest = Duration::ZERO;
     for (name, to, path) in [
         ("probe of the admin page", envoy.admin(), "/ready"),
@@ -69,16 +96,37 @@ fn silent() -> Result<()> {
         slowest = slowest.max(asked.elapsed());
         ensure!(answer.status == 200, "{name}: {answer:?}");
     }
-    let refused = rejected()?;
-    wait_until(|| Ok(client::get(api, "/v1/x", []).is_ok_and(|answer| answer.status == 401)))
-        .context("clients are locked out")?;
+    let refused = rejected()? - before;
+    // Not by a client that gets through: while all places are taken, Envoy counts a place as free for
+    // each connection that did not need one and ends.
+    wait_until(|| {
+        silent.retain_mut(is_open);
+        Ok(silent.is_empty())
+    })
+    .with_context(|| format!("{} are still open", silent.len()))?;
+    let ended = all_open.elapsed();
+    let answer = client::get(api, "/v1/x", [])?;
+    ensure!(answer.status == 401, "a client: {answer:?}");
     println!(
-        "attack: silent connections: {CONNECTIONS} opened in {took:?}, {refused} of them beyond \
-         the limit; probes and scrapes took up to {slowest:?}; clients got through after {:?}",
-        all_open.elapsed()
+        "attack: silent connections: {CONNECTIONS} opened in {took:?} with {} bytes each, {refused} of \
+         them beyond the limit; probes and scrapes took up to {slowest:?}; all were ended after {ended:?}",
+        beginning.len()
     );
     ensure!(slowest < PATIENCE, "a probe or a scrape took {slowest:?}");
+    ensure!(ended < LONGEST, "all were ended after {ended:?}");
     Ok(())
+}
+
+/// Whether Envoy has neither closed nor reset a connection. What it says on it does not matter.
+fn is_open(stream: &mut TcpStream) -> bool {
+    let mut buffer = [0; 1024];
+    loop {
+        match stream.read(&mut buffer) {
+            Ok(0) => return false,
+            Ok(_) => {}
+            Err(problem) => return problem.kind() == ErrorKind::WouldBlock,
+        }
+    }
 }
 
 /// `envoy/envoy-docker.yaml` with its registry there, on free ports.
