@@ -1,6 +1,7 @@
 //! The command line. Each value is checked here, once, by the type it is parsed into.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 use keystile::credential::KeyHasher;
@@ -87,6 +88,33 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:8081", value_parser = address)]
     pub(crate) listen: SocketAddr,
 
+    /// Where the admin API is served instead of on --listen.
+    #[arg(long, value_name = "ADDR:PORT", value_parser = address)]
+    pub(crate) admin_listen: Option<SocketAddr>,
+
+    /// Where /metrics is served instead of on --listen, always in plain HTTP.
+    #[arg(long, value_name = "ADDR:PORT", value_parser = address)]
+    pub(crate) metrics_listen: Option<SocketAddr>,
+
+    /// The certificate for --listen and --admin-listen, with those that lead to its authority, in
+    /// PEM. The three files of TLS are read again when they change.
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    pub(crate) tls_cert: Option<PathBuf>,
+
+    /// The certificate's private key, in PEM.
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    pub(crate) tls_key: Option<PathBuf>,
+
+    /// The authorities of clients' certificates, in PEM: clients without such a certificate are
+    /// refused.
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    pub(crate) tls_client_ca: Option<PathBuf>,
+
+    /// Listen beyond this machine without a token in KEYSTILE_SERVICE_TOKEN, where nothing but the
+    /// proxies can reach the port.
+    #[arg(long)]
+    pub(crate) insecure_no_token: bool,
+
     /// How long the change feed remembers a change.
     #[arg(long, value_name = "SPAN", default_value = KEEP_CHANGES)]
     pub(crate) keep_changes: Span,
@@ -106,6 +134,11 @@ pub(crate) struct ServeArgs {
     /// The most requests at once; those beyond get a 503.
     #[arg(long, value_name = "N", default_value_t = CONCURRENCY, value_parser = concurrency)]
     pub(crate) concurrency: usize,
+
+    /// The most open connections on --listen; beyond them, idle ones are closed for new ones. By
+    /// default 4096, or fewer where the limit of open files is lower.
+    #[arg(long, value_name = "N", value_parser = max_connections)]
+    pub(crate) max_connections: Option<usize>,
 }
 
 /// Options of `create`.
@@ -221,6 +254,13 @@ fn peppered(pepper: &str) -> Result<KeyHasher, String> {
 }
 
 fn concurrency(text: &str) -> Result<usize, String> {
+    let number = text.parse().ok();
+    number
+        .filter(|number| (1..=1_000_000).contains(number))
+        .ok_or_else(|| "expected a number from 1 to 1000000".to_owned())
+}
+
+fn max_connections(text: &str) -> Result<usize, String> {
     let number = text.parse().ok();
     number
         .filter(|number| (1..=1_000_000).contains(number))

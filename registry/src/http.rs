@@ -48,28 +48,72 @@ pub(crate) struct App {
     pub(crate) metrics: Metrics,
 }
 
-/// The routes.
-pub(crate) fn router(app: App) -> Router {
-    let document = document();
-    // Each within its guards, and once more for the other routes.
-    let admin = Router::from(admin())
-        .method_not_allowed_fallback(async || ApiError::MethodNotAllowed)
-        .layer(middleware::from_fn_with_state(
-            Guard::new("admin", app.admin_token),
-            auth::admin,
-        ));
-    let service =
-        Router::from(service()).method_not_allowed_fallback(async || ApiError::MethodNotAllowed);
-    // Without a token there is nothing to check, and each layer costs every lookup.
-    let service = match app.service_token {
-        Some(_) => service.layer(middleware::from_fn_with_state(
-            Guard::new("service", app.service_token),
-            auth::service,
-        )),
-        None => service,
+/// What a listener offers, beside `/healthz` and `/readyz`. What it does not offer is an unknown
+/// route there.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Offer {
+    /// Lookups and the feed.
+    pub(crate) lookups: bool,
+    pub(crate) admin: bool,
+    pub(crate) metrics: bool,
+}
+
+impl Offer {
+    /// What the only listener offers.
+    pub(crate) const ALL: Self = Self {
+        lookups: true,
+        admin: true,
+        metrics: true,
     };
-    let routes = limits::limited(service.merge(admin), app.concurrency)
-        .merge(Router::from(server()))
+
+    pub(crate) const ADMIN: Self = Self {
+        lookups: false,
+        admin: true,
+        metrics: false,
+    };
+
+    pub(crate) const METRICS: Self = Self {
+        lookups: false,
+        admin: false,
+        metrics: true,
+    };
+}
+
+/// The routes of a listener. Requests beyond the limit are counted for each listener by itself.
+pub(crate) fn router(app: App, offer: Offer) -> Router {
+    let mut limited = Router::new();
+    // Each within its guards, and once more for the other routes.
+    if offer.lookups {
+        let service = Router::from(service())
+            .method_not_allowed_fallback(async || ApiError::MethodNotAllowed);
+        // Without a token there is nothing to check, and each layer costs every lookup.
+        limited = limited.merge(match app.service_token {
+            Some(_) => service.layer(middleware::from_fn_with_state(
+                Guard::new("service", app.service_token),
+                auth::service,
+            )),
+            None => service,
+        });
+    }
+    if offer.admin {
+        let admin = Router::from(admin())
+            .method_not_allowed_fallback(async || ApiError::MethodNotAllowed)
+            .layer(middleware::from_fn_with_state(
+                Guard::new("admin", app.admin_token),
+                auth::admin,
+            ));
+        limited = limited.merge(admin);
+    }
+    let mut free = Router::from(health());
+    if offer.metrics {
+        free = free.merge(Router::from(metrics()));
+    }
+    let describes = offer.lookups || offer.admin;
+    if describes {
+        free = free.merge(Router::from(description()));
+    }
+    let routes = limits::limited(limited, app.concurrency)
+        .merge(free)
         .fallback(async || ApiError::UnknownRoute)
         .method_not_allowed_fallback(async || ApiError::MethodNotAllowed)
         .layer(DefaultBodyLimit::max(LARGEST_BODY))
@@ -78,13 +122,16 @@ pub(crate) fn router(app: App) -> Router {
             observe::observe,
         ))
         .with_state(app);
-    openapi::serving(&document, routes)
+    match describes {
+        true => openapi::serving(&document(), routes),
+        false => routes,
+    }
 }
 
 /// What the routes answer, as OpenAPI.
 fn document() -> OpenApi {
     let mut document = openapi::document();
-    for routes in [service(), admin(), server()] {
+    for routes in [service(), admin(), health(), metrics(), description()] {
         document.merge(routes.into_openapi());
     }
     document
@@ -104,11 +151,17 @@ fn admin() -> OpenApiRouter<App> {
         .routes(routes!(admin::rotate))
 }
 
-/// What is answered whatever the server is at.
-fn server() -> OpenApiRouter<App> {
+/// Answered by each listener, and however busy the server is.
+fn health() -> OpenApiRouter<App> {
     OpenApiRouter::new()
         .routes(routes!(health::live))
         .routes(routes!(health::ready))
-        .routes(routes!(metrics::metrics))
-        .routes(routes!(openapi::openapi))
+}
+
+fn metrics() -> OpenApiRouter<App> {
+    OpenApiRouter::new().routes(routes!(metrics::metrics))
+}
+
+fn description() -> OpenApiRouter<App> {
+    OpenApiRouter::new().routes(routes!(openapi::openapi))
 }

@@ -8,7 +8,8 @@
 //! 4. Expiry is the filter's to decide: a key past `expires_at` is still `active` here.
 //!
 //! Caveat: without a service token, whoever reaches the port can ask about a hash and read the
-//! feed, so it belongs on a network that only the proxies reach.
+//! feed. `serve` refuses to listen beyond this machine then, unless it is told that only the proxies
+//! reach the port.
 
 mod cli;
 mod commands;
@@ -18,6 +19,7 @@ mod feed;
 mod http;
 mod key;
 mod keys;
+mod listen;
 mod logs;
 mod output;
 mod pruning;
@@ -39,11 +41,9 @@ mod test_sql;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use anyhow::Context;
 use clap::Parser;
 use keystile::credential::KeyHasher;
 use time::OffsetDateTime;
-use tokio::net::TcpListener;
 use tracing::{Level, enabled, error, info, warn};
 
 use crate::cli::{Cli, Command, ServeArgs};
@@ -74,6 +74,10 @@ async fn main() -> ExitCode {
 
 async fn run(cli: Cli) -> anyhow::Result<()> {
     logs::start(cli.log_format)?;
+    if let Command::Serve(args) = &cli.command {
+        // Before a database is made.
+        listen::check(args, Tokens::from_env()?.service.is_some())?;
+    }
     let store = Store::open(&cli.database_url).await?;
     let now = OffsetDateTime::now_utc();
     let mut out = Output::new(io::stdout().lock(), cli.json);
@@ -132,17 +136,14 @@ async fn serve(
         concurrency: args.concurrency,
         metrics: Metrics::new(),
     };
-    let listener = TcpListener::bind(args.listen).await.with_context(|| {
-        format!(
-            "cannot listen on {}, choose another address with --listen",
-            args.listen
-        )
-    })?;
+    let (listeners, addresses, tls) = listen::bind(args, &app)?;
     // Before the address is announced: who waits for that line may send the signal right after.
     let shutdown = server::shutdown_signal()?;
-    let address = listener.local_addr()?;
-    out.listening(address)?;
-    info!(%address, "listening");
+    out.listening(&addresses)?;
+    for listener in &listeners {
+        let (listener, address) = (listener.port.as_str(), listener.socket.local_addr()?);
+        info!(%address, listener, "listening");
+    }
     if store.is_new {
         // A volume that was not mounted looks like this too, and denies every key.
         warn!("there was no database; this one is new and has no keys");
@@ -156,8 +157,18 @@ async fn serve(
     }
     let keep = args.keep_changes;
     let pruning = tokio::spawn(pruning::prune(store.clone(), keep, pruning::pause(keep)));
-    server::serve(listener, http::router(app), shutdown, server::GRACE).await?;
+    let reloading = tls.map(|tls| tokio::spawn(tls.follow(server::TLS_INTERVAL)));
+    server::serve(
+        listeners,
+        app.metrics.connections(),
+        shutdown,
+        server::GRACE,
+    )
+    .await;
     pruning.abort();
+    if let Some(reloading) = reloading {
+        reloading.abort();
+    }
     info!("stopped");
     Ok(())
 }

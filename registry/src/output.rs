@@ -2,12 +2,12 @@
 
 use std::fmt;
 use std::io::{self, Write};
-use std::net::SocketAddr;
 
 use serde::Serialize;
 use serde_json::json;
 
 use crate::key::SecretKey;
+use crate::listen::Addresses;
 use crate::record::{Record, Status};
 use crate::view::{NewKeyView, RecordView};
 
@@ -24,10 +24,17 @@ impl<W: Write> Output<W> {
         Self { writer, json }
     }
 
-    /// The address that `serve` has bound.
-    pub(crate) fn listening(&mut self, address: SocketAddr) -> io::Result<()> {
-        self.print(&json!({"listening": address}), |out| {
-            writeln!(out, "listening on {address}")
+    /// The addresses that `serve` has bound.
+    pub(crate) fn listening(&mut self, addresses: &Addresses) -> io::Result<()> {
+        self.print(addresses, |out| {
+            writeln!(out, "listening on {}", addresses.listening)?;
+            if let Some(address) = addresses.admin {
+                writeln!(out, "admin API on {address}")?;
+            }
+            if let Some(address) = addresses.metrics {
+                writeln!(out, "metrics on {address}")?;
+            }
+            Ok(())
         })
     }
 

@@ -1,7 +1,10 @@
 //! `GET /metrics`: requests and how long they took, for Prometheus.
 
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
+use axum::Extension;
+use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
@@ -13,17 +16,29 @@ use prometheus_client::registry::Registry;
 
 use super::error::ApiError;
 use super::{App, openapi, refusals};
+use crate::server::{Counters, SharedBody};
 
 /// Upper borders of the buckets, in seconds: from a cached page to a database in trouble.
 const BUCKETS: [f64; 12] = [
     0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0,
 ];
 
+/// For how long all who ask get the same text: however often it is asked for, it is made ten times a
+/// second at most, and the memory of responses that nobody reads is that of a few texts.
+pub(super) const FRESH: Duration = Duration::from_millis(100);
+
 /// What is counted. Nothing that a client makes up becomes a label.
+/// Clones count together.
 #[derive(Clone, Debug)]
-pub(crate) struct Metrics {
+pub(crate) struct Metrics(Arc<All>);
+
+#[derive(Debug)]
+struct All {
     requests: Family<Answered, Counter>,
     durations: Family<Route, Histogram, fn() -> Histogram>,
+    connections: Counters,
+    /// The last text, and when it was made.
+    text: Mutex<Option<(Instant, Bytes)>>,
 }
 
 #[derive(Clone, Debug, EncodeLabelSet, PartialEq, Eq, Hash)]
@@ -40,10 +55,17 @@ struct Route {
 
 impl Metrics {
     pub(crate) fn new() -> Self {
-        Self {
+        Self(Arc::new(All {
             requests: Family::default(),
             durations: Family::new_with_constructor(|| Histogram::new(BUCKETS)),
-        }
+            connections: Counters::default(),
+            text: Mutex::default(),
+        }))
+    }
+
+    /// Where the server counts connections.
+    pub(crate) fn connections(&self) -> &Counters {
+        &self.0.connections
     }
 
     /// Counts a request that was answered.
@@ -59,23 +81,37 @@ impl Metrics {
             route: route.clone(),
             status,
         };
-        self.requests.get_or_create(&answered).inc();
-        let durations = self.durations.get_or_create(&Route { route });
+        self.0.requests.get_or_create(&answered).inc();
+        let durations = self.0.durations.get_or_create(&Route { route });
         durations.observe(duration.as_secs_f64());
     }
 
-    fn text(&self) -> Result<String, std::fmt::Error> {
+    /// The text of now, or of a moment ago. Clones share its memory.
+    fn text(&self) -> Result<Bytes, std::fmt::Error> {
+        let mut last = self.0.text.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*last {
+            Some((made, text)) if made.elapsed() < FRESH => Ok(text.clone()),
+            _ => {
+                let text = Bytes::from(self.write()?);
+                *last = Some((Instant::now(), text.clone()));
+                Ok(text)
+            }
+        }
+    }
+
+    fn write(&self) -> Result<String, std::fmt::Error> {
         let mut registry = Registry::with_prefix("keystile_registry");
         registry.register(
             "requests",
             "Requests, by route and status",
-            self.requests.clone(),
+            self.0.requests.clone(),
         );
         registry.register(
             "request_duration_seconds",
             "How long requests took to answer",
-            self.durations.clone(),
+            self.0.durations.clone(),
         );
+        self.0.connections.register(&mut registry);
         let mut text = String::new();
         text::encode(&mut text, &registry)?;
         Ok(text)
@@ -101,5 +137,5 @@ impl Metrics {
 pub(super) async fn metrics(State(app): State<App>) -> Result<Response, ApiError> {
     let text = app.metrics.text().map_err(|_| ApiError::NoMetrics)?;
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    Ok(([(CONTENT_TYPE, kind)], text).into_response())
+    Ok(([(CONTENT_TYPE, kind)], Extension(SharedBody), text).into_response())
 }

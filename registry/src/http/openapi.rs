@@ -11,6 +11,7 @@ use utoipa::openapi::{ComponentsBuilder, InfoBuilder, License, OpenApi, OpenApiB
 
 use super::body::RotateKey;
 use super::error::Refusal;
+use crate::server::SharedBody;
 
 /// What proxies ask.
 pub(super) const PROXIES: &str = "proxies";
@@ -23,7 +24,9 @@ const ABOUT: &str = "\
 What is refused gets a JSON body with `error`, a code to branch on, and mostly a `message` for \
 people. A path that the server does not know is 400 `unknown_route`, not 404, which is a verdict \
 on a key hash; a method that a path does not have is 405 `method_not_allowed`, with `allow`. Where \
-there is GET, there is HEAD. What is not HTTP gets a 4xx without a body.";
+there is GET, there is HEAD. What is not HTTP gets a 4xx without a body. With \
+`serve --admin-listen` or `--metrics-listen`, each listener answers its own paths alone, beside \
+`/healthz` and `/readyz`.";
 
 const ADMIN_API: &str = "\
 What operators do with keys. Off where the server has no token in `KEYSTILE_ADMIN_TOKEN`: then \
@@ -83,7 +86,8 @@ pub(super) struct Document(Bytes);
     responses((status = 200, description = "OpenAPI 3.1", body = Object)),
 )]
 pub(super) async fn openapi(Extension(Document(document)): Extension<Document>) -> Response {
-    ([(CONTENT_TYPE, "application/json")], document).into_response()
+    let kind = [(CONTENT_TYPE, "application/json")];
+    (kind, Extension(SharedBody), document).into_response()
 }
 
 fn bearer(description: &str) -> SecurityScheme {

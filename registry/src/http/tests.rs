@@ -63,7 +63,7 @@ fn app(store: Store) -> App {
 
 /// The answer to a request, read to its end, and as the OpenAPI document has it.
 async fn exchange(app: &App, request: Request<Body>) -> Response<Bytes> {
-    exchange_with(router(app.clone()), request).await
+    exchange_with(router(app.clone(), Offer::ALL), request).await
 }
 
 /// The same, of a router that others share: its limits count for all of them.

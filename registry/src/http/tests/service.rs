@@ -17,6 +17,7 @@ on_both! {
     health_and_readiness_differ,
     health_is_told_beyond_the_limit,
     requests_are_counted_by_route,
+    answers_of_a_moment_share_their_memory,
 }
 
 async fn send(app: &App, path: &str, token: &str) -> Response<Bytes> {
@@ -141,6 +142,23 @@ async fn requests_are_counted_by_route(database: TestDatabase) {
     assert!(!metrics.contains("made-up"), "{metrics}");
 }
 
+async fn answers_of_a_moment_share_their_memory(database: TestDatabase) {
+    let app = app(store_with_abc(&database).await);
+    let router = router(app, Offer::ALL);
+    for path in ["/metrics", "/openapi.json"] {
+        let get = || {
+            let request = Request::get(path).body(Body::empty()).expect("request");
+            exchange_with(router.clone(), request)
+        };
+        let started = std::time::Instant::now();
+        let answers = [get().await.into_body(), get().await.into_body()];
+        // On a machine that is busy, a moment may be over.
+        if path == "/openapi.json" || started.elapsed() < super::super::metrics::FRESH {
+            assert_eq!(answers[0].as_ptr(), answers[1].as_ptr(), "{path}");
+        }
+    }
+}
+
 /// A body that never comes, and tells when it is waited for.
 struct Never(Arc<Notify>);
 
@@ -162,7 +180,7 @@ async fn health_is_told_beyond_the_limit(database: TestDatabase) {
         concurrency: 1,
         ..app(store_with_abc(&database).await)
     };
-    let router = router(app);
+    let router = router(app, Offer::ALL);
     let get = |path: &str| {
         let request = Request::get(path).header(header::AUTHORIZATION, "Bearer admin-secret");
         let request = request.body(Body::empty()).expect("request");

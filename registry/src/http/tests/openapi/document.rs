@@ -22,7 +22,7 @@ async fn it_is_served_to_everyone(database: TestDatabase) {
 async fn each_route_is_in_it_and_nothing_else(database: TestDatabase) {
     let app = app(store_with_abc(&database).await);
     // axum has no list of its routes, but shows them so. Were it to stop, none would be left here.
-    let shown = format!("{:?}", router(app.clone()));
+    let shown = format!("{:?}", router(app.clone(), Offer::ALL));
     let mut routes: BTreeSet<&str> = shown
         .split('"')
         .filter(|text| text.starts_with('/'))

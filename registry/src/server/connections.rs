@@ -1,0 +1,272 @@
+//! The open connections of a listener: how many there may be, which one makes room for another, and
+//! the watchdog that ends those that exceed a limit.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use prometheus_client::metrics::gauge::Gauge;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+use tracing::warn;
+
+use super::activity::{Activity, Order, Rank};
+use super::counters::{Counters, Port, Reason};
+use super::limits::Limits;
+use super::memory::Memory;
+use super::since::Moment;
+
+/// How long a connection that was told to close may take to be gone.
+const ROOM: Duration = Duration::from_millis(250);
+
+/// How often at most the log says that the limit was reached.
+const WARNING: Duration = Duration::from_secs(60);
+
+/// How long the watchdog pauses while more memory is held than there should be.
+const RELIEF: Duration = Duration::from_millis(5);
+
+/// How long a client may take nothing of its response while more memory is held than there should be,
+/// and while it is more than twice as much. In milliseconds.
+const PATIENCE: [u64; 2] = [1000, 50];
+
+/// With so many times as many idle connections as new ones, the idle ones are the flood.
+const CROWD: usize = 8;
+
+/// The open connections of a listener.
+#[derive(Debug)]
+pub(super) struct Connections {
+    pub(super) port: Port,
+    pub(super) limits: Limits,
+    counters: Counters,
+    count: Gauge,
+    memory: Arc<Memory>,
+    started: Instant,
+    slots: Arc<Semaphore>,
+    open: Mutex<Open>,
+}
+
+#[derive(Debug, Default)]
+struct Open {
+    /// By the order in which they were accepted.
+    by_number: BTreeMap<u64, Arc<Activity>>,
+    next: u64,
+    /// When the log last said that the limit was reached.
+    warned: Option<Instant>,
+}
+
+/// The place of one connection, which is free again when this is dropped.
+#[derive(Debug)]
+pub(super) struct Place {
+    pub(super) connections: Arc<Connections>,
+    pub(super) activity: Arc<Activity>,
+    number: u64,
+    _slot: OwnedSemaphorePermit,
+}
+
+impl Connections {
+    pub(super) fn new(port: Port, limits: Limits, counters: Counters) -> Self {
+        Self {
+            port,
+            limits,
+            count: counters.open(port),
+            counters,
+            memory: Arc::new(Memory::new(&limits)),
+            started: Instant::now(),
+            slots: Arc::new(Semaphore::new(limits.connections)),
+            open: Mutex::default(),
+        }
+    }
+
+    /// A place for a new connection. Where all are taken, a connection that is not busy is closed;
+    /// `None` where there is none.
+    pub(super) async fn place(self: &Arc<Self>) -> Option<Place> {
+        let slots = Arc::clone(&self.slots);
+        let slot = match Arc::clone(&slots).try_acquire_owned() {
+            Ok(slot) => Some(slot),
+            Err(_) if self.make_room() => {
+                let slot = timeout(ROOM, slots.acquire_owned()).await;
+                slot.ok().and_then(Result::ok)
+            }
+            Err(_) => None,
+        };
+        let Some(slot) = slot else {
+            self.closed(Reason::Refused);
+            return None;
+        };
+        let activity = Arc::new(Activity::new(Arc::clone(&self.memory)));
+        let mut open = self.open();
+        let number = open.next;
+        open.next += 1;
+        open.by_number.insert(number, Arc::clone(&activity));
+        drop(open);
+        self.count.inc();
+        Some(Place {
+            connections: Arc::clone(self),
+            activity,
+            number,
+            _slot: slot,
+        })
+    }
+
+    /// Closes the connections that can be missed most: one, or with many connections a few more of
+    /// the same kind, as each search looks at all of them. Returns whether any is being closed.
+    pub(super) fn make_room(&self) -> bool {
+        let now = self.now();
+        let mut open = self.open();
+        if open.warned.is_none_or(|last| last.elapsed() >= WARNING) {
+            open.warned = Some(Instant::now());
+            let (listener, limit) = (self.port.as_str(), self.limits.connections);
+            warn!(
+                listener,
+                limit, "as many connections as there may be: idle ones are closed for new ones"
+            );
+        }
+        let ranked = open.by_number.iter().filter_map(|(number, activity)| {
+            let (rank, lasts) = activity.rank(now)?;
+            Some((rank, std::cmp::Reverse(lasts), *number))
+        });
+        let mut ranked: Vec<_> = ranked.collect();
+        let Some(&(mut worst, ..)) = ranked.iter().min() else {
+            return false;
+        };
+        let count = |of| ranked.iter().filter(|(rank, ..)| *rank == of).count();
+        if worst == Rank::Starting && count(Rank::Idle) / CROWD >= count(Rank::Starting) {
+            // A flood of connections that each have a request: those that are about to have their
+            // first one are not the ones to be missed.
+            worst = Rank::Idle;
+        }
+        ranked.retain(|(rank, ..)| *rank == worst);
+        let enough = (self.limits.connections / 128).clamp(1, ranked.len());
+        ranked.select_nth_unstable(enough - 1);
+        for (rank, _, number) in &ranked[..enough] {
+            let Some(activity) = open.by_number.get(number) else {
+                continue;
+            };
+            let reason = match rank {
+                Rank::Stalled => Reason::Unread,
+                _ => Reason::Evicted,
+            };
+            self.tell(activity, Order::Close, reason);
+        }
+        true
+    }
+
+    /// Ends connections that exceed a limit, until it is dropped.
+    pub(super) async fn watch(&self) {
+        let mut ticks = interval(self.limits.interval());
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut generation = Instant::now();
+        loop {
+            tokio::select! {
+                _ = ticks.tick() => {}
+                () = self.memory.pressure.notified() => {
+                    self.relieve();
+                    sleep(RELIEF).await;
+                    continue;
+                }
+            }
+            if generation.elapsed() >= self.limits.stall {
+                generation = Instant::now();
+                self.memory.next_generation();
+            }
+            self.relieve();
+            let now = self.now();
+            for activity in self.open().by_number.values() {
+                activity.settle(now);
+                if let Some((order, reason)) = activity.overdue(now, &self.limits) {
+                    self.tell(activity, order, reason);
+                }
+            }
+        }
+    }
+
+    /// Closes connections whose responses hold too much memory.
+    fn relieve(&self) {
+        let now = self.now();
+        let (most, mut held) = (self.limits.held, self.memory.held());
+        if held <= most {
+            return;
+        }
+        let short = held > most.saturating_mul(2);
+        let patience = PATIENCE[usize::from(short)];
+        let open = self.open();
+        let mut stalled = Vec::new();
+        let mut others = Vec::new();
+        for activity in open.by_number.values() {
+            let bytes = activity.unread();
+            match activity.untaken(now) {
+                Some(lasts) if lasts >= patience => stalled.push((lasts, bytes, activity)),
+                _ if activity.responses() > 1 => others.push((bytes, activity)),
+                // One response alone may be large, and its client must get it.
+                _ => {}
+            }
+        }
+        stalled.sort_unstable_by_key(|(lasts, bytes, _)| std::cmp::Reverse((*lasts, *bytes)));
+        for (_, bytes, activity) in stalled {
+            if held <= most {
+                return;
+            }
+            self.tell(activity, Order::Close, Reason::Unread);
+            held = held.saturating_sub(bytes);
+        }
+        if held <= most.saturating_mul(2) {
+            return;
+        }
+        others.sort_unstable_by_key(|(bytes, _)| std::cmp::Reverse(*bytes));
+        for (bytes, activity) in others {
+            if held <= most {
+                return;
+            }
+            self.tell(activity, Order::Close, Reason::Unread);
+            held = held.saturating_sub(bytes);
+        }
+    }
+
+    /// Tells all connections to finish their requests and close.
+    pub(super) fn drain(&self) {
+        for activity in self.open().by_number.values() {
+            activity.tell(Order::Drain);
+        }
+    }
+
+    /// Tells all connections to close, whatever they are doing.
+    pub(super) fn close(&self) {
+        for activity in self.open().by_number.values() {
+            activity.tell(Order::Close);
+        }
+    }
+
+    /// Waits until no connection is open. None may be opened meanwhile.
+    pub(super) async fn all_closed(&self) {
+        let all = u32::try_from(self.limits.connections).unwrap_or(u32::MAX);
+        // It is never closed.
+        let _ = self.slots.acquire_many(all).await;
+    }
+
+    /// Counts a connection that was closed or refused.
+    pub(super) fn closed(&self, reason: Reason) {
+        self.counters.closed(self.port, reason).inc();
+    }
+
+    fn tell(&self, activity: &Activity, order: Order, reason: Reason) {
+        let first = activity.order() == Order::Serve;
+        if activity.tell(order) && first {
+            self.closed(reason);
+        }
+    }
+
+    fn now(&self) -> Moment {
+        Moment::try_from(self.started.elapsed().as_millis()).unwrap_or(Moment::MAX - 1)
+    }
+
+    fn open(&self) -> MutexGuard<'_, Open> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.connections.open().by_number.remove(&self.number);
+        self.connections.count.dec();
+    }
+}

@@ -1,0 +1,49 @@
+//! A request and its response, as far as they count for the limits of their connection.
+
+use std::sync::Arc;
+
+use super::activity::Activity;
+
+/// What a request costs at most beside the body of its response, about: stream, task and headers.
+const OVERHEAD: u32 = 8192;
+
+/// A request, from when its head was read until its response was taken or given up, which is when
+/// this is dropped.
+// Small, as it is moved along with each piece of a body.
+#[derive(Debug)]
+pub(super) struct Exchange {
+    activity: Arc<Activity>,
+    /// What it holds, in bytes.
+    cost: u32,
+    /// The one that the response is of, once there is one.
+    generation: Option<u8>,
+}
+
+impl Exchange {
+    pub(super) fn begin(activity: &Arc<Activity>, http2: bool) -> Self {
+        activity.request_begins(http2, OVERHEAD as usize);
+        Self {
+            activity: Arc::clone(activity),
+            cost: OVERHEAD,
+            generation: None,
+        }
+    }
+
+    /// There is a response, with a body of so many bytes.
+    pub(super) fn answered(&mut self, body: u64) {
+        let body = u32::try_from(body).unwrap_or(u32::MAX - OVERHEAD);
+        let body = body.min(u32::MAX - OVERHEAD);
+        self.cost = OVERHEAD + body;
+        let generation = self
+            .activity
+            .response_begins(OVERHEAD as usize, body as usize);
+        self.generation = Some(generation);
+    }
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        self.activity
+            .request_ends(self.generation, self.cost as usize);
+    }
+}
