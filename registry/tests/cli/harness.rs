@@ -12,6 +12,8 @@ use tempfile::TempDir;
 
 use crate::test_database::TestDatabase;
 
+const PROGRAM: &str = env!("CARGO_BIN_EXE_keystile-registry");
+
 /// A directory with a database of its own.
 pub(crate) struct Registry {
     pub(crate) dir: TempDir,
@@ -35,7 +37,18 @@ impl Registry {
     }
 
     pub(crate) fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_keystile-registry"));
+        self.prepared(Command::new(PROGRAM), args)
+    }
+
+    /// The same with a limit of open files that it cannot raise.
+    pub(crate) fn command_with_files(&self, files: u32, args: &[&str]) -> Command {
+        let mut command = Command::new("sh");
+        let script = format!("ulimit -n {files} && exec \"$@\"");
+        command.args(["-c", &script, "sh", PROGRAM]);
+        self.prepared(command, args)
+    }
+
+    fn prepared(&self, mut command: Command, args: &[&str]) -> Command {
         command
             .current_dir(self.dir.path())
             .env_remove("KEYSTILE_DATABASE_URL")
@@ -75,9 +88,20 @@ impl Registry {
         serde_json::from_slice(&output.stdout).expect("exactly one JSON value on stdout")
     }
 
+    /// The status and the message of a command that fails.
     pub(crate) fn error(&self, args: &[&str]) -> (Option<i32>, String) {
-        let output = self.run(args);
-        assert!(output.stdout.is_empty(), "{args:?}: {output:?}");
+        let mut command = self.command(args);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("spawn");
+        let mut line = String::new();
+        let stdout = child.stdout.take().expect("stdout");
+        // A server would go on.
+        BufReader::new(stdout).read_line(&mut line).expect("stdout");
+        if !line.is_empty() {
+            child.kill().expect("kill");
+        }
+        let output = child.wait_with_output().expect("output");
+        assert_eq!(line, "", "{args:?}: {output:?}");
         (output.status.code(), text(&output.stderr))
     }
 
@@ -105,6 +129,8 @@ impl Registry {
 /// A registry that serves until it is dropped.
 pub(crate) struct Server {
     pub(crate) address: SocketAddr,
+    /// The line in which it said so.
+    ready: String,
     child: Child,
     /// `None` once it was taken.
     log: Option<JoinHandle<String>>,
@@ -132,9 +158,29 @@ impl Server {
         });
         Self {
             address,
+            ready: line,
             child,
             log: Some(log),
         }
+    }
+
+    /// The line that it printed first.
+    pub(crate) fn ready(&self) -> Value {
+        serde_json::from_str(&self.ready).expect("JSON")
+    }
+
+    /// Where the admin API or the metrics are, where they have a listener of their own.
+    pub(crate) fn aside(&self, name: &str) -> SocketAddr {
+        field(&self.ready(), name).parse().expect("address")
+    }
+
+    /// How much memory it has in RAM, in KiB.
+    pub(crate) fn resident(&self) -> u64 {
+        let file = format!("/proc/{}/status", self.child.id());
+        let status = std::fs::read_to_string(file).expect("status");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let size = line.and_then(|line| line.trim().strip_suffix(" kB"));
+        size.expect("VmRSS").parse().expect("a number")
     }
 
     pub(crate) fn lookup(&self, hash: &str) -> (u16, Value) {

@@ -1,13 +1,16 @@
 //! The built binary, from the command line to the answers of a served port.
 
+mod attacks;
 mod audit;
 mod files;
 mod harness;
+mod listeners;
 mod logs;
 mod options;
 mod refused;
 mod restored;
 mod serve;
+mod serve_tls;
 #[path = "../support/database.rs"]
 mod test_database;
 #[path = "../support/sql.rs"]

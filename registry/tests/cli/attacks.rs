@@ -1,0 +1,402 @@
+//! Floods of connections and of unread answers, and what others get meanwhile.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use keystile::credential::KeyHasher;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use rcgen::{CertificateParams, KeyPair};
+
+use crate::harness::{Registry, Server, exchange, field, get};
+use crate::serve_tls;
+
+/// The files that the server may open.
+const FILES: u32 = 1024;
+
+/// More connections than that.
+const CONNECTIONS: usize = 1100;
+
+/// How long others may have to wait for an answer.
+const BOUND: Duration = Duration::from_secs(1);
+
+const TOKEN: &str = "0123456789abcdef0123456789abcdef";
+
+/// How often others ask while a flood lasts.
+const ROUNDS: usize = 15;
+
+/// Lets this process open as many files as a flood takes.
+fn raise_limit() {
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).expect("limit");
+    setrlimit(Resource::RLIMIT_NOFILE, hard, hard).expect("limit");
+}
+
+/// The status of an answer on a new connection, and the answer.
+fn ask(to: SocketAddr, path: &str) -> (u16, String) {
+    let mut stream = TcpStream::connect_timeout(&to, BOUND).expect("connect");
+    stream.set_read_timeout(Some(BOUND * 5)).expect("timeout");
+    let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).expect("send");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("an answer");
+    let status = answer
+        .split(' ')
+        .nth(1)
+        .and_then(|status| status.parse().ok());
+    (
+        status.unwrap_or_else(|| panic!("{path}: {answer:?}")),
+        answer,
+    )
+}
+
+/// What a connection of a flood begins with, and what it sends after that, again and again.
+struct Flood {
+    name: &'static str,
+    first: Vec<u8>,
+    again: &'static [u8],
+}
+
+/// A frame of HTTP/2 (RFC 9113 section 4.1).
+fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(payload.len()).expect("short").to_be_bytes();
+    let head = [&length[1..], &[kind, flags], &stream.to_be_bytes()].concat();
+    [&head[..], payload].concat()
+}
+
+/// A connection of HTTP/2 by which the server may send so many bytes on each stream.
+fn preface(window: u32) -> Vec<u8> {
+    let initial_window_size = [&[0, 4], &window.to_be_bytes()[..]].concat();
+    let settings = frame(4, 0, 0, &initial_window_size);
+    [b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", &settings[..]].concat()
+}
+
+/// `GET` of a short path in HTTP/2, without the end of its body where it is not `whole`.
+fn http2_get(stream: u32, path: &str, whole: bool) -> Vec<u8> {
+    let text = |text: &str| {
+        let length = u8::try_from(text.len()).expect("short");
+        assert!(length < 127, "a length of one byte");
+        [&[length], text.as_bytes()].concat()
+    };
+    // Literal values, for names of the static table (RFC 7541, appendix A).
+    let (get, http, path) = (vec![0x82], vec![0x86], [&[0x04], &text(path)[..]].concat());
+    let authority = [&[0x01], &text("x")[..]].concat();
+    let authorization = [&[0x0f, 8], &text(&format!("Bearer {TOKEN}"))[..]].concat();
+    let headers = [get, http, path, authority, authorization].concat();
+    frame(1, if whole { 5 } else { 4 }, stream, &headers)
+}
+
+fn floods() -> Vec<Flood> {
+    let flood = |name, first: &[u8], again| Flood {
+        name,
+        first: first.to_vec(),
+        again,
+    };
+    let unfinished = [preface(65_535), http2_get(1, "/v1/changes", false)].concat();
+    let unread = [preface(0), http2_get(1, "/healthz", true)].concat();
+    vec![
+        flood("silent", b"", b""),
+        flood("dribbled heads", b"GET / HTTP/1.1\r\nx: ", b"x"),
+        flood("HTTP/2 without pongs", &preface(65_535), b""),
+        flood("HTTP/2, streams without an end", &unfinished, b""),
+        flood("HTTP/2, answers that nobody reads", &unread, b""),
+        flood(
+            "idle after a request",
+            b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n",
+            b"",
+        ),
+    ]
+}
+
+impl Flood {
+    /// Keeps up [`CONNECTIONS`] connections until it is told to stop; whenever one is closed, there
+    /// is a new one. `reached` counts those that were open at the same time.
+    fn run(&self, to: SocketAddr, stop: &AtomicBool, reached: &AtomicUsize) {
+        let connect = || {
+            let mut stream = TcpStream::connect_timeout(&to, BOUND).ok()?;
+            stream.set_nonblocking(true).ok()?;
+            // It fits into the socket's buffer.
+            let _ = stream.write_all(&self.first);
+            Some(stream)
+        };
+        let mut streams = Vec::new();
+        let mut last = Instant::now();
+        while !stop.load(Ordering::Relaxed) {
+            // So many at a time, that others get a turn on a small machine.
+            for _ in 0..50 {
+                if streams.len() < CONNECTIONS {
+                    streams.extend(connect());
+                }
+            }
+            reached.fetch_max(streams.len(), Ordering::Relaxed);
+            streams.retain(|stream: &TcpStream| {
+                let alive = |result: std::io::Result<usize>| match result {
+                    Ok(count) => count > 0,
+                    Err(problem) => problem.kind() == ErrorKind::WouldBlock,
+                };
+                alive(stream.peek(&mut [0]))
+            });
+            if last.elapsed() >= Duration::from_secs(1) {
+                last = Instant::now();
+                for stream in &mut streams {
+                    let _ = stream.write_all(self.again);
+                }
+            }
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+}
+
+/// Asks for all that others ask for while a flood lasts.
+fn others_are_served(name: &str, server: &Server, metrics: SocketAddr, known: &str) {
+    let to = server.address;
+    let unknown = format!("/v1/key-hashes/{}", "0".repeat(64));
+    let mut slowest = Duration::ZERO;
+    for round in 0..ROUNDS {
+        for (to, path, status) in [
+            (to, known, 200),
+            (to, &unknown, 404),
+            (to, "/healthz", 200),
+            (to, "/readyz", 200),
+            (metrics, "/healthz", 200),
+            (metrics, "/readyz", 200),
+            (metrics, "/metrics", 200),
+        ] {
+            let began = Instant::now();
+            let got = ask(to, path).0;
+            let took = began.elapsed();
+            assert_eq!(got, status, "{name}, round {round}: {path}");
+            assert!(took < BOUND, "{name}, round {round}: {path} took {took:?}");
+            slowest = slowest.max(took);
+        }
+        thread::sleep(Duration::from_millis(50));
+    }
+    println!(
+        "{name}: {} answers, the slowest after {slowest:?}",
+        ROUNDS * 7
+    );
+}
+
+fn under(flood: &Flood, registry: &Registry, more: &[&str]) {
+    raise_limit();
+    let args = [&["serve", "--json", "--listen=127.0.0.1:0"], more].concat();
+    let server = registry.start(registry.command_with_files(FILES, &args));
+    let created = registry.json(&["create", "--account=a"]);
+    let hash = KeyHasher::default().hash(field(&created, "key").as_bytes());
+    let known = format!("/v1/key-hashes/{hash}");
+    let aside = server.ready().get("metrics").is_some();
+    let metrics = if aside {
+        server.aside("metrics")
+    } else {
+        server.address
+    };
+    let (stop, reached) = (AtomicBool::new(false), AtomicUsize::new(0));
+    let name = format!("{} {more:?}", flood.name);
+    let ends = thread::scope(|scope| {
+        scope.spawn(|| flood.run(server.address, &stop, &reached));
+        let deadline = Instant::now() + Duration::from_secs(60);
+        // Closed ones are replaced, so that the number varies a little.
+        while reached.load(Ordering::Relaxed) < 800 && Instant::now() < deadline {
+            thread::sleep(Duration::from_millis(10));
+        }
+        let outcome = thread::scope(|scope| {
+            let others = scope.spawn(|| others_are_served(&name, &server, metrics, &known));
+            others.join()
+        });
+        stop.store(true, Ordering::Relaxed);
+        outcome
+    });
+    if let Err(panic) = ends {
+        std::panic::resume_unwind(panic);
+    }
+    let reached = reached.into_inner();
+    assert!(reached >= 800, "{name}: only {reached} connections");
+    let text = ask(metrics, "/metrics").1;
+    let closed = |line: &&str| line.starts_with("keystile_registry_connections_closed_total");
+    assert!(text.lines().any(|line| closed(&line)), "{name}: {text}");
+}
+
+#[test]
+fn floods_of_connections_lock_nobody_out() {
+    for flood in floods() {
+        let registry = Registry::new();
+        under(&flood, &registry, &[]);
+        under(&flood, &registry, &["--metrics-listen=127.0.0.1:0"]);
+    }
+}
+
+#[test]
+fn handshakes_that_never_end_lock_nobody_out() {
+    let registry = Registry::new();
+    let key = KeyPair::generate().expect("key");
+    let certificate = CertificateParams::new(["localhost".to_owned()]).expect("parameters");
+    let certificate = certificate.self_signed(&key).expect("certificate");
+    let file = |name: &str, content: &str| {
+        let path = registry.dir.path().join(name);
+        std::fs::write(&path, content).expect("write");
+        format!("--tls-{name}={}", path.display())
+    };
+    let (cert, key) = (
+        file("cert", &certificate.pem()),
+        file("key", &key.serialize_pem()),
+    );
+    let args = [
+        "serve",
+        "--json",
+        "--listen=127.0.0.1:0",
+        "--metrics-listen=127.0.0.1:0",
+        &cert,
+        &key,
+    ];
+    raise_limit();
+    let server = registry.start(registry.command_with_files(FILES, &args));
+    let flood = Flood {
+        name: "half a handshake",
+        first: b"\x16\x03\x01\x02\x00\x01\x00".to_vec(),
+        again: b"",
+    };
+    let (stop, reached) = (AtomicBool::new(false), AtomicUsize::new(0));
+    let metrics = server.aside("metrics");
+    thread::scope(|scope| {
+        scope.spawn(|| flood.run(server.address, &stop, &reached));
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while reached.load(Ordering::Relaxed) < 800 && Instant::now() < deadline {
+            thread::sleep(Duration::from_millis(10));
+        }
+        let mut slowest = Duration::ZERO;
+        let mut statuses = Vec::new();
+        for path in ["/healthz", "/readyz", "/metrics"].repeat(ROUNDS) {
+            let began = Instant::now();
+            statuses.push(ask(metrics, path).0);
+            slowest = slowest.max(began.elapsed());
+        }
+        for _ in 0..ROUNDS {
+            let began = Instant::now();
+            let answer = serve_tls::healthz(server.address, &certificate.pem());
+            statuses.extend(
+                answer
+                    .is_ok_and(|it| it.starts_with("HTTP/1.1 200"))
+                    .then_some(200),
+            );
+            slowest = slowest.max(began.elapsed());
+        }
+        stop.store(true, Ordering::Relaxed);
+        assert_eq!(statuses.len(), 4 * ROUNDS, "some had no answer over TLS");
+        assert!(statuses.iter().all(|status| *status == 200), "{statuses:?}");
+        assert!(slowest < BOUND, "{slowest:?}");
+    });
+    assert!(reached.into_inner() >= 800);
+}
+
+/// Answers of a path that nobody reads, over so many connections.
+fn unread(
+    server: &Server,
+    path: &str,
+    http2: bool,
+    connections: usize,
+    each: u32,
+) -> Vec<TcpStream> {
+    let mut streams = Vec::new();
+    for _ in 0..connections {
+        let mut stream = TcpStream::connect(server.address).expect("connect");
+        let requests = if http2 {
+            let requests = (0..each).map(|number| http2_get(2 * number + 1, path, true));
+            [preface(0)]
+                .into_iter()
+                .chain(requests)
+                .collect::<Vec<_>>()
+                .concat()
+        } else {
+            let request =
+                format!("GET {path} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {TOKEN}\r\n\r\n");
+            request.repeat(each as usize).into_bytes()
+        };
+        stream.set_nonblocking(true).expect("mode");
+        // As much as the server takes, which may close it too.
+        let _ = stream.write_all(&requests);
+        streams.push(stream);
+    }
+    streams
+}
+
+/// Makes so many keys, by the admin API.
+fn create_keys(to: SocketAddr, count: usize) {
+    let body = r#"{"account_id": "acct_1", "endpoints": ["/v1/astro", "/v1/moon/"]}"#;
+    let length = body.len();
+    let request = format!(
+        "POST /admin/v1/keys HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\
+         authorization: Bearer {TOKEN}\r\ncontent-length: {length}\r\n\r\n{body}"
+    );
+    for _ in 0..count {
+        assert_eq!(exchange(to, request.as_bytes()).0, 201);
+    }
+}
+
+#[test]
+fn unread_answers_take_little_memory() {
+    /// The answers that nobody reads.
+    const ANSWERS: usize = 20_000;
+    raise_limit();
+    // Of the pages, the database's work is in memory too.
+    let (most, most_of_pages) = (40, 80);
+    // What is asked for, over HTTP/2 or 1 and how many connections, and the most that the server may
+    // grow, in MB.
+    let rows = [
+        ("/metrics", true, 200, most),
+        // HTTP/2 has some 30 KB of buffers for each connection.
+        ("/metrics", true, 1000, most + 30),
+        ("/metrics", false, 200, most),
+        ("/metrics", false, 1000, most),
+        ("/openapi.json", true, 200, most),
+        ("/openapi.json", false, 200, most),
+        ("/healthz", true, 200, most),
+        ("/v1/changes?after=", true, 200, most_of_pages),
+        ("/v1/changes?after=", false, 200, most_of_pages),
+        ("/admin/v1/keys", true, 200, most_of_pages),
+        ("/admin/v1/keys", false, 200, most_of_pages),
+    ];
+    let registry = Registry::new();
+    let start = || {
+        let mut command = registry.command(&["serve", "--json", "--listen=127.0.0.1:0"]);
+        command
+            .env("RUST_LOG", "warn")
+            .env("KEYSTILE_ADMIN_TOKEN", TOKEN);
+        registry.start(command)
+    };
+    let filling = start();
+    let cursor = get(filling.address, "/v1/changes").1;
+    let cursor = field(&cursor, "cursor").to_owned();
+    create_keys(filling.address, 1000);
+    drop(filling);
+    for (path, http2, connections, most) in rows {
+        let name = format!("{path}, HTTP/2: {http2}, {connections} connections");
+        let path = match path {
+            "/v1/changes?after=" => &format!("{path}{cursor}"),
+            other => other,
+        };
+        let server = start();
+        for warm in ["/metrics", "/openapi.json", path, "/readyz"].repeat(20) {
+            ask(server.address, warm);
+        }
+        let before = server.resident();
+        let each = u32::try_from(ANSWERS / connections).expect("few");
+        let streams = unread(&server, path, http2, connections, each);
+        let mut peak = 0;
+        let mut slowest = Duration::ZERO;
+        for _ in 0..20 {
+            let began = Instant::now();
+            assert_eq!(ask(server.address, "/healthz").0, 200, "{name}");
+            slowest = slowest.max(began.elapsed());
+            peak = peak.max(server.resident());
+            thread::sleep(Duration::from_millis(50));
+        }
+        drop(streams);
+        let grown = peak.saturating_sub(before) / 1024;
+        println!("{name}: {before} KiB before, {peak} at most; slowest answer {slowest:?}");
+        assert!(
+            grown < most,
+            "{name}: {grown} MiB more than before, not below {most}"
+        );
+    }
+}
