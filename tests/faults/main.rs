@@ -17,6 +17,7 @@ mod memory;
 mod neighbours;
 mod paths;
 mod range;
+mod registry;
 mod soak;
 mod swapped;
 #[allow(
@@ -47,6 +48,7 @@ fn main() -> ExitCode {
         memory::trials(),
         neighbours::trials(),
         paths::trials(),
+        registry::trials(),
         soak::trials(),
         swapped::trials(),
     ]

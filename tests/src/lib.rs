@@ -8,6 +8,7 @@ pub mod client;
 pub mod dashboard;
 pub mod discovery;
 pub mod envoy;
+pub mod flood;
 pub mod frames;
 pub mod gate;
 pub mod kept;

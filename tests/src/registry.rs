@@ -21,6 +21,16 @@ pub struct Registry {
     pepper: Option<&'static str>,
     guarded: bool,
     log_level: &'static str,
+    files: Option<u32>,
+}
+
+/// Where a server listens.
+#[derive(Clone, Copy, Debug)]
+pub struct Listening {
+    /// Lookups, and all else that has no listener of its own.
+    pub main: SocketAddr,
+    /// The metrics.
+    pub metrics: SocketAddr,
 }
 
 /// A key as `create` printed it.
@@ -40,6 +50,7 @@ impl Registry {
             pepper,
             guarded: false,
             log_level: "trace",
+            files: None,
         }
     }
 
@@ -50,6 +61,7 @@ impl Registry {
             pepper: None,
             guarded: true,
             log_level: "trace",
+            files: None,
         }
     }
 
@@ -61,12 +73,28 @@ impl Registry {
         }
     }
 
+    /// The same, with servers that may have only so many files open.
+    pub fn with_files(self, files: u32) -> Self {
+        Self {
+            files: Some(files),
+            ..self
+        }
+    }
+
     fn command(&self) -> Command {
         let program = std::env::var_os("KEYSTILE_REGISTRY").map_or_else(
             || root().join("target/debug/keystile-registry"),
             PathBuf::from,
         );
-        let mut command = Command::new(program);
+        let mut command = match self.files {
+            None => Command::new(program),
+            Some(files) => {
+                let mut shell = Command::new("sh");
+                let script = format!("ulimit -n {files} && exec \"$@\"");
+                shell.args(["-c", &script, "sh"]).arg(program);
+                shell
+            }
+        };
         command.env_remove("KEYSTILE_PEPPER").args([
             "--database-url",
             &self.database_url,
@@ -83,9 +111,24 @@ impl Registry {
     /// # Errors
     /// When the server does not get ready, with what it wrote.
     pub fn serve(&self, listen: SocketAddr, log: &Path) -> Result<(Process, SocketAddr)> {
+        let (server, listening) = self.serve_with(listen, &[], log)?;
+        Ok((server, listening.main))
+    }
+
+    /// The same with further options, which may give the metrics a listener of their own.
+    ///
+    /// # Errors
+    /// When the server does not get ready, with what it wrote.
+    pub fn serve_with(
+        &self,
+        listen: SocketAddr,
+        options: &[&str],
+        log: &Path,
+    ) -> Result<(Process, Listening)> {
         let mut command = self.command();
         command
             .args(["serve", "--listen", &listen.to_string()])
+            .args(options)
             .env("RUST_LOG", self.log_level);
         if self.guarded {
             command
@@ -93,11 +136,14 @@ impl Registry {
                 .env("KEYSTILE_SERVICE_TOKEN", SERVICE_TOKEN);
         }
         let mut server = Process::start("registry", &mut command, log, false)?;
-        let address = server.wait_for_line(|line| {
+        let listening = server.wait_for_line(|line| {
             let line: Value = serde_json::from_str(line).ok()?;
-            line["listening"].as_str()?.parse().ok()
+            let address = |name: &str| line[name].as_str()?.parse().ok();
+            let main = address("listening")?;
+            let metrics = address("metrics").unwrap_or(main);
+            Some(Listening { main, metrics })
         })?;
-        Ok((server, address))
+        Ok((server, listening))
     }
 
     /// Asks the admin API of a guarded server at `to`; `path` is behind `/admin/v1/keys`. Gives

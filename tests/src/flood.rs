@@ -1,0 +1,184 @@
+//! Clients that open many connections to a server and do little with them, or ask for much and read
+//! nothing.
+
+use std::io::{ErrorKind, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+
+use crate::frames::{END_HEADERS, END_STREAM, frame, kind};
+
+/// How many connections are opened before others get a turn.
+const AT_ONCE: usize = 50;
+
+/// What the connections of a flood have in common.
+#[derive(Clone, Debug)]
+pub struct Flood {
+    /// What they are like.
+    pub name: &'static str,
+    /// What each sends first.
+    pub first: Vec<u8>,
+    /// What each sends every second after that.
+    pub again: &'static [u8],
+}
+
+/// How far a flood got.
+#[derive(Debug, Default)]
+pub struct Reached {
+    /// Connections that were opened.
+    pub opened: AtomicUsize,
+    /// The most that were open at the same time.
+    pub most: AtomicUsize,
+}
+
+impl Flood {
+    /// Connections that send nothing.
+    pub fn silent() -> Self {
+        Self {
+            name: "silent",
+            first: Vec::new(),
+            again: b"",
+        }
+    }
+
+    /// Connections that send a byte of a request's head each second.
+    pub fn dribbling() -> Self {
+        Self {
+            name: "dribbled heads",
+            first: b"GET / HTTP/1.1\r\nx: ".to_vec(),
+            again: b"x",
+        }
+    }
+
+    /// Connections of HTTP/2 that have no request, and answer no ping.
+    pub fn http2() -> Self {
+        Self {
+            name: "HTTP/2 without pongs",
+            first: preface(65_535),
+            again: b"",
+        }
+    }
+
+    /// Connections of HTTP/2 whose request never ends.
+    pub fn unfinished() -> Self {
+        Self {
+            name: "HTTP/2, streams without an end",
+            first: [preface(65_535), get(1, "/healthz", false)].concat(),
+            again: b"",
+        }
+    }
+
+    /// Connections of HTTP/2 that do not take their answer.
+    pub fn unread() -> Self {
+        Self {
+            name: "HTTP/2, answers that nobody reads",
+            first: [preface(0), get(1, "/healthz", true)].concat(),
+            again: b"",
+        }
+    }
+
+    /// Connections that have one request.
+    pub fn idle() -> Self {
+        Self {
+            name: "idle after a request",
+            first: b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n".to_vec(),
+            again: b"",
+        }
+    }
+
+    /// Keeps up so many connections until it is told to stop. Whenever one is closed, there is a new
+    /// one.
+    pub fn run(&self, to: SocketAddr, connections: usize, stop: &AtomicBool, reached: &Reached) {
+        let mut streams: Vec<TcpStream> = Vec::new();
+        let mut last = Instant::now();
+        while !stop.load(Ordering::Relaxed) {
+            for _ in 0..AT_ONCE.min(connections.saturating_sub(streams.len())) {
+                if let Ok(stream) = open(to, &self.first) {
+                    streams.push(stream);
+                    reached.opened.fetch_add(1, Ordering::Relaxed);
+                }
+            }
+            reached.most.fetch_max(streams.len(), Ordering::Relaxed);
+            streams.retain(|stream| match stream.peek(&mut [0]) {
+                Ok(count) => count > 0,
+                Err(problem) => problem.kind() == ErrorKind::WouldBlock,
+            });
+            if last.elapsed() >= Duration::from_secs(1) {
+                last = Instant::now();
+                for stream in &mut streams {
+                    // Where it is closed, that is seen above.
+                    let _ = stream.write_all(self.again);
+                }
+            }
+            thread::park_timeout(Duration::from_millis(10));
+        }
+    }
+}
+
+/// Asks for a path again and again over so many connections, and reads nothing. The answers are not
+/// taken while what this gives is kept.
+///
+/// # Errors
+/// When a connection cannot be opened.
+pub fn unread_answers(
+    to: SocketAddr,
+    path: &str,
+    http2: bool,
+    connections: usize,
+    each: u32,
+) -> Result<Vec<TcpStream>> {
+    let requests = if http2 {
+        let requests = (0..each).map(|number| get(2 * number + 1, path, true));
+        let all: Vec<_> = [preface(0)].into_iter().chain(requests).collect();
+        all.concat()
+    } else {
+        let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\n\r\n");
+        request.repeat(each as usize).into_bytes()
+    };
+    (0..connections).map(|_| open(to, &requests)).collect()
+}
+
+/// A connection that sends as much of this as the server takes at once.
+fn open(to: SocketAddr, bytes: &[u8]) -> Result<TcpStream> {
+    let mut stream = TcpStream::connect_timeout(&to, Duration::from_secs(1))?;
+    stream.set_nonblocking(true)?;
+    // The server may have closed it already, or take no more.
+    let _ = stream.write_all(bytes);
+    Ok(stream)
+}
+
+/// What a connection of HTTP/2 begins with; `window` is what the server may send on each stream.
+fn preface(window: u32) -> Vec<u8> {
+    let initial_window_size = [&[0, 4], &window.to_be_bytes()[..]].concat();
+    let settings = frame(kind::SETTINGS, 0, 0, &initial_window_size);
+    [b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", &settings[..]].concat()
+}
+
+/// `GET` of a path of less than 127 bytes, without the end of its body where it is not `whole`.
+fn get(stream: u32, path: &str, whole: bool) -> Vec<u8> {
+    // Names of the static table (RFC 7541, appendix A) with literal values.
+    let length = u8::try_from(path.len()).unwrap_or(u8::MAX);
+    let headers = [
+        &[0x82, 0x86, 0x04, length],
+        path.as_bytes(),
+        &[0x01, 1],
+        b"x",
+    ]
+    .concat();
+    let flags = END_HEADERS | if whole { END_STREAM } else { 0 };
+    frame(kind::HEADERS, flags, stream, &headers)
+}
+
+/// Lets this process open as many files as the system allows it.
+///
+/// # Errors
+/// When the system does not tell, or does not let it.
+pub fn raise_limit() -> Result<()> {
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    setrlimit(Resource::RLIMIT_NOFILE, hard, hard)?;
+    Ok(())
+}
