@@ -126,11 +126,36 @@ pub(crate) fn reach(project: &Project) -> Result<()> {
             "GET /v1/changes HTTP/1.0",
             Some("401"),
         ),
+        // Admin API and metrics have ports of their own, and there is no admin token.
         (
             "envoy",
             "registry:8081",
             "GET /admin/v1/keys HTTP/1.0",
+            Some("400"),
+        ),
+        (
+            "envoy",
+            "registry:8081",
+            "GET /metrics HTTP/1.0",
+            Some("400"),
+        ),
+        (
+            "envoy",
+            "registry:8082",
+            "GET /admin/v1/keys HTTP/1.0",
             Some("404"),
+        ),
+        (
+            "envoy",
+            "registry:8083",
+            "GET /metrics HTTP/1.0",
+            Some("200"),
+        ),
+        (
+            "envoy",
+            "registry:8083",
+            "GET /v1/changes HTTP/1.0",
+            Some("400"),
         ),
         // Of Envoy's admin page, others get what Prometheus needs.
         (

@@ -160,7 +160,7 @@ fn scraping(
     let mut config = std::fs::read_to_string(files().join("prometheus.yml"))?;
     for (from, to) in [
         ("\"envoy:9902\"", quoted(envoys).as_str()),
-        ("\"registry:8081\"", &quoted(&[registry])),
+        ("\"registry:8083\"", &quoted(&[registry])),
         ("_interval: 15s", &interval),
     ] {
         ensure!(config.contains(from), "prometheus.yml has no {from}");
