@@ -61,7 +61,6 @@ fn beyond_loopback_a_service_token_is_needed() {
             listen,
             "hashes in the change feed",
             "account of each key",
-            "answers in its place",
             "Set KEYSTILE_SERVICE_TOKEN",
             "listen on 127.0.0.1",
             "--insecure-no-token",
