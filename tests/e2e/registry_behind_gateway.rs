@@ -8,14 +8,15 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 use keystile_e2e::auth::Auth;
 use keystile_e2e::client;
-use keystile_e2e::envoy::{self, Envoy, Listener, cluster, http2_cluster};
+use keystile_e2e::envoy::{self, Envoy, Listener, cluster};
 use keystile_e2e::keys::{GOOD, made_up_key};
-use keystile_e2e::manifests::{Document, FOLDERS, documents, envoy_gateway};
+use keystile_e2e::manifests::{Document, FOLDERS, documents, envoy_gateway, registry_arguments};
 use keystile_e2e::registry::{Registry, SERVICE_TOKEN};
 use keystile_e2e::upstream::Received;
 use serde_json::{Value, json};
 
 use crate::identities::{Authority, Certificate};
+use crate::registry_in_mesh::probed;
 use crate::world::World;
 
 /// Starts an Envoy, with a log of its own, and with the token in its environment.
@@ -89,8 +90,6 @@ pub(crate) fn only_the_registry_is_asked(world: &World) -> Result<()> {
     documents.retain(|document| !document.file.ends_with("auth-external.yaml"));
     let database = format!("sqlite://{}", folder.path().join("keys.db").display());
     let registry = Registry::guarded(database);
-    let any = SocketAddr::from(([127, 0, 0, 1], 0));
-    let (_server, lookups) = registry.serve(any, &folder.path().join("registry.log"))?;
     let key = registry.create(&["--account", "acct_1"])?.key;
     world.keep_secret(&key);
 
@@ -107,10 +106,13 @@ pub(crate) fn only_the_registry_is_asked(world: &World) -> Result<()> {
         "match": {"prefix": "/"},
         "direct_response": {"status": 200, "body": {"inline_string": GOOD}},
     });
-    let front = json!({"match": {"prefix": "/"}, "route": {"cluster": "registry"}});
-    let mut config = envoy::config(&[], &[http2_cluster("registry", lookups)]);
+    // The registry itself, as its pod starts it.
+    let arguments = registry_arguments(&documents, &own.certificate, &own.key)?;
+    let (_server, listening) =
+        registry.serve_as(&arguments, &folder.path().join("registry.log"))?;
+    probed(&listening)?;
+    let mut config = envoy::config(&[], &[]);
     config["static_resources"]["listeners"] = json!([
-        tls(listener("registry", &[], &everything(&front)), &own),
         tls(
             listener("another-name", &[], &everything(&impostor)),
             &other
@@ -139,7 +141,10 @@ pub(crate) fn only_the_registry_is_asked(world: &World) -> Result<()> {
         .flat_map(|file| rows.map(|row| (file, row)))
     {
         let case = format!("{file} {server} {token:.8}");
-        let to = servers.listener(server)?;
+        let to = match server {
+            "registry" => listening.main,
+            other => servers.listener(other)?,
+        };
         let mut clusters = if *file == "policy.yaml" {
             envoy_gateway::clusters(&documents, to, &authority.certificate)?
         } else {

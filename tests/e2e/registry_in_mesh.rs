@@ -5,6 +5,7 @@
 pub(crate) mod ports;
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
@@ -12,8 +13,9 @@ use keystile_e2e::client;
 use keystile_e2e::envoy::{self, Envoy, Listener, cluster, http2_cluster};
 use keystile_e2e::keys::{GOOD, made_up_key};
 use keystile_e2e::manifests::istio::{Identity, certificate};
-use keystile_e2e::manifests::{Document, FOLDERS, documents};
-use keystile_e2e::registry::{Registry, SERVICE_TOKEN};
+use keystile_e2e::manifests::{Document, FOLDERS, documents, registry_arguments};
+use keystile_e2e::process::Process;
+use keystile_e2e::registry::{Listening, Registry, SERVICE_TOKEN};
 use keystile_e2e::upstream::Received;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -43,6 +45,16 @@ impl Mesh {
         })
     }
 
+    /// Starts the registry as its pod does.
+    fn serve(&self) -> Result<(Process, Listening)> {
+        let none = Path::new("");
+        let arguments = registry_arguments(&self.documents, none, none)?;
+        let log = self.folder.path().join("registry.log");
+        let (server, listening) = self.registry.serve_as(&arguments, &log)?;
+        probed(&listening)?;
+        Ok((server, listening))
+    }
+
     fn document(&self, kind: &str, name: &str) -> Result<&Document> {
         let mut found = self.documents.iter().filter(|document| {
             document.text("/kind") == kind && document.text("/metadata/name") == name
@@ -66,20 +78,25 @@ impl Mesh {
     }
 
     /// The registry's pod: a listener for each port, with what the policies make of it, and the
-    /// registry behind each. Another listener has the certificate of another workload, and says of each
+    /// registry's own behind each. Another listener has the certificate of another workload, and says of each
     /// key that it is active.
-    fn pod(&self, registry: SocketAddr) -> Result<Envoy> {
+    fn pod(&self, registry: &Listening) -> Result<Envoy> {
         let own = self.authority.workload("keystile/keystile-registry")?;
         let other = self.authority.workload("web/web")?;
         let peers = self.document("PeerAuthentication", "keystile-registry")?;
         let authorization = self.document("AuthorizationPolicy", "keystile-registry")?;
-        let mut listeners = Vec::new();
-        for (name, port) in [("lookups", 8081), ("admin", 8082), ("metrics", 8083)] {
+        let (mut listeners, mut clusters) = (Vec::new(), Vec::new());
+        for (name, port, behind) in [
+            ("lookups", 8081, registry.main),
+            ("admin", 8082, registry.admin),
+            ("metrics", 8083, registry.metrics),
+        ] {
             let http = http(
                 name,
                 &[authorization.authorization(port)?],
-                json!({"cluster": "registry"}),
+                json!({"cluster": name}),
             );
+            clusters.push(http2_cluster(name, behind));
             let identity = self.authority.identity(&own);
             listeners.push(inbound(name, &http, peers.peer_mode(port), identity)?);
         }
@@ -93,7 +110,7 @@ impl Mesh {
         );
         let identity = self.authority.identity(&other);
         listeners.push(inbound("impostor", &http, "STRICT", identity)?);
-        let mut config = envoy::config(&[], &[http2_cluster("registry", registry)]);
+        let mut config = envoy::config(&[], &clusters);
         config["static_resources"]["listeners"] = json!(listeners);
         self.envoy("pod", &config, None)
     }
@@ -136,6 +153,15 @@ impl Mesh {
         config["lookup"]["timeout"] = json!("10s");
         Ok(config)
     }
+}
+
+/// Asks for what the pod's probes ask for.
+pub(crate) fn probed(registry: &Listening) -> Result<()> {
+    for path in ["/healthz", "/readyz"] {
+        let answer = client::get(registry.metrics, path, [])?;
+        ensure!(answer.status == 200, "{path}: {answer:?}");
+    }
+    Ok(())
 }
 
 /// Settings of HTTP that route everything.
@@ -198,12 +224,10 @@ fn inbound(name: &str, http: &Value, mode: &str, identity: Identity<'_>) -> Resu
 /// token, and talks to the registry itself. Otherwise requests get a 503, never a 401 nor an allow.
 pub(crate) fn only_the_filter_is_answered(world: &World) -> Result<()> {
     let mesh = Mesh::new()?;
-    let any = SocketAddr::from(([127, 0, 0, 1], 0));
-    let log = mesh.folder.path().join("registry.log");
-    let (_server, registry) = mesh.registry.serve(any, &log)?;
+    let (_server, registry) = mesh.serve()?;
     let key = mesh.registry.create(&["--account", "acct_1"])?.key;
     world.keep_secret(&key);
-    let pod = mesh.pod(registry)?;
+    let pod = mesh.pod(&registry)?;
     let (lookups, impostor) = (pod.listener("lookups")?, pod.listener("impostor")?);
 
     let rule = mesh.document("DestinationRule", "auth")?;

@@ -54,6 +54,30 @@ pub fn documents(folder: &str) -> Result<Vec<Document>> {
     Ok(documents)
 }
 
+/// The arguments with which a Deployment starts the registry, but on free ports of this machine, and
+/// with the PEM files of a certificate and its key where it has any.
+///
+/// # Errors
+/// When no Deployment has arguments.
+pub fn registry_arguments(documents: &[Document], cert: &Path, key: &Path) -> Result<Vec<String>> {
+    let mut deployments = documents
+        .iter()
+        .filter(|it| it.text("/kind") == "Deployment");
+    let arguments =
+        deployments.find_map(|it| it.value.pointer("/spec/template/spec/containers/0/args"));
+    let arguments: Vec<String> =
+        serde_json::from_value(arguments.context("no arguments")?.clone())?;
+    Ok(arguments
+        .iter()
+        .map(|argument| match argument.split_once('=') {
+            Some((option, _)) if option.ends_with("listen") => format!("{option}=127.0.0.1:0"),
+            Some((option @ "--tls-cert", _)) => format!("{option}={}", cert.display()),
+            Some((option @ "--tls-key", _)) => format!("{option}={}", key.display()),
+            _ => argument.clone(),
+        })
+        .collect())
+}
+
 impl Document {
     /// A text at a JSON pointer; empty where there is none.
     pub fn text(&self, pointer: &str) -> &str {

@@ -1,5 +1,6 @@
 //! The registry as its users run it: the binary, its command line and its server.
 
+use std::ffi::OsStr;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -29,6 +30,8 @@ pub struct Registry {
 pub struct Listening {
     /// Lookups, and all else that has no listener of its own.
     pub main: SocketAddr,
+    /// The admin API.
+    pub admin: SocketAddr,
     /// The metrics.
     pub metrics: SocketAddr,
 }
@@ -115,7 +118,7 @@ impl Registry {
         Ok((server, listening.main))
     }
 
-    /// The same with further options, which may give the metrics a listener of their own.
+    /// The same with further options, which may give admin API and metrics listeners of their own.
     ///
     /// # Errors
     /// When the server does not get ready, with what it wrote.
@@ -125,11 +128,21 @@ impl Registry {
         options: &[&str],
         log: &Path,
     ) -> Result<(Process, Listening)> {
+        let listen = format!("--listen={listen}");
+        self.serve_as(&[&["serve", &listen], options].concat(), log)
+    }
+
+    /// The same with all of the arguments, as a pod has them.
+    ///
+    /// # Errors
+    /// When the server does not get ready, with what it wrote.
+    pub fn serve_as(
+        &self,
+        arguments: &[impl AsRef<OsStr>],
+        log: &Path,
+    ) -> Result<(Process, Listening)> {
         let mut command = self.command();
-        command
-            .args(["serve", "--listen", &listen.to_string()])
-            .args(options)
-            .env("RUST_LOG", self.log_level);
+        command.args(arguments).env("RUST_LOG", self.log_level);
         if self.guarded {
             command
                 .env("KEYSTILE_ADMIN_TOKEN", ADMIN_TOKEN)
@@ -140,8 +153,11 @@ impl Registry {
             let line: Value = serde_json::from_str(line).ok()?;
             let address = |name: &str| line[name].as_str()?.parse().ok();
             let main = address("listening")?;
-            let metrics = address("metrics").unwrap_or(main);
-            Some(Listening { main, metrics })
+            Some(Listening {
+                main,
+                admin: address("admin").unwrap_or(main),
+                metrics: address("metrics").unwrap_or(main),
+            })
         })?;
         Ok((server, listening))
     }

@@ -1,7 +1,5 @@
 //! What each workload of the mesh gets on each port of the registry.
 
-use std::net::SocketAddr;
-
 use anyhow::{Context, Result, ensure};
 use keystile_e2e::client::{self, Response};
 use keystile_e2e::envoy;
@@ -25,10 +23,8 @@ fn outbound(name: &str, cluster: &Value) -> Value {
 /// What the AuthorizationPolicy and PeerAuthentication let through, port by port.
 pub(crate) fn are_for_those_named() -> Result<()> {
     let mesh = Mesh::new()?;
-    let any = SocketAddr::from(([127, 0, 0, 1], 0));
-    let log = mesh.folder.path().join("registry.log");
-    let (_server, registry) = mesh.registry.serve(any, &log)?;
-    let pod = mesh.pod(registry)?;
+    let (_server, registry) = mesh.serve()?;
+    let pod = mesh.pod(&registry)?;
     let rule = mesh.document("DestinationRule", "auth")?;
     let accounts = ["api/api", "web/web", "keystile/keystile-admin"];
     let ports = ["lookups", "admin", "metrics"];
@@ -46,7 +42,7 @@ pub(crate) fn are_for_those_named() -> Result<()> {
     config["static_resources"]["listeners"] = json!(listeners);
     let clients = mesh.envoy("clients", &config, None)?;
 
-    let openapi = client::get(registry, "/openapi.json", [])?.text();
+    let openapi = client::get(registry.main, "/openapi.json", [])?.text();
     let openapi: Value = serde_json::from_str(&openapi)?;
     let service = with_security(&openapi, "service_token");
     let policy = mesh.document("AuthorizationPolicy", "keystile-registry")?;
