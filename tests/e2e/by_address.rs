@@ -7,6 +7,7 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, Empty};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use keystile_e2e::envoy::{self, Envoy};
+use keystile_e2e::pages::yaml_blocks;
 use keystile_e2e::root;
 use keystile_e2e::shipped::{self, FREE};
 use serde_json::Value;
@@ -20,9 +21,7 @@ const REQUESTS: usize = 2_000;
 /// An address that sends too much is limited, and another is not.
 pub(crate) fn each_has_its_own(world: &World) -> Result<()> {
     let page = std::fs::read_to_string(root().join("docs/envoy.md"))?;
-    let blocks = page.split("```yaml\n").skip(1);
-    let mut blocks = blocks.filter_map(|block| block.split("```").next());
-    let filter = blocks.find(|block| block.contains("LocalRateLimit"));
+    let filter = yaml_blocks(&page).find(|block| block.contains("LocalRateLimit"));
     let filter: Value = serde_saphyr::from_str(filter.context("no filter on the page")?)?;
     let mut config: Value = serde_saphyr::from_str(&shipped::config_on(FREE)?)?;
     let filters = envoy::http_settings(&mut config)?["http_filters"].as_array_mut();

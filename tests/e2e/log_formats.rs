@@ -8,6 +8,7 @@ use keystile_e2e::auth::{Auth, Script, answer};
 use keystile_e2e::client;
 use keystile_e2e::envoy::{self, Envoy, Listener, cluster, http_settings};
 use keystile_e2e::keys::{GOOD, hash, made_up_key};
+use keystile_e2e::pages::yaml_blocks;
 use keystile_e2e::process::wait_until;
 use keystile_e2e::root;
 use keystile_e2e::upstream::Received;
@@ -52,10 +53,7 @@ fn formats() -> Result<Vec<(&'static str, Map<String, Value>)>> {
         let blocks: Vec<_> = if page.ends_with(".yaml") {
             vec![&*text]
         } else {
-            let blocks = text.split("```yaml\n").skip(1);
-            blocks
-                .filter_map(|block| block.split("```").next())
-                .collect()
+            yaml_blocks(&text).collect()
         };
         let mut found = blocks.into_iter().filter_map(|block| {
             let document: Value = serde_saphyr::from_str(block).ok()?;

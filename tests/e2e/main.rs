@@ -23,6 +23,7 @@ mod paused;
 mod reconfigured;
 mod registry_behind_gateway;
 mod registry_in_mesh;
+mod remote_registry;
 mod rules;
 mod stage;
 mod table;
@@ -327,6 +328,11 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
             discovered::nothing_passes_before_the_first,
         ),
         trial(&world, "files: shipped stack", files::shipped_stack),
+        trial(
+            &world,
+            "remote registry: only itself is asked",
+            remote_registry::only_itself_is_asked,
+        ),
         trial(
             &world,
             "limits by address: each has its own",

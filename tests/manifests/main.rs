@@ -13,6 +13,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, ensure};
 use keystile::config::Config;
 use keystile_e2e::manifests::{Document, FOLDERS, clusters, documents};
+use keystile_e2e::pages::yaml_blocks;
 use keystile_e2e::root;
 use serde_json::{Value, json};
 
@@ -80,8 +81,7 @@ fn each_documented_manifest_is_as_defined() -> Result<()> {
     let mut run = 0;
     for page in ["docs/istio.md", "docs/envoy-gateway.md"] {
         let text = std::fs::read_to_string(root().join(page))?;
-        let blocks = text.split("```yaml\n").skip(1);
-        for block in blocks.filter_map(|block| block.split("```").next()) {
+        for block in yaml_blocks(&text) {
             let document: Value = serde_saphyr::from_str(block).context(page)?;
             if document.get("apiVersion").is_some() {
                 let (problems, _) = definitions.check(&document).context(page)?;

@@ -17,6 +17,7 @@ pub mod load;
 pub mod log_entry;
 pub mod manifests;
 mod memory;
+pub mod pages;
 pub mod process;
 pub mod prometheus;
 pub mod registry;

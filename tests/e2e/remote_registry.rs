@@ -1,0 +1,121 @@
+//! A registry on another machine, as `docs/envoy.md` has it: TLS with a pinned name, certificates of
+//! proxies, and the service token.
+
+use std::path::Path;
+
+use anyhow::{Context, Result, ensure};
+use keystile_e2e::auth::Auth;
+use keystile_e2e::client;
+use keystile_e2e::envoy::{self, Envoy};
+use keystile_e2e::keys::made_up_key;
+use keystile_e2e::pages::yaml_blocks;
+use keystile_e2e::registry::{Registry, SERVICE_TOKEN};
+use keystile_e2e::root;
+use keystile_e2e::shipped::{self, FREE, Ports};
+use keystile_e2e::upstream::Received;
+use serde_json::{Value, json};
+
+use crate::identities::{Authority, Certificate};
+use crate::world::World;
+
+/// The name that the page pins.
+const NAME: &str = "registry.internal";
+
+/// A known key gets in only where the registry has the pinned name, and the proxy has a certificate and
+/// the token. Otherwise known and unknown keys get a 503.
+pub(crate) fn only_itself_is_asked(world: &World) -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let at = |name: &str| -> Result<_> {
+        let folder = folder.path().join(name);
+        std::fs::create_dir(&folder)?;
+        Ok(folder)
+    };
+    let authority = Authority::new(&at("authority")?)?;
+    let proxies = Authority::new(&at("proxies")?)?;
+    let (proxy, foreign) = (proxies.host("proxy")?, authority.host("proxy")?);
+    let (named, other) = (authority.host(NAME)?, authority.host("web.internal")?);
+    let received = Received::default();
+    let (_serving, upstream) = world.scripted(&Auth::default(), &received)?;
+    // The server's certificate, the proxy's, its token, and the status of a known key.
+    let rows = [
+        ("as documented", &named, &proxy, SERVICE_TOKEN, 200),
+        ("another name", &other, &proxy, SERVICE_TOKEN, 503),
+        ("a foreign proxy", &named, &foreign, SERVICE_TOKEN, 503),
+        (
+            "another token",
+            &named,
+            &proxy,
+            "no-token-of-the-registry",
+            503,
+        ),
+    ];
+    for (case, own, client_cert, token, status) in rows {
+        let case_folder = at(&case.replace(' ', "-"))?;
+        let database = case_folder.join("keys.db");
+        let registry = Registry::guarded(format!("sqlite://{}", database.display()));
+        let options = [
+            format!("--tls-cert={}", own.certificate.display()),
+            format!("--tls-key={}", own.key.display()),
+            format!("--tls-client-ca={}", proxies.certificate.display()),
+        ];
+        let options = options.each_ref().map(String::as_str);
+        let any = ([127, 0, 0, 1], 0).into();
+        let log = case_folder.join("registry.log");
+        let (_server, listening) = registry.serve_with(any, &options, &log)?;
+        let key = registry.create(&["--account", "acct_1"])?.key;
+        world.keep_secret(&key);
+
+        let ports = Ports {
+            registry: listening.main.port(),
+            upstream: upstream.port(),
+            ..FREE
+        };
+        let mut config: Value = serde_saphyr::from_str(&shipped::config_on(ports)?)?;
+        set_up(&mut config, &authority.certificate, client_cert, token)?;
+        let file = case_folder.join("envoy.json");
+        std::fs::write(&file, config.to_string())?;
+        let envoy = Envoy::start(&file, &case_folder, shipped::OPTIONS, false)?;
+        let ask = |key: &str| {
+            let header = format!("x-api-key: {key}");
+            client::get(envoy.listener("api")?, "/v1/x", [header.as_str()])
+        };
+        let answer = ask(&key)?;
+        ensure!(answer.status == status, "{case}: {answer:?}");
+        let answer = ask(&made_up_key())?;
+        let expected = if status == 200 { 401 } else { 503 };
+        ensure!(answer.status == expected, "{case}, unknown: {answer:?}");
+    }
+    Ok(())
+}
+
+/// Does to the shipped configuration what the page says.
+fn set_up(config: &mut Value, ca: &Path, own: &Certificate, token: &str) -> Result<()> {
+    let page = std::fs::read_to_string(root().join("docs/envoy.md"))?;
+    let block = yaml_blocks(&page).find(|block| block.contains("UpstreamTlsContext"));
+    let mut block = block.context("no TLS on the page")?.to_owned();
+    for (documented, file) in [
+        ("/etc/keystile/registry-ca.pem", ca),
+        ("/etc/keystile/proxy.pem", &own.certificate),
+        ("/etc/keystile/proxy.key", &own.key),
+    ] {
+        ensure!(block.contains(documented), "the page has no {documented}");
+        block = block.replace(documented, &file.display().to_string());
+    }
+    let block: Value = serde_saphyr::from_str(&block)?;
+    let clusters = config["static_resources"]["clusters"].as_array_mut();
+    for cluster in clusters.into_iter().flatten() {
+        if cluster["name"] != "upstream" {
+            cluster["transport_socket"] = block["transport_socket"].clone();
+            // A slow machine must not decide a case.
+            cluster["connect_timeout"] = json!("10s");
+        }
+    }
+    let plugin = envoy::http_settings(config)?
+        .pointer_mut("/http_filters/0/typed_config/config/configuration/value")
+        .context("no plugin configuration")?;
+    let mut settings: Value = serde_json::from_str(plugin.as_str().unwrap_or_default())?;
+    settings["lookup"]["headers"] = json!({"authorization": format!("Bearer {token}")});
+    settings["lookup"]["timeout"] = json!("10s");
+    *plugin = json!(settings.to_string());
+    Ok(())
+}

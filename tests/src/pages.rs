@@ -1,0 +1,7 @@
+//! What the pages of the documentation show.
+
+/// The blocks of YAML in a page.
+pub fn yaml_blocks(page: &str) -> impl Iterator<Item = &str> {
+    let blocks = page.split("```yaml\n").skip(1);
+    blocks.filter_map(|block| block.split("```").next())
+}
