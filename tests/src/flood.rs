@@ -139,9 +139,9 @@ pub fn unread_answers(
     (0..connections).map(|_| open(to, &requests)).collect()
 }
 
-/// Whether the server has not closed a connection. What it has sent is read and dropped: over HTTP/2,
-/// it may send no answer before there is a window for it.
-fn is_open(stream: &mut TcpStream) -> bool {
+/// Whether the server has neither closed nor reset a connection, which does not block. What it has sent
+/// is read and dropped: over HTTP/2, no answer comes before there is a window for it.
+pub fn is_open(stream: &mut TcpStream) -> bool {
     let mut bytes = [0; 4096];
     loop {
         match stream.read(&mut bytes) {
@@ -183,12 +183,12 @@ fn get(stream: u32, path: &str, whole: bool) -> Vec<u8> {
     frame(kind::HEADERS, flags, stream, &headers)
 }
 
-/// Lets this process open as many files as the system allows it.
+/// Lets this process open as many files as the system allows it; returns how many these are.
 ///
 /// # Errors
 /// When the system does not tell, or does not let it.
-pub fn raise_limit() -> Result<()> {
+pub fn raise_limit() -> Result<u64> {
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
     setrlimit(Resource::RLIMIT_NOFILE, hard, hard)?;
-    Ok(())
+    Ok(hard)
 }

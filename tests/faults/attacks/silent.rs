@@ -1,17 +1,17 @@
 //! Connections on which nothing is said, or no more than a beginning, as many as Envoy takes.
 
-use std::io::{ErrorKind, Read, Write};
+use std::io::Write;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use keystile_e2e::client;
 use keystile_e2e::envoy::{self, Envoy};
+use keystile_e2e::flood::{is_open, raise_limit};
 use keystile_e2e::process::wait_until;
 use keystile_e2e::registry::Registry;
 use keystile_e2e::{root, shipped};
 use libtest_mimic::Trial;
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use serde_json::{Value, json};
 
 use crate::range::trial;
@@ -43,13 +43,11 @@ pub(super) fn trials() -> Vec<Trial> {
 /// Probes and Prometheus get through while they last, on the admin page and, in a container, on
 /// the listener `stats`; and they do not last for long.
 fn silent() -> Result<()> {
-    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
-    let needed = CONNECTIONS as u64 + 1_000;
+    let (needed, files) = (CONNECTIONS as u64 + 1_000, raise_limit()?);
     ensure!(
-        hard >= needed,
-        "this needs {needed} open files, and may have {hard}: raise the limit (ulimit -Hn)"
+        files >= needed,
+        "this needs {needed} open files, and may have {files}: raise the limit (ulimit -Hn)"
     );
-    setrlimit(Resource::RLIMIT_NOFILE, soft.max(needed), hard)?;
     let folder = tempfile::tempdir()?;
     let registry = Registry::new(&folder.path().join("keystile.db"), None);
     let any = SocketAddr::from(([127, 0, 0, 1], 0));
@@ -115,18 +113,6 @@ fn attack(envoy: &Envoy, beginning: &[u8]) -> Result<()> {
     ensure!(slowest < PATIENCE, "a probe or a scrape took {slowest:?}");
     ensure!(ended < LONGEST, "all were ended after {ended:?}");
     Ok(())
-}
-
-/// Whether Envoy has neither closed nor reset a connection. What it says on it does not matter.
-fn is_open(stream: &mut TcpStream) -> bool {
-    let mut buffer = [0; 1024];
-    loop {
-        match stream.read(&mut buffer) {
-            Ok(0) => return false,
-            Ok(_) => {}
-            Err(problem) => return problem.kind() == ErrorKind::WouldBlock,
-        }
-    }
 }
 
 /// `envoy/envoy-docker.yaml` with its registry there, on free ports.
