@@ -112,7 +112,7 @@ async fn connect_sqlite(options: SqliteConnectOptions) -> sqlx::Result<SqlitePoo
 }
 
 /// Whether it is `SQLITE_BUSY`, or one of its extended codes, which have it in their low byte.
-fn is_busy(error: &sqlx::Error) -> bool {
+pub(super) fn is_busy(error: &sqlx::Error) -> bool {
     error
         .as_database_error()
         .and_then(|error| error.code())
