@@ -162,7 +162,10 @@ impl Gate {
                 // Answers are small and wait for nothing.
                 let _ = stream.set_nodelay(true);
                 let service = service_fn(|request| gate.clone().answer(request));
-                let server = auto::Builder::new(TokioExecutor::new());
+                let mut server = auto::Builder::new(TokioExecutor::new());
+                // Requests that Envoy sends on a new connection before it knows of a limit would be
+                // refused beyond it, and their clients get a 503.
+                server.http2().max_concurrent_streams(None);
                 // A client that leaves midway is no news.
                 let _ = server.serve_connection(TokioIo::new(stream), service).await;
             }
