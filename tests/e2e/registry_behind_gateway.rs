@@ -16,7 +16,6 @@ use keystile_e2e::upstream::Received;
 use serde_json::{Value, json};
 
 use crate::identities::{Authority, Certificate};
-use crate::registry_in_mesh::probed;
 use crate::world::World;
 
 /// Starts an Envoy, with a log of its own, and with the token in its environment.
@@ -110,7 +109,7 @@ pub(crate) fn only_the_registry_is_asked(world: &World) -> Result<()> {
     let arguments = registry_arguments(&documents, &own.certificate, &own.key)?;
     let (_server, listening) =
         registry.serve_as(&arguments, &folder.path().join("registry.log"))?;
-    probed(&listening)?;
+    listening.probe()?;
     let mut config = envoy::config(&[], &[]);
     config["static_resources"]["listeners"] = json!([
         tls(

@@ -51,7 +51,7 @@ impl Mesh {
         let arguments = registry_arguments(&self.documents, none, none)?;
         let log = self.folder.path().join("registry.log");
         let (server, listening) = self.registry.serve_as(&arguments, &log)?;
-        probed(&listening)?;
+        listening.probe()?;
         Ok((server, listening))
     }
 
@@ -153,15 +153,6 @@ impl Mesh {
         config["lookup"]["timeout"] = json!("10s");
         Ok(config)
     }
-}
-
-/// Asks for what the pod's probes ask for.
-pub(crate) fn probed(registry: &Listening) -> Result<()> {
-    for path in ["/healthz", "/readyz"] {
-        let answer = client::get(registry.metrics, path, [])?;
-        ensure!(answer.status == 200, "{path}: {answer:?}");
-    }
-    Ok(())
 }
 
 /// Settings of HTTP that route everything.

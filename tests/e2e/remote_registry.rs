@@ -110,9 +110,7 @@ fn set_up(config: &mut Value, ca: &Path, own: &Certificate, token: &str) -> Resu
             cluster["connect_timeout"] = json!("10s");
         }
     }
-    let plugin = envoy::http_settings(config)?
-        .pointer_mut("/http_filters/0/typed_config/config/configuration/value")
-        .context("no plugin configuration")?;
+    let plugin = shipped::plugin_in(envoy::http_settings(config)?)?;
     let mut settings: Value = serde_json::from_str(plugin.as_str().unwrap_or_default())?;
     settings["lookup"]["headers"] = json!({"authorization": format!("Bearer {token}")});
     settings["lookup"]["timeout"] = json!("10s");

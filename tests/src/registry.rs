@@ -45,6 +45,20 @@ pub struct Created {
     pub key: String,
 }
 
+impl Listening {
+    /// Asks for what a pod's probes ask for.
+    ///
+    /// # Errors
+    /// When an answer is not 200.
+    pub fn probe(&self) -> Result<()> {
+        for path in ["/healthz", "/readyz"] {
+            let answer = client::get(self.metrics, path, [])?;
+            ensure!(answer.status == 200, "{path}: {answer:?}");
+        }
+        Ok(())
+    }
+}
+
 impl Registry {
     /// A registry on a database file, which need not be there yet.
     pub fn new(database: &Path, pepper: Option<&'static str>) -> Self {

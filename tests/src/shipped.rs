@@ -151,11 +151,17 @@ pub fn listener(name: &str, plugin: &Value) -> Result<Value> {
         .pointer_mut("/filter_chains/0/filters/0/typed_config")
         .context("no settings of HTTP")?;
     http["stat_prefix"] = json!(name);
-    let configuration = http
-        .pointer_mut("/http_filters/0/typed_config/config/configuration/value")
-        .context("no plugin configuration")?;
-    *configuration = json!(plugin.to_string());
+    *plugin_in(http)? = json!(plugin.to_string());
     Ok(listener)
+}
+
+/// The plugin's configuration, a text, in the settings of HTTP of `envoy/envoy.yaml`.
+///
+/// # Errors
+/// When it is not there.
+pub fn plugin_in(http: &mut Value) -> Result<&mut Value> {
+    http.pointer_mut("/http_filters/0/typed_config/config/configuration/value")
+        .context("no plugin configuration")
 }
 
 /// The cluster `upstream` of `envoy/envoy.yaml`, with this host.
