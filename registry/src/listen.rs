@@ -58,10 +58,9 @@ pub(crate) fn check(args: &ServeArgs, service_token: bool) -> anyhow::Result<()>
     if !args.insecure_no_token {
         bail!(
             "--listen {listen} can be reached from other machines, and there is no service token: \
-             whoever reaches it could read the hashes in the change feed and the account of each \
-             key. Set KEYSTILE_SERVICE_TOKEN here and in the proxies' lookup.headers, listen on \
-             127.0.0.1, or give --insecure-no-token where nothing but the proxies can reach the \
-             port"
+             anyone there could read the hashes in the change feed and the account of each key. Set \
+             KEYSTILE_SERVICE_TOKEN here and in the proxies' lookup.headers, listen on 127.0.0.1, \
+             or give --insecure-no-token where nothing but the proxies can reach the port"
         );
     }
     warn!(
