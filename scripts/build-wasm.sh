@@ -46,7 +46,7 @@ none)
 esac
 
 # Envoy is to call the filter's own proxy_on_request_headers, which calls the SDK's: see
-# src/host/pausing.rs. The names are of one length, so that nothing else of the module moves.
+# src/wasm/pausing.rs. The names are of one length, so that nothing else of the module moves.
 built=$CARGO_TARGET_DIR/wasm32-wasip1/wasm/keystile.wasm
 paused=$(mktemp)
 trap 'rm -f "$paused"' EXIT

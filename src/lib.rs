@@ -20,14 +20,11 @@
 //!
 //! # How it is built
 //!
-//! [`config`] reads the plugin configuration (by `json`), [`request`] the request. [`flow`] takes a request
-//! through the table: [`credential`] has rows 2 to 4, [`verdicts`] finds a verdict for the others,
-//! in the [`cache`] or by a [`lookup`], on which others of its hash wait ([`flights`]), and forgets
-//! it when the [`feed`] says that its key has changed; `reach` tells a full circuit breaker from an outage.
-//! A [`verdict`] is made of the auth cluster's answer and may hold a [`record`]; [`path`] compares
-//! paths, [`reply`] has the replies, [`stats`] the counters. All of that is plain Rust without
-//! I/O: time and randomness are passed in. Only `host` knows of proxy-wasm, and only its `calls`
-//! call the host, once its `capabilities` have found that they may.
+//! [`config`] reads the plugin configuration (by `json`), [`request`] what the client sent. [`decision`]
+//! takes a request through the table; [`engine`] finds its verdict, in the cache or by a lookup, and
+//! forgets it when the feed says that its key has changed. [`auth`] has what the auth cluster is
+//! asked and what it answers. All of that is plain Rust without I/O: time and randomness are
+//! passed in. Only `wasm` knows of proxy-wasm.
 //!
 //! # Deployment
 //!
@@ -36,22 +33,11 @@
 //! - Paths are compared as Envoy routes them: turn `normalize_path` and `merge_slashes` on.
 //! - Envoy's own logger `http` prints request headers at level `debug`, before any filter runs.
 
-pub mod cache;
+pub mod auth;
 pub mod clock;
 pub mod config;
-pub mod credential;
-pub mod feed;
-pub mod flights;
-pub mod flow;
-mod host;
+pub mod decision;
+pub mod engine;
 mod json;
-pub mod lookup;
-pub mod path;
-mod reach;
-pub mod record;
-pub mod reply;
 pub mod request;
-pub mod stats;
-pub mod throttle;
-pub mod verdict;
-pub mod verdicts;
+mod wasm;

@@ -3,7 +3,7 @@
 use std::io::{BufRead, Read, Write};
 
 use anyhow::{Context, anyhow, bail};
-use keystile::credential::KeyHasher;
+use keystile::request::credential::KeyHasher;
 use time::OffsetDateTime;
 use tracing::info;
 

@@ -42,7 +42,7 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::Parser;
-use keystile::credential::KeyHasher;
+use keystile::request::credential::KeyHasher;
 use time::OffsetDateTime;
 use tracing::{Level, enabled, error, info, warn};
 

@@ -112,7 +112,7 @@ impl FromStr for Endpoint {
 
     fn from_str(path: &str) -> Result<Self, Self::Err> {
         // The filter's own rule, so that what is registered can also match.
-        match keystile::path::check(path) {
+        match keystile::request::path::check(path) {
             Ok(()) => Ok(Self(path.to_owned())),
             Err(problem) => Err(format!("it {problem}")),
         }

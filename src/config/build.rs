@@ -7,12 +7,12 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use super::{Config, ConfigError, Exemptions, IdentityField, check};
-use crate::credential::{CredentialRules, KeyHasher};
+use crate::auth::lookup::{Lookup, PathTemplate};
+use crate::decision::reply::{Replies, Wording};
 use crate::json::Object;
-use crate::lookup::{Lookup, PathTemplate};
-use crate::path::{self, PathPrefix};
-use crate::reply::{Replies, Wording};
-use crate::request::same_name;
+use crate::request::credential::{CredentialRules, KeyHasher};
+use crate::request::headers::same_name;
+use crate::request::path::{self, PathPrefix};
 
 /// The fields of the whole.
 pub(super) const FIELDS: [&str; 11] = [

@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
-use crate::record::{MAX_ID, header_safe};
-use crate::request::is_token;
+use crate::auth::record::{MAX_ID, header_safe};
+use crate::request::headers::is_token;
 
 type Problem = &'static str;
 

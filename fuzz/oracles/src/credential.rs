@@ -5,10 +5,10 @@ mod reading;
 
 use std::collections::BTreeSet;
 
-use keystile::credential::KeyHasher;
-use keystile::flow::{self, Outcome, State, Step};
-use keystile::reply::Denial;
-use keystile::request::Request;
+use keystile::decision::reply::Denial;
+use keystile::decision::{self, Outcome, State, Step};
+use keystile::request::credential::KeyHasher;
+use keystile::request::headers::Request;
 
 use reading::{Expected, SETUPS, is_grpc, is_preflight};
 
@@ -37,7 +37,7 @@ pub fn credential(input: &[u8]) {
         .collect();
     let config = setup.config();
     let request = Request::from_map(map(&headers)).ending_with_headers(ends);
-    let begun = flow::begin(&config, &request);
+    let begun = decision::begin(&config, &request);
 
     let headers: Vec<_> = headers
         .iter()
@@ -105,7 +105,7 @@ pub fn credential(input: &[u8]) {
     let kept_back = setup.kept_back(&headers, actual == Expected::Exempt);
     assert_removed(&begun.remove, &kept_back);
     // As trailers, credentials are none, but a key is a key.
-    let trailers = flow::kept_back(&config, &request);
+    let trailers = decision::kept_back(&config, &request);
     assert_removed(&trailers, &setup.kept_back(&headers, true));
 }
 

@@ -3,15 +3,15 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use keystile::cache::Seed;
+use keystile::auth::answer::{Answer as LookedUp, Source, Verdict};
+use keystile::auth::feed::{Changed, MAX_PAGE, Page};
+use keystile::auth::record::{Fields as RecordFields, Record};
 use keystile::clock::Moment;
 use keystile::config::Config;
-use keystile::credential::{KeyHash, KeyHasher};
-use keystile::feed::{Changed, MAX_PAGE, Page};
-use keystile::record::{Fields as RecordFields, Record};
-use keystile::request::Request;
-use keystile::verdict::{Answer as LookedUp, Source, Verdict};
-use keystile::verdicts::{Asked, Verdicts};
+use keystile::engine::cache::Seed;
+use keystile::engine::verdicts::{Asked, Verdicts};
+use keystile::request::credential::{KeyHash, KeyHasher};
+use keystile::request::headers::Request;
 use serde_json::Value;
 
 use crate::answer::Answer;

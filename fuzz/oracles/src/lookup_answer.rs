@@ -3,12 +3,12 @@
 
 use std::time::Duration;
 
+use keystile::auth::answer::{self, MAX_ANSWER, Source, Verdict};
+use keystile::auth::record::Record;
 use keystile::config::{Config, IdentityField};
-use keystile::flow::{self, Step};
-use keystile::record::Record;
-use keystile::reply::Denial;
-use keystile::request::Request;
-use keystile::verdict::{self, MAX_ANSWER, Source, Verdict};
+use keystile::decision::reply::Denial;
+use keystile::decision::{self, Step};
+use keystile::request::headers::Request;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
@@ -44,7 +44,7 @@ enum Expected {
 /// lets it.
 pub fn lookup_answer(input: &[u8]) {
     let answer = Answer::of(input);
-    let read = verdict::Answer::read(
+    let read = answer::Answer::read(
         answer.status,
         answer.cache_control.iter().copied(),
         answer.size,
@@ -184,7 +184,7 @@ fn assert_settled(environment: Option<&str>, verdict: &Verdict, expected: &Expec
         (":path", PATH.as_bytes()),
         ("x-api-key", KEY.as_bytes()),
     ]);
-    let mut state = flow::begin(&config, &request).state;
+    let mut state = decision::begin(&config, &request).state;
     let wall = Duration::from_millis(NOW);
     let path = || request.path();
     let step = state.settle(&config, verdict.clone(), Some(Source::Lookup), wall, path);
@@ -230,7 +230,7 @@ fn assert_settled(environment: Option<&str>, verdict: &Verdict, expected: &Expec
             ] {
                 assert_eq!(record.identity(field), text.map(String::as_str));
             }
-            let set = flow::identity(&config, &record).count();
+            let set = decision::identity(&config, &record).count();
             assert_eq!(
                 set,
                 1 + usize::from(written.account_id.is_some())

@@ -10,8 +10,8 @@ use axum::http::header::{AUTHORIZATION, CACHE_CONTROL};
 use axum::http::{HeaderMap, HeaderValue};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use keystile::credential::{KeyHash, KeyHasher};
-use keystile::throttle::Throttle;
+use keystile::engine::throttle::Throttle;
+use keystile::request::credential::{KeyHash, KeyHasher};
 use subtle::ConstantTimeEq;
 use tracing::warn;
 

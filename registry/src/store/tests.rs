@@ -1,6 +1,6 @@
 //! One suite, on both databases.
 
-use keystile::credential::{KeyHash, KeyHasher};
+use keystile::request::credential::{KeyHash, KeyHasher};
 
 mod feed;
 mod lookups;

@@ -21,7 +21,7 @@ mod values;
 
 use std::process::Stdio;
 
-use keystile::credential::KeyHasher;
+use keystile::request::credential::KeyHasher;
 use nix::sys::signal::Signal;
 use serde_json::json;
 

@@ -3,9 +3,9 @@
 use std::borrow::Cow;
 
 use super::{ConfigError, at, check, text_or};
-use crate::credential::{Alphabet, CredentialRules, Format, Source};
+use crate::auth::lookup::CARRIED_ON;
 use crate::json::{Fields, Object};
-use crate::lookup::CARRIED_ON;
+use crate::request::credential::{Alphabet, CredentialRules, Format, Source};
 
 pub(super) fn rules(json: &mut Object<'_>) -> Result<CredentialRules, ConfigError> {
     let mut json = json.object_or_empty("credential", &["sources", "format", "forward"])?;

@@ -4,10 +4,10 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use super::{ConfigError, at, check, duration_or, path_template};
-use crate::cache::{CacheRules, Share};
-use crate::feed::{FeedRules, LONG_PAGE};
+use crate::auth::feed::{FeedRules, LONG_PAGE};
+use crate::auth::lookup::Lookup;
+use crate::engine::cache::{CacheRules, Share};
 use crate::json::Object;
-use crate::lookup::Lookup;
 
 /// How long a verdict may count.
 fn ttl_or(json: &mut Object<'_>, name: &str, default: &str) -> Result<Duration, ConfigError> {

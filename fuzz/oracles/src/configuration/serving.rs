@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use keystile::config::Config;
-use keystile::flow::{self, Step};
-use keystile::reply::{Denial, Form, RequestId};
-use keystile::request::Request;
+use keystile::decision::reply::{Denial, Form, RequestId};
+use keystile::decision::{self, Step};
+use keystile::request::headers::Request;
 use serde_json::Value;
 
 const DENIALS: [Denial; 7] = [
@@ -84,7 +84,7 @@ pub(super) fn serves(config: &Config) {
 /// Begins a request. Gives whether there is a lookup to make.
 fn begins(config: &Config, headers: &[(&str, &[u8])], key: &str) -> bool {
     let request = Request::new(headers);
-    let begun = flow::begin(config, &request);
+    let begun = decision::begin(config, &request);
     for name in &begun.remove {
         let is_there = headers.iter().any(|(other, _)| other == name);
         assert!(is_there, "{name} is removed, and was not there");

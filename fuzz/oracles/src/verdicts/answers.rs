@@ -3,8 +3,8 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use keystile::record::{Fields, Record};
-use keystile::verdict::{Answer, Cause, Unsent, Verdict};
+use keystile::auth::answer::{Answer, Cause, Unsent, Verdict};
+use keystile::auth::record::{Fields, Record};
 
 use super::At;
 

@@ -6,8 +6,8 @@
 
 use std::time::Duration;
 
+use keystile::auth::answer::{Source, Verdict};
 use keystile::config::Config;
-use keystile::verdict::{Source, Verdict};
 use serde_json::json;
 
 use super::answers::{Given, Kind};

@@ -3,18 +3,18 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use keystile::cache::Seed;
+use keystile::auth::answer::{Source, Unsent, Verdict};
+use keystile::auth::lookup::Callout;
+use keystile::auth::record::Record;
 use keystile::clock::Moment;
 use keystile::config::Config;
-use keystile::credential::KeyHash;
-use keystile::flights::FlightId;
-use keystile::flow::{self, State, Step};
-use keystile::lookup::Callout;
-use keystile::record::Record;
-use keystile::reply::Denial;
-use keystile::request::Request;
-use keystile::verdict::{Source, Unsent, Verdict};
-use keystile::verdicts::{Asked, Verdicts};
+use keystile::decision::reply::Denial;
+use keystile::decision::{self, State, Step};
+use keystile::engine::cache::Seed;
+use keystile::engine::inflight::FlightId;
+use keystile::engine::verdicts::{Asked, Verdicts};
+use keystile::request::credential::KeyHash;
+use keystile::request::headers::Request;
 
 use super::answers::{Given, Kind};
 use super::model::{Model, Rules, WALL};
@@ -75,7 +75,7 @@ impl Worker {
                 ("x-api-key", key.as_bytes()),
             ];
             let request = Request::new(&headers);
-            let begun = flow::begin(&config, &request);
+            let begun = decision::begin(&config, &request);
             match begun.step {
                 Step::Ask(hash) => (hash, begun.state),
                 _ => panic!("a key is asked about"),

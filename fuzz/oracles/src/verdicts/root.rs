@@ -1,8 +1,8 @@
 //! The root context of one worker, and time.
 
-use keystile::cache::PoolName;
-use keystile::credential::KeyHash;
-use keystile::feed::{Changed, Page};
+use keystile::auth::feed::{Changed, Page};
+use keystile::engine::cache::PoolName;
+use keystile::request::credential::KeyHash;
 
 use super::answers::Kind;
 use super::requests::{Call, Worker};

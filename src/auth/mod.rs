@@ -1,0 +1,6 @@
+//! What the auth cluster is asked, and what it answers.
+
+pub mod answer;
+pub mod feed;
+pub mod lookup;
+pub mod record;

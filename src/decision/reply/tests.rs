@@ -1,0 +1,243 @@
+use std::sync::LazyLock;
+
+use super::*;
+use crate::auth::record::Fields;
+
+/// 2026-05-25T12:34:56.789Z
+const NOW: Duration = Duration::from_millis(1_779_712_496_789);
+const ID: &str = "req_01KSFJ354N000000000000002A";
+
+static DEFAULT: LazyLock<Replies> = LazyLock::new(Replies::default);
+
+fn rendered(denial: Denial, form: Form) -> LocalReply<'static> {
+    DEFAULT.render(denial, form, RequestId::new(NOW, 74), NOW)
+}
+
+/// Denial, status, error, message, challenge, `retry-after`.
+type Row<'a> = (
+    Denial,
+    u16,
+    &'a str,
+    &'a str,
+    Option<&'a str>,
+    Option<&'a str>,
+);
+
+/// The table of the contract.
+const TABLE: [Row<'_>; 7] = [
+    (
+        Denial::Missing,
+        401,
+        "api_key_missing",
+        "API key is missing. Include it in the Authorization header as 'Bearer YOUR_KEY'.",
+        Some("Bearer realm=\"api\""),
+        None,
+    ),
+    (
+        Denial::Invalid,
+        401,
+        "api_key_invalid",
+        "Invalid API key format.",
+        Some("Bearer realm=\"api\", error=\"invalid_token\""),
+        None,
+    ),
+    (
+        Denial::NotFound,
+        401,
+        "api_key_not_found",
+        "The provided API key was not found. Verify the key in your Asterwise dashboard.",
+        Some("Bearer realm=\"api\", error=\"invalid_token\""),
+        None,
+    ),
+    (
+        Denial::Revoked,
+        401,
+        "api_key_revoked",
+        "This API key has been revoked.",
+        Some("Bearer realm=\"api\", error=\"invalid_token\""),
+        None,
+    ),
+    (
+        Denial::Expired,
+        401,
+        "api_key_revoked",
+        "This API key has expired.",
+        Some("Bearer realm=\"api\", error=\"invalid_token\""),
+        None,
+    ),
+    (
+        Denial::EndpointRestricted,
+        403,
+        "endpoint_restricted",
+        "This API key is not permitted to call this endpoint.",
+        Some("Bearer realm=\"api\", error=\"insufficient_scope\""),
+        None,
+    ),
+    (
+        Denial::Internal,
+        503,
+        "internal_error",
+        "Something went wrong on our end. Please try again.",
+        None,
+        Some("1"),
+    ),
+];
+
+fn header<'a>(reply: &'a LocalReply<'_>, name: &str) -> Option<&'a str> {
+    let mut values = reply.headers.iter().filter(|(other, _)| *other == name);
+    let value = values.next().map(|(_, value)| &**value);
+    assert_eq!(values.next(), None, "{name} repeated");
+    value
+}
+
+#[test]
+fn http_replies_are_as_documented() {
+    for (denial, status, error, message, challenge, retry_after) in TABLE {
+        let reply = rendered(denial, Form::Http);
+        let body = format!(
+            "{{\"success\":false,\"error\":\"{error}\",\"message\":\"{message}\",\"details\":[],\
+             \"retry_after\":{},\"doc_url\":\"https://docs.asterwise.com/reference/errors/{error}\",\
+             \"request_id\":\"{ID}\",\"timestamp\":\"2026-05-25T12:34:56Z\"}}",
+            retry_after.unwrap_or("null")
+        );
+        assert_eq!(reply.status, status, "{denial:?}");
+        assert_eq!(reply.body, body, "{denial:?}");
+        assert_eq!(header(&reply, "content-type"), Some("application/json"));
+        assert_eq!(header(&reply, "cache-control"), Some("no-store"));
+        assert_eq!(header(&reply, "x-request-id"), Some(ID));
+        assert_eq!(header(&reply, "www-authenticate"), challenge, "{denial:?}");
+        assert_eq!(header(&reply, "retry-after"), retry_after, "{denial:?}");
+        assert_eq!(header(&reply, "x-keystile-error"), None, "{denial:?}");
+        assert_eq!(denial.error(), error);
+    }
+}
+
+#[test]
+fn grpc_replies_carry_the_plain_message() {
+    for (denial, status, error, message, challenge, retry_after) in TABLE {
+        let reply = rendered(denial, Form::Grpc);
+        assert_eq!(reply.status, status, "{denial:?}");
+        assert_eq!(reply.body, message, "{denial:?}");
+        assert_eq!(header(&reply, "x-keystile-error"), Some(error));
+        assert_eq!(header(&reply, "content-type"), None, "{denial:?}");
+        assert_eq!(header(&reply, "cache-control"), Some("no-store"));
+        assert_eq!(header(&reply, "x-request-id"), Some(ID));
+        assert_eq!(header(&reply, "www-authenticate"), challenge, "{denial:?}");
+        assert_eq!(header(&reply, "retry-after"), retry_after, "{denial:?}");
+    }
+}
+
+#[test]
+fn what_is_configured_is_escaped() {
+    let mut wording = Wording::for_service("A \"quoted\" \\ service");
+    wording
+        .set("api_key_expired", "Zu spät.".to_owned())
+        .unwrap();
+    let replies = Replies::new(wording, "https://example.com/#", "my api", 7);
+    let id = RequestId::new(NOW, 74);
+    let body = |denial| -> serde_json::Value {
+        serde_json::from_str(&replies.render(denial, Form::Http, id, NOW).body).unwrap()
+    };
+    let message = body(Denial::NotFound)["message"].clone();
+    assert!(
+        message.as_str().unwrap().contains("\"quoted\" \\"),
+        "{message}"
+    );
+    assert_eq!(body(Denial::Expired)["message"], "Zu spät.");
+    assert_eq!(
+        body(Denial::Revoked)["message"],
+        "This API key has been revoked."
+    );
+    assert_eq!(body(Denial::Internal)["retry_after"], 7);
+    assert_eq!(
+        body(Denial::Missing)["doc_url"],
+        "https://example.com/#api_key_missing"
+    );
+}
+
+#[test]
+fn no_reply_says_what_became_of_a_key() {
+    for denial in Denial::ALL {
+        for form in [Form::Http, Form::Grpc] {
+            let text = format!("{:?}", rendered(denial, form)).to_lowercase();
+            assert!(
+                !text.contains("deleted") && !text.contains("once valid"),
+                "{text}"
+            );
+        }
+    }
+}
+
+#[test]
+fn messages_stay_under_200_characters() {
+    for denial in Denial::ALL {
+        let wording = Wording::for_service(&"x".repeat(64));
+        assert!(wording.of(denial).chars().count() < 200, "{denial:?}");
+    }
+}
+
+#[test]
+fn request_ids_are_ulids() {
+    assert_eq!(RequestId::new(NOW, 74).to_string(), ID);
+    let last = RequestId::new(Duration::MAX, u128::MAX).to_string();
+    assert_eq!(last.len(), ID.len());
+}
+
+#[test]
+fn timestamps_never_fail() {
+    assert_eq!(timestamp(Duration::ZERO), "1970-01-01T00:00:00Z");
+    assert_eq!(timestamp(Duration::MAX), "1970-01-01T00:00:00Z");
+}
+
+#[test]
+fn an_active_key_is_told_its_record_and_no_more() {
+    let bare = Fields {
+        key_id: "key_1",
+        ..Fields::default()
+    };
+    let full = Fields {
+        key_id: "key_1",
+        account_id: Some("acct_1"),
+        environment: Some("production"),
+        expires_at: Some(Duration::from_millis(1_798_761_600_000)),
+        endpoints: Some(&["/v1/astro", "/v1/\"moon\""]),
+    };
+    let ends = |ms| Fields {
+        expires_at: Some(Duration::from_millis(ms)),
+        endpoints: Some(&[]),
+        ..bare
+    };
+    let cases = [
+        (
+            bare,
+            r#"{"key_id":"key_1","status":"active","account_id":null,"environment":null,"expires_at":null,"endpoints":null}"#,
+        ),
+        (
+            full,
+            r#"{"key_id":"key_1","status":"active","account_id":"acct_1","environment":"production","expires_at":"2027-01-01T00:00:00Z","endpoints":["/v1/astro","/v1/\"moon\""]}"#,
+        ),
+        (
+            ends(1_798_761_600_250),
+            r#"{"key_id":"key_1","status":"active","account_id":null,"environment":null,"expires_at":"2027-01-01T00:00:00.25Z","endpoints":[]}"#,
+        ),
+        (
+            ends(0),
+            r#"{"key_id":"key_1","status":"active","account_id":null,"environment":null,"expires_at":"1970-01-01T00:00:00Z","endpoints":[]}"#,
+        ),
+    ];
+    for (fields, data) in cases {
+        let reply = describe(&Record::new(fields).unwrap(), RequestId::new(NOW, 74));
+        let body = format!(r#"{{"success":true,"message":"success","data":{data}}}"#);
+        assert_eq!(reply.body, body);
+        assert_eq!(reply.status, 200);
+        let headers = [
+            ("cache-control", "no-store"),
+            ("x-request-id", ID),
+            ("content-type", "application/json"),
+        ];
+        assert_eq!(
+            reply.headers,
+            headers.map(|(name, value)| (name, value.into()))
+        );
+    }
+}

@@ -1,0 +1,265 @@
+//! The cache of verdicts: two bounded pools, and for how long each verdict counts.
+
+#![forbid(unsafe_code)]
+
+mod pool;
+
+use std::time::Duration;
+
+use crate::auth::answer::Verdict;
+use crate::auth::feed::Standing;
+use crate::clock::{Moment, ms};
+use crate::request::credential::KeyHash;
+
+use pool::Pool;
+pub use pool::Seed;
+
+/// A record that takes more than this, in bytes, is not kept: entries are counted, not weighed.
+const MAX_RECORD: usize = 4096;
+
+/// A share from 0, the default, to 1.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Share(u32);
+
+impl Share {
+    const WHOLE: u64 = 1_000_000;
+
+    /// `None` for what is not from 0 to 1. Kept to six digits.
+    pub fn new(share: f64) -> Option<Self> {
+        #[allow(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "from 0 to a million, as the line itself checks"
+        )]
+        (0.0..=1.0)
+            .contains(&share)
+            .then(|| Self((share * 1_000_000.0).round() as u32))
+    }
+
+    fn of(self, ms: u64) -> u64 {
+        ms.saturating_mul(u64::from(self.0)) / Self::WHOLE
+    }
+}
+
+/// How long verdicts are kept, and how many.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CacheRules {
+    /// How long an active record is fresh; zero in this and the next two: not kept.
+    pub allow_ttl: Duration,
+    /// How long "no record" is fresh.
+    pub not_found_ttl: Duration,
+    /// How long a revoked record is fresh.
+    pub revoked_ttl: Duration,
+    /// How long after its lookup an active record serves in an outage; zero: only while fresh.
+    pub stale_if_error: Duration,
+    /// The share of its time after which an active record in use is looked up again.
+    pub refresh_ahead: Share,
+    /// The share of its time by which a verdict may end early, depending on its hash.
+    pub jitter: Share,
+    /// The most active records.
+    pub max_allow_entries: usize,
+    /// The most other verdicts.
+    pub max_deny_entries: usize,
+}
+
+/// A verdict that is kept. Times are in ms, and count from when its lookup began: what changed
+/// while the answer was on its way is not in it.
+#[derive(Clone, Debug)]
+struct Entry {
+    verdict: Verdict,
+    since: u64,
+    /// From `since`.
+    fresh_for: u32,
+    /// From `since`: when a lookup last failed, or [`NOT_YET`].
+    failed_after: u32,
+}
+
+const NOT_YET: u32 = u32::MAX;
+
+/// What the cache has on a hash.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// A verdict that counts.
+    Fresh {
+        /// The verdict.
+        verdict: Verdict,
+        /// Whether it nears its end, so that it should be looked up again meanwhile.
+        ends_soon: bool,
+        /// How long ago a lookup failed.
+        failed: Option<Duration>,
+    },
+    /// A verdict that counts only where no lookup gives one.
+    Grace {
+        /// An active record that has not expired.
+        verdict: Verdict,
+        /// How long ago a lookup failed.
+        failed: Option<Duration>,
+        /// How long it has not been fresh.
+        stale_for: Duration,
+    },
+}
+
+/// The pools of the cache, as they are named in statistics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PoolName {
+    /// Active records.
+    Allow,
+    /// All other verdicts.
+    Deny,
+}
+
+impl PoolName {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Allow, Self::Deny];
+}
+
+/// The verdicts that one worker keeps.
+#[derive(Debug)]
+pub struct Cache {
+    rules: CacheRules,
+    allow: Pool<Entry>,
+    deny: Pool<Entry>,
+}
+
+impl Cache {
+    /// An empty cache. It takes memory as it fills.
+    pub fn new(rules: CacheRules, seed: Seed) -> Self {
+        Self {
+            allow: Pool::new(rules.max_allow_entries, seed),
+            deny: Pool::new(rules.max_deny_entries, seed),
+            rules,
+        }
+    }
+
+    /// What counts for this hash now.
+    pub fn find(&mut self, hash: &KeyHash, standing: Standing, now: Moment) -> Option<Found> {
+        let (entry, in_use) = match self.allow.get(hash) {
+            Some(entry) => (entry, true),
+            None => (self.deny.get(hash)?, false),
+        };
+        let age = ms(now.steady).checked_sub(entry.since)?;
+        let failed = (entry.failed_after != NOT_YET)
+            .then(|| age.saturating_sub(u64::from(entry.failed_after)))
+            .map(Duration::from_millis);
+        let fresh_for = match standing.allow_limit {
+            Some(limit) if in_use => ms(limit).min(u64::from(entry.fresh_for)),
+            _ => u64::from(entry.fresh_for),
+        };
+        if age < fresh_for {
+            return Some(Found::Fresh {
+                verdict: entry.verdict.clone(),
+                ends_soon: in_use && age >= self.rules.refresh_ahead.of(fresh_for),
+                failed,
+            });
+        }
+        let Verdict::Active(record) = &entry.verdict else {
+            return None;
+        };
+        // What the feed has not changed since is as good as looked up then, while it is fresh.
+        let end = entry.since.saturating_add(u64::from(entry.fresh_for));
+        let complete_until = standing.complete_until.map_or(entry.since, ms).min(end);
+        let confirmed = entry.since.max(complete_until);
+        let ended = entry.since.saturating_add(fresh_for).max(confirmed);
+        let since = |past| ms(now.steady).saturating_sub(past);
+        let in_grace = in_use
+            && since(confirmed) < ms(self.rules.stale_if_error)
+            && !record.has_expired(now.wall);
+        in_grace.then(|| Found::Grace {
+            verdict: entry.verdict.clone(),
+            failed,
+            stale_for: Duration::from_millis(since(ended)),
+        })
+    }
+
+    /// Keeps what a lookup that began at `since` came to, instead of what was known before. An
+    /// indeterminate verdict changes nothing. `max_age` shortens the time, never lengthens it.
+    pub fn keep(
+        &mut self,
+        hash: KeyHash,
+        verdict: &Verdict,
+        max_age: Option<Duration>,
+        since: Moment,
+    ) {
+        let (pool, ttl) = match verdict {
+            Verdict::Indeterminate(_) => return,
+            Verdict::NotFound => (PoolName::Deny, self.rules.not_found_ttl),
+            Verdict::Revoked(_) => (PoolName::Deny, self.rules.revoked_ttl),
+            Verdict::Active(_) => (PoolName::Allow, self.rules.allow_ttl),
+        };
+        let too_large = match verdict {
+            Verdict::Active(record) | Verdict::Revoked(record) => record.size() > MAX_RECORD,
+            Verdict::NotFound | Verdict::Indeterminate(_) => false,
+        };
+        let ttl = if too_large { Duration::ZERO } else { ttl };
+        let ttl = ms(max_age.map_or(ttl, |longest| ttl.min(longest)));
+        let (into, other) = match pool {
+            PoolName::Allow => (&mut self.allow, &mut self.deny),
+            PoolName::Deny => (&mut self.deny, &mut self.allow),
+        };
+        other.remove(&hash);
+        if ttl == 0 {
+            into.remove(&hash);
+            return;
+        }
+        // Early only: a revoked key is never served for longer than the time that is configured.
+        let early = self
+            .rules
+            .jitter
+            .of(ttl)
+            .saturating_mul(u64::from(hash.spread()))
+            >> 32;
+        let fresh_for = ttl.saturating_sub(early);
+        let entry = Entry {
+            verdict: verdict.clone(),
+            since: ms(since.steady),
+            fresh_for: u32::try_from(fresh_for).unwrap_or(NOT_YET),
+            failed_after: NOT_YET,
+        };
+        into.insert(hash, entry);
+    }
+
+    /// Forgets what is known of a hash.
+    pub fn remove(&mut self, hash: &KeyHash) {
+        self.allow.remove(hash);
+        self.deny.remove(hash);
+    }
+
+    /// Forgets all.
+    pub fn clear(&mut self) {
+        self.allow.clear();
+        self.deny.clear();
+    }
+
+    /// Whether another verdict is known of a hash, of whatever age.
+    pub fn contradicts(&self, hash: &KeyHash, verdict: &Verdict) -> bool {
+        let known = self.allow.peek(hash).or_else(|| self.deny.peek(hash));
+        known.is_some_and(|entry| entry.verdict != *verdict)
+    }
+
+    /// Notes that a lookup of this hash failed.
+    pub fn note_failure(&mut self, hash: &KeyHash, now: Moment) {
+        self.allow.change(hash, |entry| {
+            let age = ms(now.steady).saturating_sub(entry.since);
+            entry.failed_after = u32::try_from(age).unwrap_or(NOT_YET);
+        });
+    }
+
+    /// How many verdicts a pool holds, those past their time included.
+    pub fn entries(&self, pool: PoolName) -> usize {
+        match pool {
+            PoolName::Allow => self.allow.len(),
+            PoolName::Deny => self.deny.len(),
+        }
+    }
+
+    /// How many verdicts a pool had to give up for others since this was last asked.
+    pub fn take_evictions(&mut self, pool: PoolName) -> u64 {
+        match pool {
+            PoolName::Allow => self.allow.take_evictions(),
+            PoolName::Deny => self.deny.take_evictions(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

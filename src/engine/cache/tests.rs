@@ -1,0 +1,247 @@
+use std::rc::Rc;
+use std::sync::LazyLock;
+
+use proptest::collection::vec;
+use proptest::prelude::{Strategy, any};
+use proptest::{prop_assert, prop_assert_eq, proptest};
+
+use super::*;
+use crate::auth::record::{Fields, Record};
+use crate::config::Config;
+use crate::request::credential::KeyHasher;
+
+fn rules(cache: &str) -> CacheRules {
+    let config = format!(r#"{{"lookup":{{"cluster":"auth"}},"cache":{cache}}}"#);
+    Config::parse(config.as_bytes()).unwrap().cache
+}
+
+fn cache(text: &str) -> Cache {
+    Cache::new(rules(text), Seed::new(7))
+}
+
+/// Hashing is slow without optimisation, and these tests do little else.
+static HASHES: LazyLock<Vec<KeyHash>> = LazyLock::new(|| {
+    let keys = 0..9_000_u32;
+    keys.map(|key| KeyHasher::default().hash(&key.to_be_bytes()))
+        .collect()
+});
+
+fn hash(key: usize) -> KeyHash {
+    HASHES[key]
+}
+
+fn active() -> Verdict {
+    let record = Record::new(Fields {
+        key_id: "key_1",
+        ..Fields::default()
+    });
+    Verdict::Active(Rc::new(record.unwrap()))
+}
+
+fn at(ms: u64) -> Moment {
+    Moment {
+        wall: Duration::from_secs(1_800_000_000),
+        steady: Duration::from_millis(ms),
+    }
+}
+
+/// For how long a verdict on this hash is fresh, in ms.
+fn fresh_for(cache: &mut Cache, hash: &KeyHash) -> u64 {
+    let fresh = |found| matches!(found, Some(Found::Fresh { .. }));
+    (0..=70_000)
+        .find(|ms| !fresh(cache.find(hash, Standing::default(), at(*ms))))
+        .unwrap()
+}
+
+#[test]
+fn keys_of_one_moment_do_not_end_together() {
+    let mut cache = cache(r#"{"allow_ttl":"10s","jitter":0.1}"#);
+    let mut ends = Vec::new();
+    for key in 0..200 {
+        let hash = hash(key);
+        cache.keep(hash, &active(), None, at(0));
+        let end = fresh_for(&mut cache, &hash);
+        // The same key ends at the same time on every worker, and never late.
+        cache.keep(hash, &active(), None, at(0));
+        assert_eq!(fresh_for(&mut cache, &hash), end);
+        assert!((9_000..=10_000).contains(&end), "{end}");
+        ends.push(end);
+    }
+    let early = ends.iter().filter(|end| **end < 9_500).count();
+    assert!(
+        (60..140).contains(&early),
+        "{early} of 200 in the first half"
+    );
+}
+
+#[test]
+fn jitter_has_its_borders() {
+    for (jitter, ttl, shortest, longest) in [
+        ("0", "10s", 10_000, 10_000),
+        ("1", "10s", 1, 10_000),
+        ("0.5", "10s", 5_000, 10_000),
+        ("1", "1ms", 1, 1),
+    ] {
+        let mut cache = cache(&format!(r#"{{"allow_ttl":"{ttl}","jitter":{jitter}}}"#));
+        for key in 0..50 {
+            cache.keep(hash(key), &active(), None, at(0));
+            let end = fresh_for(&mut cache, &hash(key));
+            assert!((shortest..=longest).contains(&end), "{jitter} {ttl}: {end}");
+        }
+    }
+}
+
+#[test]
+fn shares_are_from_zero_to_one() {
+    for (share, of_a_thousand) in [
+        (0.0, Some(0)),
+        (0.000_4, Some(0)),
+        (0.001, Some(1)),
+        (0.8, Some(800)),
+        (1.0, Some(1000)),
+        (1.000_001, None),
+        (-0.1, None),
+        (f64::NAN, None),
+        (f64::INFINITY, None),
+    ] {
+        let of = Share::new(share).map(|share| share.of(1000));
+        assert_eq!(of, of_a_thousand, "{share}");
+    }
+    assert_eq!(Share::new(1.0).unwrap().of(u64::MAX), u64::MAX / 1_000_000);
+}
+
+/// Entries are counted, not weighed, so none may be of any size.
+#[test]
+fn an_immense_record_is_not_kept() {
+    for (length, kept) in [(4_000, true), (4_096, false)] {
+        let endpoint = format!("/{}", "x".repeat(length));
+        let endpoints: &[&str] = &[&endpoint];
+        let record = Record::new(Fields {
+            key_id: "key_1",
+            endpoints: Some(endpoints),
+            ..Fields::default()
+        });
+        let record = Rc::new(record.unwrap());
+        for verdict in [
+            Verdict::Active(Rc::clone(&record)),
+            Verdict::Revoked(record),
+        ] {
+            let mut cache = cache("{}");
+            cache.keep(hash(1), &active(), None, at(0));
+            cache.keep(hash(1), &verdict, None, at(0));
+            // Nor is what was known before.
+            assert_eq!(
+                cache.find(&hash(1), Standing::default(), at(0)).is_some(),
+                kept,
+                "{length}"
+            );
+        }
+    }
+}
+
+/// A clock that began later than it was kept, as after a mistake of the host: not fresh.
+#[test]
+fn a_verdict_of_the_future_does_not_count() {
+    let mut cache = cache("{}");
+    cache.keep(hash(1), &active(), None, at(5_000));
+    assert_eq!(cache.find(&hash(1), Standing::default(), at(4_999)), None);
+}
+
+#[derive(Clone, Debug)]
+struct Event {
+    key: usize,
+    verdict: u8,
+    find: bool,
+}
+
+fn events(keys: std::ops::Range<usize>) -> impl Strategy<Value = Vec<Event>> {
+    let event = (keys, 0..3_u8, any::<bool>());
+    vec(
+        event.prop_map(|(key, verdict, find)| Event { key, verdict, find }),
+        0..200,
+    )
+}
+
+fn verdict(number: u8) -> Verdict {
+    match (number, active()) {
+        (0, active) => active,
+        (1, Verdict::Active(record)) => Verdict::Revoked(record),
+        _ => Verdict::NotFound,
+    }
+}
+
+proptest! {
+    /// Denials of other keys, however many, change nothing about what is known of active keys:
+    /// the same events without them leave the same.
+    #[test]
+    fn denials_push_out_no_allow(allows in events(0..60), flood in events(1_000..9_000)) {
+        let small = r#"{"max_allow_entries":20,"max_deny_entries":5}"#;
+        let (mut flooded, mut quiet) = (cache(small), cache(small));
+        let mut flood = flood.into_iter();
+        for (ms, event) in (0..).zip(allows) {
+            for noise in flood.by_ref().take(3) {
+                let denial = verdict(noise.verdict.max(1));
+                if noise.find {
+                    flooded.find(&hash(noise.key), Standing::default(), at(ms));
+                }
+                flooded.keep(hash(noise.key), &denial, None, at(ms));
+            }
+            for cache in [&mut flooded, &mut quiet] {
+                if !event.find {
+                    cache.keep(hash(event.key), &active(), None, at(ms));
+                }
+            }
+            for key in 0..60 {
+                let found = [&mut flooded, &mut quiet].map(|cache| cache.find(&hash(key), Standing::default(), at(ms)));
+                prop_assert_eq!(&found[0], &found[1], "key {}", key);
+            }
+        }
+        prop_assert!(flooded.entries(PoolName::Deny) <= 5);
+        prop_assert_eq!(quiet.take_evictions(PoolName::Deny), 0);
+    }
+
+    /// A hash is in one pool at most, and what is found is what was kept last.
+    #[test]
+    fn the_last_verdict_is_the_only_one(events in events(0..30)) {
+        let mut cache = cache("{}");
+        let mut last = std::collections::BTreeMap::new();
+        for (ms, event) in (0..).zip(events) {
+            let verdict = verdict(event.verdict);
+            cache.keep(hash(event.key), &verdict, None, at(ms));
+            last.insert(event.key, verdict);
+            for (key, verdict) in &last {
+                let expected = Found::Fresh { verdict: verdict.clone(), ends_soon: false, failed: None };
+                prop_assert_eq!(cache.find(&hash(*key), Standing::default(), at(ms)), Some(expected));
+            }
+            let entries = PoolName::ALL.map(|pool| cache.entries(pool));
+            prop_assert_eq!(entries.iter().sum::<usize>(), last.len());
+        }
+    }
+}
+
+#[test]
+fn what_is_forgotten_makes_room() {
+    let mut cache = cache(r#"{"max_allow_entries":10,"max_deny_entries":10}"#);
+    for round in 0..3_usize {
+        for key in 0..100 {
+            cache.keep(hash(key), &active(), None, at(0));
+            cache.keep(hash(100 + key), &Verdict::NotFound, None, at(0));
+        }
+        assert_eq!(cache.entries(PoolName::Allow), 10, "round {round}");
+        assert_eq!(cache.entries(PoolName::Deny), 10, "round {round}");
+        cache.clear();
+        for pool in PoolName::ALL {
+            assert_eq!(cache.entries(pool), 0, "round {round}");
+        }
+        for key in 0..200 {
+            assert_eq!(cache.find(&hash(key), Standing::default(), at(0)), None);
+        }
+    }
+    for verdict in [active(), Verdict::NotFound] {
+        cache.keep(hash(1), &verdict, None, at(0));
+        cache.remove(&hash(2));
+        assert!(cache.find(&hash(1), Standing::default(), at(0)).is_some());
+        cache.remove(&hash(1));
+        assert_eq!(cache.find(&hash(1), Standing::default(), at(0)), None);
+    }
+}

@@ -1,0 +1,8 @@
+//! One worker: its verdicts, the lookups under way, statistics.
+
+pub mod cache;
+pub mod inflight;
+mod reach;
+pub mod stats;
+pub mod throttle;
+pub mod verdicts;

@@ -1,0 +1,323 @@
+//! Statistics: their names, and which counter an event counts in.
+//!
+//! A counter's name is `keystile.<what>.<kind>.total`, which Prometheus shows as
+//! `keystile_<what>_<kind>_total`; `stats_config` in `envoy/envoy.yaml` makes a label of `<kind>`.
+
+#![forbid(unsafe_code)]
+
+use crate::auth::answer::{Source, Verdict};
+use crate::auth::feed::Changed;
+use crate::decision::Outcome;
+use crate::decision::reply::Denial;
+use crate::engine::cache::PoolName;
+
+/// The histogram of how long lookups take, in ms.
+pub const LOOKUP_DURATION: &str = "keystile.lookup.duration.milliseconds";
+
+macro_rules! counters {
+    ($($counter:ident: $name:literal,)*) => {
+        /// A counter.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[allow(missing_docs, reason = "the names say it")]
+        pub enum Counter {
+            $($counter,)*
+        }
+
+        impl Counter {
+            /// All counters, to be defined once.
+            pub const ALL: [Self; [$($name,)*].len()] = [$(Self::$counter,)*];
+
+            /// The counter's full name.
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(Self::$counter => $name,)*
+                }
+            }
+        }
+    };
+}
+
+counters! {
+    RequestsAllowed: "keystile.requests.allowed.total",
+    RequestsExempt: "keystile.requests.exempt.total",
+    RequestsIntrospected: "keystile.requests.introspected.total",
+    RequestsMissing: "keystile.requests.api_key_missing.total",
+    RequestsInvalid: "keystile.requests.api_key_invalid.total",
+    RequestsNotFound: "keystile.requests.api_key_not_found.total",
+    RequestsRevoked: "keystile.requests.api_key_revoked.total",
+    RequestsRestricted: "keystile.requests.endpoint_restricted.total",
+    RequestsInternal: "keystile.requests.internal_error.total",
+    VerdictsLookup: "keystile.verdicts.lookup.total",
+    VerdictsCache: "keystile.verdicts.cache.total",
+    VerdictsStale: "keystile.verdicts.stale.total",
+    VerdictsCoalesced: "keystile.verdicts.coalesced.total",
+    LookupsActive: "keystile.lookups.active.total",
+    LookupsRevoked: "keystile.lookups.revoked.total",
+    LookupsNotFound: "keystile.lookups.not_found.total",
+    LookupsIndeterminate: "keystile.lookups.indeterminate.total",
+    LookupsLost: "keystile.lookups.lost.total",
+    PollsCurrent: "keystile.feed_polls.current.total",
+    PollsChanges: "keystile.feed_polls.changes.total",
+    PollsReset: "keystile.feed_polls.reset.total",
+    PollsFailed: "keystile.feed_polls.failed.total",
+    EvictionsAllow: "keystile.cache.allow.evictions.total",
+    EvictionsDeny: "keystile.cache.deny.evictions.total",
+}
+
+impl Counter {
+    /// The counter of a request that came to `outcome`.
+    pub const fn of_request(outcome: Outcome) -> Self {
+        match outcome {
+            Outcome::Allowed => Self::RequestsAllowed,
+            Outcome::Exempt => Self::RequestsExempt,
+            Outcome::Introspected => Self::RequestsIntrospected,
+            Outcome::Refused(denial) => match denial {
+                Denial::Missing => Self::RequestsMissing,
+                Denial::Invalid => Self::RequestsInvalid,
+                Denial::NotFound => Self::RequestsNotFound,
+                Denial::Revoked | Denial::Expired => Self::RequestsRevoked,
+                Denial::EndpointRestricted => Self::RequestsRestricted,
+                Denial::Internal => Self::RequestsInternal,
+            },
+        }
+    }
+
+    /// The counter of a verdict that came from `source`.
+    pub const fn of_source(source: Source) -> Self {
+        match source {
+            Source::Lookup => Self::VerdictsLookup,
+            Source::Cache => Self::VerdictsCache,
+            Source::Stale => Self::VerdictsStale,
+            Source::Coalesced => Self::VerdictsCoalesced,
+        }
+    }
+
+    /// The counter of verdicts that a pool gave up for others.
+    pub const fn of_evictions(pool: PoolName) -> Self {
+        match pool {
+            PoolName::Allow => Self::EvictionsAllow,
+            PoolName::Deny => Self::EvictionsDeny,
+        }
+    }
+
+    /// The counter of a poll of the feed that came to `changed`.
+    pub const fn of_poll(changed: &Result<Changed, String>) -> Self {
+        match changed {
+            Ok(Changed::Any) => Self::PollsReset,
+            Ok(Changed::Keys(hashes)) if hashes.is_empty() => Self::PollsCurrent,
+            Ok(Changed::Keys(_)) => Self::PollsChanges,
+            Err(_) => Self::PollsFailed,
+        }
+    }
+
+    /// The counter of a lookup that came to `verdict`.
+    pub const fn of_lookup(verdict: &Verdict) -> Self {
+        match verdict {
+            Verdict::Active(_) => Self::LookupsActive,
+            Verdict::Revoked(_) => Self::LookupsRevoked,
+            Verdict::NotFound => Self::LookupsNotFound,
+            Verdict::Indeterminate(_) => Self::LookupsIndeterminate,
+        }
+    }
+}
+
+/// A gauge, summed over all workers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Gauge {
+    /// How many verdicts a pool holds.
+    Entries(PoolName),
+    /// How many workers find their feed stale.
+    FeedStale,
+}
+
+impl Gauge {
+    /// All gauges, to be defined once.
+    pub const ALL: [Self; 3] = [
+        Self::Entries(PoolName::Allow),
+        Self::Entries(PoolName::Deny),
+        Self::FeedStale,
+    ];
+
+    /// The gauge's full name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Entries(PoolName::Allow) => "keystile.cache.allow.entries",
+            Self::Entries(PoolName::Deny) => "keystile.cache.deny.entries",
+            Self::FeedStale => "keystile.feed.stale",
+        }
+    }
+}
+
+/// Counts that the host has not been told yet: telling it costs more than counting.
+#[derive(Debug, Default)]
+pub struct Stats {
+    counts: [u64; Counter::ALL.len()],
+    /// Of each gauge, as the host knows it.
+    gauges: [i64; Gauge::ALL.len()],
+}
+
+impl Stats {
+    /// Counts so many events.
+    pub fn add(&mut self, counter: Counter, events: u64) {
+        if let Some(count) = self.counts.get_mut(counter as usize) {
+            *count = count.saturating_add(events);
+        }
+    }
+
+    /// What has been counted since this was last asked, without zeros.
+    pub fn take_counts(&mut self) -> impl Iterator<Item = (Counter, i64)> {
+        let counts = std::mem::replace(&mut self.counts, [0; Counter::ALL.len()]);
+        Counter::ALL
+            .into_iter()
+            .zip(counts)
+            .filter(|(_, count)| *count > 0)
+            .map(|(counter, count)| (counter, i64::try_from(count).unwrap_or(i64::MAX)))
+    }
+
+    /// By how much each gauge must change, without zeros, now that `values` gives its value on
+    /// this worker. Workers share the gauges, so none may set one.
+    pub fn take_changes(
+        &mut self,
+        values: impl Fn(Gauge) -> usize,
+    ) -> impl Iterator<Item = (Gauge, i64)> {
+        let values = Gauge::ALL.map(|gauge| i64::try_from(values(gauge)).unwrap_or(i64::MAX));
+        let known = std::mem::replace(&mut self.gauges, values);
+        Gauge::ALL
+            .into_iter()
+            .zip(values.into_iter().zip(known))
+            .map(|(gauge, (value, known))| (gauge, value.saturating_sub(known)))
+            .filter(|(_, change)| *change != 0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::rc::Rc;
+
+    use super::*;
+    use crate::auth::answer::Cause;
+    use crate::auth::record::{Fields, Record};
+    use crate::request::credential::KeyHasher;
+
+    #[test]
+    fn each_outcome_has_a_counter_of_its_error() {
+        let cases = [
+            (Outcome::Allowed, "allowed"),
+            (Outcome::Exempt, "exempt"),
+            (Outcome::Introspected, "introspected"),
+            (Outcome::Refused(Denial::Missing), "api_key_missing"),
+            (Outcome::Refused(Denial::Invalid), "api_key_invalid"),
+            (Outcome::Refused(Denial::NotFound), "api_key_not_found"),
+            (Outcome::Refused(Denial::Revoked), "api_key_revoked"),
+            (Outcome::Refused(Denial::Expired), "api_key_revoked"),
+            (
+                Outcome::Refused(Denial::EndpointRestricted),
+                "endpoint_restricted",
+            ),
+            (Outcome::Refused(Denial::Internal), "internal_error"),
+        ];
+        for (outcome, kind) in cases {
+            let name = format!("keystile.requests.{kind}.total");
+            assert_eq!(Counter::of_request(outcome).name(), name);
+            assert_eq!(outcome.name(), kind);
+        }
+    }
+
+    #[test]
+    fn each_verdict_has_a_counter() {
+        let record = Record::new(Fields {
+            key_id: "key_1",
+            ..Fields::default()
+        });
+        let record = Rc::new(record.unwrap());
+        let cases = [
+            (Verdict::Active(record.clone()), "active"),
+            (Verdict::Revoked(record), "revoked"),
+            (Verdict::NotFound, "not_found"),
+            (Verdict::Indeterminate(Cause::NoAnswer), "indeterminate"),
+        ];
+        for (verdict, kind) in cases {
+            let name = format!("keystile.lookups.{kind}.total");
+            assert_eq!(Counter::of_lookup(&verdict).name(), name);
+        }
+    }
+
+    #[test]
+    fn each_source_has_a_counter() {
+        for source in [
+            Source::Lookup,
+            Source::Cache,
+            Source::Stale,
+            Source::Coalesced,
+        ] {
+            let name = format!("keystile.verdicts.{}.total", source.name());
+            assert_eq!(Counter::of_source(source).name(), name);
+        }
+    }
+
+    #[test]
+    fn each_pool_has_a_counter_and_a_gauge() {
+        for (pool, name) in [(PoolName::Allow, "allow"), (PoolName::Deny, "deny")] {
+            let evictions = format!("keystile.cache.{name}.evictions.total");
+            assert_eq!(Counter::of_evictions(pool).name(), evictions);
+            let entries = format!("keystile.cache.{name}.entries");
+            assert_eq!(Gauge::Entries(pool).name(), entries);
+        }
+    }
+
+    #[test]
+    fn counts_are_taken_once() {
+        let mut stats = Stats::default();
+        stats.add(Counter::RequestsAllowed, 2);
+        stats.add(Counter::EvictionsDeny, 5);
+        stats.add(Counter::RequestsAllowed, 1);
+        let counts: Vec<_> = stats.take_counts().collect();
+        assert_eq!(
+            counts,
+            [(Counter::RequestsAllowed, 3), (Counter::EvictionsDeny, 5)]
+        );
+        assert_eq!(stats.take_counts().count(), 0);
+    }
+
+    #[test]
+    fn gauges_change_by_what_was_added_and_lost() {
+        let mut stats = Stats::default();
+        let [allow, deny, stale] = Gauge::ALL;
+        for (values, changes) in [
+            ([7, 3, 0], vec![(allow, 7), (deny, 3)]),
+            ([7, 3, 1], vec![(stale, 1)]),
+            ([7, 3, 1], vec![]),
+            ([2, 4, 0], vec![(allow, -5), (deny, 1), (stale, -1)]),
+            ([0, 0, 0], vec![(allow, -2), (deny, -4)]),
+        ] {
+            let of = |gauge| values[Gauge::ALL.iter().position(|g| *g == gauge).unwrap()];
+            let taken: Vec<_> = stats.take_changes(of).collect();
+            assert_eq!(taken, changes, "{values:?}");
+        }
+    }
+
+    #[test]
+    fn each_poll_has_a_counter() {
+        let cases = [
+            (Ok(Changed::Keys(Vec::new())), "current"),
+            (
+                Ok(Changed::Keys(vec![KeyHasher::default().hash(b"key")])),
+                "changes",
+            ),
+            (Ok(Changed::Any), "reset"),
+            (Err("no answer".to_owned()), "failed"),
+        ];
+        for (changed, kind) in cases {
+            let name = format!("keystile.feed_polls.{kind}.total");
+            assert_eq!(Counter::of_poll(&changed).name(), name);
+        }
+    }
+
+    /// The host finds a counter's metric by its place.
+    #[test]
+    fn each_counter_has_its_place() {
+        for (place, counter) in Counter::ALL.into_iter().enumerate() {
+            assert_eq!(counter as usize, place, "{counter:?}");
+        }
+    }
+}

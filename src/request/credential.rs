@@ -1,0 +1,355 @@
+//! The credential: where it is taken from, what it must look like, and its hash.
+
+#![forbid(unsafe_code)]
+
+use std::fmt;
+use std::hash::{Hash, Hasher};
+
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::{Digest, Sha256};
+
+use crate::request::headers::{Header, same_name};
+
+/// An API key as the client sent it. `Debug` shows nothing of it, and there is no `Display`.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct ApiKey<'a>(&'a [u8]);
+
+impl fmt::Debug for ApiKey<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ApiKey(redacted)")
+    }
+}
+
+/// SHA-256 of a key's bytes, or HMAC-SHA-256 under a pepper. `Display` is lowercase hex.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct KeyHash([u8; 32]);
+
+impl KeyHash {
+    /// Reads 64 hex digits; `None` for anything else.
+    pub fn from_hex(hex: &[u8]) -> Option<Self> {
+        let digits = Some(hex).filter(|hex| hex.len() == 64)?;
+        const_hex::decode_to_array(digits).ok().map(Self)
+    }
+
+    /// The 32 bytes of the hash.
+    pub fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
+    /// A number that is even over all hashes, and independent of where [`Hash`] puts them.
+    pub fn spread(&self) -> u32 {
+        let [.., a, b, c, d] = self.0;
+        u32::from_be_bytes([a, b, c, d])
+    }
+}
+
+/// Eight bytes of the hash tell keys apart well enough to find them; equality compares all.
+impl Hash for KeyHash {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let [a, b, c, d, e, f, g, h, ..] = self.0;
+        state.write_u64(u64::from_be_bytes([a, b, c, d, e, f, g, h]));
+    }
+}
+
+impl fmt::Display for KeyHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(const_hex::Buffer::<32>::new().format(&self.0))
+    }
+}
+
+impl fmt::Debug for KeyHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "KeyHash({self})")
+    }
+}
+
+/// Turns keys into hashes. The registry uses it too, so that both sides agree.
+#[derive(Clone, Default)]
+pub struct KeyHasher {
+    pepper: Option<Hmac<Sha256>>,
+}
+
+impl KeyHasher {
+    /// Plain SHA-256 without a pepper; HMAC-SHA-256 (RFC 2104) under one.
+    ///
+    /// # Errors
+    /// None of HMAC's own: it takes a pepper of any length. The type of the error is the library's.
+    pub fn new(pepper: Option<&str>) -> Result<Self, hmac::digest::InvalidLength> {
+        let pepper = pepper
+            .map(|pepper| Hmac::new_from_slice(pepper.as_bytes()))
+            .transpose()?;
+        Ok(Self { pepper })
+    }
+
+    /// The hash of a key's bytes.
+    pub fn hash(&self, key: &[u8]) -> KeyHash {
+        KeyHash(match &self.pepper {
+            None => Sha256::digest(key).into(),
+            Some(mac) => mac.clone().chain_update(key).finalize().into_bytes().into(),
+        })
+    }
+
+    /// The hash of a credential that was taken from a request.
+    pub fn hash_key(&self, key: ApiKey<'_>) -> KeyHash {
+        self.hash(key.0)
+    }
+}
+
+impl fmt::Debug for KeyHasher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let pepper = if self.pepper.is_some() { "set" } else { "none" };
+        write!(f, "KeyHasher(pepper: {pepper})")
+    }
+}
+
+/// The characters that may follow a key's prefix.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Alphabet {
+    /// `A–Z a–z 0–9`
+    Alphanumeric,
+    /// `A–Z a–z 0–9 + / =` (RFC 4648 section 4)
+    Base64,
+    /// `0–9 A–F a–f`
+    Hex,
+    /// `A–Z a–z 0–9 - _` (RFC 4648 section 5)
+    UrlSafe,
+}
+
+impl Alphabet {
+    fn contains(self, byte: u8) -> bool {
+        match self {
+            Self::Alphanumeric => byte.is_ascii_alphanumeric(),
+            Self::Base64 => byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'='),
+            Self::Hex => byte.is_ascii_hexdigit(),
+            Self::UrlSafe => byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'),
+        }
+    }
+
+    fn contains_all(self, bytes: &[u8]) -> bool {
+        // One loop for each, without the choice between them inside.
+        match self {
+            Self::Alphanumeric => bytes.iter().all(|byte| Self::Alphanumeric.contains(*byte)),
+            Self::Base64 => bytes.iter().all(|byte| Self::Base64.contains(*byte)),
+            Self::Hex => bytes.iter().all(|byte| Self::Hex.contains(*byte)),
+            Self::UrlSafe => bytes.iter().all(|byte| Self::UrlSafe.contains(*byte)),
+        }
+    }
+}
+
+/// The shape of a key. Lengths are in bytes and count the prefix.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Format {
+    /// What each key begins with; may be empty.
+    pub prefix: String,
+    /// The shortest key.
+    pub min_length: usize,
+    /// The longest key.
+    pub max_length: usize,
+    /// The characters after the prefix.
+    pub alphabet: Alphabet,
+}
+
+impl Format {
+    /// A prefix shorter than this (bytes) says too little to call a string a key by it alone.
+    const TELLING_PREFIX: usize = 3;
+
+    fn matches(&self, value: &[u8]) -> bool {
+        (self.min_length..=self.max_length).contains(&value.len())
+            && value
+                .strip_prefix(self.prefix.as_bytes())
+                .is_some_and(|rest| self.alphabet.contains_all(rest))
+    }
+
+    /// Whether a value may have a key anywhere in it, whatever stands around that. This is stricter
+    /// than [`Self::resembles_key`]: it also finds keys that are glued to something else.
+    fn may_be_in(&self, value: &[u8]) -> bool {
+        let prefix = self.prefix.as_bytes();
+        let tells = prefix.len() >= Self::TELLING_PREFIX;
+        let shortest = self.min_length.saturating_sub(prefix.len());
+        (0..value.len())
+            .filter_map(|at| value.get(at..)?.strip_prefix(prefix))
+            .any(|rest| {
+                let rest = rest.get(..shortest);
+                tells || rest.is_some_and(|rest| self.alphabet.contains_all(rest))
+            })
+    }
+
+    /// Whether some word in a header's value is a key, or a damaged one by its prefix. Such a
+    /// value is kept from the upstream even where the request needs no key. Words end where no
+    /// key goes on, so that quotes, `token=` and the like hide nothing.
+    fn resembles_key(&self, value: &[u8]) -> bool {
+        let of_key =
+            |byte: u8| self.alphabet.contains(byte) || self.prefix.as_bytes().contains(&byte);
+        value.split(|byte| !of_key(*byte)).any(|word| {
+            self.matches(word)
+                || (self.prefix.len() >= Self::TELLING_PREFIX
+                    && word.starts_with(self.prefix.as_bytes()))
+        })
+    }
+}
+
+/// One place where a credential may stand.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Source {
+    /// The header's name, lowercase.
+    pub header: String,
+    /// The scheme before the key, compared without case; `None`: the whole value is the key.
+    pub scheme: Option<String>,
+}
+
+impl Source {
+    /// Whether some value could be a credential to both.
+    pub(crate) fn overlaps(&self, other: &Self) -> bool {
+        self.header == other.header
+            && match (&self.scheme, &other.scheme) {
+                (Some(mine), Some(theirs)) => mine.eq_ignore_ascii_case(theirs),
+                _ => true,
+            }
+    }
+
+    /// What stands behind the scheme, also where no blank is between; all of the value without it.
+    fn behind_scheme<'a>(&self, value: &'a [u8]) -> &'a [u8] {
+        let scheme = self.scheme.as_deref().unwrap_or_default();
+        match value.split_at_checked(scheme.len()) {
+            Some((first, rest)) if first.eq_ignore_ascii_case(scheme.as_bytes()) => rest,
+            _ => value,
+        }
+    }
+
+    /// The credential in one element of a header's value; `None` when it is blank or of another
+    /// scheme.
+    fn credential<'a>(&self, element: &'a [u8]) -> Option<&'a [u8]> {
+        let credential = match &self.scheme {
+            None => element,
+            Some(scheme) => {
+                let (name, rest) = element.split_at_checked(scheme.len())?;
+                if !name.eq_ignore_ascii_case(scheme.as_bytes())
+                    || !rest.first().is_some_and(is_blank)
+                {
+                    return None;
+                }
+                rest
+            }
+        };
+        Some(trim(credential)).filter(|credential| !credential.is_empty())
+    }
+}
+
+/// What a request's headers hold by way of a credential (rows 2 to 4 of the decision table).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Credential<'a> {
+    /// None: absent, blank, or of another scheme.
+    Missing,
+    /// More than one, or one that is not shaped like a key.
+    Invalid,
+    /// Exactly one, shaped like a key.
+    Key(ApiKey<'a>),
+}
+
+/// Where credentials are looked for and what a key looks like.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CredentialRules {
+    /// In order; two that hold the same key count as one.
+    pub sources: Vec<Source>,
+    /// The shape of a key.
+    pub format: Format,
+    /// Whether the upstream gets the credential too.
+    pub forward: bool,
+}
+
+impl CredentialRules {
+    /// The credential in a request's headers, of which only those with the name of a source
+    /// matter.
+    ///
+    /// A repeated header is the same as one with its values joined by commas (RFC 9110 section
+    /// 5.2), and both are more than one credential, so the elements of all values are counted.
+    pub fn extract<'a>(&self, headers: &[Header<'a>]) -> Credential<'a> {
+        let mut found: Option<&[u8]> = None;
+        for source in &self.sources {
+            let mut elements = 0_usize;
+            let mut credential = None;
+            let values = headers
+                .iter()
+                .filter(|(name, _)| *name == source.header.as_bytes());
+            for element in values.flat_map(|(_, value)| elements_of(value)) {
+                elements = elements.saturating_add(1);
+                credential = credential.or_else(|| source.credential(element));
+            }
+            let Some(credential) = credential else {
+                continue;
+            };
+            if elements > 1 || found.is_some_and(|other| other != credential) {
+                return Credential::Invalid;
+            }
+            found = Some(credential);
+        }
+        match found {
+            None => Credential::Missing,
+            Some(key) if self.format.matches(key) => Credential::Key(ApiKey(key)),
+            Some(_) => Credential::Invalid,
+        }
+    }
+
+    /// The headers that must not reach the upstream: those that hold a credential, and those in
+    /// which a key stands where it is none (behind another scheme, or without one). Nothing when
+    /// the credential is to be forwarded. Repeated headers are named once for each repeat.
+    pub fn headers_to_remove<'a>(&self, headers: &[Header<'a>]) -> impl Iterator<Item = &'a [u8]> {
+        headers.iter().filter_map(|(name, value)| {
+            let of_name = |source: &&Source| source.header.as_bytes() == *name;
+            let mut sources = self.sources.iter().filter(of_name);
+            let holds_credential =
+                sources.any(|source| elements_of(value).any(|e| source.credential(e).is_some()));
+            ((holds_credential && !self.forward) || self.is_stray_key(name, value)).then_some(*name)
+        })
+    }
+
+    /// The same for a request that needs no key, and for trailers: its `authorization` may be
+    /// meant for the upstream, so only what looks like one of our keys is kept back.
+    pub fn stray_keys<'a>(&self, headers: &[Header<'a>]) -> impl Iterator<Item = &'a [u8]> {
+        headers
+            .iter()
+            .filter(|(name, value)| self.is_stray_key(name, value))
+            .map(|(name, _)| *name)
+    }
+
+    /// Whether a value may have a key in it, in whatever shape.
+    pub(crate) fn may_hold_key(&self, value: &[u8]) -> bool {
+        self.format.may_be_in(value)
+    }
+
+    /// Whether a header that is a source, or that a server might take for one, has a key in it.
+    fn is_stray_key(&self, name: &[u8], value: &[u8]) -> bool {
+        !self.forward
+            && self.sources.iter().any(|source| {
+                same_name(source.header.as_bytes(), name)
+                    && (self.format.resembles_key(value)
+                        || self.format.resembles_key(source.behind_scheme(value)))
+            })
+    }
+}
+
+fn elements_of(value: &[u8]) -> impl Iterator<Item = &[u8]> {
+    value.split(|byte| *byte == b',').map(trim)
+}
+
+/// Without the blanks of RFC 9110 section 5.6.3 (OWS) on either side.
+fn trim(mut value: &[u8]) -> &[u8] {
+    while let [first, rest @ ..] = value
+        && is_blank(first)
+    {
+        value = rest;
+    }
+    while let [rest @ .., last] = value
+        && is_blank(last)
+    {
+        value = rest;
+    }
+    value
+}
+
+fn is_blank(byte: &u8) -> bool {
+    matches!(byte, b' ' | b'\t')
+}
+
+#[cfg(test)]
+mod tests;
