@@ -3,7 +3,7 @@
 use std::io::{BufRead, Read, Write};
 
 use anyhow::{Context, anyhow, bail};
-use keystile::request::credential::KeyHasher;
+use keystile::request::key_hash::KeyHasher;
 use time::OffsetDateTime;
 use tracing::info;
 

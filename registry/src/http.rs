@@ -19,7 +19,7 @@ mod tests;
 
 use axum::extract::DefaultBodyLimit;
 use axum::{Router, middleware};
-use keystile::request::credential::KeyHasher;
+use keystile::request::key_hash::KeyHasher;
 use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;

@@ -1,6 +1,6 @@
 //! What can be done with keys, for the command line and the admin API alike.
 
-use keystile::request::credential::KeyHasher;
+use keystile::request::key_hash::KeyHasher;
 use time::OffsetDateTime;
 
 use crate::key::{SecretKey, new_key_id};

@@ -42,7 +42,7 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::Parser;
-use keystile::request::credential::KeyHasher;
+use keystile::request::key_hash::KeyHasher;
 use time::OffsetDateTime;
 use tracing::{Level, enabled, error, info, warn};
 

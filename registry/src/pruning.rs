@@ -42,7 +42,7 @@ mod tests {
     use crate::key::Preview;
     use crate::record::Record;
     use crate::test_database::{TestDatabase, on_both};
-    use keystile::request::credential::KeyHasher;
+    use keystile::request::key_hash::KeyHasher;
     use tokio::time::timeout;
 
     on_both! {

@@ -11,7 +11,7 @@ mod transaction;
 #[cfg(test)]
 mod tests;
 
-use keystile::request::credential::KeyHash;
+use keystile::request::key_hash::KeyHash;
 use sqlx::postgres::PgPool;
 use sqlx::sqlite::SqlitePool;
 

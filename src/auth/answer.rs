@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use crate::auth::record::{self, Record, Status};
-use crate::request::credential::KeyHash;
+use crate::request::key_hash::KeyHash;
 
 /// The largest answer that is read, in bytes.
 pub const MAX_ANSWER: usize = 64 * 1024;

@@ -22,7 +22,7 @@ use crate::auth::answer::{Cause, parse_status};
 use crate::auth::lookup::{Callout, PathTemplate};
 use crate::clock::{Moment, ms};
 use crate::json::{Fields, Object};
-use crate::request::credential::KeyHash;
+use crate::request::key_hash::KeyHash;
 
 /// The largest page that is read, in bytes.
 pub const MAX_PAGE: usize = 1024 * 1024;

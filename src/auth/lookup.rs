@@ -6,8 +6,9 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::auth::record::header_safe;
-use crate::request::credential::{CredentialRules, KeyHash};
+use crate::request::credential::CredentialRules;
 use crate::request::headers::Request;
+use crate::request::key_hash::KeyHash;
 
 /// The longest value that is carried on, in bytes; W3C Trace Context section 3.3.1.5 asks for 512.
 const MAX_TRACE: usize = 1024;

@@ -10,8 +10,9 @@ use super::{Config, ConfigError, Exemptions, IdentityField, check};
 use crate::auth::lookup::{Lookup, PathTemplate};
 use crate::decision::reply::{Replies, Wording};
 use crate::json::Object;
-use crate::request::credential::{CredentialRules, KeyHasher};
+use crate::request::credential::CredentialRules;
 use crate::request::headers::same_name;
+use crate::request::key_hash::KeyHasher;
 use crate::request::path::{self, PathPrefix};
 
 /// The fields of the whole.

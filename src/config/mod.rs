@@ -16,8 +16,9 @@ use crate::auth::lookup::{Callout, Lookup};
 use crate::decision::reply::{Replies, Wording};
 use crate::engine::cache::CacheRules;
 use crate::json::FieldError;
-use crate::request::credential::{CredentialRules, KeyHash, KeyHasher};
+use crate::request::credential::CredentialRules;
 use crate::request::headers::{NameLengths, Request};
+use crate::request::key_hash::{KeyHash, KeyHasher};
 use crate::request::path::PathPrefix;
 
 /// As much of a field's path as a message shows, in characters.

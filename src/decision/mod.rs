@@ -14,8 +14,9 @@ use crate::auth::answer::{Cause, Source, Verdict};
 use crate::auth::record::Record;
 use crate::config::Config;
 use crate::decision::reply::{Denial, Form, RequestId};
-use crate::request::credential::{Credential, KeyHash};
+use crate::request::credential::Credential;
 use crate::request::headers::{Header, Request, same_name};
+use crate::request::key_hash::KeyHash;
 
 /// What became of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -186,7 +187,7 @@ fn authenticate(config: &Config, request: &Request, headers: &[Header<'_>]) -> (
         Credential::Invalid => refuse(Denial::Invalid.into(), form, None),
         Credential::Key(key) => {
             let introspects = introspects(config, request);
-            let hash = config.hasher.hash_key(key);
+            let hash = config.hasher.hash(key.bytes());
             let ask = if introspects {
                 Step::AskLive
             } else {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::auth::answer::Verdict;
 use crate::auth::feed::Standing;
 use crate::clock::{Moment, ms};
-use crate::request::credential::KeyHash;
+use crate::request::key_hash::KeyHash;
 
 use pool::Pool;
 pub use pool::Seed;

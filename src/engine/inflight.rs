@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::auth::lookup::Callout;
 use crate::clock::Moment;
 use crate::engine::cache::Seed;
-use crate::request::credential::KeyHash;
+use crate::request::key_hash::KeyHash;
 
 /// The most requests that wait for lookups of others, on one worker.
 pub(crate) const MAX_WAITING: usize = 8192;

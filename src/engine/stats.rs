@@ -197,7 +197,7 @@ mod tests {
     use super::*;
     use crate::auth::answer::Cause;
     use crate::auth::record::{Fields, Record};
-    use crate::request::credential::KeyHasher;
+    use crate::request::key_hash::KeyHasher;
 
     #[test]
     fn each_outcome_has_a_counter_of_its_error() {

@@ -32,7 +32,7 @@ use crate::config::Config;
 use crate::engine::cache::{Cache, Found, PoolName, Seed};
 use crate::engine::inflight::{FlightId, Flights, Waiter};
 use crate::engine::reach::Reach;
-use crate::request::credential::KeyHash;
+use crate::request::key_hash::KeyHash;
 
 /// How often at most a key is tried again whose lookup failed.
 const RETRY: Duration = Duration::from_secs(1);

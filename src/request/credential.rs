@@ -1,12 +1,8 @@
-//! The credential: where it is taken from, what it must look like, and its hash.
+//! The credential: where it is taken from, and what it must look like.
 
 #![forbid(unsafe_code)]
 
 use std::fmt;
-use std::hash::{Hash, Hasher};
-
-use hmac::{Hmac, KeyInit, Mac};
-use sha2::{Digest, Sha256};
 
 use crate::request::headers::{Header, same_name};
 
@@ -14,91 +10,16 @@ use crate::request::headers::{Header, same_name};
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct ApiKey<'a>(&'a [u8]);
 
+impl<'a> ApiKey<'a> {
+    /// The key itself, to be hashed.
+    pub fn bytes(self) -> &'a [u8] {
+        self.0
+    }
+}
+
 impl fmt::Debug for ApiKey<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("ApiKey(redacted)")
-    }
-}
-
-/// SHA-256 of a key's bytes, or HMAC-SHA-256 under a pepper. `Display` is lowercase hex.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub struct KeyHash([u8; 32]);
-
-impl KeyHash {
-    /// Reads 64 hex digits; `None` for anything else.
-    pub fn from_hex(hex: &[u8]) -> Option<Self> {
-        let digits = Some(hex).filter(|hex| hex.len() == 64)?;
-        const_hex::decode_to_array(digits).ok().map(Self)
-    }
-
-    /// The 32 bytes of the hash.
-    pub fn as_bytes(&self) -> &[u8; 32] {
-        &self.0
-    }
-
-    /// A number that is even over all hashes, and independent of where [`Hash`] puts them.
-    pub fn spread(&self) -> u32 {
-        let [.., a, b, c, d] = self.0;
-        u32::from_be_bytes([a, b, c, d])
-    }
-}
-
-/// Eight bytes of the hash tell keys apart well enough to find them; equality compares all.
-impl Hash for KeyHash {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        let [a, b, c, d, e, f, g, h, ..] = self.0;
-        state.write_u64(u64::from_be_bytes([a, b, c, d, e, f, g, h]));
-    }
-}
-
-impl fmt::Display for KeyHash {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(const_hex::Buffer::<32>::new().format(&self.0))
-    }
-}
-
-impl fmt::Debug for KeyHash {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "KeyHash({self})")
-    }
-}
-
-/// Turns keys into hashes. The registry uses it too, so that both sides agree.
-#[derive(Clone, Default)]
-pub struct KeyHasher {
-    pepper: Option<Hmac<Sha256>>,
-}
-
-impl KeyHasher {
-    /// Plain SHA-256 without a pepper; HMAC-SHA-256 (RFC 2104) under one.
-    ///
-    /// # Errors
-    /// None of HMAC's own: it takes a pepper of any length. The type of the error is the library's.
-    pub fn new(pepper: Option<&str>) -> Result<Self, hmac::digest::InvalidLength> {
-        let pepper = pepper
-            .map(|pepper| Hmac::new_from_slice(pepper.as_bytes()))
-            .transpose()?;
-        Ok(Self { pepper })
-    }
-
-    /// The hash of a key's bytes.
-    pub fn hash(&self, key: &[u8]) -> KeyHash {
-        KeyHash(match &self.pepper {
-            None => Sha256::digest(key).into(),
-            Some(mac) => mac.clone().chain_update(key).finalize().into_bytes().into(),
-        })
-    }
-
-    /// The hash of a credential that was taken from a request.
-    pub fn hash_key(&self, key: ApiKey<'_>) -> KeyHash {
-        self.hash(key.0)
-    }
-}
-
-impl fmt::Debug for KeyHasher {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let pepper = if self.pepper.is_some() { "set" } else { "none" };
-        write!(f, "KeyHasher(pepper: {pepper})")
     }
 }
 

@@ -2,4 +2,5 @@
 
 pub mod credential;
 pub mod headers;
+pub mod key_hash;
 pub mod path;

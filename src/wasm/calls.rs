@@ -15,8 +15,8 @@ use crate::auth::feed::Page;
 use crate::auth::lookup::{self, Callout, Lookup};
 use crate::decision::reply::LocalReply;
 use crate::engine::stats::{self, Counter, Gauge};
-use crate::request::credential::KeyHash;
 use crate::request::headers::Request;
+use crate::request::key_hash::KeyHash;
 
 /// Defined metrics; `None` where the host would not.
 #[derive(Default)]

@@ -27,8 +27,8 @@ use crate::decision::{self, Outcome, Settled, State, Step};
 use crate::engine::inflight::FlightId;
 use crate::engine::stats::Counter;
 use crate::engine::verdicts::Asked;
-use crate::request::credential::KeyHash;
 use crate::request::headers::Request;
+use crate::request::key_hash::KeyHash;
 
 use plugin::{Held, Plugin, Rules};
 

@@ -22,8 +22,8 @@ use crate::engine::inflight::{FORGOTTEN, FlightId};
 use crate::engine::stats::{Counter, Gauge, Stats};
 use crate::engine::throttle::Throttle;
 use crate::engine::verdicts::Verdicts;
-use crate::request::credential::KeyHash;
 use crate::request::headers::without_query;
+use crate::request::key_hash::KeyHash;
 
 /// How often the host is told what was counted.
 const FLUSH: Duration = Duration::from_millis(500);

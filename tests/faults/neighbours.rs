@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
-use keystile::request::credential::KeyHasher;
+use keystile::request::key_hash::KeyHasher;
 use keystile_e2e::anyone;
 use keystile_e2e::auth::{Auth, Script, answer};
 use keystile_e2e::client::{self, Response, Sent};

@@ -1,7 +1,7 @@
 //! Keys to send, and what auth clusters are asked about them.
 
 use anyhow::Result;
-use keystile::request::credential::KeyHasher;
+use keystile::request::key_hash::KeyHasher;
 
 /// A record that lets a request through.
 pub const GOOD: &str = r#"{"key_id":"key_1","status":"active","account_id":"acct_1"}"#;

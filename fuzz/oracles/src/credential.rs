@@ -7,8 +7,8 @@ use std::collections::BTreeSet;
 
 use keystile::decision::reply::Denial;
 use keystile::decision::{self, Outcome, State, Step};
-use keystile::request::credential::KeyHasher;
 use keystile::request::headers::Request;
+use keystile::request::key_hash::KeyHasher;
 
 use reading::{Expected, SETUPS, is_grpc, is_preflight};
 

@@ -10,8 +10,8 @@ use keystile::clock::Moment;
 use keystile::config::Config;
 use keystile::engine::cache::Seed;
 use keystile::engine::verdicts::{Asked, Verdicts};
-use keystile::request::credential::{KeyHash, KeyHasher};
 use keystile::request::headers::Request;
+use keystile::request::key_hash::{KeyHash, KeyHasher};
 use serde_json::Value;
 
 use crate::answer::Answer;

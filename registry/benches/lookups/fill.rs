@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::Path;
 
-use keystile::request::credential::KeyHasher;
+use keystile::request::key_hash::KeyHasher;
 use serde_json::{Value, json};
 use sqlx::{Connection, PgConnection, SqliteConnection};
 use ulid::Ulid;

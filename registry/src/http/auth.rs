@@ -11,7 +11,7 @@ use axum::http::{HeaderMap, HeaderValue};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use keystile::engine::throttle::Throttle;
-use keystile::request::credential::{KeyHash, KeyHasher};
+use keystile::request::key_hash::{KeyHash, KeyHasher};
 use subtle::ConstantTimeEq;
 use tracing::warn;
 

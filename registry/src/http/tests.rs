@@ -10,7 +10,7 @@ use crate::record::Record;
 use crate::test_database::{TestDatabase, on_both};
 use axum::body::{Body, Bytes, to_bytes};
 use axum::http::{Method, Request, Response, StatusCode, header};
-use keystile::request::credential::KeyHasher;
+use keystile::request::key_hash::KeyHasher;
 use serde_json::{Value, json};
 use tower::ServiceExt;
 

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use keystile::request::credential::{KeyHash, KeyHasher};
+use keystile::request::key_hash::{KeyHash, KeyHasher};
 use time::OffsetDateTime;
 use tokio::task::spawn_blocking;
 use tokio::time::{MissedTickBehavior, interval};

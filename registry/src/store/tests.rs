@@ -1,6 +1,6 @@
 //! One suite, on both databases.
 
-use keystile::request::credential::{KeyHash, KeyHasher};
+use keystile::request::key_hash::{KeyHash, KeyHasher};
 
 mod feed;
 mod lookups;

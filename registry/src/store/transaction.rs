@@ -1,6 +1,6 @@
 //! Changes to keys. A transaction that is dropped before its commit has changed nothing.
 
-use keystile::request::credential::KeyHash;
+use keystile::request::key_hash::KeyHash;
 use sqlx::{Postgres, Sqlite};
 
 use super::{Pool, Stored, columns, on};

@@ -21,7 +21,7 @@ mod values;
 
 use std::process::Stdio;
 
-use keystile::request::credential::KeyHasher;
+use keystile::request::key_hash::KeyHasher;
 use nix::sys::signal::Signal;
 use serde_json::json;
 

@@ -1,6 +1,6 @@
 use super::*;
 use crate::config::Config;
-use crate::request::credential::KeyHasher;
+use crate::request::key_hash::KeyHasher;
 
 const HASH: &str = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
 

@@ -1,6 +1,6 @@
 use super::*;
 use crate::config::Config;
-use crate::request::credential::KeyHasher;
+use crate::request::key_hash::KeyHasher;
 
 fn callout(config: &str, headers: &[(&str, &[u8])]) -> Vec<(String, String)> {
     let config = Config::parse(config.as_bytes()).unwrap();

@@ -6,7 +6,7 @@ use std::hash::{BuildHasher, Hasher};
 use quick_cache::unsync::Cache;
 use quick_cache::{Lifecycle, UnitWeighter};
 
-use crate::request::credential::KeyHash;
+use crate::request::key_hash::KeyHash;
 
 /// A secret of the process, so that nobody can choose keys whose hashes meet in one bucket.
 #[derive(Clone, Copy, Debug)]

@@ -8,7 +8,7 @@ use proptest::{prop_assert, prop_assert_eq, proptest};
 use super::*;
 use crate::auth::record::{Fields, Record};
 use crate::config::Config;
-use crate::request::credential::KeyHasher;
+use crate::request::key_hash::KeyHasher;
 
 fn rules(cache: &str) -> CacheRules {
     let config = format!(r#"{{"lookup":{{"cluster":"auth"}},"cache":{cache}}}"#);

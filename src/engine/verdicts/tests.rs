@@ -33,8 +33,8 @@ use super::*;
 use crate::auth::record::{Fields, Record};
 use crate::config::Config;
 use crate::engine::inflight::{MAX_WAITING, MAX_WAITING_FOR_ONE};
-use crate::request::credential::KeyHasher;
 use crate::request::headers::Request;
+use crate::request::key_hash::KeyHasher;
 
 /// In ms since the Unix epoch, by the wall clock: when each table begins.
 const EPOCH: u64 = 1_800_000_000_000;

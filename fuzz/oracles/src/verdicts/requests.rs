@@ -13,8 +13,8 @@ use keystile::decision::{self, State, Step};
 use keystile::engine::cache::Seed;
 use keystile::engine::inflight::FlightId;
 use keystile::engine::verdicts::{Asked, Verdicts};
-use keystile::request::credential::KeyHash;
 use keystile::request::headers::Request;
+use keystile::request::key_hash::KeyHash;
 
 use super::answers::{Given, Kind};
 use super::model::{Model, Rules, WALL};

@@ -2,7 +2,7 @@
 
 use keystile::auth::feed::{Changed, Page};
 use keystile::engine::cache::PoolName;
-use keystile::request::credential::KeyHash;
+use keystile::request::key_hash::KeyHash;
 
 use super::answers::Kind;
 use super::requests::{Call, Worker};

@@ -11,7 +11,7 @@ use proptest::prelude::{Strategy, any, prop_oneof};
 use proptest::{prop_assert, prop_assert_eq, proptest};
 
 use super::*;
-use crate::request::credential::KeyHasher;
+use crate::request::key_hash::KeyHasher;
 
 /// Hashing is slow without optimisation, and these tests do little else.
 static HASHES: LazyLock<Vec<KeyHash>> = LazyLock::new(|| {
