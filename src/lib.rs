@@ -40,4 +40,5 @@ pub mod decision;
 pub mod engine;
 mod json;
 pub mod request;
+pub mod throttle;
 mod wasm;

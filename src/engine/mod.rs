@@ -4,5 +4,4 @@ pub mod cache;
 pub mod inflight;
 mod reach;
 pub mod stats;
-pub mod throttle;
 pub mod verdicts;

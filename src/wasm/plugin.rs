@@ -20,7 +20,7 @@ use crate::decision::{self, Settled, State, Step};
 use crate::engine::cache::{PoolName, Seed};
 use crate::engine::inflight::{FORGOTTEN, FlightId};
 use crate::engine::stats::{Counter, Gauge, Stats};
-use crate::engine::throttle::Throttle;
+use crate::throttle::Throttle;
 use crate::engine::verdicts::Verdicts;
 use crate::request::headers::without_query;
 use crate::request::key_hash::KeyHash;

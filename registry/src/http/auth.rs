@@ -10,8 +10,8 @@ use axum::http::header::{AUTHORIZATION, CACHE_CONTROL};
 use axum::http::{HeaderMap, HeaderValue};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use keystile::engine::throttle::Throttle;
 use keystile::request::key_hash::{KeyHash, KeyHasher};
+use keystile::throttle::Throttle;
 use subtle::ConstantTimeEq;
 use tracing::warn;
 
