@@ -127,7 +127,7 @@ impl Lookup {
     /// configured header replaces one that would be there otherwise. The request's own headers are
     /// carried on unless there may be a key in them: clients put keys in the wrong places, and the
     /// auth cluster must never see one.
-    pub(crate) fn callout(
+    pub fn callout(
         &self,
         hash: &KeyHash,
         request: &Request,

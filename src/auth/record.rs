@@ -9,7 +9,6 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use crate::clock::ms;
-use crate::config::IdentityField;
 use crate::json::{self, Object};
 use crate::request::path;
 
@@ -179,6 +178,17 @@ impl fmt::Debug for Record {
             .field("endpoints", &endpoints)
             .finish()
     }
+}
+
+/// A field of the key's record that an identity header can carry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IdentityField {
+    /// `key_id`
+    KeyId,
+    /// `account_id`
+    AccountId,
+    /// `environment`
+    Environment,
 }
 
 /// What the auth cluster says of a key's record.

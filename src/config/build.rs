@@ -6,9 +6,14 @@ mod keeping;
 use std::borrow::Cow;
 use std::time::Duration;
 
-use super::{Config, ConfigError, Exemptions, IdentityField, check};
+use super::{ConfigError, check};
 use crate::auth::lookup::{Lookup, PathTemplate};
-use crate::decision::reply::{Replies, Wording};
+use crate::auth::record::IdentityField;
+use crate::decision::denial::Messages;
+use crate::decision::exempt::Exemptions;
+use crate::decision::policy::Policy;
+use crate::decision::reply::Replies;
+use crate::engine::settings::Settings;
 use crate::json::Object;
 use crate::request::credential::CredentialRules;
 use crate::request::headers::same_name;
@@ -47,7 +52,7 @@ pub(super) const DOC_BASE_URL: &str = "https://docs.asterwise.com/reference/erro
 pub(super) const REALM: &str = "api";
 pub(super) const RETRY_AFTER_SECONDS: u32 = 1;
 
-pub(super) fn config(json: &mut Object<'_>) -> Result<Config, ConfigError> {
+pub(super) fn settings(json: &mut Object<'_>) -> Result<Settings, ConfigError> {
     let environment = environment(json)?;
     let lookup = lookup(json)?.in_environment(environment.as_deref());
     let credential = credential::rules(json)?;
@@ -57,19 +62,21 @@ pub(super) fn config(json: &mut Object<'_>) -> Result<Config, ConfigError> {
     let sources = credential.sources.iter().map(|source| &source.header);
     let identities = identity_headers.iter().map(|(name, _)| name);
     let watched = sources.chain(identities).chain(&strip_headers);
-    Ok(Config {
+    Ok(Settings {
         cache: keeping::cache(json)?,
         feed: keeping::feed(json, &lookup)?,
         lookup,
-        hasher: hasher(json)?,
-        environment,
-        introspection: introspection(json, &exempt)?,
-        exempt,
-        watched: watched.map(String::as_str).collect(),
-        identity_headers,
-        strip_headers,
+        policy: Policy {
+            hasher: hasher(json)?,
+            environment,
+            introspection: introspection(json, &exempt)?,
+            exempt,
+            watched: watched.map(String::as_str).collect(),
+            identity_headers,
+            strip_headers,
+            credential,
+        },
         replies: replies(json)?,
-        credential,
     })
 }
 
@@ -345,11 +352,11 @@ fn replies(json: &mut Object<'_>) -> Result<Replies, ConfigError> {
             "must be from 1 to 86400",
         ));
     }
-    let mut wording = Wording::for_service(&service_name);
+    let mut messages = Messages::for_service(&service_name);
     for (name, message) in json.entries("messages")?.unwrap_or_default() {
         let path = format!("replies.messages.{name}");
         at(&path, check::text(&message, 199))?;
-        at(path, wording.set(&name, message))?;
+        at(path, messages.set(&name, message))?;
     }
-    Ok(Replies::new(wording, &doc_base_url, &realm, seconds))
+    Ok(Replies::new(messages, &doc_base_url, &realm, seconds))
 }

@@ -4,8 +4,8 @@ use super::*;
 
 #[test]
 fn the_smallest_configuration_has_the_documented_defaults() {
-    let smallest = Config::parse(br#"{"lookup":{"cluster":"auth"}}"#).unwrap();
-    let documented = Config::parse(
+    let smallest = parse(br#"{"lookup":{"cluster":"auth"}}"#).unwrap();
+    let documented = parse(
         br#"{
       "lookup": {"cluster": "auth", "authority": "auth", "path": "/v1/key-hashes/{key_hash}", "timeout": "250ms",
                  "headers": {}},
@@ -34,11 +34,11 @@ fn the_smallest_configuration_has_the_documented_defaults() {
 
 #[test]
 fn feed_and_introspection_are_off_or_have_the_documented_defaults() {
-    let off = Config::parse(br#"{"lookup":{"cluster":"auth"}}"#).unwrap();
+    let off = parse(br#"{"lookup":{"cluster":"auth"}}"#).unwrap();
     assert_eq!(off.feed, None);
-    assert_eq!(off.introspection, None);
-    let on = Config::parse(br#"{"lookup":{"cluster":"auth"},"feed":{},"introspection":{}}"#);
-    let documented = Config::parse(
+    assert_eq!(off.policy.introspection, None);
+    let on = parse(br#"{"lookup":{"cluster":"auth"},"feed":{},"introspection":{}}"#);
+    let documented = parse(
         br#"{
       "lookup": {"cluster": "auth"},
       "feed": {"cluster": "auth", "path": "/v1/changes?after={cursor}", "interval": "1s",
@@ -62,7 +62,7 @@ fn the_feed_is_polled_at_the_cluster_of_the_lookups_unless_it_has_its_own() {
         (r#"{"cluster":"auth-feed"}"#, "auth-feed"),
     ] {
         let config = format!(r#"{{"lookup":{{"cluster":"auth"}},"feed":{feed}}}"#);
-        let config = Config::parse(config.as_bytes()).unwrap();
+        let config = parse(config.as_bytes()).unwrap();
         assert_eq!(config.feed.unwrap().cluster, expected, "{feed}");
     }
 }
@@ -74,7 +74,7 @@ fn an_exempt_path_may_be_introspected_by_a_method_that_is_not_exempt() {
         let exempt = format!(r#"{{"paths":["/v1/keys/me"],"methods":{methods}}}"#);
         let config =
             format!(r#"{{"lookup":{{"cluster":"auth"}},"introspection":{{}},"exempt":{exempt}}}"#);
-        Config::parse(config.as_bytes())
+        parse(config.as_bytes())
     };
     assert!(config(r#"["POST"]"#).is_ok());
     assert!(config(r#"["HEAD"]"#).is_err());
@@ -83,14 +83,14 @@ fn an_exempt_path_may_be_introspected_by_a_method_that_is_not_exempt() {
 
 #[test]
 fn a_partial_object_keeps_the_other_defaults() {
-    let config = Config::parse(
+    let config = parse(
         br#"{"lookup":{"cluster":"auth","timeout":"2s"},"credential":{"format":{"max_length":64}}}"#,
     )
     .unwrap();
     assert_eq!(config.lookup.timeout, Duration::from_secs(2));
-    assert_eq!(config.credential.sources.len(), 2);
-    assert_eq!(config.credential.format.min_length, 43);
-    assert_eq!(config.credential.format.max_length, 64);
+    assert_eq!(config.policy.credential.sources.len(), 2);
+    assert_eq!(config.policy.credential.format.min_length, 43);
+    assert_eq!(config.policy.credential.format.max_length, 64);
 }
 
 /// What stands in the configuration beside the cluster, and how its refusal begins.
@@ -862,7 +862,7 @@ fn broken_configurations_are_refused_with_the_fields_path() {
         .iter()
         .map(|(text, expected)| ((*text).to_owned(), expected));
     for (text, expected) in beside.chain(inside).chain(texts) {
-        let error = Config::parse(text.as_bytes())
+        let error = parse(text.as_bytes())
             .err()
             .unwrap_or_else(|| panic!("accepted: {text}"))
             .to_string();
@@ -871,7 +871,7 @@ fn broken_configurations_are_refused_with_the_fields_path() {
             "{text}\n  says {error}\n  not  {expected}"
         );
         assert_eq!(
-            Config::parse(text.as_bytes()).err().map(|e| e.to_string()),
+            parse(text.as_bytes()).err().map(|e| e.to_string()),
             Some(error),
             "the same bytes give the same answer: {text}"
         );
@@ -880,7 +880,7 @@ fn broken_configurations_are_refused_with_the_fields_path() {
 
 #[test]
 fn bytes_that_are_not_utf_8_are_refused() {
-    let error = Config::parse(b"{\"environment\":\"\xff\"}").err().unwrap();
+    let error = parse(b"{\"environment\":\"\xff\"}").err().unwrap();
     assert!(
         error.to_string().starts_with("configuration: is not JSON"),
         "{error}"
@@ -908,7 +908,7 @@ fn what_is_at_the_border_is_accepted() {
     ];
     for case in cases {
         let text = format!("\n {{{case}}} \n");
-        assert_eq!(Config::parse(text.as_bytes()).err(), None, "{text}");
+        assert_eq!(parse(text.as_bytes()).err(), None, "{text}");
     }
 }
 
@@ -931,7 +931,7 @@ fn the_longest_texts() {
                 value = serde_json::json!({inner: value});
             }
             let config = serde_json::json!({"lookup": {"cluster": "auth"}, outer: value});
-            let parsed = Config::parse(config.to_string().as_bytes());
+            let parsed = parse(config.to_string().as_bytes());
             assert_eq!(parsed.is_ok(), fits, "{config}: {:?}", parsed.err());
         }
     }
@@ -944,7 +944,7 @@ fn the_longest_environment() {
             "lookup": {"cluster": "auth"},
             "environment": "x".repeat(length),
         });
-        let parsed = Config::parse(config.to_string().as_bytes());
+        let parsed = parse(config.to_string().as_bytes());
         assert_eq!(parsed.is_ok(), fits, "{length}: {:?}", parsed.err());
     }
 }
@@ -960,7 +960,7 @@ fn wrong_types_are_named() {
     ];
     for (value, expected) in cases {
         let text = format!(r#"{{"lookup":{{"cluster":"auth"}},"environment":{value}}}"#);
-        let error = Config::parse(text.as_bytes()).err().map(|e| e.to_string());
+        let error = parse(text.as_bytes()).err().map(|e| e.to_string());
         assert_eq!(error.as_deref(), Some(expected), "{text}");
     }
 }
@@ -977,10 +977,10 @@ fn secrets_are_in_no_error_and_no_debug() {
         r#"{"lookup":{"cluster":"auth"},"hash":"hunter2, expected x at line 3"}"#,
     ];
     for text in wrong {
-        let error = format!("{:?}", Config::parse(text.as_bytes()).err().unwrap());
+        let error = format!("{:?}", parse(text.as_bytes()).err().unwrap());
         assert!(!error.contains("hunter2"), "{text}: {error}");
     }
-    let config = Config::parse(
+    let config = parse(
         br#"{"lookup":{"cluster":"auth","headers":{"authorization":"hunter2"}},"hash":{"pepper":"hunter2"}}"#,
     );
     let shown = format!("{config:?}");

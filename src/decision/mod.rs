@@ -5,6 +5,10 @@
 
 #![forbid(unsafe_code)]
 
+pub mod denial;
+pub mod exempt;
+pub mod outcome;
+pub mod policy;
 pub mod reply;
 
 use std::rc::Rc;
@@ -12,37 +16,13 @@ use std::time::Duration;
 
 use crate::auth::answer::{Cause, Source, Verdict};
 use crate::auth::record::Record;
-use crate::config::Config;
-use crate::decision::reply::{Denial, Form, RequestId};
+use crate::decision::denial::Denial;
+use crate::decision::outcome::Outcome;
+use crate::decision::policy::Policy;
+use crate::decision::reply::{ReplyFormat, RequestId};
 use crate::request::credential::Credential;
 use crate::request::headers::{Header, Request, same_name};
 use crate::request::key_hash::KeyHash;
-
-/// What became of a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// Forwarded with an identity (row 9).
-    Allowed,
-    /// Forwarded without authentication (row 1).
-    Exempt,
-    /// Answered here with the key's own record (row 9, at the path of the introspection).
-    Introspected,
-    /// Answered here (all other rows).
-    Refused(Denial),
-}
-
-impl Outcome {
-    /// The name in statistics and access logs: `allowed`, `exempt`, `introspected`, or the
-    /// reply's error code.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Allowed => "allowed",
-            Self::Exempt => "exempt",
-            Self::Introspected => "introspected",
-            Self::Refused(denial) => denial.error(),
-        }
-    }
-}
 
 /// Where a request stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -108,7 +88,7 @@ fn push_logfmt(entry: &mut String, value: &str) {
 /// which may be long, and which the proxy keeps anyway.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pending {
-    form: Form,
+    form: ReplyFormat,
     /// Whether it asks what is known of its key, and no more.
     introspects: bool,
 }
@@ -135,7 +115,7 @@ pub enum Step {
         /// Which reply.
         denial: Denial,
         /// In which form.
-        form: Form,
+        form: ReplyFormat,
         /// For the log, when there was no verdict.
         cause: Option<Cause>,
         /// For the access log, when the key is known.
@@ -156,10 +136,10 @@ pub struct Begun<'a> {
 }
 
 /// Takes a request through rows 0 to 4 of the decision table.
-pub fn begin<'a>(config: &Config, request: &'a Request) -> Begun<'a> {
-    if config.exempt.cover(request) {
+pub fn begin<'a>(policy: &Policy, request: &'a Request) -> Begun<'a> {
+    if policy.exempt.cover(request) {
         return Begun {
-            remove: kept_back(config, request),
+            remove: kept_back(policy, request),
             state: State::Settled(Settled {
                 outcome: Outcome::Exempt,
                 source: None,
@@ -167,12 +147,12 @@ pub fn begin<'a>(config: &Config, request: &'a Request) -> Begun<'a> {
             step: Step::Forward { record: None },
         };
     }
-    let headers = request.headers_of(config.watched);
-    let (state, step) = authenticate(config, request, &headers);
+    let headers = request.headers_of(policy.watched);
+    let (state, step) = authenticate(policy, request, &headers);
     Begun {
         // A refused request loses its credential too: access logs and other filters still see it.
         remove: unique(
-            unwanted(config, &headers).chain(config.credential.headers_to_remove(&headers)),
+            unwanted(policy, &headers).chain(policy.credential.headers_to_remove(&headers)),
         ),
         state,
         step,
@@ -180,14 +160,14 @@ pub fn begin<'a>(config: &Config, request: &'a Request) -> Begun<'a> {
 }
 
 /// Rows 2 to 4 in their order.
-fn authenticate(config: &Config, request: &Request, headers: &[Header<'_>]) -> (State, Step) {
-    let form = Form::of(request);
-    match config.credential.extract(headers) {
+fn authenticate(policy: &Policy, request: &Request, headers: &[Header<'_>]) -> (State, Step) {
+    let form = ReplyFormat::of(request);
+    match policy.credential.extract(headers) {
         Credential::Missing => refuse(Denial::Missing.into(), form, None),
         Credential::Invalid => refuse(Denial::Invalid.into(), form, None),
         Credential::Key(key) => {
-            let introspects = introspects(config, request);
-            let hash = config.hasher.hash(key.bytes());
+            let introspects = introspects(policy, request);
+            let hash = policy.hasher.hash(key.bytes());
             let ask = if introspects {
                 Step::AskLive
             } else {
@@ -203,8 +183,8 @@ fn authenticate(config: &Config, request: &Request, headers: &[Header<'_>]) -> (
 
 /// Whether a request asks about its own key. Not in the form of gRPC, in which Envoy could not
 /// give the answer.
-fn introspects(config: &Config, request: &Request) -> bool {
-    let path = config.introspection.as_deref();
+fn introspects(policy: &Policy, request: &Request) -> bool {
+    let path = policy.introspection.as_deref();
     path.is_some_and(|path| path.as_bytes() == request.path())
         && matches!(request.first(":method"), Some(b"GET" | b"HEAD"))
         && !request.is_grpc()
@@ -215,7 +195,7 @@ impl State {
     /// the request's path without its query, where it matters. What is settled stays as it is.
     pub fn settle<P: AsRef<[u8]>>(
         &mut self,
-        config: &Config,
+        policy: &Policy,
         verdict: Verdict,
         source: Option<Source>,
         wall: Duration,
@@ -226,7 +206,7 @@ impl State {
         };
         let settled = |outcome| Self::Settled(Settled { outcome, source });
         // Each key may ask about itself, whatever its endpoints.
-        let judged = judge(config, verdict, wall).and_then(|record| {
+        let judged = judge(policy, verdict, wall).and_then(|record| {
             if pending.introspects || record.permits(path) {
                 Ok(record)
             } else {
@@ -264,16 +244,16 @@ impl State {
 }
 
 /// What never reaches the upstream, of an exempt request's headers or of any request's trailers.
-pub fn kept_back<'a>(config: &Config, headers: &'a Request) -> Vec<&'a str> {
-    let headers = headers.headers_of(config.watched);
-    unique(unwanted(config, &headers).chain(config.credential.stray_keys(&headers)))
+pub fn kept_back<'a>(policy: &Policy, headers: &'a Request) -> Vec<&'a str> {
+    let headers = headers.headers_of(policy.watched);
+    unique(unwanted(policy, &headers).chain(policy.credential.stray_keys(&headers)))
 }
 
 /// The headers by which a client could pass for somebody else, or its request for another one: an
 /// identity header, or one of `strip_headers`, in any spelling that an upstream might take for it.
-fn unwanted<'a>(config: &Config, headers: &[Header<'a>]) -> impl Iterator<Item = &'a [u8]> {
-    let identities = config.identity_headers.iter().map(|(name, _)| name);
-    let names = identities.chain(&config.strip_headers);
+fn unwanted<'a>(policy: &Policy, headers: &[Header<'a>]) -> impl Iterator<Item = &'a [u8]> {
+    let identities = policy.identity_headers.iter().map(|(name, _)| name);
+    let names = identities.chain(&policy.strip_headers);
     headers.iter().map(|(name, _)| *name).filter(move |name| {
         let mut names = names.clone();
         names.any(|other| same_name(other.as_bytes(), name))
@@ -319,7 +299,7 @@ impl Refusal {
     }
 }
 
-fn refuse(refusal: Refusal, form: Form, source: Option<Source>) -> (State, Step) {
+fn refuse(refusal: Refusal, form: ReplyFormat, source: Option<Source>) -> (State, Step) {
     let Refusal {
         denial,
         cause,
@@ -340,7 +320,7 @@ fn refuse(refusal: Refusal, form: Form, source: Option<Source>) -> (State, Step)
 }
 
 /// Rows 5 to 10 in their order, but for row 8.
-fn judge(config: &Config, verdict: Verdict, wall: Duration) -> Result<Rc<Record>, Refusal> {
+fn judge(policy: &Policy, verdict: Verdict, wall: Duration) -> Result<Rc<Record>, Refusal> {
     let (record, revoked) = match verdict {
         Verdict::Indeterminate(cause) => {
             return Err(Refusal {
@@ -352,7 +332,7 @@ fn judge(config: &Config, verdict: Verdict, wall: Duration) -> Result<Rc<Record>
         Verdict::Revoked(record) => (record, true),
         Verdict::Active(record) => (record, false),
     };
-    if !record.is_of(config.environment.as_deref()) {
+    if !record.is_of(policy.environment.as_deref()) {
         return Err(Denial::NotFound.into());
     }
     if revoked {
@@ -367,10 +347,10 @@ fn judge(config: &Config, verdict: Verdict, wall: Duration) -> Result<Rc<Record>
 /// The headers by which the upstream learns who calls: names in lower case, none of which is in
 /// the request any more.
 pub fn identity<'a>(
-    config: &'a Config,
+    policy: &'a Policy,
     record: &'a Record,
 ) -> impl Iterator<Item = (&'a str, &'a str)> {
-    config
+    policy
         .identity_headers
         .iter()
         .filter_map(|(name, field)| Some((name.as_str(), record.identity(*field)?)))

@@ -14,141 +14,8 @@ use ulid::Ulid;
 
 use crate::auth::record::Record;
 use crate::clock::ms;
+use crate::decision::denial::{Challenge, Denial, Messages};
 use crate::request::headers::Request;
-
-/// Why a request is refused. Each denial is one row of the table of replies.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Denial {
-    /// No credential.
-    Missing,
-    /// More than one credential, or one that is not shaped like a key.
-    Invalid,
-    /// No record, or one of another environment: deliberately the same.
-    NotFound,
-    /// A revoked record.
-    Revoked,
-    /// An active record that has ended; to clients a kind of revoked.
-    Expired,
-    /// The key may not call this path.
-    EndpointRestricted,
-    /// No verdict.
-    Internal,
-}
-
-/// What `www-authenticate` says (RFC 6750 section 3).
-#[derive(Clone, Copy)]
-enum Challenge {
-    None,
-    Plain,
-    Error(&'static str),
-}
-
-struct Row {
-    error: &'static str,
-    status: u16,
-    challenge: Challenge,
-    /// The name of its message in the configuration.
-    message: &'static str,
-}
-
-impl Denial {
-    const ALL: [Self; 7] = [
-        Self::Missing,
-        Self::Invalid,
-        Self::NotFound,
-        Self::Revoked,
-        Self::Expired,
-        Self::EndpointRestricted,
-        Self::Internal,
-    ];
-
-    const fn row(self) -> Row {
-        let invalid_token = Challenge::Error("invalid_token");
-        let (error, status, challenge) = match self {
-            Self::Missing => ("api_key_missing", 401, Challenge::Plain),
-            Self::Invalid => ("api_key_invalid", 401, invalid_token),
-            Self::NotFound => ("api_key_not_found", 401, invalid_token),
-            Self::Revoked | Self::Expired => ("api_key_revoked", 401, invalid_token),
-            Self::EndpointRestricted => (
-                "endpoint_restricted",
-                403,
-                Challenge::Error("insufficient_scope"),
-            ),
-            Self::Internal => ("internal_error", 503, Challenge::None),
-        };
-        let message = match self {
-            Self::Expired => "api_key_expired",
-            _ => error,
-        };
-        Row {
-            error,
-            status,
-            challenge,
-            message,
-        }
-    }
-
-    /// The code that clients branch on.
-    pub const fn error(self) -> &'static str {
-        self.row().error
-    }
-}
-
-/// The messages to clients, one for each denial.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Wording([(Denial, String); 7]);
-
-impl Wording {
-    /// The default messages, which name the service where they send a client to its dashboard.
-    pub fn for_service(name: &str) -> Self {
-        Self(Denial::ALL.map(|denial| {
-            let message = match denial {
-                Denial::Missing => {
-                    "API key is missing. Include it in the Authorization header as \
-                     'Bearer YOUR_KEY'."
-                }
-                Denial::Invalid => "Invalid API key format.",
-                Denial::NotFound => {
-                    return (
-                        denial,
-                        format!(
-                            "The provided API key was not found. Verify the key in your {name} \
-                             dashboard."
-                        ),
-                    );
-                }
-                Denial::Revoked => "This API key has been revoked.",
-                Denial::Expired => "This API key has expired.",
-                Denial::EndpointRestricted => {
-                    "This API key is not permitted to call this endpoint."
-                }
-                Denial::Internal => "Something went wrong on our end. Please try again.",
-            };
-            (denial, message.to_owned())
-        }))
-    }
-
-    /// Replaces a message by its name: an error code, or `api_key_expired`.
-    ///
-    /// # Errors
-    /// When there is no message of that name; says which there are.
-    pub fn set(&mut self, name: &str, message: String) -> Result<(), String> {
-        let known = self.0.iter_mut().find(|(d, _)| d.row().message == name);
-        let Some((_, old)) = known else {
-            let names = Denial::ALL.map(|denial| denial.row().message).join(", ");
-            return Err(format!("is unknown here; known are {names}"));
-        };
-        *old = message;
-        Ok(())
-    }
-
-    fn of(&self, denial: Denial) -> &str {
-        self.0
-            .iter()
-            .find(|(other, _)| *other == denial)
-            .map_or("", |(_, message)| message)
-    }
-}
 
 /// `req_` and a ULID: what client, log and reply call one request that is answered here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -169,14 +36,14 @@ impl fmt::Display for RequestId {
 
 /// The form of a reply. A `HEAD` request gets the HTTP form, whose body Envoy leaves out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Form {
+pub enum ReplyFormat {
     /// Status, headers and a JSON body.
     Http,
     /// Envoy turns the status into `grpc-status` and the body into `grpc-message`.
     Grpc,
 }
 
-impl Form {
+impl ReplyFormat {
     /// The form that Envoy will give to a reply to this request.
     pub fn of(request: &Request) -> Self {
         if request.is_grpc() {
@@ -280,7 +147,7 @@ pub fn describe(record: &Record, id: RequestId) -> LocalReply<'static> {
 impl Replies {
     /// Takes checked parts; the address of an error's documentation is `doc_base_url` + its code.
     pub fn new(
-        wording: Wording,
+        messages: Messages,
         doc_base_url: &str,
         realm: &str,
         retry_after_seconds: u32,
@@ -288,7 +155,7 @@ impl Replies {
         Self(Denial::ALL.map(|denial| {
             let row = denial.row();
             let retry_after = (denial == Denial::Internal).then_some(retry_after_seconds);
-            let message = wording.of(denial);
+            let message = messages.of(denial);
             // Plain strings and numbers: writing them as JSON cannot fail.
             let body = serde_json::to_string(&Body {
                 success: false,
@@ -322,7 +189,7 @@ impl Replies {
     pub fn render(
         &self,
         denial: Denial,
-        form: Form,
+        form: ReplyFormat,
         id: RequestId,
         now: Duration,
     ) -> LocalReply<'_> {
@@ -347,8 +214,8 @@ impl Replies {
         };
         let id = id.to_string();
         let (body, of_form) = match form {
-            Form::Grpc => (template.message.clone(), ("x-keystile-error", row.error)),
-            Form::Http => (
+            ReplyFormat::Grpc => (template.message.clone(), ("x-keystile-error", row.error)),
+            ReplyFormat::Http => (
                 [&template.body, &id, BETWEEN, &timestamp(now), BEHIND].concat(),
                 ("content-type", "application/json"),
             ),

@@ -5,14 +5,19 @@ mod removed;
 
 use super::*;
 use crate::auth::record::Fields;
+use crate::engine::settings::Settings;
 
 const KEY: &str = "aw_0123456789abcdefghijklmnopqrstuvwxyzABCD-_";
 const NOW: Duration = Duration::from_secs(1_800_000_000);
 
 type Headers<'a> = &'a [(&'a str, &'a str)];
 
-fn config(rest: &str) -> Config {
-    Config::parse(format!(r#"{{"lookup":{{"cluster":"auth"}}{rest}}}"#).as_bytes()).unwrap()
+fn settings(rest: &str) -> Settings {
+    crate::config::parse(format!(r#"{{"lookup":{{"cluster":"auth"}}{rest}}}"#).as_bytes()).unwrap()
+}
+
+fn config(rest: &str) -> Policy {
+    settings(rest).policy
 }
 
 fn request(method: &str, path: &str, headers: &[(&str, &str)]) -> Request {
@@ -42,7 +47,7 @@ fn active(fields: Fields<'_>) -> Verdict {
 }
 
 /// Takes a request with a good key to where it needs a verdict, and hands it over.
-fn settled(config: &Config, request: &Request, verdict: Verdict) -> (Outcome, Step) {
+fn settled(config: &Policy, request: &Request, verdict: Verdict) -> (Outcome, Step) {
     let begun = begin(config, request);
     assert!(matches!(begun.step, Step::Ask(_)));
     let mut state = begun.state;
@@ -267,7 +272,7 @@ fn without_a_key_no_lookup_is_made() {
         let request = request("GET", "/", headers);
         let begun = begin(&config, &request);
         assert!(
-            matches!(begun.step, Step::Refuse { denial, form: Form::Http, cause: None, record: None } if denial == expected),
+            matches!(begun.step, Step::Refuse { denial, form: ReplyFormat::Http, cause: None, record: None } if denial == expected),
             "{name}"
         );
         assert!(
@@ -292,7 +297,7 @@ fn the_identity_comes_from_the_record() {
         account_id: None,
         ..FIELDS
     };
-    let cases: [(&str, &Config, Fields<'_>, Headers<'_>); 4] = [
+    let cases: [(&str, &Policy, Fields<'_>, Headers<'_>); 4] = [
         (
             "default",
             &default,
@@ -337,12 +342,12 @@ fn the_identity_comes_from_the_record() {
 fn grpc_requests_get_the_grpc_form() {
     let config = config("");
     for (content_type, expected) in [
-        ("application/grpc", Form::Grpc),
-        ("application/grpc+proto", Form::Grpc),
-        ("application/grpc-web", Form::Http),
-        ("application/grpc-web+proto", Form::Http),
-        ("application/json", Form::Http),
-        ("", Form::Http),
+        ("application/grpc", ReplyFormat::Grpc),
+        ("application/grpc+proto", ReplyFormat::Grpc),
+        ("application/grpc-web", ReplyFormat::Http),
+        ("application/grpc-web+proto", ReplyFormat::Http),
+        ("application/json", ReplyFormat::Http),
+        ("", ReplyFormat::Http),
     ] {
         let request = request("POST", "/s/m", &[("content-type", content_type)]);
         let begun = begin(&config, &request);
@@ -373,12 +378,17 @@ fn a_settled_request_is_settled_once() {
 
 #[test]
 fn the_key_is_in_no_callout() {
-    let config = config("");
+    let settings = settings("");
     let request = with_key("/");
-    let Step::Ask(hash) = begin(&config, &request).step else {
+    let Step::Ask(hash) = begin(&settings.policy, &request).step else {
         panic!("no lookup");
     };
-    let text = format!("{:?}", config.callout(&hash, &request));
+    let text = format!(
+        "{:?}",
+        settings
+            .lookup
+            .callout(&hash, &request, &settings.policy.credential)
+    );
     assert!(text.contains(&hash.to_string()), "{text}");
     assert!(!text.contains("0123456789abcdefghij"), "{text}");
 }

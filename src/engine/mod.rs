@@ -3,5 +3,6 @@
 pub mod cache;
 pub mod inflight;
 mod reach;
+pub mod settings;
 pub mod stats;
 pub mod verdicts;

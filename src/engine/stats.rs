@@ -7,8 +7,8 @@
 
 use crate::auth::answer::{Source, Verdict};
 use crate::auth::feed::Changed;
-use crate::decision::Outcome;
-use crate::decision::reply::Denial;
+use crate::decision::denial::Denial;
+use crate::decision::outcome::Outcome;
 use crate::engine::cache::PoolName;
 
 /// The histogram of how long lookups take, in ms.

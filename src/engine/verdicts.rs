@@ -28,10 +28,10 @@ use crate::auth::answer::{Answer, Cause, Source, Unsent, Verdict};
 use crate::auth::feed::{Changed, Feed, Page, Polled, Standing};
 use crate::auth::lookup::Callout;
 use crate::clock::Moment;
-use crate::config::Config;
 use crate::engine::cache::{Cache, Found, PoolName, Seed};
 use crate::engine::inflight::{FlightId, Flights, Waiter};
 use crate::engine::reach::Reach;
+use crate::engine::settings::Settings;
 use crate::request::key_hash::KeyHash;
 
 /// How often at most a key is tried again whose lookup failed.
@@ -100,7 +100,7 @@ impl<W> Landed<W> {
 
 impl<W: PartialEq> Verdicts<W> {
     /// Knows nothing yet.
-    pub fn new(config: &Config, seed: Seed) -> Self {
+    pub fn new(config: &Settings, seed: Seed) -> Self {
         Self {
             cache: Cache::new(config.cache.clone(), seed),
             flights: Flights::new(config.lookup.timeout, seed),
@@ -114,7 +114,7 @@ impl<W: PartialEq> Verdicts<W> {
                 .as_ref()
                 .map_or(OVERFLOW_GRACE, |feed| feed.allow_ttl_when_stale),
             feed: config.feed.clone().map(Feed::new),
-            environment: config.environment.clone(),
+            environment: config.policy.environment.clone(),
         }
     }
 

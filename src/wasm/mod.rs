@@ -21,9 +21,11 @@ use proxy_wasm::types::{Action, ContextType, LogLevel, MapType};
 
 use crate::auth::answer::{Answer, Cause, Source, Verdict};
 use crate::clock::Moment;
-use crate::config::Config;
-use crate::decision::reply::{Denial, Form};
-use crate::decision::{self, Outcome, Settled, State, Step};
+use crate::config;
+use crate::decision::denial::Denial;
+use crate::decision::outcome::Outcome;
+use crate::decision::reply::ReplyFormat;
+use crate::decision::{self, Settled, State, Step};
 use crate::engine::inflight::FlightId;
 use crate::engine::stats::Counter;
 use crate::engine::verdicts::Asked;
@@ -71,7 +73,7 @@ impl RootContext for Root {
             return false;
         }
         let bytes = calls::plugin_configuration();
-        let rules = match Config::parse(&bytes) {
+        let rules = match config::parse(&bytes) {
             Ok(config) => Some(Rules::new(config)),
             Err(_) if bytes.len() != size => {
                 error!(
@@ -156,8 +158,13 @@ impl Root {
             let Some((hash, id, callout)) = next else {
                 return;
             };
-            let callout =
-                callout.unwrap_or_else(|| rules.config.callout(&hash, &Request::default()));
+            let callout = callout.unwrap_or_else(|| {
+                rules.config.lookup.callout(
+                    &hash,
+                    &Request::default(),
+                    &rules.config.policy.credential,
+                )
+            });
             let lookup = &rules.config.lookup;
             match calls::dispatch(&lookup.cluster, lookup, &callout) {
                 Ok(token) => self.lookups.push((token, hash, id)),
@@ -222,7 +229,7 @@ impl HttpContext for Stream {
         let Some(rules) = &plugin.rules else {
             return self.refuse_without_rules(&request, now);
         };
-        let begun = decision::begin(&rules.config, &request);
+        let begun = decision::begin(&rules.config.policy, &request);
         for name in &begun.remove {
             calls::remove(MapType::HttpRequestHeaders, name);
         }
@@ -244,7 +251,7 @@ impl HttpContext for Stream {
         dying::here("on_http_request_trailers");
         if let Some(rules) = &self.plugin.rules {
             let trailers = calls::headers_of(MapType::HttpRequestTrailers);
-            for name in decision::kept_back(&rules.config, &trailers) {
+            for name in decision::kept_back(&rules.config.policy, &trailers) {
                 calls::remove(MapType::HttpRequestTrailers, name);
             }
         }
@@ -288,7 +295,11 @@ impl Stream {
         let (verdict, source) = match asked {
             Asked::Known(verdict, source) => (verdict, Some(source)),
             Asked::Lookup { tests_outage } => {
-                let callout = rules.config.callout(&hash, request);
+                let callout =
+                    rules
+                        .config
+                        .lookup
+                        .callout(&hash, request, &rules.config.policy.credential);
                 let lookup = &rules.config.lookup;
                 match calls::dispatch(&lookup.cluster, lookup, &callout) {
                     Ok(_) => {
@@ -334,7 +345,10 @@ impl Stream {
         now: Moment,
     ) -> Action {
         let lookup = &rules.config.lookup;
-        let callout = rules.config.callout(&hash, request);
+        let callout = rules
+            .config
+            .lookup
+            .callout(&hash, request, &rules.config.policy.credential);
         if let Err(reason) = calls::dispatch(&lookup.cluster, lookup, &callout) {
             self.plugin.count(Counter::LookupsIndeterminate);
             let verdict = Verdict::Indeterminate(Cause::NotSent(reason));
@@ -371,7 +385,7 @@ impl Stream {
         now: Moment,
     ) -> Action {
         let path = || request.path();
-        let step = state.settle(&rules.config, verdict, source, now.wall, path);
+        let step = state.settle(&rules.config.policy, verdict, source, now.wall, path);
         self.settled(state, step, now)
     }
 
@@ -388,7 +402,7 @@ impl Stream {
         });
         let step = Step::Refuse {
             denial: Denial::Internal,
-            form: Form::of(request),
+            form: ReplyFormat::of(request),
             cause: Some(Cause::NotConfigured),
             record: None,
         };

@@ -14,16 +14,16 @@ use crate::auth::answer::{Answer, Cause, Source, Verdict};
 use crate::auth::feed::{Changed, Page, Polled};
 use crate::auth::record::Record;
 use crate::clock::{Moment, ms};
-use crate::config::Config;
 use crate::decision::reply::{self, Replies, RequestId};
 use crate::decision::{self, Settled, State, Step};
 use crate::engine::cache::{PoolName, Seed};
 use crate::engine::inflight::{FORGOTTEN, FlightId};
+use crate::engine::settings::Settings;
 use crate::engine::stats::{Counter, Gauge, Stats};
-use crate::throttle::Throttle;
 use crate::engine::verdicts::Verdicts;
 use crate::request::headers::without_query;
 use crate::request::key_hash::KeyHash;
+use crate::throttle::Throttle;
 
 /// How often the host is told what was counted.
 const FLUSH: Duration = Duration::from_millis(500);
@@ -60,7 +60,7 @@ pub(super) struct Plugin {
 }
 
 pub(super) struct Rules {
-    pub(super) config: Config,
+    pub(super) config: Settings,
     pub(super) verdicts: RefCell<Verdicts<Rc<Held>>>,
 }
 
@@ -88,7 +88,7 @@ impl PartialEq for Held {
 }
 
 impl Rules {
-    pub(super) fn new(config: Config) -> Self {
+    pub(super) fn new(config: Settings) -> Self {
         // Where there is no randomness, the seed is one that can be known.
         let seed = Seed::new(u64::from_le_bytes(calls::random().unwrap_or_default()));
         let verdicts = Verdicts::new(&config, seed);
@@ -298,7 +298,7 @@ impl Plugin {
             target.truncate(without_query(&target).len());
             target
         };
-        let step = state.settle(&rules.config, verdict, source, now.wall, path);
+        let step = state.settle(&rules.config.policy, verdict, source, now.wall, path);
         held.state.set(state);
         self.apply(state.settled(), step, true, now);
         #[cfg(feature = "die-on-demand")]
@@ -312,7 +312,7 @@ impl Plugin {
         match step {
             Step::Forward { record } => {
                 if let (Some(rules), Some(record)) = (&self.rules, &record) {
-                    for (name, value) in decision::identity(&rules.config, record) {
+                    for (name, value) in decision::identity(&rules.config.policy, record) {
                         calls::add_header(name, value);
                     }
                 }

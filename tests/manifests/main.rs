@@ -11,7 +11,7 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
-use keystile::config::Config;
+use keystile::config;
 use keystile_e2e::manifests::{Document, FOLDERS, clusters, documents};
 use keystile_e2e::pages::yaml_blocks;
 use keystile_e2e::root;
@@ -131,8 +131,8 @@ fn each_configuration_fits() -> Result<()> {
             .plugin_config()
             .with_context(|| format!("{name}: no configuration"))?;
         let feed = serde_json::from_str::<Value>(&config)?["feed"]["cluster"].clone();
-        let config = Config::parse(config.as_bytes()).with_context(|| name.clone())?;
-        ensure!(config.feed.is_some(), "{name}: without the feed");
+        let settings = config::parse(config.as_bytes()).with_context(|| name.clone())?;
+        ensure!(settings.feed.is_some(), "{name}: without the feed");
 
         let folder = plugin
             .file
@@ -140,7 +140,7 @@ fn each_configuration_fits() -> Result<()> {
             .and_then(|folder| folder.to_str())
             .context("no folder")?;
         let clusters = clusters(&documents(folder)?);
-        let cluster = &config.lookup.cluster;
+        let cluster = &settings.lookup.cluster;
         ensure!(
             clusters.contains(cluster),
             "{name}: asks {cluster}, but there are {clusters:?}"
@@ -150,9 +150,9 @@ fn each_configuration_fits() -> Result<()> {
             ensure!(own, "{name}: polls {feed}, but there are {clusters:?}");
         }
         ensure!(
-            config.lookup.authority == "auth.keystile.svc.cluster.local",
+            settings.lookup.authority == "auth.keystile.svc.cluster.local",
             "{name}: asks for {}",
-            config.lookup.authority
+            settings.lookup.authority
         );
     }
     Ok(())

@@ -3,7 +3,8 @@
 
 mod serving;
 
-use keystile::config::Config;
+use keystile::config;
+use keystile::engine::settings::Settings;
 
 use crate::json::Json;
 
@@ -28,8 +29,8 @@ const FIELDS: [&str; 11] = [
 /// field, and neither it nor what is printed of a configuration depends on a secret's letters. By
 /// one that is accepted requests are begun, lookups made, and refusals written.
 pub fn configuration(bytes: &[u8]) {
-    let read = Config::parse(bytes);
-    let again = Config::parse(bytes);
+    let read = config::parse(bytes);
+    let again = config::parse(bytes);
     assert_eq!(
         printed(&read),
         printed(&again),
@@ -39,7 +40,7 @@ pub fn configuration(bytes: &[u8]) {
     if masked != bytes {
         assert_eq!(
             printed(&read),
-            printed(&Config::parse(&masked)),
+            printed(&config::parse(&masked)),
             "a secret shows"
         );
     }
@@ -53,7 +54,7 @@ pub fn configuration(bytes: &[u8]) {
     }
 }
 
-fn printed(read: &Result<Config, keystile::config::ConfigError>) -> String {
+fn printed(read: &Result<Settings, config::ConfigError>) -> String {
     match read {
         Ok(config) => format!("{config:?}"),
         Err(refusal) => refusal.to_string(),

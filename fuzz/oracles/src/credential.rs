@@ -5,8 +5,9 @@ mod reading;
 
 use std::collections::BTreeSet;
 
-use keystile::decision::reply::Denial;
-use keystile::decision::{self, Outcome, State, Step};
+use keystile::decision::denial::Denial;
+use keystile::decision::outcome::Outcome;
+use keystile::decision::{self, State, Step};
 use keystile::request::headers::Request;
 use keystile::request::key_hash::KeyHasher;
 
@@ -35,9 +36,9 @@ pub fn credential(input: &[u8]) {
             },
         )
         .collect();
-    let config = setup.config();
+    let policy = setup.policy();
     let request = Request::from_map(map(&headers)).ending_with_headers(ends);
-    let begun = decision::begin(&config, &request);
+    let begun = decision::begin(&policy, &request);
 
     let headers: Vec<_> = headers
         .iter()
@@ -105,7 +106,7 @@ pub fn credential(input: &[u8]) {
     let kept_back = setup.kept_back(&headers, actual == Expected::Exempt);
     assert_removed(&begun.remove, &kept_back);
     // As trailers, credentials are none, but a key is a key.
-    let trailers = decision::kept_back(&config, &request);
+    let trailers = decision::kept_back(&policy, &request);
     assert_removed(&trailers, &setup.kept_back(&headers, true));
 }
 

@@ -7,8 +7,9 @@ use keystile::auth::answer::{Answer as LookedUp, Source, Verdict};
 use keystile::auth::feed::{Changed, MAX_PAGE, Page};
 use keystile::auth::record::{Fields as RecordFields, Record};
 use keystile::clock::Moment;
-use keystile::config::Config;
+use keystile::config;
 use keystile::engine::cache::Seed;
+use keystile::engine::settings::Settings;
 use keystile::engine::verdicts::{Asked, Verdicts};
 use keystile::request::headers::Request;
 use keystile::request::key_hash::{KeyHash, KeyHasher};
@@ -107,7 +108,7 @@ fn at(ms: u64) -> Moment {
 /// Hands the page to somebody who has a cursor and two verdicts.
 fn assert_told(page: Result<Page, String>, expected: &Expected) {
     let config = br#"{"lookup":{"cluster":"auth"},"feed":{}}"#;
-    let config = Config::parse(config).expect("a good configuration");
+    let config = config::parse(config).expect("a good configuration");
     let mut verdicts = Verdicts::new(&config, Seed::new(7));
     verdicts.poll(at(0)).expect("the first poll");
     let first = Page::News {
@@ -120,7 +121,9 @@ fn assert_told(page: Result<Page, String>, expected: &Expected) {
         keep(&mut verdicts, &config, hash);
     }
     let under_way = KeyHasher::default().hash(b"three");
-    let callout = config.callout(&under_way, &Request::default());
+    let callout = config
+        .lookup
+        .callout(&under_way, &Request::default(), &config.policy.credential);
     let flight = verdicts.lead(under_way, 3, callout, false, at(3));
     let is_asked = |path: &str, cursor: &str| {
         let asked = path.strip_prefix("/v1/changes?after=").expect("its path");
@@ -156,8 +159,10 @@ fn assert_told(page: Result<Page, String>, expected: &Expected) {
     }
 }
 
-fn keep(verdicts: &mut Verdicts<u8>, config: &Config, hash: KeyHash) {
-    let callout = config.callout(&hash, &Request::default());
+fn keep(verdicts: &mut Verdicts<u8>, config: &Settings, hash: KeyHash) {
+    let callout = config
+        .lookup
+        .callout(&hash, &Request::default(), &config.policy.credential);
     let flight = verdicts.lead(hash, 0, callout, false, at(2));
     let landed = verdicts.land(&hash, flight, active(), at(3));
     assert!(landed.is_some(), "nothing has changed yet");

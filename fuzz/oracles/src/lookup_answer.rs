@@ -4,9 +4,9 @@
 use std::time::Duration;
 
 use keystile::auth::answer::{self, MAX_ANSWER, Source, Verdict};
+use keystile::auth::record::IdentityField;
 use keystile::auth::record::Record;
-use keystile::config::{Config, IdentityField};
-use keystile::decision::reply::Denial;
+use keystile::decision::denial::Denial;
 use keystile::decision::{self, Step};
 use keystile::request::headers::Request;
 use time::OffsetDateTime;
@@ -178,16 +178,18 @@ fn assert_settled(environment: Option<&str>, verdict: &Verdict, expected: &Expec
         "environment": environment,
         "identity_headers": {"x-id": "key_id", "x-account": "account_id", "x-env": "environment"},
     });
-    let config = Config::parse(config.to_string().as_bytes()).expect("a good configuration");
+    let policy = keystile::config::parse(config.to_string().as_bytes())
+        .expect("a good configuration")
+        .policy;
     let request = Request::new(&[
         (":method", b"GET"),
         (":path", PATH.as_bytes()),
         ("x-api-key", KEY.as_bytes()),
     ]);
-    let mut state = decision::begin(&config, &request).state;
+    let mut state = decision::begin(&policy, &request).state;
     let wall = Duration::from_millis(NOW);
     let path = || request.path();
-    let step = state.settle(&config, verdict.clone(), Some(Source::Lookup), wall, path);
+    let step = state.settle(&policy, verdict.clone(), Some(Source::Lookup), wall, path);
     let denial = match expected {
         Expected::Indeterminate => Some(Denial::Internal),
         Expected::NotFound => Some(Denial::NotFound),
@@ -230,7 +232,7 @@ fn assert_settled(environment: Option<&str>, verdict: &Verdict, expected: &Expec
             ] {
                 assert_eq!(record.identity(field), text.map(String::as_str));
             }
-            let set = decision::identity(&config, &record).count();
+            let set = decision::identity(&policy, &record).count();
             assert_eq!(
                 set,
                 1 + usize::from(written.account_id.is_some())

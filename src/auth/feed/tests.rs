@@ -1,5 +1,5 @@
 use super::*;
-use crate::config::Config;
+use crate::config;
 use crate::request::key_hash::KeyHasher;
 
 const HASH: &str = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
@@ -177,7 +177,7 @@ fn next(interval: &str, random: u64) -> u64 {
     let config = format!(
         r#"{{"lookup":{{"cluster":"auth"}},"feed":{{"interval":"{interval}","stale_after":"1h"}}}}"#
     );
-    let config = Config::parse(config.as_bytes()).unwrap();
+    let config = config::parse(config.as_bytes()).unwrap();
     let mut feed = Feed::new(config.feed.unwrap());
     feed.poll(at(5_000)).unwrap();
     let _ = feed.polled(Ok(Page::Current), at(5_001), random);
@@ -203,7 +203,7 @@ fn polls_spread_but_never_come_late() {
 
 #[test]
 fn a_poll_is_a_callout_like_a_lookup() {
-    let config = Config::parse(
+    let config = config::parse(
         br#"{"lookup":{"cluster":"auth","headers":{"authorization":"Bearer t"},"timeout":"50ms"},
             "feed":{"path":"/feed/{cursor}?limit=1000"}}"#,
     )
@@ -229,7 +229,7 @@ fn a_poll_may_take_until_the_next_one() {
         let config = format!(
             r#"{{"lookup":{{"cluster":"auth"}},"feed":{{"interval":"{interval}","stale_after":"1h"}}}}"#
         );
-        let config = Config::parse(config.as_bytes()).unwrap();
+        let config = config::parse(config.as_bytes()).unwrap();
         let mut feed = Feed::new(config.feed.unwrap());
         let callout = feed.poll(at(0)).unwrap();
         assert_eq!(

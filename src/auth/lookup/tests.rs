@@ -1,11 +1,13 @@
 use super::*;
-use crate::config::Config;
+use crate::config;
 use crate::request::key_hash::KeyHasher;
 
 fn callout(config: &str, headers: &[(&str, &[u8])]) -> Vec<(String, String)> {
-    let config = Config::parse(config.as_bytes()).unwrap();
+    let config = config::parse(config.as_bytes()).unwrap();
     let hash = KeyHasher::new(None).unwrap().hash(b"abc");
-    let callout = config.callout(&hash, &Request::new(headers));
+    let callout = config
+        .lookup
+        .callout(&hash, &Request::new(headers), &config.policy.credential);
     owned(&config.lookup.headers(&callout))
 }
 
@@ -105,7 +107,7 @@ fn a_configured_header_replaces_the_clients() {
 #[test]
 fn debug_names_the_headers_without_their_values() {
     let config =
-        Config::parse(br#"{"lookup":{"cluster":"auth","headers":{"authorization":"hunter2"}}}"#);
+        config::parse(br#"{"lookup":{"cluster":"auth","headers":{"authorization":"hunter2"}}}"#);
     let shown = format!("{:?}", config.unwrap().lookup);
     assert!(
         shown.contains("authorization") && !shown.contains("hunter2"),

@@ -13,7 +13,7 @@ use std::fmt::Write;
 
 use serde_json::Value;
 
-use super::Config;
+use super::super::parse as parse_config;
 use fields::{GOOD, SECRET};
 
 /// A configuration that must be refused.
@@ -28,7 +28,7 @@ struct Broken {
 /// The message that refuses it, held to what each must be like.
 fn refused(broken: &Broken) -> String {
     let Broken { name, text, at } = broken;
-    let parse = || Config::parse(text).err().map(|error| error.to_string());
+    let parse = || parse_config(text).err().map(|error| error.to_string());
     let message = parse().unwrap_or_else(|| panic!("accepted: {name}"));
     assert_eq!(
         parse().as_ref(),
@@ -85,7 +85,7 @@ fn lines(all: &[Broken]) -> String {
 
 #[test]
 fn what_all_are_made_of_is_accepted() {
-    let good = Config::parse(GOOD.as_bytes()).unwrap();
+    let good = parse_config(GOOD.as_bytes()).unwrap();
     let shown = format!("{good:?}");
     assert!(!shown.contains(SECRET), "{shown}");
 }
@@ -137,7 +137,7 @@ fn each_known_field_has_its_rows() {
         .into_iter()
         .flat_map(|object| {
             let broken = fields::beside(&object, r#""nonsense":"x""#, "");
-            let message = Config::parse(&broken.text).err().unwrap().to_string();
+            let message = parse_config(&broken.text).err().unwrap().to_string();
             let (_, known) = message.split_once("known are ").unwrap();
             known
                 .split(", ")
@@ -184,7 +184,7 @@ fn a_good_one_with_any_byte_missing_or_another() {
         ] {
             let mut text = GOOD.as_bytes().to_vec();
             text.splice(at..=at, other);
-            let parse = || Config::parse(&text);
+            let parse = || parse_config(&text);
             let (first, second) = (format!("{:?}", parse()), format!("{:?}", parse()));
             assert_eq!(first, second, "{other:?} at {at}");
             // A message may quote a field's name, and a quotation mark may make one of a secret's

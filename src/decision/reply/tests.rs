@@ -9,7 +9,7 @@ const ID: &str = "req_01KSFJ354N000000000000002A";
 
 static DEFAULT: LazyLock<Replies> = LazyLock::new(Replies::default);
 
-fn rendered(denial: Denial, form: Form) -> LocalReply<'static> {
+fn rendered(denial: Denial, form: ReplyFormat) -> LocalReply<'static> {
     DEFAULT.render(denial, form, RequestId::new(NOW, 74), NOW)
 }
 
@@ -93,7 +93,7 @@ fn header<'a>(reply: &'a LocalReply<'_>, name: &str) -> Option<&'a str> {
 #[test]
 fn http_replies_are_as_documented() {
     for (denial, status, error, message, challenge, retry_after) in TABLE {
-        let reply = rendered(denial, Form::Http);
+        let reply = rendered(denial, ReplyFormat::Http);
         let body = format!(
             "{{\"success\":false,\"error\":\"{error}\",\"message\":\"{message}\",\"details\":[],\
              \"retry_after\":{},\"doc_url\":\"https://docs.asterwise.com/reference/errors/{error}\",\
@@ -115,7 +115,7 @@ fn http_replies_are_as_documented() {
 #[test]
 fn grpc_replies_carry_the_plain_message() {
     for (denial, status, error, message, challenge, retry_after) in TABLE {
-        let reply = rendered(denial, Form::Grpc);
+        let reply = rendered(denial, ReplyFormat::Grpc);
         assert_eq!(reply.status, status, "{denial:?}");
         assert_eq!(reply.body, message, "{denial:?}");
         assert_eq!(header(&reply, "x-keystile-error"), Some(error));
@@ -129,14 +129,14 @@ fn grpc_replies_carry_the_plain_message() {
 
 #[test]
 fn what_is_configured_is_escaped() {
-    let mut wording = Wording::for_service("A \"quoted\" \\ service");
-    wording
+    let mut messages = Messages::for_service("A \"quoted\" \\ service");
+    messages
         .set("api_key_expired", "Zu spät.".to_owned())
         .unwrap();
-    let replies = Replies::new(wording, "https://example.com/#", "my api", 7);
+    let replies = Replies::new(messages, "https://example.com/#", "my api", 7);
     let id = RequestId::new(NOW, 74);
     let body = |denial| -> serde_json::Value {
-        serde_json::from_str(&replies.render(denial, Form::Http, id, NOW).body).unwrap()
+        serde_json::from_str(&replies.render(denial, ReplyFormat::Http, id, NOW).body).unwrap()
     };
     let message = body(Denial::NotFound)["message"].clone();
     assert!(
@@ -158,7 +158,7 @@ fn what_is_configured_is_escaped() {
 #[test]
 fn no_reply_says_what_became_of_a_key() {
     for denial in Denial::ALL {
-        for form in [Form::Http, Form::Grpc] {
+        for form in [ReplyFormat::Http, ReplyFormat::Grpc] {
             let text = format!("{:?}", rendered(denial, form)).to_lowercase();
             assert!(
                 !text.contains("deleted") && !text.contains("once valid"),
@@ -171,8 +171,8 @@ fn no_reply_says_what_became_of_a_key() {
 #[test]
 fn messages_stay_under_200_characters() {
     for denial in Denial::ALL {
-        let wording = Wording::for_service(&"x".repeat(64));
-        assert!(wording.of(denial).chars().count() < 200, "{denial:?}");
+        let messages = Messages::for_service(&"x".repeat(64));
+        assert!(messages.of(denial).chars().count() < 200, "{denial:?}");
     }
 }
 

@@ -3,7 +3,7 @@
 use super::*;
 
 /// Whether [`begin`] takes a request for exempt. It must be consistent about it.
-fn is_exempt(config: &Config, request: &Request) -> bool {
+fn is_exempt(config: &Policy, request: &Request) -> bool {
     let begun = begin(config, request);
     let exempt = begun.step == Step::Forward { record: None };
     let settled = State::Settled(Settled {
@@ -48,7 +48,7 @@ fn methods_are_exempt_as_listed() {
     let length: Headers<'_> = &[("content-length", "5")];
     let empty: Headers<'_> = &[("content-length", "0")];
     let chunked: Headers<'_> = &[("transfer-encoding", "chunked")];
-    let cases: [(&str, &Config, &str, Headers<'_>, bool, bool); 22] = [
+    let cases: [(&str, &Policy, &str, Headers<'_>, bool, bool); 22] = [
         ("default", &default, "GET", &[], true, true),
         ("default", &default, "HEAD", &[], true, true),
         ("default", &default, "POST", &[], true, false),

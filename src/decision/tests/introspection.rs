@@ -1,6 +1,6 @@
 use super::*;
 
-fn on() -> Config {
+fn on() -> Policy {
     config(r#","introspection":{},"environment":"production","exempt":{"paths":["/open"]}"#)
 }
 
@@ -10,7 +10,7 @@ fn only_a_get_at_the_path_asks_about_itself() {
     let elsewhere = config(r#","introspection":{"path":"/me"}"#);
     let on = on();
     let grpc: Headers<'_> = &[("content-type", "application/grpc")];
-    let cases: [(&Config, &str, &str, Headers<'_>, bool); 12] = [
+    let cases: [(&Policy, &str, &str, Headers<'_>, bool); 12] = [
         (&on, "GET", "/v1/keys/me", &[], true),
         (&on, "GET", "/v1/keys/me?verbose=1", &[], true),
         (&on, "HEAD", "/v1/keys/me", &[], true),

@@ -6,7 +6,7 @@ use super::*;
 const SEPARATORS: &str = "!#$%&'*+-.^_`|~";
 
 /// What is removed of a request, whatever becomes of it, and of trailers.
-fn assert_removed(config: &Config, headers: Headers<'_>, expected: &[&str], name: &str) {
+fn assert_removed(config: &Policy, headers: Headers<'_>, expected: &[&str], name: &str) {
     let key = [headers, &[("x-api-key", KEY)]].concat();
     for (outcome, path, headers) in [
         ("exempt", "/healthz", headers),
@@ -124,7 +124,7 @@ fn the_credential_is_removed_before_anything_else() {
     let drop = config(r#","exempt":{"paths":["/healthz"]}"#);
     let forward = config(r#","credential":{"forward":true}"#);
     let bearer = format!("Bearer {KEY}");
-    let cases: [(&str, &Config, &str, &str, &[&str]); 5] = [
+    let cases: [(&str, &Policy, &str, &str, &[&str]); 5] = [
         ("looked up", &drop, "/", &bearer, &["authorization"]),
         (
             "misshapen",
@@ -154,7 +154,7 @@ fn the_credential_is_removed_before_anything_else() {
 fn a_key_in_trailers_is_removed_unless_credentials_are_forwarded() {
     let drop = config("");
     let forward = config(r#","credential":{"forward":true}"#);
-    let cases: [(&str, &Config, Headers<'_>, &[&str]); 3] = [
+    let cases: [(&str, &Policy, Headers<'_>, &[&str]); 3] = [
         ("key", &drop, &[("x-api-key", KEY)], &["x-api-key"]),
         ("key, forwarded", &forward, &[("x-api-key", KEY)], &[]),
         (

@@ -7,12 +7,12 @@ use proptest::{prop_assert, prop_assert_eq, proptest};
 
 use super::*;
 use crate::auth::record::{Fields, Record};
-use crate::config::Config;
+use crate::config;
 use crate::request::key_hash::KeyHasher;
 
 fn rules(cache: &str) -> CacheRules {
     let config = format!(r#"{{"lookup":{{"cluster":"auth"}},"cache":{cache}}}"#);
-    Config::parse(config.as_bytes()).unwrap().cache
+    config::parse(config.as_bytes()).unwrap().cache
 }
 
 fn cache(text: &str) -> Cache {

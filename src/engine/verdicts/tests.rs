@@ -31,8 +31,9 @@ use std::rc::Rc;
 
 use super::*;
 use crate::auth::record::{Fields, Record};
-use crate::config::Config;
+use crate::config;
 use crate::engine::inflight::{MAX_WAITING, MAX_WAITING_FOR_ONE};
+use crate::engine::settings::Settings;
 use crate::request::headers::Request;
 use crate::request::key_hash::KeyHasher;
 
@@ -48,7 +49,7 @@ struct Scene {
     of_root: Vec<(KeyHash, FlightId)>,
     /// How often a callout was made.
     callouts: usize,
-    config: Config,
+    config: Settings,
 }
 
 fn hash(key: &str) -> KeyHash {
@@ -130,7 +131,7 @@ impl Scene {
         let config = format!(
             r#"{{"lookup":{{"cluster":"auth"}},"environment":"production","cache":{cache}}}"#
         );
-        let config = Config::parse(config.as_bytes()).unwrap();
+        let config = config::parse(config.as_bytes()).unwrap();
         Self {
             verdicts: Verdicts::new(&config, Seed::new(7)),
             lookups: HashMap::new(),
@@ -1072,8 +1073,17 @@ fn a_lost_callout_is_made_again_as_it_was() {
     let mut scene = Scene::new(EXACT);
     let key = hash("key");
     let request = Request::new(&[("traceparent", b"00-1")]);
-    let traced = scene.config.callout(&key, &request);
-    assert_ne!(traced, scene.config.callout(&key, &Request::default()));
+    let traced = scene
+        .config
+        .lookup
+        .callout(&key, &request, &scene.config.policy.credential);
+    assert_ne!(
+        traced,
+        scene
+            .config
+            .lookup
+            .callout(&key, &Request::default(), &scene.config.policy.credential)
+    );
     let id = scene.verdicts.lead(key, 'A', traced.clone(), false, at(0));
     scene.verdicts.join(&key, 'B', at(1)).unwrap();
     scene.verdicts.leave(&key, id, &'A');

@@ -1,5 +1,5 @@
 use super::*;
-use crate::config::Config;
+use crate::config;
 
 const KEY: &str = "aw_0123456789abcdefghijklmnopqrstuvwxyzABCD-_";
 const OTHER: &str = "aw_0123456789abcdefghijklmnopqrstuvwxyzABCD-X";
@@ -8,7 +8,7 @@ type Headers<'a> = &'a [(&'a str, &'a str)];
 
 fn rules(credential: &str) -> CredentialRules {
     let json = format!(r#"{{"lookup":{{"cluster":"auth"}},"credential":{credential}}}"#);
-    Config::parse(json.as_bytes()).unwrap().credential
+    config::parse(json.as_bytes()).unwrap().policy.credential
 }
 
 fn request<'a>(headers: &[(&'a str, &'a [u8])]) -> Vec<Header<'a>> {

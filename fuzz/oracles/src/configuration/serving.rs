@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use keystile::config::Config;
-use keystile::decision::reply::{Denial, Form, RequestId};
+use keystile::decision::denial::Denial;
+use keystile::decision::reply::{ReplyFormat, RequestId};
 use keystile::decision::{self, Step};
+use keystile::engine::settings::Settings;
 use keystile::request::headers::Request;
 use serde_json::Value;
 
@@ -19,12 +20,12 @@ const DENIALS: [Denial; 7] = [
 ];
 
 /// Begins a few requests, and does with each what the host may have to.
-pub(super) fn serves(config: &Config) {
-    let format = &config.credential.format;
+pub(super) fn serves(config: &Settings) {
+    let format = &config.policy.credential.format;
     // In every alphabet.
     let rest = format.max_length.min(50).max(format.min_length) - format.prefix.len();
     let key = format!("{}{}", format.prefix, "a".repeat(rest));
-    for source in &config.credential.sources {
+    for source in &config.policy.credential.sources {
         let scheme = source.scheme.as_ref().map(|scheme| format!("{scheme} "));
         let credential = format!("{}{key}", scheme.unwrap_or_default());
         let headers: [(&str, &[u8]); 3] = [
@@ -34,7 +35,7 @@ pub(super) fn serves(config: &Config) {
         ];
         let asks = begins(config, &headers, &key);
         assert!(
-            asks || config.exempt.cover(&Request::new(&headers)),
+            asks || config.policy.exempt.cover(&Request::new(&headers)),
             "{source:?} has a key"
         );
     }
@@ -77,14 +78,14 @@ pub(super) fn serves(config: &Config) {
         begins(config, headers, &key);
     }
     for denial in DENIALS {
-        refuses(config, denial, Form::Http);
+        refuses(config, denial, ReplyFormat::Http);
     }
 }
 
 /// Begins a request. Gives whether there is a lookup to make.
-fn begins(config: &Config, headers: &[(&str, &[u8])], key: &str) -> bool {
+fn begins(config: &Settings, headers: &[(&str, &[u8])], key: &str) -> bool {
     let request = Request::new(headers);
-    let begun = decision::begin(config, &request);
+    let begun = decision::begin(&config.policy, &request);
     for name in &begun.remove {
         let is_there = headers.iter().any(|(other, _)| other == name);
         assert!(is_there, "{name} is removed, and was not there");
@@ -98,7 +99,9 @@ fn begins(config: &Config, headers: &[(&str, &[u8])], key: &str) -> bool {
         }
         _ => panic!("a step that is none of a request's first"),
     };
-    let callout = config.callout(&hash, &request);
+    let callout = config
+        .lookup
+        .callout(&hash, &request, &config.policy.credential);
     assert!(
         callout.timeout >= Duration::from_millis(1),
         "none is no timeout"
@@ -123,7 +126,7 @@ fn begins(config: &Config, headers: &[(&str, &[u8])], key: &str) -> bool {
 }
 
 /// The reply has the fields that are promised, and no more.
-fn refuses(config: &Config, denial: Denial, form: Form) {
+fn refuses(config: &Settings, denial: Denial, form: ReplyFormat) {
     let now = Duration::from_secs(1_800_000_000);
     let reply = config
         .replies
@@ -138,8 +141,8 @@ fn refuses(config: &Config, denial: Denial, form: Form) {
         assert!(!value.contains(char::is_control), "{name}: {value:?}");
     }
     let message = match form {
-        Form::Grpc => reply.body,
-        Form::Http => {
+        ReplyFormat::Grpc => reply.body,
+        ReplyFormat::Http => {
             let body: Value = serde_json::from_str(&reply.body).expect("a body of JSON");
             let fields = body.as_object().expect("an object");
             assert_eq!(fields.len(), 8, "{body}");

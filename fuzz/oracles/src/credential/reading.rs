@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use keystile::config::Config;
+use keystile::decision::policy::Policy;
 use serde_json::{Value, json};
 
 /// A configuration, as it is written and as a second reading has it.
@@ -170,7 +170,7 @@ fn spelled_by_cgi(name: &str) -> String {
 }
 
 impl Setup {
-    pub(super) fn config(&self) -> Config {
+    pub(super) fn policy(&self) -> Policy {
         let sources = self.sources.iter();
         let sources = sources.map(|(header, scheme)| json!({"header": header, "scheme": scheme}));
         let identities = self.identities.iter();
@@ -202,7 +202,9 @@ impl Setup {
         if let Some(stripped) = self.stripped {
             config["strip_headers"] = json!(stripped);
         }
-        Config::parse(config.to_string().as_bytes()).expect("a good configuration")
+        keystile::config::parse(config.to_string().as_bytes())
+            .expect("a good configuration")
+            .policy
     }
 
     pub(super) fn exempts(&self, headers: &Headers, path: &str, ends: bool) -> bool {

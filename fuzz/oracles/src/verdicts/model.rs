@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use keystile::auth::answer::{Source, Verdict};
-use keystile::config::Config;
+use keystile::engine::settings::Settings;
 use serde_json::json;
 
 use super::answers::{Given, Kind};
@@ -93,7 +93,7 @@ impl Rules {
         feed: None,
     };
 
-    pub(super) fn config(&self) -> Config {
+    pub(super) fn config(&self) -> Settings {
         let ms = |ms: u64| format!("{ms}ms");
         let feed = self.feed.as_ref().map(|feed| {
             json!({
@@ -120,7 +120,7 @@ impl Rules {
             },
             "feed": feed,
         });
-        Config::parse(config.to_string().as_bytes()).expect("a good configuration")
+        keystile::config::parse(config.to_string().as_bytes()).expect("a good configuration")
     }
 
     /// The most verdicts of a pool.

@@ -7,11 +7,11 @@ use keystile::auth::answer::{Source, Unsent, Verdict};
 use keystile::auth::lookup::Callout;
 use keystile::auth::record::Record;
 use keystile::clock::Moment;
-use keystile::config::Config;
-use keystile::decision::reply::Denial;
+use keystile::decision::denial::Denial;
 use keystile::decision::{self, State, Step};
 use keystile::engine::cache::Seed;
 use keystile::engine::inflight::FlightId;
+use keystile::engine::settings::Settings;
 use keystile::engine::verdicts::{Asked, Verdicts};
 use keystile::request::headers::Request;
 use keystile::request::key_hash::KeyHash;
@@ -45,7 +45,7 @@ pub(super) struct Held {
 
 /// A worker, with what goes on around it.
 pub(super) struct Worker {
-    pub(super) config: Config,
+    pub(super) config: Settings,
     pub(super) verdicts: Verdicts<u32>,
     pub(super) keys: [(KeyHash, State); KEYS],
     pub(super) model: Model,
@@ -75,7 +75,7 @@ impl Worker {
                 ("x-api-key", key.as_bytes()),
             ];
             let request = Request::new(&headers);
-            let begun = decision::begin(&config, &request);
+            let begun = decision::begin(&config.policy, &request);
             match begun.step {
                 Step::Ask(hash) => (hash, begun.state),
                 _ => panic!("a key is asked about"),
@@ -147,7 +147,11 @@ impl Worker {
     }
 
     fn callout(&self, key: usize) -> Callout {
-        self.config.callout(&self.keys[key].0, &Request::default())
+        self.config.lookup.callout(
+            &self.keys[key].0,
+            &Request::default(),
+            &self.config.policy.credential,
+        )
     }
 
     /// How a callout that was not made came to nothing.
@@ -336,9 +340,15 @@ impl Worker {
                 .any(|call| call.key == key && !call.given_up);
         self.model
             .counts(key, verdict, source, by, self.now, now.wall, is_asked);
-        let step = state.settle(&self.config, verdict.clone(), source, now.wall, || b"/v1/x");
+        let step = state.settle(
+            &self.config.policy,
+            verdict.clone(),
+            source,
+            now.wall,
+            || b"/v1/x",
+        );
         let of_ours = |record: &Record| {
-            let ours = self.config.environment.as_deref();
+            let ours = self.config.policy.environment.as_deref();
             ours.is_none() || record.environment() == ours
         };
         match (step, verdict) {

@@ -1,0 +1,44 @@
+//! Exemptions: the requests that need no key.
+
+#![forbid(unsafe_code)]
+
+use crate::request::headers::Request;
+use crate::request::path::PathPrefix;
+
+/// Requests that need no key (row 1 of the decision table).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Exemptions {
+    pub(crate) paths: Vec<String>,
+    pub(crate) path_prefixes: Vec<PathPrefix>,
+    /// Those that are exempt on these paths, in upper case. GET includes HEAD.
+    pub(crate) methods: Vec<String>,
+    /// Whether requests to these paths may have a body: an exempt request whose body never ends
+    /// occupies the upstream.
+    pub(crate) bodies: bool,
+    pub(crate) preflight: bool,
+}
+
+impl Exemptions {
+    /// Whether this request is exempt.
+    pub fn cover(&self, request: &Request) -> bool {
+        self.cover_path_of(request) || (self.preflight && request.is_genuine_preflight())
+    }
+
+    fn cover_path_of(&self, request: &Request) -> bool {
+        let any = !self.paths.is_empty() || !self.path_prefixes.is_empty();
+        any && self.cover_path(request.path())
+            && self.cover_method(request.first(":method").unwrap_or_default())
+            && (self.bodies || request.has_no_body())
+    }
+
+    /// Whether requests to this path (no query) are exempt, if their method is.
+    pub(crate) fn cover_path(&self, path: &[u8]) -> bool {
+        self.paths.iter().any(|exempt| exempt.as_bytes() == path)
+            || self.path_prefixes.iter().any(|prefix| prefix.covers(path))
+    }
+
+    pub(crate) fn cover_method(&self, method: &[u8]) -> bool {
+        let lists = |method: &[u8]| self.methods.iter().any(|one| one.as_bytes() == method);
+        lists(method) || (method == b"HEAD" && lists(b"GET"))
+    }
+}
