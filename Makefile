@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
-SOURCES := Cargo.toml Cargo.lock scripts/build-wasm.sh scripts/slim-wasm.sh $(shell find src -name '*.rs')
+SOURCES := Cargo.toml Cargo.lock module/Cargo.toml scripts/build-wasm.sh scripts/slim-wasm.sh $(shell find module/src src -name '*.rs')
 
 .PHONY: help setup build image run test test-faults test-matrix test-docker test-release soak fuzz bench bench-registry dashboard-picture release lint clean
 

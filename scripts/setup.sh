@@ -58,7 +58,7 @@ if [ "$(scripts/wasm-toolchain.sh)" = none ]; then
 fi
 
 # The build goes without it, and says so.
-if ! command -v wasm-metadce >/dev/null && command -v apt-get >/dev/null; then
+if ! command -v wasm-opt >/dev/null && command -v apt-get >/dev/null; then
     apt_install binaryen
 fi
 
@@ -148,6 +148,6 @@ if [ "$what" = fuzz ]; then
 fi
 
 if [ "$what" = release ]; then
-    command -v wasm-metadce >/dev/null || fail "a release needs binaryen's wasm-metadce and wasm-opt"
+    command -v wasm-opt >/dev/null || fail "a release needs binaryen's wasm-opt"
     command -v jq >/dev/null || apt_install jq
 fi

@@ -1,0 +1,54 @@
+//! The lists.
+
+/// What Envoy needs of the module besides callbacks, as the SDK and wasi-libc export it.
+pub const KEPT: [&str; 4] = [
+    "memory",
+    "_initialize",
+    "proxy_abi_version_0_2_1",
+    "proxy_on_memory_allocate",
+];
+
+/// The callbacks that the filter has. Envoy calls each that a module exports, for each request, so
+/// none is here that does nothing. A request's end is told by `proxy_on_delete`; without
+/// `proxy_on_done` and `proxy_on_log`, nothing is put off until then.
+pub const CALLBACKS: [&str; 7] = [
+    "proxy_on_context_create",
+    "proxy_on_configure",
+    "proxy_on_tick",
+    "proxy_on_request_headers",
+    "proxy_on_request_trailers",
+    "proxy_on_http_call_response",
+    "proxy_on_delete",
+];
+
+/// The host's calls that the filter makes.
+pub const HOST_CALLS: [&str; 19] = [
+    "proxy_log",
+    "proxy_get_current_time_nanoseconds",
+    "proxy_set_tick_period_milliseconds",
+    "proxy_get_buffer_bytes",
+    "proxy_get_header_map_pairs",
+    "proxy_get_header_map_value",
+    "proxy_add_header_map_value",
+    "proxy_remove_header_map_value",
+    "proxy_get_property",
+    "proxy_set_property",
+    "proxy_continue_stream",
+    "proxy_send_local_response",
+    "proxy_http_call",
+    "proxy_set_effective_context",
+    "proxy_define_metric",
+    "proxy_increment_metric",
+    "proxy_record_metric",
+    "clock_time_get",
+    "random_get",
+];
+
+/// What std calls when the filter panics, where std was not built with `immediate-abort`. No
+/// operator needs to allow it: a VM that panics ends either way.
+pub const PANIC_CALLS: [&str; 4] = ["environ_get", "environ_sizes_get", "fd_write", "proc_exit"];
+
+/// All that the module exports.
+pub fn exports() -> impl Iterator<Item = &'static str> {
+    KEPT.into_iter().chain(CALLBACKS)
+}
