@@ -6,12 +6,13 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
+use keystile_e2e::client;
 use keystile_e2e::envoy::Envoy;
 use keystile_e2e::keys::made_up_key;
 use keystile_e2e::registry::Registry;
 use keystile_e2e::shipped::{FREE, Ports, config_on};
 use keystile_e2e::upstream::{self, Received};
-use keystile_e2e::{client, root};
+use keystile_module::{CALLBACKS, HOST_CALLS};
 
 use crate::world::World;
 
@@ -25,7 +26,7 @@ enum Without {
     /// Nobody gets a verdict: whoever needs one gets a 503.
     NoVerdicts,
     /// Requests are decided as ever. What is lost is beside it: memory of requests that are over, the
-    /// feed and statistics, or what happens to bodies and trailers.
+    /// feed and statistics, or what happens to trailers.
     Decides,
 }
 use Without::{Closed, Decides, NoVerdicts, NotLoaded};
@@ -35,7 +36,6 @@ const ENTRIES: &[(&str, Without)] = &[
     ("proxy_on_configure", Closed),
     ("proxy_on_tick", Decides),
     ("proxy_on_request_headers", Closed),
-    ("proxy_on_request_body", Decides),
     ("proxy_on_request_trailers", Decides),
     ("proxy_on_http_call_response", NoVerdicts),
     ("proxy_on_delete", Decides),
@@ -74,22 +74,13 @@ pub(crate) fn all_but(entry: &str) -> serde_json::Value {
         .collect()
 }
 
-/// The list has each of [`ENTRIES`], and no other.
-pub(crate) fn the_list_is_complete() -> Result<()> {
-    let config = std::fs::read_to_string(root().join("envoy/envoy.yaml"))?;
-    let (_, list) = config
-        .split_once("allowed_capabilities:\n")
-        .context("no allowed_capabilities")?;
-    let listed: BTreeSet<_> = list
-        .lines()
-        .map(str::trim)
-        .take_while(|line| line.starts_with('#') || line.ends_with(": {}"))
-        .filter_map(|line| line.strip_suffix(": {}"))
-        .collect();
+/// [`ENTRIES`] has what the module exports and calls, and nothing else.
+pub(crate) fn the_table_is_complete() -> Result<()> {
+    let listed: BTreeSet<_> = CALLBACKS.into_iter().chain(HOST_CALLS).collect();
     let expected: BTreeSet<_> = ENTRIES.iter().map(|(entry, _)| *entry).collect();
     ensure!(
         listed == expected,
-        "not in both the list and this table: {:?}",
+        "not in both module/src/lists.rs and this table: {:?}",
         listed.symmetric_difference(&expected)
     );
     Ok(())

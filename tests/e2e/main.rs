@@ -94,8 +94,8 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
         ),
         trial(&world, "paused: client leaves", paused::client_leaves),
         trial(&world, "paused: many at once", paused::many_at_once),
-        trial(&world, "capabilities: the list is complete", |_| {
-            capabilities::the_list_is_complete()
+        trial(&world, "capabilities: the table is complete", |_| {
+            capabilities::the_table_is_complete()
         }),
         trial(&world, "files: shipped configurations are valid", |_| {
             files::shipped_configurations_are_valid()

@@ -1,12 +1,14 @@
 //! What Keystile is built from and with, and what comes out: locked crates, pinned downloads, base
-//! images, advisories, limits of containers, and releases. The scripts are run as they are, with fake
-//! or throw-away things where the real ones are elsewhere: no test needs a network, Docker or Envoy.
+//! images, advisories, limits of containers, the module's exports and imports, and releases. The
+//! scripts are run as they are, with fake or throw-away things where the real ones are elsewhere: no
+//! test needs a network, Docker or Envoy.
 
 mod advisories;
 mod base_images;
 mod compose_file;
 mod envoy_wheels;
 mod locked;
+mod module;
 mod release;
 mod signing;
 
