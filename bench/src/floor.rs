@@ -1,5 +1,7 @@
 //! Modules that make Keystile's host calls, in its order, and do nothing else: what they cost, no
 //! change to the filter could save.
+//!
+//! They export what Keystile's module exports, as Envoy calls each callback that there is.
 
 use std::fmt::Write;
 
@@ -10,7 +12,6 @@ use crate::variants::Variant;
 /// A module of the proxy-wasm ABI 0.2.1. What the host gives goes to one place, over and over.
 const FRAME: &str = r#"(module
   (import "env" "proxy_get_header_map_pairs" (func $pairs (param i32 i32 i32) (result i32)))
-  (import "env" "proxy_get_header_map_value" (func $value (param i32 i32 i32 i32 i32) (result i32)))
   (import "env" "proxy_remove_header_map_value" (func $remove (param i32 i32 i32) (result i32)))
   (import "env" "proxy_add_header_map_value" (func $add (param i32 i32 i32 i32 i32) (result i32)))
   (import "env" "proxy_set_property" (func $set (param i32 i32 i32 i32) (result i32)))
@@ -21,15 +22,16 @@ const FRAME: &str = r#"(module
   (import "env" "proxy_continue_stream" (func $continue (param i32) (result i32)))
   (import "env" "proxy_send_local_response" (func $reply (param i32 i32 i32 i32 i32 i32 i32 i32) (result i32)))
   (import "env" "proxy_get_current_time_nanoseconds" (func $wall (param i32) (result i32)))
-  (import "wasi_snapshot_preview1" "clock_time_get" (func $steady (param i32 i64 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "clock_time_get" (func $monotonic (param i32 i64 i32) (result i32)))
   (memory (export "memory") 4)
   (func (export "proxy_abi_version_0_2_1"))
   (func (export "_initialize"))
   (func (export "proxy_on_memory_allocate") (param i32) (result i32) (i32.const 0x20000))
-  (func (export "proxy_on_vm_start") (param i32 i32) (result i32) (i32.const 1))
   (func (export "proxy_on_configure") (param i32 i32) (result i32) (i32.const 1))
   (func (export "proxy_on_context_create") (param i32 i32))
   (func (export "proxy_on_delete") (param i32))
+  (func (export "proxy_on_tick") (param i32))
+  (func (export "proxy_on_request_trailers") (param i32 i32) (result i32) (i32.const 0))
   (func (export "proxy_on_request_headers") (param i32 i32 i32) (result i32)
 REQUEST)
   (func (export "proxy_on_http_call_response") (param i32 i32 i32 i32 i32)
@@ -51,49 +53,65 @@ const KEY_ID: (&str, &str) = ("x-keystile-key-id", "key_01J9ZQ4M7T5V8W2X3Y6Z0A1B
 const ACCOUNT_ID: (&str, &str) = ("x-keystile-account-id", "acct_01J9ZQ4M7T5V8W2X3Y6Z0A1B2");
 const BODY: &str = r#"{"success":false,"error":"api_key_not_found","message":"The provided API key was not found. Verify the key in your Asterwise dashboard.","details":[],"retry_after":null,"doc_url":"https://docs.asterwise.com/reference/errors/api_key_not_found","request_id":"req_01HXYZABCDEFGHJKMNPQRSTVWX","timestamp":"2026-05-25T12:34:56Z"}"#;
 
+/// What `proxy_on_request_headers` gives back.
+const CONTINUE: &str = "(i32.const 0)";
+/// StopAllIterationAndWatermark: the whole request waits, or has its answer.
+const STOP: &str = "(i32.const 4)";
+
 /// The module of a floor.
 ///
 /// # Errors
 /// When the variant is none.
 pub(crate) fn module(variant: Variant) -> Result<Vec<u8>> {
     let mut data = Data::default();
-    let begin = [data.headers(0), data.times(), data.remove()].concat();
-    let allow = [data.add(KEY_ID), data.add(ACCOUNT_ID), data.log()].concat();
     let (request, answer) = match variant {
-        Variant::CachedFloor => (
-            [begin, allow, "(i32.const 0)".to_owned()].concat(),
-            String::new(),
-        ),
-        Variant::RefusedFloor => {
-            let reply = [data.log(), data.reply()].concat();
-            (
-                [begin, reply, "(i32.const 1)".to_owned()].concat(),
-                String::new(),
-            )
+        Variant::CachedFloor => {
+            let request = [
+                data.headers(0),
+                data.monotonic(),
+                data.remove(),
+                data.allow(),
+                CONTINUE.to_owned(),
+            ];
+            (request.concat(), String::new())
         }
-        Variant::LookupFloor => (
-            [
-                begin,
+        Variant::RefusedFloor => {
+            let request = [
+                data.headers(0),
+                data.monotonic(),
+                data.wall(),
+                data.remove(),
+                data.log(),
+                data.reply(),
+                STOP.to_owned(),
+            ];
+            (request.concat(), String::new())
+        }
+        Variant::LookupFloor => {
+            let request = [
+                data.headers(0),
+                data.monotonic(),
+                data.remove(),
                 data.call(),
                 KEEP.to_owned(),
-                "(i32.const 1)".to_owned(),
-            ]
-            .concat(),
-            [
-                call("act_for", &[KEPT]),
-                data.times(),
+                STOP.to_owned(),
+            ];
+            // The answer comes to the root context, whose number is the first argument.
+            let answer = [
+                data.monotonic(),
                 data.headers(6),
                 call(
                     "buffer",
                     &["(i32.const 4) (i32.const 0) (local.get 3)", GIVEN],
                 ),
+                call("act_for", &[KEPT]),
                 call("get", &[&data.text("response\0code"), GIVEN]),
-                call("value", &["(i32.const 0)", &data.text(":path"), GIVEN]),
-                allow,
+                data.allow(),
                 call("continue", &["(i32.const 0)"]),
-            ]
-            .concat(),
-        ),
+                call("act_for", &["(local.get 0)"]),
+            ];
+            (request.concat(), answer.concat())
+        }
         other => anyhow::bail!("{} is no floor", other.name()),
     };
     let text = FRAME
@@ -152,13 +170,21 @@ impl Data {
         call("pairs", &[&format!("(i32.const {map})"), GIVEN])
     }
 
-    fn times(&mut self) -> String {
+    fn monotonic(&mut self) -> String {
+        call("monotonic", &["(i32.const 1) (i64.const 1) (i32.const 24)"])
+    }
+
+    fn wall(&mut self) -> String {
         call("wall", &["(i32.const 16)"])
-            + &call("steady", &["(i32.const 1) (i64.const 1) (i32.const 24)"])
     }
 
     fn remove(&mut self) -> String {
         call("remove", &["(i32.const 0)", &self.text("authorization")])
+    }
+
+    /// What makes an allowed request of one that came in.
+    fn allow(&mut self) -> String {
+        [self.add(KEY_ID), self.add(ACCOUNT_ID), self.log()].concat()
     }
 
     fn add(&mut self, (name, value): (&str, &str)) -> String {
@@ -208,5 +234,26 @@ impl Data {
             "(i32.const -1)",
         ];
         call("reply", &arguments)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Both against the lists that the module is built with.
+    #[test]
+    fn a_floor_has_the_modules_exports_and_calls_nothing_else() {
+        for variant in Variant::ALL
+            .into_iter()
+            .filter(|variant| variant.is_floor())
+        {
+            let module = module(variant).unwrap();
+            keystile_module::check(&module).unwrap();
+            for call in keystile_module::imported(&module).unwrap() {
+                let listed = keystile_module::HOST_CALLS.contains(&&*call);
+                assert!(listed, "{}: {call}", variant.name());
+            }
+        }
     }
 }
