@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use crate::auth::answer::{Cause, parse_status};
 use crate::auth::lookup::{Callout, PathTemplate};
-use crate::clock::{Moment, ms};
+use crate::clock::ms;
 use crate::json::{Fields, Object};
 use crate::request::key_hash::KeyHash;
 
@@ -53,13 +53,13 @@ pub struct FeedRules {
     pub allow_ttl_when_stale: Duration,
 }
 
-/// The feed as one worker knows it. Times are of the steady clock.
+/// The feed as one worker knows it. Times are of the monotonic clock.
 #[derive(Debug)]
 pub struct Feed {
     rules: FeedRules,
     cursor: Option<String>,
-    /// When the poll that is under way was made.
-    under_way: Option<Duration>,
+    /// When the poll that is in flight was made.
+    in_flight: Option<Duration>,
     next: Duration,
     complete_until: Option<Duration>,
     /// Whether the last poll failed.
@@ -95,17 +95,17 @@ pub enum Changed {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Polled {
     /// Which keys have changed; where the poll failed, why.
-    pub changed: Result<Changed, String>,
+    pub changes: Result<Changed, String>,
     /// Whether the poll before it ended the other way, so that it is worth a line in the log.
-    pub turns: bool,
+    pub changed: bool,
     /// How many of the last polls, this one included, said that any key may have changed.
     pub resets: u32,
 }
 
 /// What kept verdicts are worth, by the feed. Without a feed: the default.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Standing {
-    /// Until when, on the steady clock, all changes are known.
+pub struct Freshness {
+    /// Until when, on the monotonic clock, all changes are known.
     pub complete_until: Option<Duration>,
     /// For how long at most an active record is fresh.
     pub allow_limit: Option<Duration>,
@@ -170,7 +170,7 @@ impl Feed {
         Self {
             rules,
             cursor: None,
-            under_way: None,
+            in_flight: None,
             next: Duration::ZERO,
             complete_until: None,
             failing: false,
@@ -180,22 +180,22 @@ impl Feed {
 
     /// The callout of the next poll, when it is time for it. What comes of it goes to
     /// [`Self::polled`]; a poll that was forgotten is made anew.
-    pub fn poll(&mut self, now: Moment) -> Option<Callout> {
-        if now.steady < self.next_deadline() {
+    pub fn poll(&mut self, now: Duration) -> Option<Callout> {
+        if now < self.next_deadline() {
             return None;
         }
-        self.under_way = Some(now.steady);
+        self.in_flight = Some(now);
         let cursor = percent_encoded(self.cursor.as_deref().unwrap_or_default());
         let path = self.rules.path.fill(cursor);
         Some(Callout::to(path, self.timeout()))
     }
 
-    /// When [`Self::poll`] has something to do next, on the steady clock.
+    /// When [`Self::poll`] has something to do next, on the monotonic clock.
     pub fn next_deadline(&self) -> Duration {
         /// How much later than its timeout a poll is given up.
         const FORGOTTEN: Duration = Duration::from_secs(2);
 
-        match self.under_way {
+        match self.in_flight {
             Some(since) => since
                 .saturating_add(self.timeout())
                 .saturating_add(FORGOTTEN),
@@ -204,29 +204,30 @@ impl Feed {
     }
 
     /// A poll was answered, or failed for the reason that is given. `random` is any number.
-    pub fn polled(&mut self, page: Result<Page, String>, now: Moment, random: u64) -> Polled {
-        let since = self.under_way.take();
-        let begun = since.unwrap_or(now.steady);
+    pub fn polled(&mut self, page: Result<Page, String>, now: Duration, random: u64) -> Polled {
+        let since = self.in_flight.take();
+        let begun = since.unwrap_or(now);
         self.next = begun.saturating_add(self.pause(random));
-        let changed = page.and_then(|page| {
+        let changes = page.and_then(|page| {
             // What was known when a poll was made that nobody remembers cannot be told.
             let since = since.ok_or("an answer to a poll that was given up")?;
             self.read(page, since, now)
         });
-        let turns = changed.is_err() != std::mem::replace(&mut self.failing, changed.is_err());
-        match &changed {
+        let failing = changes.is_err();
+        let changed = failing != std::mem::replace(&mut self.failing, failing);
+        match &changes {
             Ok(Changed::Any) => self.resets = self.resets.saturating_add(1),
             Ok(Changed::Keys(_)) => self.resets = 0,
             Err(_) => {}
         }
         Polled {
+            changes,
             changed,
-            turns,
             resets: self.resets,
         }
     }
 
-    fn read(&mut self, page: Page, since: Duration, now: Moment) -> Result<Changed, String> {
+    fn read(&mut self, page: Page, since: Duration, now: Duration) -> Result<Changed, String> {
         let (cursor, changed) = match page {
             Page::Current if self.cursor.is_none() => {
                 return Err(
@@ -246,7 +247,7 @@ impl Feed {
             // A page that comes again and again is no reason to hurry, nor any news.
             Changed::Keys(hashes) if hashes.len() >= LONG_PAGE => {
                 if moves {
-                    self.next = now.steady;
+                    self.next = now;
                 }
             }
             // All that had changed when the poll was made is in its answer.
@@ -257,18 +258,18 @@ impl Feed {
     }
 
     /// What kept verdicts are worth now.
-    pub fn standing(&self, now: Moment) -> Standing {
+    pub fn freshness(&self, now: Duration) -> Freshness {
         let limit = self.rules.allow_ttl_when_stale;
-        Standing {
+        Freshness {
             complete_until: self.complete_until,
             allow_limit: self.is_stale(now).then_some(limit),
         }
     }
 
     /// Whether the last poll that was answered is too long ago.
-    pub fn is_stale(&self, now: Moment) -> bool {
+    pub fn is_stale(&self, now: Duration) -> bool {
         self.complete_until
-            .is_none_or(|known| now.steady.saturating_sub(known) >= self.rules.stale_after)
+            .is_none_or(|known| now.saturating_sub(known) >= self.rules.stale_after)
     }
 
     /// Nobody waits for a poll, so it may take until the next one is due.

@@ -4,3 +4,4 @@ pub mod answer;
 pub mod feed;
 pub mod lookup;
 pub mod record;
+pub mod response;

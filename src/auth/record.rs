@@ -126,9 +126,9 @@ impl Record {
     }
 
     /// Whether the key has ended at `wall`, the time since the Unix epoch: it has at the very
-    /// moment that the record names.
-    pub fn has_expired(&self, wall: Duration) -> bool {
-        self.expires_at != NEVER && self.expires_at <= ms(wall)
+    /// moment that the record names. `wall` is asked only if the key can end.
+    pub fn has_expired(&self, wall: impl FnOnce() -> Duration) -> bool {
+        self.expires_at != NEVER && self.expires_at <= ms(wall())
     }
 
     /// Whether the key may call a path. `path` gives it without its query, and is asked only where

@@ -2,7 +2,7 @@
 
 #![forbid(unsafe_code)]
 
-use crate::auth::record::IdentityField;
+use crate::auth::record::{IdentityField, Record};
 use crate::decision::exempt::Exemptions;
 use crate::request::credential::CredentialRules;
 use crate::request::headers::NameLengths;
@@ -27,4 +27,13 @@ pub struct Policy {
     pub strip_headers: Vec<String>,
     /// The lengths of the names of all headers that hold credentials or identities, or are stripped.
     pub watched: NameLengths,
+}
+
+impl Policy {
+    /// The headers by which the upstream learns who calls: names in lower case, none of which is in
+    /// the request any more, and their values.
+    pub fn identity<'a>(&'a self, record: &'a Record) -> impl Iterator<Item = (&'a str, &'a str)> {
+        let headers = self.identity_headers.iter();
+        headers.filter_map(|(name, field)| Some((name.as_str(), record.identity(*field)?)))
+    }
 }

@@ -1,10 +1,10 @@
 mod exempt;
 mod introspection;
-mod logged;
 mod removed;
 
 use super::*;
 use crate::auth::record::Fields;
+use crate::decision::reply::ReplyFormat;
 use crate::engine::settings::Settings;
 
 const KEY: &str = "aw_0123456789abcdefghijklmnopqrstuvwxyzABCD-_";
@@ -46,19 +46,16 @@ fn active(fields: Fields<'_>) -> Verdict {
     Verdict::Active(record(fields))
 }
 
-/// Takes a request with a good key to where it needs a verdict, and hands it over.
-fn settled(config: &Policy, request: &Request, verdict: Verdict) -> (Outcome, Step) {
-    let begun = begin(config, request);
-    assert!(matches!(begun.step, Step::Ask(_)));
-    let mut state = begun.state;
-    assert!(state.holds_body());
-    let path = || request.path();
-    let step = state.settle(config, verdict, Some(Source::Cache), NOW, path);
-    let State::Settled(settled) = state else {
-        panic!("a verdict settles a request");
-    };
-    assert_eq!(settled.source, Some(Source::Cache));
-    (settled.outcome, step)
+/// Takes a request with a good key to where it needs a verdict, and that through the rest of the table.
+fn decided(policy: &Policy, request: &Request, verdict: Verdict) -> Result<Rc<Record>, Refusal> {
+    assert!(matches!(
+        begin(policy, request).next,
+        Next::Ask {
+            introspects: false,
+            ..
+        }
+    ));
+    judge(policy, verdict, || NOW).and_then(|record| permit(record, || request.path()))
 }
 
 fn with_key(path: &str) -> Request {
@@ -70,7 +67,6 @@ fn rows_five_to_ten_of_the_decision_table() {
     use Denial::{EndpointRestricted, Expired, Internal, NotFound, Revoked};
     let any = config("");
     let production = config(r#","environment":"production""#);
-    let refused = Outcome::Refused;
     let in_environment = |environment| Fields {
         environment: Some(environment),
         ..FIELDS
@@ -92,158 +88,141 @@ fn rows_five_to_ten_of_the_decision_table() {
         ..limited(&[])
     };
     let cases = [
-        (
-            "5: no record",
-            &any,
-            "/",
-            Verdict::NotFound,
-            refused(NotFound),
-        ),
+        ("5: no record", &any, "/", Verdict::NotFound, Some(NotFound)),
         (
             "5: another environment",
             &production,
             "/",
             active(in_environment("staging")),
-            refused(NotFound),
+            Some(NotFound),
         ),
         (
             "5: no environment",
             &production,
             "/",
             active(FIELDS),
-            refused(NotFound),
+            Some(NotFound),
         ),
         (
             "5: environment in another case",
             &production,
             "/",
             active(in_environment("Production")),
-            refused(NotFound),
+            Some(NotFound),
         ),
         (
             "5: before 6",
             &production,
             "/",
             Verdict::Revoked(record(in_environment("staging"))),
-            refused(NotFound),
+            Some(NotFound),
         ),
         (
             "5: this environment",
             &production,
             "/",
             active(in_environment("production")),
-            Outcome::Allowed,
+            None,
         ),
         (
             "5: any environment",
             &any,
             "/",
             active(in_environment("staging")),
-            Outcome::Allowed,
+            None,
         ),
         (
             "6: revoked",
             &any,
             "/",
             Verdict::Revoked(record(FIELDS)),
-            refused(Revoked),
+            Some(Revoked),
         ),
         (
             "6: before 7",
             &any,
             "/",
             Verdict::Revoked(record(ending(NOW))),
-            refused(Revoked),
+            Some(Revoked),
         ),
         (
             "6: before 8",
             &any,
             "/",
             Verdict::Revoked(record(limited(&[]))),
-            refused(Revoked),
+            Some(Revoked),
         ),
         (
             "7: just past",
             &any,
             "/",
             active(ending(NOW - ms)),
-            refused(Expired),
+            Some(Expired),
         ),
-        ("7: now", &any, "/", active(ending(NOW)), refused(Expired)),
-        (
-            "7: not yet",
-            &any,
-            "/",
-            active(ending(NOW + ms)),
-            Outcome::Allowed,
-        ),
+        ("7: now", &any, "/", active(ending(NOW)), Some(Expired)),
+        ("7: not yet", &any, "/", active(ending(NOW + ms)), None),
         (
             "7: before 8",
             &any,
             "/",
             active(dead_and_restricted),
-            refused(Expired),
+            Some(Expired),
         ),
         (
             "8: no endpoint",
             &any,
             "/v1",
             active(limited(&[])),
-            refused(EndpointRestricted),
+            Some(EndpointRestricted),
         ),
         (
             "8: outside",
             &any,
             "/v1/astrology",
             active(limited(&["/v1/astro"])),
-            refused(EndpointRestricted),
+            Some(EndpointRestricted),
         ),
         (
             "8: climbing out",
             &any,
             "/v1/astro/..%2fadmin",
             active(limited(&["/v1/astro"])),
-            refused(EndpointRestricted),
+            Some(EndpointRestricted),
         ),
         (
             "8: query is no path",
             &any,
             "/v2?/v1/astro",
             active(limited(&["/v1/astro"])),
-            refused(EndpointRestricted),
+            Some(EndpointRestricted),
         ),
         (
             "8: inside",
             &any,
             "/v1/astro/natal?x=1",
             active(limited(&["/v1/astro"])),
-            Outcome::Allowed,
+            None,
         ),
         (
             "8: the second",
             &any,
             "/v1/b",
             active(limited(&["/v1/a", "/v1/b"])),
-            Outcome::Allowed,
+            None,
         ),
-        ("9: active", &any, "/", active(FIELDS), Outcome::Allowed),
-        ("10: no answer", &any, "/", no_answer, refused(Internal)),
+        ("9: active", &any, "/", active(FIELDS), None),
+        ("10: no answer", &any, "/", no_answer, Some(Internal)),
     ];
     for (name, config, path, verdict, expected) in cases {
-        let (outcome, step) = settled(config, &with_key(path), verdict);
-        assert_eq!(outcome, expected, "{name}");
-        match (outcome, step) {
-            (Outcome::Allowed, Step::Forward { .. }) => {}
-            (Outcome::Refused(outcome), Step::Refuse { denial, cause, .. }) => {
-                assert_eq!(outcome, denial, "{name}");
-                assert_eq!(
-                    cause.is_some(),
-                    denial == Internal,
-                    "{name}: the log's reason"
-                );
-            }
-            _ => panic!("{name}: the step is another than the outcome"),
-        }
+        let refusal = decided(config, &with_key(path), verdict).err();
+        let denial = refusal.as_ref().map(|refusal| refusal.denial);
+        assert_eq!(denial, expected, "{name}");
+        let has_cause = refusal.is_some_and(|refusal| refusal.cause.is_some());
+        assert_eq!(
+            has_cause,
+            expected == Some(Internal),
+            "{name}: the log's reason"
+        );
     }
 }
 
@@ -270,14 +249,10 @@ fn without_a_key_no_lookup_is_made() {
     ];
     for (name, headers, expected) in cases {
         let request = request("GET", "/", headers);
-        let begun = begin(&config, &request);
-        assert!(
-            matches!(begun.step, Step::Refuse { denial, form: ReplyFormat::Http, cause: None, record: None } if denial == expected),
+        assert_eq!(
+            begin(&config, &request).next,
+            Next::Refuse(expected),
             "{name}"
-        );
-        assert!(
-            begun.state.holds_body(),
-            "{name}: a refused body goes nowhere"
         );
     }
 }
@@ -326,21 +301,14 @@ fn the_identity_comes_from_the_record() {
         ("none", &none, full, &[]),
     ];
     for (name, config, fields, expected) in cases {
-        let (_, step) = settled(config, &with_key("/"), active(fields));
-        let Step::Forward {
-            record: Some(record),
-        } = step
-        else {
-            panic!("{name}: not forwarded");
-        };
-        let set: Vec<_> = identity(config, &record).collect();
+        let record = record(fields);
+        let set: Vec<_> = config.identity(&record).collect();
         assert_eq!(set, expected, "{name}");
     }
 }
 
 #[test]
-fn grpc_requests_get_the_grpc_form() {
-    let config = config("");
+fn grpc_requests_get_the_grpc_format() {
     for (content_type, expected) in [
         ("application/grpc", ReplyFormat::Grpc),
         ("application/grpc+proto", ReplyFormat::Grpc),
@@ -350,37 +318,15 @@ fn grpc_requests_get_the_grpc_form() {
         ("", ReplyFormat::Http),
     ] {
         let request = request("POST", "/s/m", &[("content-type", content_type)]);
-        let begun = begin(&config, &request);
-        let Step::Refuse { form, .. } = begun.step else {
-            panic!("{content_type}: not refused");
-        };
-        assert_eq!(form, expected, "{content_type}");
+        assert_eq!(ReplyFormat::of(&request), expected, "{content_type}");
     }
-}
-
-#[test]
-fn a_settled_request_is_settled_once() {
-    let config = config("");
-    let mut state = begin(&config, &with_key("/")).state;
-    let source = Some(Source::Lookup);
-    state.settle(&config, Verdict::NotFound, source, NOW, || "/");
-    let settled = state;
-    let step = state.settle(&config, active(FIELDS), source, NOW, || "/");
-    assert!(step == Step::Ignore);
-    assert_eq!(state, settled);
-    let expected = Settled {
-        outcome: Outcome::Refused(Denial::NotFound),
-        source,
-    };
-    assert_eq!(state, State::Settled(expected));
-    assert!(state.holds_body());
 }
 
 #[test]
 fn the_key_is_in_no_callout() {
     let settings = settings("");
     let request = with_key("/");
-    let Step::Ask(hash) = begin(&settings.policy, &request).step else {
+    let Next::Ask { hash, .. } = begin(&settings.policy, &request).next else {
         panic!("no lookup");
     };
     let text = format!(
@@ -393,29 +339,72 @@ fn the_key_is_in_no_callout() {
     assert!(!text.contains("0123456789abcdefghij"), "{text}");
 }
 
-/// A held request's path is fetched from the proxy, so not without need.
+/// A paused request's path is fetched from the proxy, and the wall clock read, only if they matter.
 #[test]
-fn the_path_matters_to_limited_keys_alone() {
+fn path_and_time_matter_to_some_keys_alone() {
     let config = config("");
-    let endpoints: &[&str] = &["/v1"];
     let limited = Fields {
-        endpoints: Some(endpoints),
+        endpoints: Some(&["/v1"]),
+        ..FIELDS
+    };
+    let ending = Fields {
+        expires_at: Some(NOW + Duration::from_secs(1)),
         ..FIELDS
     };
     let cases = [
-        ("unlimited", active(FIELDS), false),
-        ("limited", active(limited), true),
-        ("revoked", Verdict::Revoked(record(limited)), false),
-        ("not found", Verdict::NotFound, false),
+        ("unlimited", active(FIELDS), false, false),
+        ("limited", active(limited), true, false),
+        ("ending", active(ending), false, true),
+        ("revoked", Verdict::Revoked(record(limited)), false, false),
+        ("not found", Verdict::NotFound, false, false),
     ];
-    for (name, verdict, expected) in cases {
-        let mut asked = false;
+    for (name, verdict, needs_path, needs_time) in cases {
+        let (mut asks_path, mut asks_time) = (false, false);
+        let time = || {
+            asks_time = true;
+            NOW
+        };
         let path = || {
-            asked = true;
+            asks_path = true;
             "/v1/x"
         };
-        let mut state = begin(&config, &with_key("/v1/x")).state;
-        state.settle(&config, verdict, None, NOW, path);
-        assert_eq!(asked, expected, "{name}");
+        let _ = judge(&config, verdict, time).and_then(|record| permit(record, path));
+        assert_eq!((asks_path, asks_time), (needs_path, needs_time), "{name}");
+    }
+}
+
+/// Only requests with a known key are logged with one. A record of another environment is none.
+#[test]
+fn a_refusal_has_the_record_of_a_known_key() {
+    let production = config(r#","environment":"production""#);
+    let of = |fields| Fields {
+        environment: Some("production"),
+        ..fields
+    };
+    let ended = Fields {
+        expires_at: Some(NOW),
+        ..FIELDS
+    };
+    let restricted = Fields {
+        endpoints: Some(&[]),
+        ..FIELDS
+    };
+    let cases = [
+        ("revoked", Verdict::Revoked(record(of(FIELDS))), true),
+        ("expired", active(of(ended)), true),
+        ("restricted", active(of(restricted)), true),
+        ("of another environment", active(FIELDS), false),
+        (
+            "revoked in another environment",
+            Verdict::Revoked(record(FIELDS)),
+            false,
+        ),
+        ("not found", Verdict::NotFound, false),
+        ("unknown", Verdict::Indeterminate(Cause::NoAnswer), false),
+    ];
+    for (name, verdict, expected) in cases {
+        let refusal = decided(&production, &with_key("/"), verdict).err();
+        let refusal = refusal.unwrap_or_else(|| panic!("{name}: not refused"));
+        assert_eq!(refusal.record.is_some(), expected, "{name}");
     }
 }

@@ -4,11 +4,13 @@
 
 mod pool;
 
+use std::rc::Rc;
 use std::time::Duration;
 
 use crate::auth::answer::Verdict;
-use crate::auth::feed::Standing;
-use crate::clock::{Moment, ms};
+use crate::auth::feed::Freshness;
+use crate::auth::record::Record;
+use crate::clock::ms;
 use crate::request::key_hash::KeyHash;
 
 use pool::Pool;
@@ -90,8 +92,8 @@ pub enum Found {
     },
     /// A verdict that counts only where no lookup gives one.
     Grace {
-        /// An active record that has not expired.
-        verdict: Verdict,
+        /// An active record, which may have expired.
+        record: Rc<Record>,
         /// How long ago a lookup failed.
         failed: Option<Duration>,
         /// How long it has not been fresh.
@@ -132,16 +134,16 @@ impl Cache {
     }
 
     /// What counts for this hash now.
-    pub fn find(&mut self, hash: &KeyHash, standing: Standing, now: Moment) -> Option<Found> {
+    pub fn find(&mut self, hash: &KeyHash, freshness: Freshness, now: Duration) -> Option<Found> {
         let (entry, in_use) = match self.allow.get(hash) {
             Some(entry) => (entry, true),
             None => (self.deny.get(hash)?, false),
         };
-        let age = ms(now.steady).checked_sub(entry.since)?;
+        let age = ms(now).checked_sub(entry.since)?;
         let failed = (entry.failed_after != NOT_YET)
             .then(|| age.saturating_sub(u64::from(entry.failed_after)))
             .map(Duration::from_millis);
-        let fresh_for = match standing.allow_limit {
+        let fresh_for = match freshness.allow_limit {
             Some(limit) if in_use => ms(limit).min(u64::from(entry.fresh_for)),
             _ => u64::from(entry.fresh_for),
         };
@@ -157,15 +159,13 @@ impl Cache {
         };
         // What the feed has not changed since is as good as looked up then, while it is fresh.
         let end = entry.since.saturating_add(u64::from(entry.fresh_for));
-        let complete_until = standing.complete_until.map_or(entry.since, ms).min(end);
+        let complete_until = freshness.complete_until.map_or(entry.since, ms).min(end);
         let confirmed = entry.since.max(complete_until);
         let ended = entry.since.saturating_add(fresh_for).max(confirmed);
-        let since = |past| ms(now.steady).saturating_sub(past);
-        let in_grace = in_use
-            && since(confirmed) < ms(self.rules.stale_if_error)
-            && !record.has_expired(now.wall);
+        let since = |past| ms(now).saturating_sub(past);
+        let in_grace = in_use && since(confirmed) < ms(self.rules.stale_if_error);
         in_grace.then(|| Found::Grace {
-            verdict: entry.verdict.clone(),
+            record: Rc::clone(record),
             failed,
             stale_for: Duration::from_millis(since(ended)),
         })
@@ -178,7 +178,7 @@ impl Cache {
         hash: KeyHash,
         verdict: &Verdict,
         max_age: Option<Duration>,
-        since: Moment,
+        since: Duration,
     ) {
         let (pool, ttl) = match verdict {
             Verdict::Indeterminate(_) => return,
@@ -211,7 +211,7 @@ impl Cache {
         let fresh_for = ttl.saturating_sub(early);
         let entry = Entry {
             verdict: verdict.clone(),
-            since: ms(since.steady),
+            since: ms(since),
             fresh_for: u32::try_from(fresh_for).unwrap_or(NOT_YET),
             failed_after: NOT_YET,
         };
@@ -237,9 +237,9 @@ impl Cache {
     }
 
     /// Notes that a lookup of this hash failed.
-    pub fn note_failure(&mut self, hash: &KeyHash, now: Moment) {
+    pub fn note_failure(&mut self, hash: &KeyHash, now: Duration) {
         self.allow.change(hash, |entry| {
-            let age = ms(now.steady).saturating_sub(entry.since);
+            let age = ms(now).saturating_sub(entry.since);
             entry.failed_after = u32::try_from(age).unwrap_or(NOT_YET);
         });
     }

@@ -1,351 +1,192 @@
-//! Lookups under way, one a hash, and the requests that wait for each. [`crate::engine::verdicts`] has
-//! the rules by which they begin and end, and the tests.
+//! In-flight lookups, and the requests waiting for each.
+//!
+//! Every lookup belongs to the worker: whoever leaves, its answer comes, and is of use. For one hash
+//! there is one lookup at a time, except for uncached ones.
 
 #![forbid(unsafe_code)]
 
 use std::collections::HashMap;
+use std::hash::Hash;
 use std::time::Duration;
 
 use crate::auth::lookup::Callout;
-use crate::clock::Moment;
 use crate::engine::cache::Seed;
+use crate::engine::host::Token;
 use crate::request::key_hash::KeyHash;
 
-/// The most requests that wait for lookups of others, on one worker.
+/// The most requests on one worker that wait for lookups which others started.
 pub(crate) const MAX_WAITING: usize = 8192;
 
-/// The most of them that wait for one lookup, so that one key leaves places for the others.
+/// The most requests that wait for one lookup, so that one key leaves places for the others.
 pub(crate) const MAX_WAITING_FOR_ONE: usize = 2048;
 
-/// The most lookups at a time that nobody waits for, of each [`Kind`] that has such.
-pub(crate) const MAX_UNATTENDED: usize = 64;
+/// The most lookups at a time that no request has asked for.
+pub(crate) const MAX_REFRESHES: usize = 64;
 
-/// Tells one lookup from a later one of the same hash.
+/// How much later than its timeout a lookup is given up: the proxy reports the timeout itself,
+/// unless it has forgotten the lookup.
+pub(crate) const FORGOTTEN: Duration = Duration::from_secs(2);
+
+/// What a lookup was started for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct FlightId(u64);
-
-/// A request that waits for a verdict. `W` is what the host calls it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Waiter<W> {
-    /// The request.
-    pub request: W,
-    /// Whether the lookup is its own.
-    pub leads: bool,
-    /// On the steady clock. An answer to a leader is the proxy's business until then and longer.
-    deadline: Duration,
-}
-
-/// Who made the callout, and so gets its answer.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Owner {
-    /// The first waiter.
-    Leader,
-    /// The root context, as soon as it runs.
-    Root,
-}
-
-/// What a lookup was begun for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
-    /// For requests that wait.
-    Awaited,
-    /// For requests that left, all of them.
-    Abandoned,
+pub(crate) enum Purpose {
+    /// For a request.
+    Request,
     /// To know sooner than anybody asks.
     Refresh,
 }
 
+/// A lookup that has been sent.
 #[derive(Debug)]
-pub(crate) struct Flight<W> {
-    id: FlightId,
-    kind: Kind,
-    owner: Owner,
-    /// When the callout was made.
-    pub(crate) since: Moment,
+pub(crate) struct Lookup<S> {
+    pub(crate) purpose: Purpose,
+    /// To send it again.
+    pub(crate) callout: Callout,
+    /// When it was sent, on the monotonic clock.
+    pub(crate) since: Duration,
     /// Whether it only asks if an outage is over, so that others need not wait for it.
     pub(crate) tests_outage: bool,
-    /// Whether its key has changed since the callout was made.
+    /// Whether its key has changed since it was sent.
     pub(crate) outdated: bool,
-    /// Whether it is made again for that.
-    asked_again: bool,
-    pub(crate) waiters: Vec<Waiter<W>>,
-    /// The leader's, for the root context to make again.
-    callout: Option<Callout>,
+    /// Whether it has been sent again for that.
+    pub(crate) sent_again: bool,
+    /// The requests waiting for its answer, in the order in which they came.
+    pub(crate) waiting: Vec<S>,
 }
 
-/// All lookups under way on one worker.
+/// A lookup of which nothing is kept, for one request.
 #[derive(Debug)]
-pub(crate) struct Flights<W> {
-    flights: HashMap<KeyHash, Flight<W>, Seed>,
-    /// Those that the root context has yet to make.
-    unmade: Vec<(KeyHash, FlightId)>,
+pub(crate) struct Uncached<S> {
+    pub(crate) hash: KeyHash,
+    /// When it was sent, on the monotonic clock.
+    pub(crate) since: Duration,
+    pub(crate) stream: S,
+}
+
+/// Where an answer belongs.
+#[derive(Debug)]
+pub(crate) enum Answered<S> {
+    /// To the lookup of this hash.
+    Lookup(KeyHash, Lookup<S>),
+    /// To a request's own lookup.
+    Uncached(Uncached<S>),
+}
+
+/// All lookups of one worker that have no answer yet.
+#[derive(Debug)]
+pub(crate) struct InFlight<S> {
+    lookups: HashMap<KeyHash, Lookup<S>, Seed>,
+    uncached: HashMap<Token, Uncached<S>, Seed>,
+    /// Of `lookups`.
+    tokens: HashMap<Token, KeyHash, Seed>,
     timeout: Duration,
-    last_id: u64,
-    waiting: usize,
-    abandoned: usize,
     refreshes: usize,
 }
 
-/// How much later than the others a leader is given up: its own timeout comes first, unless the
-/// proxy forgot it.
-pub(crate) const FORGOTTEN: Duration = Duration::from_secs(2);
-
-impl<W: PartialEq> Flights<W> {
+impl<S: Copy + Eq + Hash> InFlight<S> {
     /// None yet. Each may take `timeout`.
     pub(crate) fn new(timeout: Duration, seed: Seed) -> Self {
         Self {
-            flights: HashMap::with_hasher(seed),
-            unmade: Vec::new(),
+            lookups: HashMap::with_hasher(seed),
+            uncached: HashMap::with_hasher(seed),
+            tokens: HashMap::with_hasher(seed),
             timeout,
-            last_id: 0,
-            waiting: 0,
-            abandoned: 0,
             refreshes: 0,
         }
     }
 
-    pub(crate) fn get(&self, hash: &KeyHash) -> Option<&Flight<W>> {
-        self.flights.get(hash)
+    /// The lookup of a hash.
+    pub(crate) fn get(&self, hash: &KeyHash) -> Option<&Lookup<S>> {
+        self.lookups.get(hash)
     }
 
-    /// A request has made a callout. Where another lookup of its hash is under way, which is not
-    /// how it should be, it waits for the first answer of the two.
-    pub(crate) fn lead(
-        &mut self,
-        hash: KeyHash,
-        request: W,
-        callout: Callout,
-        tests_outage: bool,
-        now: Moment,
-    ) -> FlightId {
-        let deadline = now.steady.saturating_add(self.timeout);
-        if let Some(flight) = self.flights.get_mut(&hash) {
-            flight.waiters.push(Waiter {
-                request,
-                leads: false,
-                deadline,
-            });
-            self.waiting = self.waiting.saturating_add(1);
-            return flight.id;
+    /// Whether there is any shared lookup.
+    pub(crate) fn any(&self) -> bool {
+        !self.lookups.is_empty()
+    }
+
+    /// Whether another refresh may be sent for this hash.
+    pub(crate) fn may_refresh(&self, hash: &KeyHash) -> bool {
+        self.refreshes < MAX_REFRESHES && !self.lookups.contains_key(hash)
+    }
+
+    /// A lookup was sent, which no other of its hash is in flight beside.
+    pub(crate) fn sent(&mut self, token: Token, hash: KeyHash, lookup: Lookup<S>) {
+        if lookup.purpose == Purpose::Refresh {
+            self.refreshes = self.refreshes.saturating_add(1);
         }
-        let leader = Waiter {
-            request,
-            leads: true,
-            deadline: deadline.saturating_add(FORGOTTEN),
-        };
-        let id = self.next_id();
-        self.flights.insert(
-            hash,
-            Flight {
-                id,
-                kind: Kind::Awaited,
-                owner: Owner::Leader,
-                since: now,
-                tests_outage,
-                outdated: false,
-                asked_again: false,
-                waiters: vec![leader],
-                callout: Some(callout),
-            },
-        );
-        id
+        self.tokens.insert(token, hash);
+        self.lookups.insert(hash, lookup);
     }
 
-    /// A request joins the lookup of its hash. Gives the request back when there is none, or when
-    /// too many wait.
-    pub(crate) fn join(&mut self, hash: &KeyHash, request: W, now: Moment) -> Result<FlightId, W> {
-        let Some(flight) = self.flights.get_mut(hash) else {
-            return Err(request);
-        };
-        if self.waiting >= MAX_WAITING || flight.waiters.len() >= MAX_WAITING_FOR_ONE {
-            return Err(request);
-        }
-        flight.waiters.push(Waiter {
-            request,
-            leads: false,
-            deadline: now.steady.saturating_add(self.timeout),
-        });
-        self.waiting = self.waiting.saturating_add(1);
-        Ok(flight.id)
+    /// An uncached lookup was sent.
+    pub(crate) fn sent_uncached(&mut self, token: Token, lookup: Uncached<S>) {
+        self.uncached.insert(token, lookup);
     }
 
-    /// Asks the root context for a lookup that nobody waits for, unless it has enough of them, or
-    /// this one already.
-    pub(crate) fn refresh(&mut self, hash: KeyHash, tests_outage: bool, now: Moment) {
-        if self.refreshes >= MAX_UNATTENDED || self.flights.contains_key(&hash) {
-            return;
-        }
-        self.refreshes = self.refreshes.saturating_add(1);
-        let id = self.next_id();
-        self.flights.insert(
-            hash,
-            Flight {
-                id,
-                kind: Kind::Refresh,
-                owner: Owner::Root,
-                since: now,
-                tests_outage,
-                outdated: false,
-                asked_again: false,
-                waiters: Vec::new(),
-                callout: None,
-            },
-        );
-        self.unmade.push((hash, id));
-    }
-
-    /// Whether callouts are under way.
-    pub(crate) fn any_under_way(&self) -> bool {
-        let is_unmade = |hash: &KeyHash, id| self.unmade.contains(&(*hash, id));
-        let mut flights = self.flights.iter();
-        flights.any(|(hash, flight)| !is_unmade(hash, flight.id))
-    }
-
-    /// Whether the root context has anything to make.
-    pub(crate) fn has_unmade(&self) -> bool {
-        !self.unmade.is_empty()
-    }
-
-    /// The next lookup for the root context to make, with the callout where there was one before.
-    pub(crate) fn next_unmade(
-        &mut self,
-        now: Moment,
-    ) -> Option<(KeyHash, FlightId, Option<Callout>)> {
-        while let Some((hash, id)) = self.unmade.pop() {
-            if let Some(flight) = self.flights.get_mut(&hash)
-                && flight.id == id
-            {
-                flight.since = now;
-                flight.outdated = false;
-                return Some((hash, id, flight.callout.take()));
-            }
-        }
-        None
-    }
-
-    /// A request no longer waits. Where it had made the callout, the answer is lost with it, and
-    /// the root context is to ask again: for those who still wait, and where nobody does, so that
-    /// something comes of a key that impatient clients ask about again and again.
-    /// Gives whether an answer was lost.
-    pub(crate) fn leave(&mut self, hash: &KeyHash, id: FlightId, request: &W) -> bool {
-        let Some(flight) = self.flights.get_mut(hash).filter(|flight| flight.id == id) else {
+    /// A request waits for the lookup of its hash; `false` where there is none, or enough wait for
+    /// it.
+    pub(crate) fn wait(&mut self, hash: &KeyHash, stream: S) -> bool {
+        let lookup = self.lookups.get_mut(hash);
+        let Some(lookup) = lookup.filter(|lookup| lookup.waiting.len() < MAX_WAITING_FOR_ONE)
+        else {
             return false;
         };
-        let mut waiters = flight.waiters.iter();
-        let Some(at) = waiters.position(|waiter| waiter.request == *request) else {
-            return false;
-        };
-        if !flight.waiters.remove(at).leads {
-            self.waiting = self.waiting.saturating_sub(1);
-            return false;
-        }
-        if flight.waiters.is_empty() {
-            if self.abandoned >= MAX_UNATTENDED {
-                self.flights.remove(hash);
-                return true;
-            }
-            self.abandoned = self.abandoned.saturating_add(1);
-            flight.kind = Kind::Abandoned;
-        }
-        flight.owner = Owner::Root;
-        self.unmade.push((*hash, id));
+        lookup.waiting.push(stream);
         true
+    }
+
+    /// A request waits no longer for the lookup of its hash.
+    pub(crate) fn leave(&mut self, hash: &KeyHash, stream: S) {
+        if let Some(lookup) = self.lookups.get_mut(hash) {
+            lookup.waiting.retain(|other| *other != stream);
+        }
     }
 
     /// A key has changed: the answer that is on its way may be of before.
     pub(crate) fn outdate(&mut self, hash: &KeyHash) {
-        if let Some(flight) = self.flights.get_mut(hash) {
-            flight.outdated = true;
+        if let Some(lookup) = self.lookups.get_mut(hash) {
+            lookup.outdated = true;
         }
     }
 
     /// Any key may have changed.
     pub(crate) fn outdate_all(&mut self) {
-        for flight in self.flights.values_mut() {
-            flight.outdated = true;
+        for lookup in self.lookups.values_mut() {
+            lookup.outdated = true;
         }
     }
 
-    /// The lookup has ended. Where its answer may be of before a change and requests wait for
-    /// one, the root context is to ask again; gives whether it is. They wait anew then, but not a
-    /// third time, however often the key changes.
-    pub(crate) fn ask_again(&mut self, hash: &KeyHash, id: FlightId, now: Moment) -> bool {
-        let Some(flight) = self.flights.get_mut(hash) else {
-            return false;
-        };
-        if flight.id != id || !flight.outdated || flight.waiters.is_empty() {
-            return false;
+    /// Takes out the lookup that a token names; `None` if there is none, or none any more.
+    pub(crate) fn answered(&mut self, token: Token) -> Option<Answered<S>> {
+        if let Some(uncached) = self.uncached.remove(&token) {
+            return Some(Answered::Uncached(uncached));
         }
-        if !std::mem::replace(&mut flight.asked_again, true) {
-            for waiter in &mut flight.waiters {
-                waiter.deadline = now.steady.saturating_add(self.timeout);
-                // The answer that a leader gets now is not the proxy's business any more.
-                if std::mem::take(&mut waiter.leads) {
-                    self.waiting = self.waiting.saturating_add(1);
-                }
-            }
-        }
-        flight.owner = Owner::Root;
-        self.unmade.push((*hash, id));
-        true
+        let hash = self.tokens.remove(&token)?;
+        let lookup = self.lookups.remove(&hash)?;
+        self.ended(&lookup);
+        Some(Answered::Lookup(hash, lookup))
     }
 
-    /// The lookup has ended.
-    pub(crate) fn land(&mut self, hash: &KeyHash, id: FlightId) -> Option<Flight<W>> {
-        self.flights.get(hash).filter(|flight| flight.id == id)?;
-        let flight = self.flights.remove(hash)?;
-        let followers = flight.waiters.iter().filter(|waiter| !waiter.leads).count();
-        self.waiting = self.waiting.saturating_sub(followers);
-        self.ended(flight.kind);
-        Some(flight)
-    }
-
-    /// Takes out the waiters whose time is over, and lookups that the proxy forgot.
-    pub(crate) fn overdue(&mut self, now: Moment) -> Vec<(KeyHash, Waiter<W>)> {
-        let mut overdue = Vec::new();
-        let mut ended = Vec::new();
+    /// Takes out the lookups that the proxy has forgotten.
+    pub(crate) fn take_forgotten(&mut self, now: Duration) -> Vec<Answered<S>> {
         let longest = self.timeout.saturating_add(FORGOTTEN);
-        self.flights.retain(|hash, flight| {
-            let late = flight
-                .waiters
-                .extract_if(.., |waiter| waiter.deadline <= now.steady);
-            overdue.extend(late.map(|waiter| (*hash, waiter)));
-            let forgotten = flight.since.steady.saturating_add(longest) <= now.steady;
-            if forgotten {
-                overdue.extend(flight.waiters.drain(..).map(|waiter| (*hash, waiter)));
-                ended.push(flight.kind);
-            }
-            !forgotten
+        let is_forgotten = |since: Duration| since.saturating_add(longest) <= now;
+        let uncached = self.uncached.iter();
+        let uncached = uncached.filter(|(_, lookup)| is_forgotten(lookup.since));
+        let lookups = self.tokens.iter().filter(|(_, hash)| {
+            let lookup = self.lookups.get(hash);
+            lookup.is_some_and(|lookup| is_forgotten(lookup.since))
         });
-        let followers = overdue.iter().filter(|(_, waiter)| !waiter.leads).count();
-        self.waiting = self.waiting.saturating_sub(followers);
-        for kind in ended {
-            self.ended(kind);
-        }
-        overdue
+        let tokens = uncached.map(|(token, _)| *token);
+        let tokens: Vec<_> = tokens.chain(lookups.map(|(token, _)| *token)).collect();
+        let forgotten = tokens.into_iter();
+        forgotten.filter_map(|token| self.answered(token)).collect()
     }
 
-    /// When the first of those that wait for the root context must be answered, on the steady
-    /// clock. For the others their leader's timeout comes first.
-    pub(crate) fn next_deadline(&self) -> Option<Duration> {
-        let flights = self.flights.values();
-        flights
-            .filter(|flight| flight.owner != Owner::Leader)
-            .flat_map(|flight| &flight.waiters)
-            .map(|waiter| waiter.deadline)
-            .min()
-    }
-
-    fn next_id(&mut self) -> FlightId {
-        self.last_id = self.last_id.wrapping_add(1);
-        FlightId(self.last_id)
-    }
-
-    fn ended(&mut self, kind: Kind) {
-        match kind {
-            Kind::Awaited => {}
-            Kind::Abandoned => self.abandoned = self.abandoned.saturating_sub(1),
-            Kind::Refresh => self.refreshes = self.refreshes.saturating_sub(1),
+    fn ended(&mut self, lookup: &Lookup<S>) {
+        if lookup.purpose == Purpose::Refresh {
+            self.refreshes = self.refreshes.saturating_sub(1);
         }
     }
 }

@@ -1,8 +1,311 @@
-//! One worker: its verdicts, the lookups under way, statistics.
+//! One worker of the proxy: its paused requests, in-flight lookups, kept verdicts and statistics.
+//!
+//! [`Engine`] makes every decision; a [`Host`](host::Host) only executes. Time is passed in, by a
+//! monotonic clock that nobody sets, since some moment before the first callback.
+
+#![forbid(unsafe_code)]
 
 pub mod cache;
-pub mod inflight;
+pub mod host;
+mod inflight;
+mod lookups;
+mod polls;
 mod reach;
+pub mod refusing;
+mod reporter;
+mod session;
 pub mod settings;
 pub mod stats;
-pub mod verdicts;
+mod verdicts;
+
+#[cfg(any(test, feature = "fake-host"))]
+pub mod fake_host;
+#[cfg(test)]
+mod tests;
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use crate::auth::answer::{Source, Verdict};
+use crate::auth::response::Response;
+use crate::decision::outcome::Outcome;
+use crate::decision::reply::ReplyFormat;
+use crate::decision::{self, Next};
+use crate::engine::cache::{PoolName, Seed};
+use crate::engine::host::{Flow, Host, Part, Token};
+use crate::engine::inflight::{Answered, InFlight};
+use crate::engine::reporter::Reporter;
+use crate::engine::session::{Decided, Pending, Session, Sessions};
+use crate::engine::settings::Settings;
+use crate::engine::stats::{Counter, Gauge};
+use crate::engine::verdicts::Verdicts;
+use crate::request::headers::{Request, without_query};
+
+/// How often the host is told what was counted.
+const FLUSH: Duration = Duration::from_millis(500);
+
+/// How soon what is left over from one callback goes on in the next: the shortest tick that there is.
+const SOON: Duration = Duration::from_millis(1);
+
+/// How many paused requests are resolved in one callback. Envoy puts off what becomes of them until
+/// that has returned, and then each reply is sent from within the one before, as it calls into the
+/// VM itself: V8's stack ends at about 300.
+const AT_A_TIME: usize = 64;
+
+/// The filter on one worker. Nothing of it is static: several filters, and the old and the new
+/// configuration of one, can live in the same process or VM.
+#[derive(Debug)]
+pub struct Engine<H: Host> {
+    settings: Settings,
+    verdicts: Verdicts,
+    inflight: InFlight<H::Stream>,
+    sessions: Sessions<H::Stream>,
+    /// Paused requests that have their verdict, to be resolved [`AT_A_TIME`].
+    decided: VecDeque<H::Stream>,
+    /// The poll of the feed that is in flight.
+    poll: Option<Token>,
+    reporter: Reporter,
+    /// From one tick to the next.
+    period: Duration,
+}
+
+impl<H: Host> Engine<H> {
+    /// Starts a worker that knows nothing yet, and its ticks.
+    pub fn start(host: &mut H, settings: Settings) -> Self {
+        let mut random = [0; 8];
+        // Where there is no randomness, the seed is one that can be known.
+        host.random(&mut random);
+        let seed = Seed::new(u64::from_le_bytes(random));
+        // What is looked up before the feed is first read is forgotten then.
+        let period = if settings.feed.is_some() { SOON } else { FLUSH };
+        host.tick_every(period);
+        Self {
+            verdicts: Verdicts::new(&settings, seed),
+            inflight: InFlight::new(settings.lookup.timeout, seed),
+            sessions: Sessions::new(seed),
+            decided: VecDeque::new(),
+            poll: None,
+            reporter: Reporter::new(settings.replies.clone(), &settings.lookup.cluster),
+            period,
+            settings,
+        }
+    }
+
+    /// A request's headers are there; `ends` says whether nothing follows them.
+    pub fn on_request(
+        &mut self,
+        host: &mut H,
+        stream: H::Stream,
+        ends: bool,
+        now: Duration,
+    ) -> Flow {
+        let request = host.headers(stream).ending_with_headers(ends);
+        let begun = decision::begin(&self.settings.policy, &request);
+        for name in &begun.remove {
+            host.remove(stream, Part::Headers, name);
+        }
+        match begun.next {
+            Next::Forward => {
+                let exempt = Outcome::Exempt;
+                self.reporter.forwarded(host, stream, exempt, None, None);
+                Flow::Continue
+            }
+            Next::Refuse(denial) => {
+                let format = ReplyFormat::of(&request);
+                let refusal = denial.into();
+                self.reporter.refuse(host, stream, format, None, &refusal);
+                Flow::Pause
+            }
+            Next::Ask {
+                hash,
+                introspects: false,
+            } => self.ask(host, stream, hash, &request, now),
+            Next::Ask {
+                hash,
+                introspects: true,
+            } => self.ask_uncached(host, stream, hash, &request, now),
+        }
+    }
+
+    /// A request's trailers are there.
+    pub fn on_trailers(&mut self, host: &mut H, stream: H::Stream) -> Flow {
+        let trailers = host.trailers(stream);
+        for name in decision::kept_back(&self.settings.policy, &trailers) {
+            host.remove(stream, Part::Trailers, name);
+        }
+        // A proxy holds back the trailers of a paused request by itself; should it not, they must
+        // not send the request on.
+        if self.sessions.contains(stream) {
+            Flow::Pause
+        } else {
+            Flow::Continue
+        }
+    }
+
+    /// A request is gone: from now on it can be neither resumed nor answered.
+    pub fn on_gone(&mut self, stream: H::Stream) {
+        if let Some(Session::Waiting { hash, .. }) = self.sessions.remove(stream) {
+            self.inflight.leave(&hash, stream);
+        }
+    }
+
+    /// A callout is answered, or has failed.
+    pub fn on_answer(&mut self, host: &mut H, token: Token, response: Response<'_>, now: Duration) {
+        if self.poll.take_if(|poll| *poll == token).is_some() {
+            self.polled(host, response.page(), now);
+            return;
+        }
+        match self.inflight.answered(token) {
+            None => return,
+            Some(Answered::Lookup(hash, lookup)) => {
+                let answer = response.answer(&hash);
+                self.complete(host, hash, lookup, answer, now);
+            }
+            Some(Answered::Uncached(lookup)) => {
+                let answer = response.answer(&lookup.hash);
+                self.complete_uncached(host, lookup, answer, now);
+            }
+        }
+        self.resolve_decided(host);
+        if !self.decided.is_empty() {
+            self.tick_every(host, SOON);
+        }
+    }
+
+    /// Time has passed: since the last tick, at least the period that the host was asked for.
+    pub fn on_tick(&mut self, host: &mut H, now: Duration) {
+        self.poll_feed(host, now);
+        self.give_up(host, now);
+        self.resolve_decided(host);
+        self.tick_in_time(host, now);
+        self.flush(host, now);
+    }
+
+    /// The filter is configured anew or taken out: everybody who still waits is answered, and what
+    /// was counted is reported.
+    pub fn close(mut self, host: &mut H, now: Duration) {
+        for stream in self.sessions.streams() {
+            let closed = Verdict::Indeterminate(crate::auth::answer::Cause::NotConfigured);
+            if self.sessions.decide(stream, &closed, None) {
+                self.decided.push_back(stream);
+            }
+        }
+        while !self.decided.is_empty() {
+            self.resolve_decided(host);
+        }
+        self.flush(host, now);
+        self.reporter.flush(host, |_| 0);
+    }
+
+    /// Resolves paused requests that have their verdict, as many as one callback may.
+    fn resolve_decided(&mut self, host: &mut H) {
+        let mut resolved = 0_usize;
+        while resolved < AT_A_TIME
+            && let Some(stream) = self.decided.pop_front()
+        {
+            let Some(decided) = self.sessions.take_decided(stream) else {
+                continue;
+            };
+            if host.is_over(stream) {
+                continue;
+            }
+            if self.resolve(host, stream, decided, None) == Flow::Continue {
+                host.resume(stream);
+            }
+            resolved = resolved.saturating_add(1);
+        }
+    }
+
+    /// Takes a request that has its verdict through the rest of the decision table. `path` is the
+    /// request's, without its query; of a paused one the host is asked if it matters.
+    fn resolve(
+        &mut self,
+        host: &mut H,
+        stream: H::Stream,
+        decided: Decided,
+        path: Option<&[u8]>,
+    ) -> Flow {
+        let Decided {
+            request,
+            verdict,
+            source,
+        } = decided;
+        let policy = &self.settings.policy;
+        let judged = decision::judge(policy, verdict, || host.wall_time());
+        let judged = match judged {
+            // Each key may ask about itself, whatever its endpoints.
+            Ok(record) if !request.introspects => decision::permit(record, || match path {
+                Some(path) => path.to_vec(),
+                None => without_query(&host.target(stream)).to_vec(),
+            }),
+            judged => judged,
+        };
+        match judged {
+            Ok(record) if request.introspects => {
+                self.reporter.describe(host, stream, source, &record);
+                Flow::Pause
+            }
+            Ok(record) => {
+                for (name, value) in policy.identity(&record) {
+                    host.add_header(stream, name, value);
+                }
+                let (allowed, record) = (Outcome::Allowed, Some(&*record));
+                self.reporter
+                    .forwarded(host, stream, allowed, source, record);
+                Flow::Continue
+            }
+            Err(refusal) => {
+                let format = request.format;
+                self.reporter.refuse(host, stream, format, source, &refusal);
+                Flow::Pause
+            }
+        }
+    }
+
+    /// Resolves a request that is not paused.
+    fn resolve_now(
+        &mut self,
+        host: &mut H,
+        stream: H::Stream,
+        request: &Request,
+        pending: Pending,
+        (verdict, source): (Verdict, Option<Source>),
+    ) -> Flow {
+        let decided = Decided {
+            request: pending,
+            verdict,
+            source,
+        };
+        self.resolve(host, stream, decided, Some(request.path()))
+    }
+
+    /// Reports what was counted since the last time.
+    fn flush(&mut self, host: &mut H, now: Duration) {
+        for pool in PoolName::ALL {
+            let evictions = self.verdicts.take_evictions(pool);
+            self.reporter.add(Counter::of_evictions(pool), evictions);
+        }
+        let verdicts = &self.verdicts;
+        self.reporter.flush(host, |gauge| match gauge {
+            Gauge::Entries(pool) => verdicts.entries(pool),
+            Gauge::FeedStale => usize::from(verdicts.is_feed_stale(now)),
+        });
+    }
+
+    /// Has the next tick come when it is needed.
+    fn tick_in_time(&mut self, host: &mut H, now: Duration) {
+        let deadlines = [self.sessions.next_deadline(), self.verdicts.next_poll()];
+        let left = match deadlines.into_iter().flatten().min() {
+            _ if !self.decided.is_empty() => SOON,
+            Some(deadline) => deadline.saturating_sub(now),
+            None => FLUSH,
+        };
+        self.tick_every(host, left.clamp(SOON, FLUSH));
+    }
+
+    fn tick_every(&mut self, host: &mut H, period: Duration) {
+        if std::mem::replace(&mut self.period, period) != period {
+            host.tick_every(period);
+        }
+    }
+}

@@ -55,7 +55,6 @@ counters! {
     LookupsRevoked: "keystile.lookups.revoked.total",
     LookupsNotFound: "keystile.lookups.not_found.total",
     LookupsIndeterminate: "keystile.lookups.indeterminate.total",
-    LookupsLost: "keystile.lookups.lost.total",
     PollsCurrent: "keystile.feed_polls.current.total",
     PollsChanges: "keystile.feed_polls.changes.total",
     PollsReset: "keystile.feed_polls.reset.total",
@@ -165,13 +164,12 @@ impl Stats {
     }
 
     /// What has been counted since this was last asked, without zeros.
-    pub fn take_counts(&mut self) -> impl Iterator<Item = (Counter, i64)> {
+    pub fn take_counts(&mut self) -> impl Iterator<Item = (Counter, u64)> {
         let counts = std::mem::replace(&mut self.counts, [0; Counter::ALL.len()]);
         Counter::ALL
             .into_iter()
             .zip(counts)
             .filter(|(_, count)| *count > 0)
-            .map(|(counter, count)| (counter, i64::try_from(count).unwrap_or(i64::MAX)))
     }
 
     /// By how much each gauge must change, without zeros, now that `values` gives its value on

@@ -65,20 +65,7 @@ impl Request {
 
     /// Takes the header list. Values may be any bytes; nothing is assumed about UTF-8.
     pub fn new(headers: &[(&str, &[u8])]) -> Self {
-        let length = |bytes: &[u8]| u32::try_from(bytes.len()).unwrap_or(u32::MAX).to_le_bytes();
-        let mut map = Vec::new();
-        map.extend(u32::try_from(headers.len()).unwrap_or(0).to_le_bytes());
-        for (name, value) in headers {
-            map.extend(length(name.as_bytes()));
-            map.extend(length(value));
-        }
-        for (name, value) in headers {
-            map.extend_from_slice(name.as_bytes());
-            map.push(0);
-            map.extend_from_slice(value);
-            map.push(0);
-        }
-        Self::from_map(map)
+        Self::from_map(to_map(headers))
     }
 
     /// The headers, in order, whose names are as long as one that matters.
@@ -180,6 +167,24 @@ impl Request {
         let (value, end) = value.split_at_checked(place.value_length)?;
         end.first().and(Some(value))
     }
+}
+
+/// Writes headers as proxy-wasm writes header maps.
+pub fn to_map<V: AsRef<[u8]>>(headers: &[(&str, V)]) -> Vec<u8> {
+    let length = |bytes: &[u8]| u32::try_from(bytes.len()).unwrap_or(u32::MAX).to_le_bytes();
+    let mut map = Vec::new();
+    map.extend(u32::try_from(headers.len()).unwrap_or(0).to_le_bytes());
+    for (name, value) in headers {
+        map.extend(length(name.as_bytes()));
+        map.extend(length(value.as_ref()));
+    }
+    for (name, value) in headers {
+        for text in [name.as_bytes(), value.as_ref()] {
+            map.extend_from_slice(text);
+            map.push(0);
+        }
+    }
+    map
 }
 
 /// Where a header is in the map.

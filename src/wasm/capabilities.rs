@@ -9,9 +9,11 @@
 //!
 //! Callbacks can be taken away too. Those are beyond what a module can find out.
 
-use std::ptr::without_provenance_mut;
+use std::ptr::{without_provenance, without_provenance_mut};
 
 use proxy_wasm::types::MapType;
+
+use super::calls::raw;
 
 /// What Envoy answers to a call of the proxy-wasm ABI that is not allowed: `InternalFailure`.
 const RESTRICTED: u32 = 10;
@@ -33,7 +35,6 @@ pub(super) fn are_all_allowed() -> bool {
     #[link(wasm_import_module = "env")]
     unsafe extern "C" {
         fn proxy_log(level: u32, text: usize, size: usize) -> u32;
-        fn proxy_get_header_map_pairs(map: MapType, data: *mut *mut u8, size: *mut usize) -> u32;
         fn proxy_get_header_map_value(
             map: u32,
             name: usize,
@@ -50,12 +51,6 @@ pub(super) fn are_all_allowed() -> bool {
         ) -> u32;
         fn proxy_remove_header_map_value(map: u32, name: usize, name_size: usize) -> u32;
         fn proxy_get_property(path: usize, path_size: usize, data: usize, size: usize) -> u32;
-        fn proxy_set_property(
-            path: usize,
-            path_size: usize,
-            value: usize,
-            value_size: usize,
-        ) -> u32;
         fn proxy_continue_stream(stream: u32) -> u32;
         fn proxy_send_local_response(
             status: u32,
@@ -67,18 +62,6 @@ pub(super) fn are_all_allowed() -> bool {
             headers_size: usize,
             grpc_status: i32,
         ) -> u32;
-        fn proxy_http_call(
-            cluster: usize,
-            cluster_size: usize,
-            headers: usize,
-            headers_size: usize,
-            body: usize,
-            body_size: usize,
-            trailers: usize,
-            trailers_size: usize,
-            timeout: u32,
-            token: usize,
-        ) -> u32;
         fn proxy_set_effective_context(context: u32) -> u32;
         fn proxy_increment_metric(id: u32, change: i64) -> u32;
         fn proxy_record_metric(id: u32, value: u64) -> u32;
@@ -89,11 +72,12 @@ pub(super) fn are_all_allowed() -> bool {
         fn random_get(bytes: usize, size: usize) -> u32;
     }
 
+    let nowhere = without_provenance(NOWHERE);
     // SAFETY: addresses are numbers to the host, which checks them against the module's memory.
     let answers = unsafe {
         [
             proxy_log(0, NOWHERE, 1),
-            proxy_get_header_map_pairs(
+            raw::proxy_get_header_map_pairs(
                 MapType::HttpRequestHeaders,
                 without_provenance_mut(NOWHERE),
                 without_provenance_mut(NOWHERE),
@@ -102,10 +86,21 @@ pub(super) fn are_all_allowed() -> bool {
             proxy_add_header_map_value(0, NOWHERE, 1, NOWHERE, 1),
             proxy_remove_header_map_value(0, NOWHERE, 1),
             proxy_get_property(NOWHERE, 1, NOWHERE, NOWHERE),
-            proxy_set_property(NOWHERE, 1, NOWHERE, 1),
+            raw::proxy_set_property(nowhere, 1, nowhere, 1),
             proxy_continue_stream(NOTHING),
             proxy_send_local_response(503, NOWHERE, 1, NOWHERE, 1, NOWHERE, 1, -1),
-            proxy_http_call(NOWHERE, 1, NOWHERE, 1, NOWHERE, 1, NOWHERE, 1, 1, NOWHERE),
+            raw::proxy_http_call(
+                nowhere,
+                1,
+                nowhere,
+                1,
+                nowhere,
+                1,
+                nowhere,
+                1,
+                1,
+                without_provenance_mut(NOWHERE),
+            ),
             proxy_set_effective_context(NOTHING),
             proxy_increment_metric(NOTHING, 1),
             proxy_record_metric(NOTHING, 1),

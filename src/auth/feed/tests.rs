@@ -165,11 +165,8 @@ fn what_is_no_page() {
     assert!(Page::read(Some(b"200"), MAX_PAGE, Vec::new).is_err());
 }
 
-fn at(ms: u64) -> Moment {
-    Moment {
-        wall: Duration::ZERO,
-        steady: Duration::from_millis(ms),
-    }
+fn at(ms: u64) -> Duration {
+    Duration::from_millis(ms)
 }
 
 /// When the poll after one at 5000 ms is made, in ms.

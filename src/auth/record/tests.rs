@@ -151,7 +151,7 @@ fn a_key_expires_at_the_very_moment() {
             expires_at,
             ..MINIMAL
         });
-        let expired = record.unwrap().has_expired(now);
+        let expired = record.unwrap().has_expired(|| now);
         assert_eq!(expired, expected, "{expires_at:?} at {now:?}");
     }
 }

@@ -28,13 +28,11 @@ fn only_a_get_at_the_path_asks_about_itself() {
         let key: Headers<'_> = &[("x-api-key", KEY)];
         let request = request(method, path, &[key, more].concat());
         let begun = begin(config, &request);
-        match begun.step {
-            Step::AskLive(_) => assert!(live, "{method} {path}"),
-            Step::Ask(_) => assert!(!live, "{method} {path}"),
-            _ => panic!("{method} {path}: no verdict is asked for"),
-        }
+        let Next::Ask { introspects, .. } = begun.next else {
+            panic!("{method} {path}: no verdict is asked for");
+        };
+        assert_eq!(introspects, live, "{method} {path}");
         assert_eq!(begun.remove, ["x-api-key"]);
-        assert!(begun.state.holds_body());
     }
 }
 
@@ -52,53 +50,6 @@ fn without_a_key_it_is_refused_like_any_request() {
     ];
     for (name, headers, expected) in cases {
         let request = request("GET", "/v1/keys/me", headers);
-        let begun = begin(&on, &request);
-        let Step::Refuse { denial, .. } = begun.step else {
-            panic!("{name}: not refused");
-        };
-        assert_eq!(denial, expected, "{name}");
-    }
-}
-
-#[test]
-fn an_active_key_is_described_and_any_other_refused() {
-    let on = on();
-    let here = Fields {
-        environment: Some("production"),
-        ..FIELDS
-    };
-    let ended = Fields {
-        expires_at: Some(NOW),
-        ..here
-    };
-    // No endpoint at all, and so not this one either.
-    let limited = Fields {
-        endpoints: Some(&[]),
-        ..here
-    };
-    let refused = |denial| Outcome::Refused(denial);
-    let no_answer = Verdict::Indeterminate(Cause::NoAnswer);
-    let cases = [
-        ("active", active(here), Outcome::Introspected),
-        ("limited", active(limited), Outcome::Introspected),
-        ("ended", active(ended), refused(Denial::Expired)),
-        ("elsewhere", active(FIELDS), refused(Denial::NotFound)),
-        (
-            "revoked",
-            Verdict::Revoked(record(here)),
-            refused(Denial::Revoked),
-        ),
-        ("not found", Verdict::NotFound, refused(Denial::NotFound)),
-        ("no verdict", no_answer, refused(Denial::Internal)),
-    ];
-    for (name, verdict, expected) in cases {
-        let mut state = begin(&on, &with_key("/v1/keys/me")).state;
-        let source = Some(Source::Lookup);
-        let step = state.settle(&on, verdict, source, NOW, || "/v1/keys/me");
-        let outcome = state.settled().map(|settled| settled.outcome);
-        assert_eq!(outcome, Some(expected), "{name}");
-        let described = matches!(step, Step::Describe { .. });
-        assert_eq!(described, expected == Outcome::Introspected, "{name}");
-        assert!(state.holds_body(), "{name}: nothing goes to the upstream");
+        assert_eq!(begin(&on, &request).next, Next::Refuse(expected), "{name}");
     }
 }

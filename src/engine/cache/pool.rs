@@ -14,7 +14,7 @@ pub struct Seed(u64);
 
 impl Seed {
     /// Takes any random number.
-    pub fn new(random: u64) -> Self {
+    pub const fn new(random: u64) -> Self {
         // Even factors would lose bits.
         Self(random | 1)
     }
@@ -40,6 +40,10 @@ pub struct Mixed {
 impl Hasher for Mixed {
     fn write_u64(&mut self, word: u64) {
         self.word ^= word;
+    }
+
+    fn write_u32(&mut self, word: u32) {
+        self.write_u64(word.into());
     }
 
     fn write(&mut self, bytes: &[u8]) {

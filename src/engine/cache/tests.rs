@@ -38,18 +38,15 @@ fn active() -> Verdict {
     Verdict::Active(Rc::new(record.unwrap()))
 }
 
-fn at(ms: u64) -> Moment {
-    Moment {
-        wall: Duration::from_secs(1_800_000_000),
-        steady: Duration::from_millis(ms),
-    }
+fn at(ms: u64) -> Duration {
+    Duration::from_millis(ms)
 }
 
 /// For how long a verdict on this hash is fresh, in ms.
 fn fresh_for(cache: &mut Cache, hash: &KeyHash) -> u64 {
     let fresh = |found| matches!(found, Some(Found::Fresh { .. }));
     (0..=70_000)
-        .find(|ms| !fresh(cache.find(hash, Standing::default(), at(*ms))))
+        .find(|ms| !fresh(cache.find(hash, Freshness::default(), at(*ms))))
         .unwrap()
 }
 
@@ -131,7 +128,7 @@ fn an_immense_record_is_not_kept() {
             cache.keep(hash(1), &verdict, None, at(0));
             // Nor is what was known before.
             assert_eq!(
-                cache.find(&hash(1), Standing::default(), at(0)).is_some(),
+                cache.find(&hash(1), Freshness::default(), at(0)).is_some(),
                 kept,
                 "{length}"
             );
@@ -144,7 +141,7 @@ fn an_immense_record_is_not_kept() {
 fn a_verdict_of_the_future_does_not_count() {
     let mut cache = cache("{}");
     cache.keep(hash(1), &active(), None, at(5_000));
-    assert_eq!(cache.find(&hash(1), Standing::default(), at(4_999)), None);
+    assert_eq!(cache.find(&hash(1), Freshness::default(), at(4_999)), None);
 }
 
 #[derive(Clone, Debug)]
@@ -182,7 +179,7 @@ proptest! {
             for noise in flood.by_ref().take(3) {
                 let denial = verdict(noise.verdict.max(1));
                 if noise.find {
-                    flooded.find(&hash(noise.key), Standing::default(), at(ms));
+                    flooded.find(&hash(noise.key), Freshness::default(), at(ms));
                 }
                 flooded.keep(hash(noise.key), &denial, None, at(ms));
             }
@@ -192,7 +189,7 @@ proptest! {
                 }
             }
             for key in 0..60 {
-                let found = [&mut flooded, &mut quiet].map(|cache| cache.find(&hash(key), Standing::default(), at(ms)));
+                let found = [&mut flooded, &mut quiet].map(|cache| cache.find(&hash(key), Freshness::default(), at(ms)));
                 prop_assert_eq!(&found[0], &found[1], "key {}", key);
             }
         }
@@ -211,7 +208,7 @@ proptest! {
             last.insert(event.key, verdict);
             for (key, verdict) in &last {
                 let expected = Found::Fresh { verdict: verdict.clone(), ends_soon: false, failed: None };
-                prop_assert_eq!(cache.find(&hash(*key), Standing::default(), at(ms)), Some(expected));
+                prop_assert_eq!(cache.find(&hash(*key), Freshness::default(), at(ms)), Some(expected));
             }
             let entries = PoolName::ALL.map(|pool| cache.entries(pool));
             prop_assert_eq!(entries.iter().sum::<usize>(), last.len());
@@ -234,14 +231,14 @@ fn what_is_forgotten_makes_room() {
             assert_eq!(cache.entries(pool), 0, "round {round}");
         }
         for key in 0..200 {
-            assert_eq!(cache.find(&hash(key), Standing::default(), at(0)), None);
+            assert_eq!(cache.find(&hash(key), Freshness::default(), at(0)), None);
         }
     }
     for verdict in [active(), Verdict::NotFound] {
         cache.keep(hash(1), &verdict, None, at(0));
         cache.remove(&hash(2));
-        assert!(cache.find(&hash(1), Standing::default(), at(0)).is_some());
+        assert!(cache.find(&hash(1), Freshness::default(), at(0)).is_some());
         cache.remove(&hash(1));
-        assert_eq!(cache.find(&hash(1), Standing::default(), at(0)), None);
+        assert_eq!(cache.find(&hash(1), Freshness::default(), at(0)), None);
     }
 }

@@ -199,7 +199,7 @@ fn the_feed_sets_the_grace_of_a_full_circuit_breaker() {
         (320_002, "E asks in overflow", "nothing"),
         // Polls go to the cluster of the lookups, so there are hosts.
         (330_000, "feed polls", "after 1"),
-        (330_001, "feed gets current", "0 changed"),
+        (330_001, "feed gets current", "current"),
         (335_000, "F asks in vain", "nothing"),
         (335_001, "G asks in vain", "active stale"),
     ];
@@ -225,7 +225,7 @@ fn a_stale_feed_and_a_full_circuit_breaker_end_a_revoked_key() {
             (2, "A asks", "asks"),
             (3, "A gets active", "A: active lookup"),
             (100_000, "feed polls", "after 1"),
-            (100_001, "feed gets current", "0 changed"),
+            (100_001, "feed gets current", "current"),
             // Revoked from here on.
             (109_999, "B asks in overflow", "active cache"),
             (110_000, "C asks in overflow", "active stale"),

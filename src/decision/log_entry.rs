@@ -1,0 +1,56 @@
+//! What the access log gets of a request.
+
+#![forbid(unsafe_code)]
+
+use crate::auth::answer::Source;
+use crate::auth::record::Record;
+use crate::decision::outcome::Outcome;
+use crate::decision::reply::RequestId;
+
+/// An entry in logfmt: `outcome=allowed source=cache key_id=key_01J…`, and with a reply
+/// `request_id=req_…`. `record` is that of the request's key, if it has one. One string, as each
+/// one costs a call to the host.
+pub fn log_entry(
+    outcome: Outcome,
+    source: Option<Source>,
+    record: Option<&Record>,
+    reply: Option<RequestId>,
+) -> String {
+    let mut entry = String::with_capacity(128);
+    entry.push_str("outcome=");
+    entry.push_str(outcome.name());
+    if let Some(source) = source {
+        entry.push_str(" source=");
+        entry.push_str(source.name());
+    }
+    if let Some(record) = record {
+        entry.push_str(" key_id=");
+        push_value(&mut entry, record.key_id());
+    }
+    if let Some(id) = reply {
+        entry.push_str(" request_id=");
+        entry.push_str(&id.to_string());
+    }
+    entry
+}
+
+/// A value, in quotes where it would not end at the next space or could be taken for more than one
+/// field.
+fn push_value(entry: &mut String, value: &str) {
+    let is_plain = |byte: u8| byte.is_ascii_graphic() && !b"\"=\\".contains(&byte);
+    if value.bytes().all(is_plain) {
+        entry.push_str(value);
+        return;
+    }
+    entry.push('"');
+    for character in value.chars() {
+        if matches!(character, '"' | '\\') {
+            entry.push('\\');
+        }
+        entry.push(character);
+    }
+    entry.push('"');
+}
+
+#[cfg(test)]
+mod tests;

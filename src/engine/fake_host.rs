@@ -1,0 +1,374 @@
+//! A proxy in memory, for tests: it does what the engine asks, remembers it, and fails a test where
+//! the engine asks for what a proxy would not survive.
+
+#![forbid(unsafe_code)]
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::auth::answer::Unsent;
+use crate::auth::response::Response;
+use crate::decision::reply::LocalReply;
+use crate::engine::Engine;
+use crate::engine::host::{Flow, Host, Level, Part, Token};
+use crate::engine::stats::{Counter, Gauge};
+use crate::request::headers::Request;
+
+/// A callout that was sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sent {
+    /// By which its answer is delivered.
+    pub token: Token,
+    /// Where to.
+    pub cluster: String,
+    /// Pseudo-headers included.
+    pub headers: Vec<(String, String)>,
+    /// How long the answer may take.
+    pub timeout: Duration,
+}
+
+impl Sent {
+    /// Its `:path`.
+    pub fn path(&self) -> &str {
+        self.header(":path").unwrap_or_default()
+    }
+
+    /// The first value of a header.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let mut headers = self.headers.iter();
+        let found = headers.find(|(other, _)| other == name);
+        found.map(|(_, value)| value.as_str())
+    }
+}
+
+/// What became of a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum End {
+    /// It goes on, to the upstream.
+    Forwarded,
+    /// It was answered with this status, these headers and this body.
+    Answered {
+        /// The HTTP status.
+        status: u16,
+        /// Names and values.
+        headers: Vec<(String, String)>,
+        /// The body.
+        body: String,
+    },
+}
+
+/// A request, as the proxy has it.
+#[derive(Clone, Debug, Default)]
+pub struct Stream {
+    headers: Vec<(String, Vec<u8>)>,
+    trailers: Vec<(String, Vec<u8>)>,
+    /// What became of it; `None` while it is paused.
+    pub end: Option<End>,
+    /// What the access log got.
+    pub log_entry: Option<String>,
+    /// Whether the proxy has answered it by itself.
+    pub is_over: bool,
+}
+
+impl Stream {
+    /// All values of a header, as they are now.
+    pub fn values(&self, name: &str) -> Vec<String> {
+        let headers = self.headers.iter().filter(|(other, _)| other == name);
+        headers
+            .map(|(_, value)| String::from_utf8_lossy(value).into_owned())
+            .collect()
+    }
+
+    /// Whether there is such a trailer now.
+    pub fn has_trailer(&self, name: &str) -> bool {
+        self.trailers.iter().any(|(other, _)| other == name)
+    }
+}
+
+/// A proxy with one worker.
+#[derive(Debug, Default)]
+pub struct FakeHost {
+    /// The time since the Unix epoch.
+    pub wall: Duration,
+    /// Those that are not gone.
+    pub streams: BTreeMap<u32, Stream>,
+    /// Callouts without an answer, in the order in which they were sent.
+    pub callouts: Vec<Sent>,
+    /// Whether there are no random bytes.
+    pub lacks_randomness: bool,
+    /// Why callouts cannot be sent, if they cannot.
+    pub unsent: Option<Unsent>,
+    /// How long from one tick to the next.
+    pub period: Duration,
+    /// The lines of the log.
+    pub log: Vec<(Level, String)>,
+    /// How long lookups took, in ms.
+    pub observed: Vec<u64>,
+    counters: BTreeMap<&'static str, u64>,
+    gauges: BTreeMap<&'static str, i64>,
+    last_token: u64,
+    last_stream: u32,
+    random: u64,
+}
+
+type Headers<'a> = &'a [(&'a str, &'a [u8])];
+
+fn owned(headers: Headers<'_>) -> Vec<(String, Vec<u8>)> {
+    let headers = headers.iter();
+    headers
+        .map(|(name, value)| ((*name).to_owned(), value.to_vec()))
+        .collect()
+}
+
+fn request(headers: &[(String, Vec<u8>)]) -> Request {
+    let headers = headers.iter();
+    let headers: Vec<_> = headers
+        .map(|(name, value)| (name.as_str(), value.as_slice()))
+        .collect();
+    Request::new(&headers)
+}
+
+#[allow(
+    clippy::expect_used,
+    clippy::missing_panics_doc,
+    clippy::panic,
+    reason = "a test that asks for what does not exist is to fail"
+)]
+impl FakeHost {
+    /// One where nothing depends on chance.
+    pub fn without_randomness() -> Self {
+        Self {
+            lacks_randomness: true,
+            ..Self::default()
+        }
+    }
+
+    /// A request comes, with these headers; returns its name. Where it is not paused, see
+    /// [`Stream::end`].
+    pub fn request(
+        &mut self,
+        engine: &mut Engine<Self>,
+        headers: Headers<'_>,
+        ends: bool,
+        now: Duration,
+    ) -> u32 {
+        self.last_stream = self.last_stream.wrapping_add(1);
+        let stream = self.last_stream;
+        let request = Stream {
+            headers: owned(headers),
+            ..Stream::default()
+        };
+        self.streams.insert(stream, request);
+        let flow = engine.on_request(self, stream, ends, now);
+        if flow == Flow::Continue {
+            self.ends(stream, End::Forwarded);
+        }
+        stream
+    }
+
+    /// The trailers of a request come.
+    pub fn trailers(
+        &mut self,
+        engine: &mut Engine<Self>,
+        stream: u32,
+        trailers: Headers<'_>,
+    ) -> Flow {
+        self.stream(stream).trailers = owned(trailers);
+        engine.on_trailers(self, stream)
+    }
+
+    /// The client of a request leaves, or the request is over; returns what it was last.
+    pub fn leaves(&mut self, engine: &mut Engine<Self>, stream: u32) -> Stream {
+        let left = self.streams.remove(&stream).expect("a request");
+        engine.on_gone(stream);
+        left
+    }
+
+    /// A callout is answered with these headers, of which none are a reset, and this body.
+    pub fn answers(
+        &mut self,
+        engine: &mut Engine<Self>,
+        token: Token,
+        headers: Headers<'_>,
+        body: &[u8],
+        now: Duration,
+    ) {
+        let mut callouts = self.callouts.iter();
+        let at = callouts.position(|sent| sent.token == token);
+        self.callouts.remove(at.expect("a callout"));
+        let response = Response {
+            headers: Request::new(headers),
+            body_size: body.len(),
+            body: &|| body.to_vec(),
+        };
+        engine.on_answer(self, token, response, now);
+    }
+
+    /// How often an event was counted, as far as the host was told.
+    pub fn counted(&self, counter: Counter) -> u64 {
+        let count = self.counters.get(counter.name());
+        count.copied().unwrap_or_default()
+    }
+
+    /// The value of a gauge.
+    pub fn gauge(&self, gauge: Gauge) -> i64 {
+        let value = self.gauges.get(gauge.name());
+        value.copied().unwrap_or_default()
+    }
+
+    /// The callouts to a path that begins like this.
+    pub fn callouts_to(&self, path: &str) -> Vec<Sent> {
+        let callouts = self.callouts.iter();
+        let callouts = callouts.filter(|sent| sent.path().starts_with(path));
+        callouts.cloned().collect()
+    }
+
+    fn ends(&mut self, stream: u32, end: End) {
+        let request = self.live(stream);
+        assert!(request.log_entry.is_some(), "without an entry for the log");
+        request.end = Some(end);
+    }
+
+    /// A request that is not gone.
+    fn stream(&mut self, stream: u32) -> &mut Stream {
+        self.streams.get_mut(&stream).expect("a request, not gone")
+    }
+
+    /// A request that has neither gone on nor been answered.
+    fn live(&mut self, stream: u32) -> &mut Stream {
+        let request = self.stream(stream);
+        assert!(request.end.is_none(), "a request comes to two ends");
+        assert!(!request.is_over, "the proxy has answered it by itself");
+        request
+    }
+}
+
+#[allow(
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test in which the engine asks for what it must not is to fail"
+)]
+impl Host for FakeHost {
+    type Stream = u32;
+
+    fn headers(&mut self, stream: u32) -> Request {
+        request(&self.live(stream).headers)
+    }
+
+    fn trailers(&mut self, stream: u32) -> Request {
+        request(&self.stream(stream).trailers)
+    }
+
+    fn target(&mut self, stream: u32) -> Vec<u8> {
+        let headers = self.live(stream).headers.iter();
+        let mut paths = headers.filter(|(name, _)| name == ":path");
+        paths
+            .next()
+            .map(|(_, path)| path.clone())
+            .unwrap_or_default()
+    }
+
+    fn remove(&mut self, stream: u32, part: Part, name: &str) {
+        match part {
+            Part::Headers => self.live(stream).headers.retain(|(other, _)| other != name),
+            Part::Trailers => {
+                let request = self.stream(stream);
+                request.trailers.retain(|(other, _)| other != name);
+            }
+        }
+    }
+
+    fn add_header(&mut self, stream: u32, name: &str, value: &str) {
+        let header = (name.to_owned(), value.as_bytes().to_vec());
+        self.live(stream).headers.push(header);
+    }
+
+    fn is_over(&mut self, stream: u32) -> bool {
+        self.stream(stream).is_over
+    }
+
+    fn resume(&mut self, stream: u32) {
+        self.ends(stream, End::Forwarded);
+    }
+
+    fn reply(&mut self, stream: u32, reply: &LocalReply<'_>) {
+        let headers = reply.headers.iter();
+        let headers = headers.map(|(name, value)| ((*name).to_owned(), value.to_string()));
+        let end = End::Answered {
+            status: reply.status,
+            headers: headers.collect(),
+            body: reply.body.clone(),
+        };
+        self.ends(stream, end);
+    }
+
+    fn log_entry(&mut self, stream: u32, entry: &str) {
+        let before = self.live(stream).log_entry.replace(entry.to_owned());
+        assert!(before.is_none(), "two entries for the log");
+    }
+
+    fn dispatch(
+        &mut self,
+        cluster: &str,
+        headers: &[(&str, &str)],
+        timeout: Duration,
+    ) -> Result<Token, Unsent> {
+        assert!(!timeout.is_zero(), "which Envoy takes for none");
+        if let Some(reason) = self.unsent {
+            return Err(reason);
+        }
+        self.last_token = self.last_token.wrapping_add(1);
+        let token = Token(self.last_token);
+        let headers = headers.iter();
+        let headers = headers.map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        self.callouts.push(Sent {
+            token,
+            cluster: cluster.to_owned(),
+            headers: headers.collect(),
+            timeout,
+        });
+        Ok(token)
+    }
+
+    fn tick_every(&mut self, period: Duration) {
+        assert!(period >= Duration::from_millis(1), "too short for Envoy");
+        self.period = period;
+    }
+
+    fn wall_time(&mut self) -> Duration {
+        self.wall
+    }
+
+    /// Not random at all: a Weyl sequence, the same in each run.
+    fn random(&mut self, bytes: &mut [u8]) -> bool {
+        if self.lacks_randomness {
+            return false;
+        }
+        for byte in bytes {
+            self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
+            let [first, ..] = self.random.to_be_bytes();
+            *byte = first;
+        }
+        true
+    }
+
+    fn log(&mut self, level: Level, line: &str) {
+        self.log.push((level, line.to_owned()));
+    }
+
+    fn count(&mut self, counter: Counter, events: u64) {
+        assert!(events > 0, "which Envoy refuses");
+        let count = self.counters.entry(counter.name()).or_default();
+        *count = count.saturating_add(events);
+    }
+
+    fn change(&mut self, gauge: Gauge, by: i64) {
+        assert!(by != 0, "which Envoy refuses");
+        let value = self.gauges.entry(gauge.name()).or_default();
+        *value = value.saturating_add(by);
+    }
+
+    fn observe_lookup(&mut self, ms: u64) {
+        self.observed.push(ms);
+    }
+}

@@ -1,0 +1,330 @@
+//! Where a request's verdict comes from: the cache, a lookup, or one that is in flight.
+//!
+//! | the cache has | and | then |
+//! |---|---|---|
+//! | a fresh verdict | | it counts; an active one near its end is looked up meanwhile |
+//! | an active record in grace | a lookup failed less than a second ago | it counts, as stale |
+//! | | another request is finding out whether the outage is over | it counts, as stale |
+//! | | a lookup is in flight | its answer counts, or the record if it gives no verdict |
+//! | | else | a lookup is sent; its answer counts, or the record if it gives no verdict |
+//! | nothing that counts | a lookup is in flight | its answer counts |
+//! | | else | a lookup is sent, and its answer counts |
+//!
+//! An indeterminate answer is never kept. Where a key has changed while its lookup was in flight and
+//! requests wait for that, it is sent again.
+
+#![forbid(unsafe_code)]
+
+use std::time::Duration;
+
+use crate::auth::answer::{Answer, Cause, Source, Unsent, Verdict};
+use crate::auth::lookup::Callout;
+use crate::decision::reply::ReplyFormat;
+use crate::engine::Engine;
+use crate::engine::cache::Found;
+use crate::engine::host::{Flow, Host, Token};
+use crate::engine::inflight::{Answered, FORGOTTEN, Lookup, Purpose, Uncached};
+use crate::engine::session::{Pending, Session};
+use crate::engine::stats::Counter;
+use crate::request::headers::Request;
+use crate::request::key_hash::KeyHash;
+
+/// How often at most a key is tried again whose lookup failed.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// For how long a lookup that failed tells of an outage.
+const OUTAGE: Duration = Duration::from_secs(2);
+
+impl<H: Host> Engine<H> {
+    /// Gets a verdict on a request's key, from wherever it can be had.
+    pub(super) fn ask(
+        &mut self,
+        host: &mut H,
+        stream: H::Stream,
+        hash: KeyHash,
+        request: &Request,
+        now: Duration,
+    ) -> Flow {
+        let pending = Pending {
+            format: ReplyFormat::of(request),
+            introspects: false,
+        };
+        let found = self.verdicts.find(&hash, now, || host.wall_time());
+        let in_flight = self.inflight.get(&hash);
+        let (verdict, source) = match found {
+            Some(Found::Fresh {
+                verdict,
+                ends_soon,
+                failed,
+            }) => {
+                if ends_soon && !within(failed, RETRY) {
+                    self.refresh(host, hash, within(failed, OUTAGE), now);
+                }
+                (verdict, Some(Source::Cache))
+            }
+            Some(Found::Grace { record, failed, .. })
+                if within(failed, RETRY) || in_flight.is_some_and(|other| other.tests_outage) =>
+            {
+                (Verdict::Active(record), Some(Source::Stale))
+            }
+            _ if in_flight.is_some() => {
+                if self.sessions.have_room() && self.inflight.wait(&hash, stream) {
+                    self.pause(stream, pending, hash, Source::Coalesced, now);
+                    return Flow::Pause;
+                }
+                // That is no outage, so a record in grace does not count.
+                (Verdict::Indeterminate(Cause::TooManyWait), None)
+            }
+            found => {
+                let failed = match found {
+                    Some(Found::Grace { failed, .. }) => failed,
+                    _ => None,
+                };
+                let callout = self.callout(&hash, request);
+                match self.send(host, &callout) {
+                    Ok(token) => {
+                        let lookup = Lookup {
+                            purpose: Purpose::Request,
+                            callout,
+                            since: now,
+                            tests_outage: within(failed, OUTAGE),
+                            outdated: false,
+                            sent_again: false,
+                            waiting: vec![stream],
+                        };
+                        self.inflight.sent(token, hash, lookup);
+                        self.pause(stream, pending, hash, Source::Lookup, now);
+                        return Flow::Pause;
+                    }
+                    Err(reason) => self.failed(host, &hash, Cause::NotSent(reason), now),
+                }
+            }
+        };
+        self.resolve_now(host, stream, request, pending, (verdict, source))
+    }
+
+    /// Gets a verdict on a request's key by a lookup that is sent now, for this request alone.
+    pub(super) fn ask_uncached(
+        &mut self,
+        host: &mut H,
+        stream: H::Stream,
+        hash: KeyHash,
+        request: &Request,
+        now: Duration,
+    ) -> Flow {
+        let pending = Pending {
+            format: ReplyFormat::of(request),
+            introspects: true,
+        };
+        let callout = self.callout(&hash, request);
+        match self.send(host, &callout) {
+            Ok(token) => {
+                let lookup = Uncached {
+                    hash,
+                    since: now,
+                    stream,
+                };
+                self.inflight.sent_uncached(token, lookup);
+                self.sessions.pause(stream, Session::Uncached(pending));
+                Flow::Pause
+            }
+            Err(reason) => {
+                let verdict = Verdict::Indeterminate(Cause::NotSent(reason));
+                self.resolve_now(host, stream, request, pending, (verdict, None))
+            }
+        }
+    }
+
+    /// A lookup is answered: whoever waits for it is to be resolved next. Where its key has changed
+    /// since, it is sent again instead.
+    pub(super) fn complete(
+        &mut self,
+        host: &mut H,
+        hash: KeyHash,
+        lookup: Lookup<H::Stream>,
+        mut answer: Answer,
+        now: Duration,
+    ) {
+        self.reporter.count(Counter::of_lookup(&answer.verdict));
+        self.verdicts.answered(&mut answer, now);
+        let is_verdict = !matches!(answer.verdict, Verdict::Indeterminate(_));
+        if is_verdict && lookup.outdated && !lookup.waiting.is_empty() {
+            self.send_again(host, hash, lookup, now);
+            return;
+        }
+        let took = now.saturating_sub(lookup.since);
+        self.reporter.observe_lookup(host, took);
+        let (verdict, instead) = match answer.verdict {
+            Verdict::Indeterminate(cause) => self.failed(host, &hash, cause, now),
+            _ => {
+                if !lookup.outdated {
+                    self.verdicts.keep(hash, &answer, lookup.since);
+                }
+                (answer.verdict, None)
+            }
+        };
+        self.decide(&lookup.waiting, &verdict, instead);
+    }
+
+    /// An uncached lookup is answered: its request is to be resolved next.
+    pub(super) fn complete_uncached(
+        &mut self,
+        host: &mut H,
+        lookup: Uncached<H::Stream>,
+        mut answer: Answer,
+        now: Duration,
+    ) {
+        self.reporter.count(Counter::of_lookup(&answer.verdict));
+        let took = now.saturating_sub(lookup.since);
+        self.reporter.observe_lookup(host, took);
+        self.verdicts.answered(&mut answer, now);
+        if self.verdicts.contradicts(&lookup.hash, &answer.verdict) {
+            self.verdicts.forget(&lookup.hash);
+            self.inflight.outdate(&lookup.hash);
+        }
+        self.decide(&[lookup.stream], &answer.verdict, None);
+    }
+
+    /// Whoever has waited too long is to be resolved next.
+    pub(super) fn give_up(&mut self, host: &mut H, now: Duration) {
+        for forgotten in self.inflight.take_forgotten(now) {
+            match forgotten {
+                Answered::Lookup(hash, lookup) => {
+                    let (verdict, source) = self.without_answer(host, &hash, now);
+                    self.decide(&lookup.waiting, &verdict, source);
+                }
+                Answered::Uncached(lookup) => {
+                    let verdict = Verdict::Indeterminate(Cause::NoAnswer);
+                    self.decide(&[lookup.stream], &verdict, None);
+                }
+            }
+        }
+        for (stream, hash) in self.sessions.overdue(now) {
+            self.inflight.leave(&hash, stream);
+            let (verdict, source) = self.without_answer(host, &hash, now);
+            self.decide(&[stream], &verdict, source);
+        }
+    }
+
+    /// Looks a key up before its verdict ends, unless enough others are.
+    #[cold]
+    fn refresh(&mut self, host: &mut H, hash: KeyHash, tests_outage: bool, now: Duration) {
+        if !self.inflight.may_refresh(&hash) {
+            return;
+        }
+        let callout = self.callout(&hash, &Request::default());
+        match self.send(host, &callout) {
+            Ok(token) => {
+                let lookup = Lookup {
+                    purpose: Purpose::Refresh,
+                    callout,
+                    since: now,
+                    tests_outage,
+                    outdated: false,
+                    sent_again: false,
+                    waiting: Vec::new(),
+                };
+                self.inflight.sent(token, hash, lookup);
+            }
+            Err(reason) => {
+                self.failed(host, &hash, Cause::NotSent(reason), now);
+            }
+        }
+    }
+
+    /// Sends a lookup again whose answer may be of before a change. The requests waiting for it wait
+    /// again, at most once.
+    fn send_again(
+        &mut self,
+        host: &mut H,
+        hash: KeyHash,
+        mut lookup: Lookup<H::Stream>,
+        now: Duration,
+    ) {
+        match self.send(host, &lookup.callout) {
+            Ok(token) => {
+                if !std::mem::replace(&mut lookup.sent_again, true) {
+                    let deadline = now.saturating_add(self.settings.lookup.timeout);
+                    self.sessions.extend(&lookup.waiting, deadline);
+                }
+                lookup.since = now;
+                lookup.outdated = false;
+                self.inflight.sent(token, hash, lookup);
+                self.tick_in_time(host, now);
+            }
+            Err(reason) => {
+                let (verdict, source) = self.failed(host, &hash, Cause::NotSent(reason), now);
+                self.decide(&lookup.waiting, &verdict, source);
+            }
+        }
+    }
+
+    /// The callout that asks about a hash on behalf of a request; an empty one: of nobody's.
+    fn callout(&self, hash: &KeyHash, request: &Request) -> Callout {
+        let credential = &self.settings.policy.credential;
+        self.settings.lookup.callout(hash, request, credential)
+    }
+
+    fn send(&mut self, host: &mut H, callout: &Callout) -> Result<Token, Unsent> {
+        let lookup = &self.settings.lookup;
+        let headers = lookup.headers(callout);
+        let sent = host.dispatch(&lookup.cluster, &headers, callout.timeout);
+        if sent.is_err() {
+            self.reporter.count(Counter::LookupsIndeterminate);
+        }
+        sent
+    }
+
+    fn pause(
+        &mut self,
+        stream: H::Stream,
+        request: Pending,
+        hash: KeyHash,
+        source: Source,
+        now: Duration,
+    ) {
+        let longest = self.settings.lookup.timeout.saturating_add(FORGOTTEN);
+        let session = Session::Waiting {
+            request,
+            hash,
+            source,
+            deadline: now.saturating_add(longest),
+        };
+        self.sessions.pause(stream, session);
+    }
+
+    /// These requests have their verdict, and are to be resolved next.
+    fn decide(&mut self, streams: &[H::Stream], verdict: &Verdict, instead: Option<Source>) {
+        for stream in streams {
+            if self.sessions.decide(*stream, verdict, instead) {
+                self.decided.push_back(*stream);
+            }
+        }
+    }
+
+    fn failed(
+        &mut self,
+        host: &mut H,
+        hash: &KeyHash,
+        cause: Cause,
+        now: Duration,
+    ) -> (Verdict, Option<Source>) {
+        let others = self.inflight.any();
+        self.verdicts
+            .failed(hash, cause, others, now, || host.wall_time())
+    }
+
+    fn without_answer(
+        &mut self,
+        host: &mut H,
+        hash: &KeyHash,
+        now: Duration,
+    ) -> (Verdict, Option<Source>) {
+        self.verdicts
+            .without_answer(hash, Cause::Waited, now, || host.wall_time())
+    }
+}
+
+fn within(ago: Option<Duration>, limit: Duration) -> bool {
+    ago.is_some_and(|ago| ago < limit)
+}

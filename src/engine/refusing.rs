@@ -1,0 +1,40 @@
+//! A filter that has no configuration to enforce: it refuses every request with 503.
+
+#![forbid(unsafe_code)]
+
+use crate::auth::answer::Cause;
+use crate::decision::Refusal;
+use crate::decision::reply::{Replies, ReplyFormat};
+use crate::engine::FLUSH;
+use crate::engine::host::{Flow, Host};
+use crate::engine::reporter::Reporter;
+
+/// Refuses all requests on one worker.
+#[derive(Debug)]
+pub struct Refusing(Reporter);
+
+impl Refusing {
+    /// Takes the replies to give.
+    pub fn new(replies: Replies) -> Self {
+        Self(Reporter::new(replies, ""))
+    }
+
+    /// The same, and has the host call [`Self::on_tick`].
+    pub fn start<H: Host>(host: &mut H, replies: Replies) -> Self {
+        host.tick_every(FLUSH);
+        Self::new(replies)
+    }
+
+    /// Answers a request when its headers are there.
+    pub fn on_request<H: Host>(&mut self, host: &mut H, stream: H::Stream) -> Flow {
+        let format = ReplyFormat::of(&host.headers(stream));
+        let refusal = Refusal::undecided(Cause::NotConfigured);
+        self.0.refuse(host, stream, format, None, &refusal);
+        Flow::Pause
+    }
+
+    /// Reports what was counted.
+    pub fn on_tick<H: Host>(&mut self, host: &mut H) {
+        self.0.flush(host, |_| 0);
+    }
+}

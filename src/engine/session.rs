@@ -1,0 +1,179 @@
+//! The state of a request that is paused. One that was resolved at once leaves nothing behind.
+
+#![forbid(unsafe_code)]
+
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::time::Duration;
+
+use crate::auth::answer::{Source, Verdict};
+use crate::decision::reply::ReplyFormat;
+use crate::engine::cache::Seed;
+use crate::engine::inflight::MAX_WAITING;
+use crate::request::key_hash::KeyHash;
+
+/// What must be known of a request when its verdict is there. Deliberately without its path,
+/// which may be long, and which the proxy keeps anyway.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Pending {
+    /// The format of its reply, if it is refused.
+    pub(crate) format: ReplyFormat,
+    /// Whether it asks what is known of its key, and no more.
+    pub(crate) introspects: bool,
+}
+
+/// A request that has its verdict.
+#[derive(Debug)]
+pub(crate) struct Decided {
+    pub(crate) request: Pending,
+    pub(crate) verdict: Verdict,
+    /// Where the verdict came from; `None` where there is none.
+    pub(crate) source: Option<Source>,
+}
+
+/// A paused request.
+#[derive(Debug)]
+pub(crate) enum Session {
+    /// It waits for the lookup of its hash, which others may wait for as well.
+    Waiting {
+        request: Pending,
+        hash: KeyHash,
+        /// Where its verdict will have come from: [`Source::Lookup`] if the request started the
+        /// lookup.
+        source: Source,
+        /// On the monotonic clock: when it has waited too long.
+        deadline: Duration,
+    },
+    /// It waits for an uncached lookup, which is its own.
+    Uncached(Pending),
+    /// It is about to be resolved.
+    Decided(Decided),
+}
+
+/// The paused requests of one worker.
+#[derive(Debug)]
+pub(crate) struct Sessions<S> {
+    sessions: HashMap<S, Session, Seed>,
+    /// How many wait for lookups that others started.
+    coalesced: usize,
+}
+
+impl<S: Copy + Eq + Hash> Sessions<S> {
+    /// None yet.
+    pub(crate) fn new(seed: Seed) -> Self {
+        Self {
+            sessions: HashMap::with_hasher(seed),
+            coalesced: 0,
+        }
+    }
+
+    /// Whether a request is paused.
+    pub(crate) fn contains(&self, stream: S) -> bool {
+        self.sessions.contains_key(&stream)
+    }
+
+    /// Whether another request may wait for a lookup that it has not started.
+    pub(crate) fn have_room(&self) -> bool {
+        self.coalesced < MAX_WAITING
+    }
+
+    /// A request is paused.
+    pub(crate) fn pause(&mut self, stream: S, session: Session) {
+        if session.is_coalesced() {
+            self.coalesced = self.coalesced.saturating_add(1);
+        }
+        self.sessions.insert(stream, session);
+    }
+
+    /// A request is paused no longer.
+    pub(crate) fn remove(&mut self, stream: S) -> Option<Session> {
+        let session = self.sessions.remove(&stream)?;
+        if session.is_coalesced() {
+            self.coalesced = self.coalesced.saturating_sub(1);
+        }
+        Some(session)
+    }
+
+    /// A request that waits has its verdict; `instead` is where that came from if not from the
+    /// lookup. `false` where the request does not wait.
+    pub(crate) fn decide(&mut self, stream: S, verdict: &Verdict, instead: Option<Source>) -> bool {
+        let Some(session) = self.remove(stream) else {
+            return false;
+        };
+        let (request, of_lookup) = match session {
+            Session::Waiting {
+                request, source, ..
+            } => (request, source),
+            Session::Uncached(request) => (request, Source::Lookup),
+            Session::Decided(_) => {
+                self.sessions.insert(stream, session);
+                return false;
+            }
+        };
+        let is_verdict = !matches!(verdict, Verdict::Indeterminate(_));
+        let source = instead.or(is_verdict.then_some(of_lookup));
+        let decided = Decided {
+            request,
+            verdict: verdict.clone(),
+            source,
+        };
+        self.sessions.insert(stream, Session::Decided(decided));
+        true
+    }
+
+    /// Takes out a request that has its verdict.
+    pub(crate) fn take_decided(&mut self, stream: S) -> Option<Decided> {
+        match self.remove(stream)? {
+            Session::Decided(decided) => Some(decided),
+            waiting => {
+                self.pause(stream, waiting);
+                None
+            }
+        }
+    }
+
+    /// Lets these requests wait until a later time.
+    pub(crate) fn extend(&mut self, streams: &[S], until: Duration) {
+        for stream in streams {
+            if let Some(Session::Waiting { deadline, .. }) = self.sessions.get_mut(stream) {
+                *deadline = until;
+            }
+        }
+    }
+
+    /// The requests that have waited too long, and what for.
+    pub(crate) fn overdue(&self, now: Duration) -> Vec<(S, KeyHash)> {
+        let overdue = self.sessions.iter();
+        let overdue = overdue.filter_map(|(stream, session)| match session {
+            Session::Waiting { hash, deadline, .. } if *deadline <= now => Some((*stream, *hash)),
+            _ => None,
+        });
+        overdue.collect()
+    }
+
+    /// When the next request will have waited too long.
+    pub(crate) fn next_deadline(&self) -> Option<Duration> {
+        let deadlines = self.sessions.values().filter_map(|session| match session {
+            Session::Waiting { deadline, .. } => Some(*deadline),
+            Session::Uncached(_) | Session::Decided(_) => None,
+        });
+        deadlines.min()
+    }
+
+    /// All of them.
+    pub(crate) fn streams(&self) -> Vec<S> {
+        self.sessions.keys().copied().collect()
+    }
+}
+
+impl Session {
+    fn is_coalesced(&self) -> bool {
+        matches!(
+            self,
+            Self::Waiting {
+                source: Source::Coalesced,
+                ..
+            }
+        )
+    }
+}

@@ -1,0 +1,146 @@
+//! Verdicts under a change feed.
+
+use super::*;
+
+#[test]
+fn a_change_is_known_at_once() {
+    all(&[
+        (
+            "revoked, whatever the TTL",
+            FEED,
+            &[
+                (0, "feed polls", "after "),
+                (1, "feed gets any, cursor 1", "any"),
+                (10, "A asks", "asks"),
+                (11, "A gets active", "A: active lookup"),
+                (900, "B asks", "active cache"),
+                (1_000, "feed polls", "after 1"),
+                (1_001, "feed gets key, cursor 2", "changes"),
+                (1_002, "C asks", "asks"),
+                (1_003, "C gets revoked", "C: revoked lookup"),
+                (1_004, "D asks", "revoked cache"),
+            ],
+        ),
+        (
+            "created after it was refused, others are left alone",
+            FEED,
+            &[
+                (0, "feed polls", "after "),
+                (1, "feed gets any, cursor 1", "any"),
+                (2, "A asks about k1", "asks"),
+                (2, "B asks about k2", "asks"),
+                (2, "C asks about k3", "asks"),
+                (3, "A gets not_found", "A: not_found lookup"),
+                (3, "B gets not_found", "B: not_found lookup"),
+                (3, "C gets active", "C: active lookup"),
+                (1_000, "feed polls", "after 1"),
+                (1_001, "feed gets k1, cursor 2", "changes"),
+                (1_002, "D asks about k1", "asks"),
+                (1_002, "E asks about k2", "not_found cache"),
+                (1_002, "F asks about k3", "active cache"),
+            ],
+        ),
+        (
+            "a reset forgets all, in both pools",
+            FEED,
+            &[
+                (0, "feed polls", "after "),
+                (1, "feed gets any, cursor 1", "any"),
+                (2, "A asks about k1", "asks"),
+                (2, "B asks about k2", "asks"),
+                (3, "A gets not_found", "A: not_found lookup"),
+                (3, "B gets active", "B: active lookup"),
+                (1_000, "feed polls", "after 1"),
+                (1_001, "feed gets any, cursor 7", "any"),
+                (1_002, "C asks about k1", "asks"),
+                (1_002, "D asks about k2", "asks"),
+                (2_000, "feed polls", "after 7"),
+            ],
+        ),
+        (
+            "what was looked up before the first poll was answered is forgotten",
+            FEED,
+            &[
+                (0, "A asks", "asks"),
+                (1, "A gets active", "A: active lookup"),
+                (2, "B asks", "active cache"),
+                (3, "feed polls", "after "),
+                // Whatever it says: nobody asked about what was before.
+                (4, "feed gets k2, cursor 1", "any"),
+                (5, "C asks", "asks"),
+            ],
+        ),
+        (
+            "a changed key has no grace",
+            FEED,
+            &[
+                (0, "feed polls", "after "),
+                (1, "feed gets any, cursor 1", "any"),
+                (2, "A asks", "asks"),
+                (3, "A gets active", "A: active lookup"),
+                (1_000, "feed polls", "after 1"),
+                (1_001, "feed gets key, cursor 2", "changes"),
+                (1_002, "B asks in vain", "nothing"),
+            ],
+        ),
+        (
+            "many changes of one key",
+            FEED,
+            &[
+                (0, "feed polls", "after "),
+                (1, "feed gets any, cursor 1", "any"),
+                (1_000, "feed polls", "after 1"),
+                (1_001, "feed gets key key key, cursor 4", "changes"),
+                (1_002, "A asks", "asks"),
+            ],
+        ),
+    ]);
+}
+
+#[test]
+fn a_lookup_beside_the_others_corrects_the_cache() {
+    all(&[
+        (
+            "revoked, says the lookup",
+            EXACT,
+            &[
+                (0, "A asks", "asks"),
+                (0, "A gets active", "A: active lookup"),
+                (1, "live active", ""),
+                (2, "B asks", "active cache"),
+                (3, "live nothing", ""),
+                (4, "C asks", "active cache"),
+                (5, "live revoked", ""),
+                (6, "D asks", "asks"),
+            ],
+        ),
+        (
+            "active, says the lookup",
+            EXACT,
+            &[
+                (0, "A asks", "asks"),
+                (0, "A gets not_found", "A: not_found lookup"),
+                (1, "live not_found", ""),
+                (2, "B asks", "not_found cache"),
+                (3, "live active", ""),
+                (4, "C asks", "asks"),
+            ],
+        ),
+    ]);
+}
+
+#[test]
+fn a_lookup_beside_the_others_taints_one_under_way() {
+    all(&[(
+        "the refresh may have been answered before",
+        r#"{"jitter":0,"refresh_ahead":0.5,"allow_ttl":"10s"}"#,
+        &[
+            (0, "A asks", "asks"),
+            (0, "A gets active", "A: active lookup"),
+            (9_000, "B asks", "active cache, refresh"),
+            (9_002, "live revoked", ""),
+            (9_003, "refresh gets active", ""),
+            (9_004, "C asks", "asks"),
+        ],
+    )]);
+}

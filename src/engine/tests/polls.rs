@@ -1,0 +1,151 @@
+//! When the feed is polled.
+
+use super::*;
+
+#[test]
+fn a_poll_is_made_in_its_time() {
+    all(&[
+        (
+            "one at a time",
+            FEED,
+            &[
+                (0, "feed polls", "after "),
+                (1, "feed polls", "not yet"),
+                (999, "feed polls", "not yet"),
+                (1_100, "feed gets any, cursor 1", "any"),
+                (1_100, "feed polls", "after 1"),
+                (1_101, "feed gets current", "current"),
+                (2_099, "feed polls", "not yet"),
+                (2_100, "feed polls", "after 1"),
+            ],
+        ),
+        (
+            "a long page is followed at once",
+            FEED,
+            &[
+                (0, "feed polls", "after "),
+                (1, "feed gets any, cursor 1", "any"),
+                (1_000, "feed polls", "after 1"),
+                (1_001, LONG_PAGE, "changes"),
+                (1_001, "feed polls", "after 101"),
+                (1_002, "feed gets k, cursor 102", "changes"),
+                (1_003, "feed polls", "not yet"),
+                (2_001, "feed polls", "after 102"),
+            ],
+        ),
+        (
+            "one that the proxy forgot",
+            FEED,
+            &[
+                (0, "feed polls", "after "),
+                (2_999, "feed polls", "not yet"),
+                (3_000, "feed polls", "after "),
+            ],
+        ),
+        (
+            "no cursor, no news: nobody knows",
+            FEED,
+            &[
+                (0, "feed polls", "after "),
+                (1, "feed gets current", "failed, at last"),
+                (1_000, "feed polls", "after "),
+                (1_001, "feed gets any, cursor 1", "any"),
+                (2_000, "feed polls", "after 1"),
+                (2_001, "feed gets current", "current"),
+            ],
+        ),
+        (
+            "any text is a cursor",
+            FEED,
+            &[
+                (0, "feed polls", "after "),
+                (1, "feed gets any, cursor a b&c=%/+#é~.-_", "any"),
+                (
+                    1_000,
+                    "feed polls",
+                    "after a%20b%26c%3D%25%2F%2B%23%C3%A9~.-_",
+                ),
+            ],
+        ),
+    ]);
+}
+
+#[test]
+fn a_failed_poll_is_made_again_in_its_time() {
+    all(&[(
+        "not sooner than any other",
+        FEED,
+        &[
+            (0, "feed polls", "after "),
+            (1, "feed fails", "failed, at last"),
+            (2, "feed polls", "not yet"),
+            (999, "feed polls", "not yet"),
+            (1_000, "feed polls", "after "),
+        ],
+    )]);
+}
+
+#[test]
+fn ticks_come_in_time() {
+    let period = |scene: &Scene| scene.host.period.as_millis();
+    let mut scene = Scene::new(FEED);
+    // What is looked up before the feed is first read is forgotten then.
+    assert_eq!(period(&scene), 1);
+    scene.happens(0, "feed polls");
+    assert_eq!(period(&scene), 500);
+    scene.happens(1, "feed gets any, cursor 1");
+    scene.happens(700, "tick");
+    // Until the next poll is due; it is not earlier here, where nothing is random.
+    assert!((100..=300).contains(&period(&scene)), "{}", period(&scene));
+
+    let mut scene = Scene::new(EXACT);
+    assert_eq!(period(&scene), 500);
+    scene.happens(900, "A asks");
+    scene.engine.inflight.outdate(&hash("key"));
+    assert_eq!(scene.happens(901, "A gets active"), "again");
+    // It is waited for as long as a lookup may take, which Envoy may notice later.
+    assert_eq!(period(&scene), 250);
+}
+
+/// A feed that does not look at the cursor gives the same page again and again.
+#[test]
+fn the_same_page_again_is_no_reason_to_hurry() {
+    let mut scene = Scene::new(FEED);
+    scene.happens(0, "feed polls");
+    scene.happens(1, "feed gets any, cursor 101");
+    let mut polls = 0;
+    for ms in 1_000..2_000 {
+        if scene.happens(ms, "feed polls") == "after 101" {
+            polls += 1;
+            scene.happens(ms, LONG_PAGE);
+        }
+    }
+    assert!(polls <= 2, "{polls} polls in a second");
+}
+
+/// A line for each turn, and two for an auth cluster that never gets further.
+#[test]
+fn the_log_tells_of_turns() {
+    let mut scene = Scene::new(FEED);
+    let answers = [
+        ("feed gets any, cursor 1", Some("read from anew")),
+        ("feed gets any, cursor 2", Some("each answer is a reset")),
+        ("feed gets any, cursor 3", None),
+        ("feed gets current", None),
+        ("feed fails", Some("no answer: the connection was reset")),
+        ("feed fails", None),
+        ("feed gets current", Some("goes on")),
+        ("feed gets any, cursor 4", Some("read from anew")),
+    ];
+    let mut expected = Vec::new();
+    for (at, (answer, line)) in (0..).zip(answers) {
+        scene.happens(at * 1_000, "feed polls");
+        scene.happens(at * 1_000 + 1, answer);
+        expected.extend(line.map(|line| format!("keystile: change feed of cluster auth: {line}")));
+        let lines: Vec<_> = scene.host.log.iter().map(|(_, line)| line).collect();
+        assert_eq!(lines.len(), expected.len(), "{answer}: {lines:?}");
+        for (line, expected) in lines.iter().zip(&expected) {
+            assert!(line.starts_with(expected), "{line}");
+        }
+    }
+}

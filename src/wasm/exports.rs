@@ -1,0 +1,154 @@
+//! Envoy's callbacks.
+//!
+//! The SDK has some of its own, which dispatch to traits. The build puts these in their place: each is
+//! exported as `keystile_…`, and becomes `proxy_…`. So an answer always reaches the worker, also when
+//! the request that asked has gone, and a request that is resolved at once costs no state.
+
+#![allow(
+    unsafe_code,
+    reason = "functions are exported by their names, which the compiler cannot check"
+)]
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+
+use super::root::Root;
+use crate::engine::cache::Seed;
+use crate::engine::host::Flow;
+
+#[cfg(target_family = "wasm")]
+#[global_allocator]
+static ALLOCATOR: talc::wasm::WasmDynamicTalc = talc::wasm::new_wasm_dynamic_allocator();
+
+// The SDK's `_initialize`, which runs constructors.
+proxy_wasm::main! {{}}
+
+/// As the proxy-wasm ABI numbers what callbacks return.
+const CONTINUE: u32 = 0;
+const STOP_ITERATION: u32 = 1;
+/// The whole request waits. StopIteration would let its body in, with the plugin's
+/// `allow_on_headers_stop_iteration`, which is answered with 413 where it outgrows Envoy's buffer,
+/// and lost or sent twice after the verdict (<https://github.com/envoyproxy/envoy/issues/46841>).
+const STOP_ALL_ITERATION_AND_WATERMARK: u32 = 4;
+
+/// Envoy numbers contexts as they come; this spreads them. It is the golden ratio's fraction.
+const SPREAD: Seed = Seed::new(0x9e37_79b9_7f4a_7c15);
+
+/// All that lives in this VM.
+struct Vm {
+    roots: Vec<Root>,
+    /// From each stream context to its root context.
+    streams: HashMap<u32, u32, Seed>,
+}
+
+thread_local! {
+    static VM: RefCell<Vm> = const { RefCell::new(Vm {
+        roots: Vec::new(),
+        streams: HashMap::with_hasher(SPREAD),
+    }) };
+}
+
+impl Vm {
+    fn root(&mut self, id: u32) -> Option<&mut Root> {
+        self.roots.iter_mut().find(|root| root.id == id)
+    }
+
+    fn root_of(&mut self, stream: u32) -> Option<&mut Root> {
+        let root = *self.streams.get(&stream)?;
+        self.root(root)
+    }
+}
+
+/// Defines callbacks: the name under which each is exported, its arguments, and what it does with the
+/// VM. Envoy never calls one from within another: it puts off whatever a host call would lead to. If
+/// it did, the inner one would return `otherwise`.
+macro_rules! callbacks {
+    ($(
+        $(#[$doc:meta])*
+        $name:literal: fn $callback:ident($($argument:ident: $type:ty),*) -> $result:ty,
+        otherwise $otherwise:expr, |$vm:ident| $body:expr;
+    )*) => {$(
+        $(#[$doc])*
+        #[unsafe(export_name = $name)]
+        extern "C" fn $callback($($argument: $type),*) -> $result {
+            #[cfg(feature = "failpoints")]
+            super::failpoints::reached($name, &[$($argument.into()),*]);
+            VM.with(|vm| match vm.try_borrow_mut() {
+                Ok(mut vm) => {
+                    let $vm = &mut *vm;
+                    $body
+                }
+                Err(_) => $otherwise,
+            })
+        }
+    )*};
+}
+
+callbacks! {
+    /// A root context (`parent` is 0), or a stream's.
+    "keystile_on_context_create": fn on_context_create(id: u32, parent: u32) -> (),
+    otherwise (), |vm| {
+        if parent == 0 {
+            vm.roots.push(Root::new(id));
+        } else {
+            vm.streams.insert(id, parent);
+        }
+    };
+
+    "keystile_on_configure": fn on_configure(id: u32, size: u32) -> u32,
+    otherwise 0, |vm| {
+        let size = usize::try_from(size).unwrap_or(usize::MAX);
+        vm.root(id).is_some_and(|root| root.on_configure(size)).into()
+    };
+
+    "keystile_on_request_headers": fn on_request_headers(id: u32, _number: u32, ends: u32) -> u32,
+    otherwise STOP_ALL_ITERATION_AND_WATERMARK, |vm| {
+        let flow = match vm.root_of(id) {
+            Some(root) => root.on_request(id, ends != 0),
+            // A stream that nobody has announced.
+            None => Root::new(0).on_request(id, ends != 0),
+        };
+        match flow {
+            Flow::Continue => CONTINUE,
+            Flow::Pause => STOP_ALL_ITERATION_AND_WATERMARK,
+        }
+    };
+
+    "keystile_on_request_trailers": fn on_request_trailers(id: u32, _number: u32) -> u32,
+    otherwise STOP_ITERATION, |vm| {
+        match vm.root_of(id).map(|root| root.on_trailers(id)) {
+            Some(Flow::Continue) => CONTINUE,
+            Some(Flow::Pause) | None => STOP_ITERATION,
+        }
+    };
+
+    "keystile_on_http_call_response": fn on_http_call_response(
+        id: u32, token: u32, headers: u32, body_size: u32, _trailers: u32
+    ) -> (),
+    otherwise (), |vm| {
+        let size = |size: u32| usize::try_from(size).unwrap_or(usize::MAX);
+        if let Some(root) = vm.root(id) {
+            root.on_answer(token, size(headers), size(body_size));
+        }
+    };
+
+    "keystile_on_tick": fn on_tick(id: u32) -> (),
+    otherwise (), |vm| {
+        if let Some(root) = vm.root(id) {
+            root.on_tick();
+        }
+    };
+
+    /// A context is gone. A stream's can still be made effective until it is deleted, but must be
+    /// neither resumed nor answered.
+    "keystile_on_delete": fn on_delete(id: u32) -> (),
+    otherwise (), |vm| {
+        if let Some(root) = vm.streams.remove(&id) {
+            if let Some(root) = vm.root(root) {
+                root.on_gone(id);
+            }
+        } else if let Some(at) = vm.roots.iter().position(|root| root.id == id) {
+            vm.roots.swap_remove(at).close();
+        }
+    };
+}

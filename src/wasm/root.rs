@@ -1,0 +1,153 @@
+//! One filter configuration in one VM: proxy-wasm's root context.
+
+#![forbid(unsafe_code)]
+
+use std::time::Instant;
+
+use sha2::{Digest, Sha256};
+
+use super::calls::{self, Calls};
+use super::capabilities;
+#[cfg(feature = "failpoints")]
+use super::failpoints::Failpoints;
+use crate::auth::response::Response;
+use crate::config;
+use crate::decision::reply::Replies;
+use crate::engine::Engine;
+use crate::engine::host::{Flow, Token};
+use crate::engine::refusing::Refusing;
+
+#[cfg(not(feature = "failpoints"))]
+type Proxy = Calls;
+#[cfg(feature = "failpoints")]
+type Proxy = Failpoints<Calls>;
+
+/// A root context.
+pub(super) struct Root {
+    pub(super) id: u32,
+    proxy: Proxy,
+    filter: Filter,
+    /// The hash of the configuration that the filter has.
+    configuration: Option<[u8; 32]>,
+    /// Where the monotonic clock began.
+    began: Instant,
+}
+
+enum Filter {
+    /// There is no configuration to enforce, or not yet.
+    Refusing(Refusing),
+    Configured(Box<Engine<Proxy>>),
+}
+
+impl Root {
+    /// It refuses every request until it is configured.
+    pub(super) fn new(id: u32) -> Self {
+        Self {
+            id,
+            proxy: Proxy::default(),
+            filter: Filter::Refusing(Refusing::new(Replies::default())),
+            configuration: None,
+            began: Instant::now(),
+        }
+    }
+
+    /// Runs once on the main thread and once on each worker. Only what is wrong with the bytes
+    /// may refuse here: Envoy would run a worker that alone refuses without the filter. `size` is
+    /// how many bytes Envoy has to hand over.
+    #[cold]
+    pub(super) fn on_configure(&mut self, size: usize) -> bool {
+        self.proxy.enter(self.id);
+        if !capabilities::are_all_allowed() {
+            calls::error(
+                "capability_restriction_config.allowed_capabilities: lacks what is named above",
+            );
+            return false;
+        }
+        let bytes = calls::plugin_configuration();
+        let parsed = match config::parse(&bytes) {
+            Err(_) if bytes.len() != size => {
+                calls::error("Envoy did not hand over the configuration; refusing all requests");
+                None
+            }
+            Err(problem) => {
+                calls::error(&format!("configuration refused: {problem}"));
+                return false;
+            }
+            Ok(settings) => Some(settings),
+        };
+        let hash = Sha256::digest(&bytes).into();
+        if parsed.is_some() && self.configuration == Some(hash) {
+            return true;
+        }
+        self.close();
+        self.proxy.define_metrics();
+        self.configuration = parsed.is_some().then_some(hash);
+        self.filter = match parsed {
+            Some(settings) => {
+                Filter::Configured(Box::new(Engine::start(&mut self.proxy, settings)))
+            }
+            None => Filter::Refusing(Refusing::start(&mut self.proxy, Replies::default())),
+        };
+        true
+    }
+
+    /// A request's headers are there; `ends` says whether nothing follows them.
+    pub(super) fn on_request(&mut self, stream: u32, ends: bool) -> Flow {
+        self.proxy.enter(stream);
+        let now = self.began.elapsed();
+        match &mut self.filter {
+            Filter::Refusing(filter) => filter.on_request(&mut self.proxy, stream),
+            Filter::Configured(engine) => engine.on_request(&mut self.proxy, stream, ends, now),
+        }
+    }
+
+    /// A request's trailers are there.
+    pub(super) fn on_trailers(&mut self, stream: u32) -> Flow {
+        self.proxy.enter(stream);
+        match &mut self.filter {
+            Filter::Refusing(_) => Flow::Pause,
+            Filter::Configured(engine) => engine.on_trailers(&mut self.proxy, stream),
+        }
+    }
+
+    /// A request is gone.
+    pub(super) fn on_gone(&mut self, stream: u32) {
+        if let Filter::Configured(engine) = &mut self.filter {
+            engine.on_gone(stream);
+        }
+    }
+
+    /// A callout is answered, or has failed.
+    pub(super) fn on_answer(&mut self, token: u32, headers: usize, body_size: usize) {
+        self.proxy.enter(self.id);
+        let now = self.began.elapsed();
+        if let Filter::Configured(engine) = &mut self.filter {
+            let response = Response {
+                headers: calls::answer_headers(headers),
+                body_size,
+                body: &|| calls::answer_body(body_size),
+            };
+            engine.on_answer(&mut self.proxy, Token(token.into()), response, now);
+        }
+    }
+
+    pub(super) fn on_tick(&mut self) {
+        self.proxy.enter(self.id);
+        let now = self.began.elapsed();
+        match &mut self.filter {
+            Filter::Refusing(filter) => filter.on_tick(&mut self.proxy),
+            Filter::Configured(engine) => engine.on_tick(&mut self.proxy, now),
+        }
+    }
+
+    /// The filter's time is over.
+    pub(super) fn close(&mut self) {
+        self.proxy.enter(self.id);
+        let now = self.began.elapsed();
+        let refusing = Filter::Refusing(Refusing::new(Replies::default()));
+        match std::mem::replace(&mut self.filter, refusing) {
+            Filter::Refusing(mut filter) => filter.on_tick(&mut self.proxy),
+            Filter::Configured(engine) => engine.close(&mut self.proxy, now),
+        }
+    }
+}
