@@ -69,14 +69,14 @@ impl From<ReadError> for String {
     }
 }
 
-/// Texts without escapes stay where they are.
+/// Strings without escapes stay where they are.
 enum Json<'a> {
     Null,
-    Flag(bool),
-    Whole(u64),
+    Bool(bool),
+    Integer(u64),
     Number(f64),
-    Text(Cow<'a, str>),
-    List(Vec<Json<'a>>),
+    String(Cow<'a, str>),
+    Array(Vec<Json<'a>>),
     Object(Vec<(Cow<'a, str>, Json<'a>)>),
 }
 
@@ -107,7 +107,7 @@ impl<'a> Object<'a> {
         let mut json = serde_json::Deserializer::from_slice(bytes);
         let whole = read.deserialize(&mut json).map_err(ReadError::Json)?;
         json.end().map_err(ReadError::Json)?;
-        // Texts that are ignored were not looked at.
+        // Strings that are ignored were not looked at.
         if std::str::from_utf8(bytes).is_err() {
             let problem = FieldError::new(String::new(), "must be UTF-8");
             return Err(ReadError::Field(problem));
@@ -183,23 +183,23 @@ impl<'a> Object<'a> {
         picked.map_err(|json| self.error(name, &wrong(expected, &json)))
     }
 
-    /// A text, if it is there.
-    pub(crate) fn text(&mut self, name: &str) -> Result<Option<Cow<'a, str>>, FieldError> {
-        self.taken(name, "a string", text)
+    /// A string, if it is there.
+    pub(crate) fn string(&mut self, name: &str) -> Result<Option<Cow<'a, str>>, FieldError> {
+        self.taken(name, "a string", string)
     }
 
     /// True or false, if it is there.
-    pub(crate) fn flag(&mut self, name: &str) -> Result<Option<bool>, FieldError> {
+    pub(crate) fn bool(&mut self, name: &str) -> Result<Option<bool>, FieldError> {
         self.taken(name, "true or false", |json| match json {
-            Json::Flag(flag) => Ok(flag),
+            Json::Bool(value) => Ok(value),
             json => Err(json),
         })
     }
 
     /// A whole number, if it is there; one that is too large is the largest, which no field allows.
-    pub(crate) fn whole(&mut self, name: &str) -> Result<Option<u32>, FieldError> {
+    pub(crate) fn integer(&mut self, name: &str) -> Result<Option<u32>, FieldError> {
         self.taken(name, "a whole number above 0", |json| match json {
-            Json::Whole(number) => Ok(u32::try_from(number).unwrap_or(u32::MAX)),
+            Json::Integer(number) => Ok(u32::try_from(number).unwrap_or(u32::MAX)),
             json => Err(json),
         })
     }
@@ -208,22 +208,22 @@ impl<'a> Object<'a> {
     pub(crate) fn number(&mut self, name: &str) -> Result<Option<f64>, FieldError> {
         self.taken(name, "a number", |json| match json {
             #[allow(clippy::cast_precision_loss, reason = "as JSON's readers do")]
-            Json::Whole(number) => Ok(number as f64),
+            Json::Integer(number) => Ok(number as f64),
             Json::Number(number) => Ok(number),
             json => Err(json),
         })
     }
 
-    /// An array of texts, if it is there.
-    pub(crate) fn texts(&mut self, name: &str) -> Result<Option<Vec<Cow<'a, str>>>, FieldError> {
-        let Some(list) = self.list(name)? else {
+    /// An array of strings, if it is there.
+    pub(crate) fn strings(&mut self, name: &str) -> Result<Option<Vec<Cow<'a, str>>>, FieldError> {
+        let Some(array) = self.array(name)? else {
             return Ok(None);
         };
-        let texts = list.into_iter().enumerate().map(|(at, json)| {
+        let strings = array.into_iter().enumerate().map(|(at, json)| {
             let path = || format!("{}[{at}]", self.path(name));
-            text(json).map_err(|json| FieldError::new(path(), wrong("a string", &json)))
+            string(json).map_err(|json| FieldError::new(path(), wrong("a string", &json)))
         });
-        texts.collect::<Result<_, _>>().map(Some)
+        strings.collect::<Result<_, _>>().map(Some)
     }
 
     /// An array of objects with these fields, if it is there.
@@ -232,18 +232,18 @@ impl<'a> Object<'a> {
         name: &str,
         fields: Fields<'_>,
     ) -> Result<Option<Vec<Self>>, FieldError> {
-        let Some(list) = self.list(name)? else {
+        let Some(array) = self.array(name)? else {
             return Ok(None);
         };
         let path = self.path(name);
-        let objects = list.into_iter().enumerate();
+        let objects = array.into_iter().enumerate();
         let objects = objects.map(|(at, json)| Self::new(format!("{path}[{at}]"), json, fields));
         objects.collect::<Result<_, _>>().map(Some)
     }
 
-    fn list(&mut self, name: &str) -> Result<Option<Vec<Json<'a>>>, FieldError> {
+    fn array(&mut self, name: &str) -> Result<Option<Vec<Json<'a>>>, FieldError> {
         self.taken(name, "an array", |json| match json {
-            Json::List(list) => Ok(list),
+            Json::Array(array) => Ok(array),
             json => Err(json),
         })
     }
@@ -270,7 +270,7 @@ impl<'a> Object<'a> {
         Ok(object.unwrap_or_else(|| Self::empty(&self.path(name))))
     }
 
-    /// An object of texts with names of its writer's choice, in order, if it is there.
+    /// An object of strings with names of its writer's choice, in order, if it is there.
     pub(crate) fn entries(
         &mut self,
         name: &str,
@@ -287,16 +287,16 @@ impl<'a> Object<'a> {
             if entries.iter().any(|(seen, _)| **seen == name) {
                 return Err(at("is given more than once"));
             }
-            let value = text(json).map_err(|json| at(&wrong("a string", &json)))?;
+            let value = string(json).map_err(|json| at(&wrong("a string", &json)))?;
             entries.push((name.into_owned(), value.into_owned()));
         }
         Ok(Some(entries))
     }
 }
 
-fn text(json: Json<'_>) -> Result<Cow<'_, str>, Json<'_>> {
+fn string(json: Json<'_>) -> Result<Cow<'_, str>, Json<'_>> {
     match json {
-        Json::Text(text) => Ok(text),
+        Json::String(string) => Ok(string),
         json => Err(json),
     }
 }
@@ -304,10 +304,10 @@ fn text(json: Json<'_>) -> Result<Cow<'_, str>, Json<'_>> {
 fn wrong(expected: &str, json: &Json<'_>) -> String {
     let got = match json {
         Json::Null => ", not null",
-        Json::Flag(_) => ", not a boolean",
-        Json::Whole(_) | Json::Number(_) => "",
-        Json::Text(_) => ", not a string",
-        Json::List(_) => ", not an array",
+        Json::Bool(_) => ", not a boolean",
+        Json::Integer(_) | Json::Number(_) => "",
+        Json::String(_) => ", not a string",
+        Json::Array(_) => ", not an array",
         Json::Object(_) => ", not an object",
     };
     format!("must be {expected}{got}")
@@ -344,12 +344,12 @@ impl<'de> Visitor<'de> for Read<'_> {
         Ok(Json::Null)
     }
 
-    fn visit_bool<E>(self, flag: bool) -> Result<Json<'de>, E> {
-        Ok(Json::Flag(flag))
+    fn visit_bool<E>(self, value: bool) -> Result<Json<'de>, E> {
+        Ok(Json::Bool(value))
     }
 
     fn visit_u64<E>(self, number: u64) -> Result<Json<'de>, E> {
-        Ok(Json::Whole(number))
+        Ok(Json::Integer(number))
     }
 
     fn visit_i64<E>(self, number: i64) -> Result<Json<'de>, E> {
@@ -361,27 +361,27 @@ impl<'de> Visitor<'de> for Read<'_> {
         Ok(Json::Number(number))
     }
 
-    fn visit_str<E>(self, text: &str) -> Result<Json<'de>, E> {
-        Ok(Json::Text(text.to_owned().into()))
+    fn visit_str<E>(self, string: &str) -> Result<Json<'de>, E> {
+        Ok(Json::String(string.to_owned().into()))
     }
 
-    fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Json<'de>, E> {
-        Ok(Json::Text(text.into()))
+    fn visit_borrowed_str<E>(self, string: &'de str) -> Result<Json<'de>, E> {
+        Ok(Json::String(string.into()))
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Json<'de>, A::Error> {
-        let mut list = Vec::new();
+        let mut array = Vec::new();
         while let Some(json) = seq.next_element()? {
-            list.push(json);
+            array.push(json);
         }
-        Ok(Json::List(list))
+        Ok(Json::Array(array))
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Json<'de>, A::Error> {
         let mut fields = Vec::with_capacity(self.only.map_or(0, <[_]>::len));
         while let Some(name) = map.next_key()? {
-            let Json::Text(name) = name else {
-                continue; // Names are texts.
+            let Json::String(name) = name else {
+                continue; // Names are strings.
             };
             if self.only.is_none_or(|only| only.contains(&&*name)) {
                 fields.push((name, map.next_value()?));

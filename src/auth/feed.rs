@@ -143,17 +143,17 @@ impl Page {
     fn parse(body: &[u8]) -> Result<Self, String> {
         let fields = ["cursor", "changes", "reset"];
         let mut page = Object::read(body, Fields::With(&fields))?;
-        let cursor = page.text("cursor")?.ok_or("cursor: is required")?;
+        let cursor = page.string("cursor")?.ok_or("cursor: is required")?;
         if !(1..=MAX_CURSOR).contains(&cursor.len()) {
             return Err(format!("cursor: must have 1 to {MAX_CURSOR} bytes"));
         }
-        let changed = if page.flag("reset")?.unwrap_or(false) {
+        let changed = if page.bool("reset")?.unwrap_or(false) {
             Changed::Any
         } else {
             let changes = page.objects("changes", Fields::With(&["key_hash"]))?;
             let hashes = changes.ok_or("changes: is required")?.into_iter();
             let hashes = hashes.map(|mut change| {
-                let hash = change.text("key_hash")?.unwrap_or_default();
+                let hash = change.string("key_hash")?.unwrap_or_default();
                 let problem = "changes: each key_hash must be 64 hex digits";
                 KeyHash::from_hex(hash.as_bytes()).ok_or_else(|| problem.to_owned())
             });

@@ -212,12 +212,12 @@ pub(crate) fn read(body: &[u8]) -> Result<(Status, Record), String> {
         "endpoints",
     ];
     let mut json = Object::read(body, json::Fields::With(&FIELDS))?;
-    let mut text = |name: &str| json.or_null(name).text(name);
-    let key_id = text("key_id")?.ok_or("key_id: is required")?;
-    let status = text("status")?.ok_or("status: is required")?;
-    let (account_id, environment) = (text("account_id")?, text("environment")?);
-    let expires_at = text("expires_at")?;
-    let endpoints = json.or_null("endpoints").texts("endpoints")?;
+    let mut string = |name: &str| json.or_null(name).string(name);
+    let key_id = string("key_id")?.ok_or("key_id: is required")?;
+    let status = string("status")?.ok_or("status: is required")?;
+    let (account_id, environment) = (string("account_id")?, string("environment")?);
+    let expires_at = string("expires_at")?;
+    let endpoints = json.or_null("endpoints").strings("endpoints")?;
     for (field, value) in [
         ("key_id", Some(&key_id)),
         ("account_id", account_id.as_ref()),

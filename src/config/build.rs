@@ -92,13 +92,13 @@ fn text_or(
     default: &str,
     check: fn(&str) -> Result<(), String>,
 ) -> Result<String, ConfigError> {
-    let text = json.text(name)?.unwrap_or(default.into());
+    let text = json.string(name)?.unwrap_or(default.into());
     at(json.path(name), check(&text))?;
     Ok(text.into_owned())
 }
 
 fn duration_or(json: &mut Object<'_>, name: &str, default: &str) -> Result<Duration, ConfigError> {
-    let text = json.text(name)?;
+    let text = json.string(name)?;
     let text = text.as_deref().unwrap_or(default);
     at(json.path(name), check::duration(text))
 }
@@ -108,7 +108,7 @@ fn path_template(
     placeholder: &str,
     default: &str,
 ) -> Result<PathTemplate, ConfigError> {
-    let text = json.text("path")?;
+    let text = json.string("path")?;
     let text = text.as_deref().unwrap_or(default);
     let template = PathTemplate::parse(text, placeholder, default);
     at(json.path("path"), template)
@@ -117,7 +117,7 @@ fn path_template(
 fn lookup(json: &mut Object<'_>) -> Result<Lookup, ConfigError> {
     let fields = ["cluster", "authority", "path", "timeout", "headers"];
     let mut json = json.object_or_empty("lookup", &fields)?;
-    let Some(cluster) = json.or_null("cluster").text("cluster")? else {
+    let Some(cluster) = json.or_null("cluster").string("cluster")? else {
         return Err(ConfigError::new(
             "lookup.cluster",
             "is required: the name of the Envoy cluster that answers lookups",
@@ -127,7 +127,7 @@ fn lookup(json: &mut Object<'_>) -> Result<Lookup, ConfigError> {
     // Istio's cluster names end in the host: outbound|80||auth.default.svc.cluster.local
     let authority = json
         .or_null("authority")
-        .text("authority")?
+        .string("authority")?
         .unwrap_or_else(|| {
             cluster
                 .rsplit('|')
@@ -163,7 +163,7 @@ fn lookup(json: &mut Object<'_>) -> Result<Lookup, ConfigError> {
 
 fn hasher(json: &mut Object<'_>) -> Result<KeyHasher, ConfigError> {
     let mut json = json.object_or_empty("hash", &["pepper"])?;
-    let pepper = json.or_null("pepper").text("pepper")?;
+    let pepper = json.or_null("pepper").string("pepper")?;
     if pepper.as_deref() == Some("") {
         return Err(ConfigError::new(
             "hash.pepper",
@@ -177,7 +177,7 @@ fn hasher(json: &mut Object<'_>) -> Result<KeyHasher, ConfigError> {
 }
 
 fn environment(json: &mut Object<'_>) -> Result<Option<String>, ConfigError> {
-    let environment = json.or_null("environment").text("environment")?;
+    let environment = json.or_null("environment").string("environment")?;
     if let Some(environment) = &environment {
         at("environment", check::environment(environment))?;
     }
@@ -207,7 +207,7 @@ fn exemptions(json: &mut Object<'_>) -> Result<Exemptions, ConfigError> {
         path_prefixes: path_prefixes.into_iter().map(PathPrefix::new).collect(),
         bodies: methods.is_some(),
         methods: methods.unwrap_or_else(|| vec!["GET".to_owned()]),
-        preflight: json.flag("preflight")?.unwrap_or(true),
+        preflight: json.bool("preflight")?.unwrap_or(true),
     })
 }
 
@@ -217,7 +217,7 @@ fn checked_texts(
     name: &str,
     check: fn(&str) -> Result<(), &'static str>,
 ) -> Result<Option<Vec<String>>, ConfigError> {
-    let Some(texts) = json.texts(name)? else {
+    let Some(texts) = json.strings(name)? else {
         return Ok(None);
     };
     for (index, text) in texts.iter().enumerate() {
@@ -303,7 +303,7 @@ fn strip_headers(
     credential: &CredentialRules,
     identity_headers: &[(String, IdentityField)],
 ) -> Result<Vec<String>, ConfigError> {
-    let Some(names) = json.texts("strip_headers")? else {
+    let Some(names) = json.strings("strip_headers")? else {
         return Ok(STRIP_HEADERS.map(str::to_owned).to_vec());
     };
     let mut headers = Vec::new();
@@ -344,7 +344,7 @@ fn replies(json: &mut Object<'_>) -> Result<Replies, ConfigError> {
     let service_name = text_or(&mut json, "service_name", SERVICE_NAME, name)?;
     let doc_base_url = text_or(&mut json, "doc_base_url", DOC_BASE_URL, check::url)?;
     let realm = text_or(&mut json, "realm", REALM, check::quotable)?;
-    let seconds = json.whole("retry_after_seconds")?;
+    let seconds = json.integer("retry_after_seconds")?;
     let seconds = seconds.unwrap_or(RETRY_AFTER_SECONDS);
     if !(1..=86_400).contains(&seconds) {
         return Err(ConfigError::new(

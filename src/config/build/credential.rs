@@ -10,7 +10,7 @@ use crate::request::credential::{Alphabet, CredentialRules, Format, Source};
 pub(super) fn rules(json: &mut Object<'_>) -> Result<CredentialRules, ConfigError> {
     let mut json = json.object_or_empty("credential", &["sources", "format", "forward"])?;
     let format = format(&mut json)?;
-    let forward = json.flag("forward")?.unwrap_or(false);
+    let forward = json.bool("forward")?.unwrap_or(false);
     Ok(CredentialRules {
         sources: match json.objects("sources", Fields::Only(&["header", "scheme"]))? {
             Some(sources) => checked_sources(sources)?,
@@ -34,7 +34,7 @@ fn checked_sources(json: Vec<Object<'_>>) -> Result<Vec<Source>, ConfigError> {
     let mut sources: Vec<Source> = Vec::new();
     for (index, mut source) in json.into_iter().enumerate() {
         let path = format!("credential.sources[{index}]");
-        let header = source.or_null("header").text("header")?;
+        let header = source.or_null("header").string("header")?;
         let header = header.ok_or("is required: the name of a header");
         let header = at(format!("{path}.header"), header)?;
         let header = at(format!("{path}.header"), check::header_name(&header))?;
@@ -44,7 +44,7 @@ fn checked_sources(json: Vec<Object<'_>>) -> Result<Vec<Source>, ConfigError> {
                 "is passed on to the auth cluster, which must never see a key; choose another",
             ));
         }
-        let scheme = source.or_null("scheme").text("scheme")?;
+        let scheme = source.or_null("scheme").string("scheme")?;
         if let Some(scheme) = &scheme {
             at(format!("{path}.scheme"), check::token(scheme))?;
         }
@@ -72,7 +72,7 @@ fn format(json: &mut Object<'_>) -> Result<Format, ConfigError> {
     const LONGEST: u32 = 8192;
     let fields = ["prefix", "min_length", "max_length", "alphabet"];
     let mut json = json.object_or_empty("format", &fields)?;
-    let alphabet = json.text("alphabet")?;
+    let alphabet = json.string("alphabet")?;
     let alphabet = match alphabet.as_deref().unwrap_or("url_safe") {
         "alphanumeric" => Ok(Alphabet::Alphanumeric),
         "base64" => Ok(Alphabet::Base64),
@@ -80,8 +80,8 @@ fn format(json: &mut Object<'_>) -> Result<Format, ConfigError> {
         "url_safe" => Ok(Alphabet::UrlSafe),
         _ => Err("must be \"url_safe\", \"alphanumeric\", \"hex\" or \"base64\""),
     };
-    let min_length = json.whole("min_length")?.unwrap_or(43);
-    let max_length = json.whole("max_length")?.unwrap_or(256);
+    let min_length = json.integer("min_length")?.unwrap_or(43);
+    let max_length = json.integer("max_length")?.unwrap_or(256);
     let format = Format {
         alphabet: at("credential.format.alphabet", alphabet)?,
         min_length: usize::try_from(min_length).unwrap_or(usize::MAX),

@@ -53,7 +53,7 @@ pub(super) fn cache(json: &mut Object<'_>) -> Result<CacheRules, ConfigError> {
 
 fn entries_or(json: &mut Object<'_>, name: &str, default: u32) -> Result<usize, ConfigError> {
     const MOST: u32 = 1_000_000;
-    let number = json.whole(name)?.unwrap_or(default);
+    let number = json.integer(name)?.unwrap_or(default);
     let entries = usize::try_from(number).ok();
     let entries = entries.filter(|_| (1..=MOST).contains(&number));
     entries.ok_or_else(|| {
@@ -79,7 +79,7 @@ pub(super) fn feed(
     let Some(mut json) = json.or_null("feed").object("feed", &fields)? else {
         return Ok(None);
     };
-    let cluster = json.or_null("cluster").text("cluster")?;
+    let cluster = json.or_null("cluster").string("cluster")?;
     let cluster = cluster.map_or_else(|| lookup.cluster.clone(), Cow::into_owned);
     at("feed.cluster", check::cluster(&cluster))?;
     let path = path_template(&mut json, "{cursor}", "/v1/changes?after={cursor}")?;
