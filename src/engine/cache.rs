@@ -19,23 +19,23 @@ pub use pool::Seed;
 /// A record that takes more than this, in bytes, is not kept: entries are counted, not weighed.
 const MAX_RECORD: usize = 4096;
 
-/// A share from 0, the default, to 1.
+/// A ratio from 0, the default, to 1.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Share(u32);
+pub struct Ratio(u32);
 
-impl Share {
+impl Ratio {
     const WHOLE: u64 = 1_000_000;
 
     /// `None` for what is not from 0 to 1. Kept to six digits.
-    pub fn new(share: f64) -> Option<Self> {
+    pub fn new(ratio: f64) -> Option<Self> {
         #[allow(
             clippy::cast_possible_truncation,
             clippy::cast_sign_loss,
             reason = "from 0 to a million, as the line itself checks"
         )]
         (0.0..=1.0)
-            .contains(&share)
-            .then(|| Self((share * 1_000_000.0).round() as u32))
+            .contains(&ratio)
+            .then(|| Self((ratio * 1_000_000.0).round() as u32))
     }
 
     fn of(self, ms: u64) -> u64 {
@@ -54,10 +54,10 @@ pub struct CacheRules {
     pub revoked_ttl: Duration,
     /// How long after its lookup an active record serves in an outage; zero: only while fresh.
     pub stale_if_error: Duration,
-    /// The share of its time after which an active record in use is looked up again.
-    pub refresh_ahead: Share,
-    /// The share of its time by which a verdict may end early, depending on its hash.
-    pub jitter: Share,
+    /// The ratio of its time after which an active record in use is looked up again.
+    pub refresh_ahead: Ratio,
+    /// The ratio of its time by which a verdict may end early, depending on its hash.
+    pub jitter: Ratio,
     /// The most active records.
     pub max_allow_entries: usize,
     /// The most other verdicts.

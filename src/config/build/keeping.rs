@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::{ConfigError, at, check, duration_or, path_template};
 use crate::auth::feed::{FeedRules, LONG_PAGE};
 use crate::auth::lookup::Lookup;
-use crate::engine::cache::{CacheRules, Share};
+use crate::engine::cache::{CacheRules, Ratio};
 use crate::json::Object;
 
 /// How long a verdict may count.
@@ -35,10 +35,10 @@ pub(super) fn cache(json: &mut Object<'_>) -> Result<CacheRules, ConfigError> {
         "max_deny_entries",
     ];
     let mut json = json.object_or_empty("cache", &fields)?;
-    let refresh_ahead = Share::new(json.number("refresh_ahead")?.unwrap_or(0.8))
-        .filter(|share| *share != Share::default())
+    let refresh_ahead = Ratio::new(json.number("refresh_ahead")?.unwrap_or(0.8))
+        .filter(|ratio| *ratio != Ratio::default())
         .ok_or("must be a number above 0 and at most 1, which is off");
-    let jitter = Share::new(json.number("jitter")?.unwrap_or(0.1));
+    let jitter = Ratio::new(json.number("jitter")?.unwrap_or(0.1));
     Ok(CacheRules {
         allow_ttl: ttl_or(&mut json, "allow_ttl", "60s")?,
         not_found_ttl: ttl_or(&mut json, "not_found_ttl", "5s")?,

@@ -89,8 +89,8 @@ fn jitter_has_its_borders() {
 }
 
 #[test]
-fn shares_are_from_zero_to_one() {
-    for (share, of_a_thousand) in [
+fn ratios_are_from_zero_to_one() {
+    for (ratio, of_a_thousand) in [
         (0.0, Some(0)),
         (0.000_4, Some(0)),
         (0.001, Some(1)),
@@ -101,10 +101,10 @@ fn shares_are_from_zero_to_one() {
         (f64::NAN, None),
         (f64::INFINITY, None),
     ] {
-        let of = Share::new(share).map(|share| share.of(1000));
-        assert_eq!(of, of_a_thousand, "{share}");
+        let of = Ratio::new(ratio).map(|ratio| ratio.of(1000));
+        assert_eq!(of, of_a_thousand, "{ratio}");
     }
-    assert_eq!(Share::new(1.0).unwrap().of(u64::MAX), u64::MAX / 1_000_000);
+    assert_eq!(Ratio::new(1.0).unwrap().of(u64::MAX), u64::MAX / 1_000_000);
 }
 
 /// Entries are counted, not weighed, so none may be of any size.
