@@ -44,11 +44,19 @@ pub struct PathTemplate {
 }
 
 impl PathTemplate {
+    /// The path that begins and ends with these.
+    pub fn new(before: &str, after: &str) -> Self {
+        Self {
+            before: before.to_owned(),
+            after: after.to_owned(),
+        }
+    }
+
     /// Splits `/v1/key-hashes/{key_hash}` at its `placeholder`, `{key_hash}`.
     ///
     /// # Errors
-    /// What would be right, with `default` as an example.
-    pub fn parse(template: &str, placeholder: &str, default: &str) -> Result<Self, String> {
+    /// What would be right, with an example.
+    pub fn parse(template: &str, placeholder: &str, example: &str) -> Result<Self, String> {
         let visible = template.bytes().all(|byte| byte.is_ascii_graphic());
         match template.split_once(placeholder) {
             Some((before, after))
@@ -57,14 +65,11 @@ impl PathTemplate {
                     && !template.contains('#')
                     && ![before, after].concat().contains(['{', '}']) =>
             {
-                Ok(Self {
-                    before: before.to_owned(),
-                    after: after.to_owned(),
-                })
+                Ok(Self::new(before, after))
             }
             _ => Err(format!(
                 "must start with \"/\", hold {placeholder} exactly once, and be visible ASCII \
-                 without \"#\" and other braces, such as \"{default}\""
+                 without \"#\" and other braces, such as \"{example}\""
             )),
         }
     }

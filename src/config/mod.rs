@@ -1,55 +1,49 @@
-//! The plugin configuration: JSON in, valid [`Settings`] out.
+//! The plugin configuration: JSON text in, valid [`Settings`] out.
 //!
-//! Reading it is pure, as Envoy runs it on several threads and a refusal on one worker alone
-//! would leave that worker without the filter: the same bytes always give the same answer.
+//! Each section has a file with its defaults, how it is parsed, and what it rejects. A section's
+//! `Default` is the only place with its default values: parsing starts from it and replaces the
+//! fields that are given. The structs themselves are where they are used, below this module.
+//!
+//! Parsing is pure. Envoy runs it on several threads, and an error on one worker alone would leave
+//! that worker without the filter, so the same bytes always give the same answer.
 
 #![forbid(unsafe_code)]
 
-mod build;
+mod cache;
 mod check;
-mod text;
+mod credential;
+mod environment;
+mod error;
+mod exempt;
+mod feed;
+mod hash;
+mod identity_headers;
+mod introspection;
+mod lookup;
+mod reader;
+mod replies;
+mod strip_headers;
 
-use std::fmt;
+pub use error::ConfigError;
 
-use crate::decision::denial::Messages;
-use crate::decision::reply::Replies;
+use crate::decision::policy::Policy;
 use crate::engine::settings::Settings;
-use crate::json::FieldError;
+use crate::json::{Fields, Object, ReadError};
 
-/// As much of a field's path as a message shows, in characters.
-const LONGEST_PATH: usize = 200;
-
-/// Why a configuration was refused: the field's path, what is wrong and what would be right.
-/// Never the value of a field that may hold a secret.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ConfigError(FieldError);
-
-impl ConfigError {
-    fn new(path: impl AsRef<str>, problem: impl AsRef<str>) -> Self {
-        Self(FieldError::new(path, problem))
-    }
-}
-
-impl From<FieldError> for ConfigError {
-    fn from(error: FieldError) -> Self {
-        Self(error)
-    }
-}
-
-impl fmt::Display for ConfigError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let FieldError { path, problem } = &self.0;
-        let path = if path.is_empty() || path.bytes().any(|byte| byte < b' ') {
-            "configuration"
-        } else {
-            path
-        };
-        // The names in it are an operator's, and the message is a line of Envoy's log.
-        write!(f, "{path:.LONGEST_PATH$}: {problem}")
-    }
-}
-
-impl std::error::Error for ConfigError {}
+/// The sections.
+const FIELDS: [&str; 11] = [
+    "lookup",
+    "cache",
+    "feed",
+    "credential",
+    "hash",
+    "environment",
+    "exempt",
+    "introspection",
+    "identity_headers",
+    "strip_headers",
+    "replies",
+];
 
 /// Reads the plugin configuration (JSON, UTF-8).
 ///
@@ -57,19 +51,59 @@ impl std::error::Error for ConfigError {}
 /// The first problem, with its field's path: not JSON, an unknown or repeated field, a wrong
 /// type, an impossible value, or no `lookup.cluster`.
 pub fn parse(bytes: &[u8]) -> Result<Settings, ConfigError> {
-    build::settings(&mut text::parse(bytes)?)
+    let json = &mut object(bytes)?;
+    let environment = environment::parse(json)?;
+    let lookup = lookup::parse(json)?.in_environment(environment.as_deref());
+    let credential = credential::parse(json)?;
+    let exempt = exempt::parse(json)?;
+    let identity_headers = identity_headers::parse(json, &credential)?;
+    let strip_headers = strip_headers::parse(json, &credential, &identity_headers)?;
+    let sources = credential.sources.iter().map(|source| &source.header);
+    let identities = identity_headers.iter().map(|(name, _)| name);
+    let watched = sources.chain(identities).chain(&strip_headers);
+    Ok(Settings {
+        cache: cache::parse(json)?,
+        feed: feed::parse(json, &lookup)?,
+        lookup,
+        policy: Policy {
+            hasher: hash::parse(json)?,
+            environment,
+            introspection: introspection::parse(json, &exempt)?,
+            exempt,
+            watched: watched.map(String::as_str).collect(),
+            identity_headers,
+            strip_headers,
+            credential,
+        },
+        replies: replies::parse(json)?,
+    })
 }
 
-/// The replies of a filter that has no configuration to take them from.
-impl Default for Replies {
-    fn default() -> Self {
-        Self::new(
-            Messages::for_service(build::SERVICE_NAME),
-            build::DOC_BASE_URL,
-            build::REALM,
-            build::RETRY_AFTER_SECONDS,
-        )
+/// The JSON object that Envoy hands over, or what operators were misled to write instead.
+#[cold]
+#[inline(never)]
+fn object(bytes: &[u8]) -> Result<Object<'_>, ConfigError> {
+    if bytes.iter().all(u8::is_ascii_whitespace) {
+        return Err(ConfigError::new(
+            "lookup.cluster",
+            "is required: the configuration is empty, and the smallest is \
+             {\"lookup\": {\"cluster\": \"auth\"}}",
+        ));
     }
+    // A protobuf Struct begins with the byte 0x0A, which JSON would take for white space, and may
+    // go on with a brace. Its fields' tag 0x12 is a byte that no JSON has.
+    if bytes.trim_ascii_start().first() != Some(&b'{') || bytes.contains(&0x12) {
+        return Err(ConfigError::new(
+            "",
+            "must be a JSON object as text, beginning with \"{\". In envoy.yaml write it as a string: \
+             \"@type\": type.googleapis.com/google.protobuf.StringValue, with `value: |` and the \
+             JSON below; a google.protobuf.Struct reaches the filter as raw protobuf",
+        ));
+    }
+    Object::read(bytes, Fields::Only(&FIELDS)).map_err(|error| match error {
+        ReadError::Field(problem) => problem.into(),
+        ReadError::Json(error) => ConfigError::new("", format!("is not JSON: {error}")),
+    })
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 use std::time::Duration;
 
 use super::*;
+use crate::decision::reply::Replies;
 
 #[test]
 fn the_smallest_configuration_has_the_documented_defaults() {

@@ -65,6 +65,19 @@ pub struct LocalReply<'a> {
     pub body: String,
 }
 
+/// What the replies to refused requests say.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReplyRules {
+    /// The messages to clients.
+    pub messages: Messages,
+    /// Where errors are documented; an error's address is this and its code.
+    pub doc_base_url: String,
+    /// The realm of `www-authenticate`.
+    pub realm: String,
+    /// After how long a client may try again when there was no verdict.
+    pub retry_after_seconds: u32,
+}
+
 /// What replies are made of: one template for each denial.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Replies(
@@ -145,16 +158,18 @@ pub fn describe(record: &Record, id: RequestId) -> LocalReply<'static> {
 }
 
 impl Replies {
-    /// Takes checked parts; the address of an error's documentation is `doc_base_url` + its code.
-    pub fn new(
-        messages: Messages,
-        doc_base_url: &str,
-        realm: &str,
-        retry_after_seconds: u32,
-    ) -> Self {
+    /// Takes checked rules.
+    #[cold]
+    pub fn new(rules: &ReplyRules) -> Self {
+        let ReplyRules {
+            messages,
+            doc_base_url,
+            realm,
+            retry_after_seconds,
+        } = rules;
         Self(Denial::ALL.map(|denial| {
             let row = denial.row();
-            let retry_after = (denial == Denial::Internal).then_some(retry_after_seconds);
+            let retry_after = (denial == Denial::Internal).then_some(*retry_after_seconds);
             let message = messages.of(denial);
             // Plain strings and numbers: writing them as JSON cannot fail.
             let body = serde_json::to_string(&Body {

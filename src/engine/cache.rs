@@ -38,6 +38,12 @@ impl Ratio {
             .then(|| Self((ratio * 1_000_000.0).round() as u32))
     }
 
+    /// So many hundredths, at most all of them.
+    pub const fn percent(percent: u32) -> Self {
+        let percent = if percent > 100 { 100 } else { percent };
+        Self(percent.saturating_mul(10_000))
+    }
+
     fn of(self, ms: u64) -> u64 {
         ms.saturating_mul(u64::from(self.0)) / Self::WHOLE
     }

@@ -133,7 +133,12 @@ fn what_is_configured_is_escaped() {
     messages
         .set("api_key_expired", "Zu spät.".to_owned())
         .unwrap();
-    let replies = Replies::new(messages, "https://example.com/#", "my api", 7);
+    let replies = Replies::new(&ReplyRules {
+        messages,
+        doc_base_url: "https://example.com/#".to_owned(),
+        realm: "my api".to_owned(),
+        retry_after_seconds: 7,
+    });
     let id = RequestId::new(NOW, 74);
     let body = |denial| -> serde_json::Value {
         serde_json::from_str(&replies.render(denial, ReplyFormat::Http, id, NOW).body).unwrap()

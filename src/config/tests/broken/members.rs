@@ -2,10 +2,10 @@
 
 use serde_json::Value;
 
-use super::super::super::build::FIELDS as OF_THE_WHOLE;
 use super::Broken;
 use super::fields::Kind::{Array, Flag, Number, Object, ObjectOrNull, Text, TextOrNull, Whole};
 use super::fields::{FIELDS, GOOD, Kind, beside, join, objects, with};
+use crate::config::FIELDS as SECTIONS;
 
 impl Kind {
     /// JSON that is something else.
@@ -114,7 +114,7 @@ pub(super) fn all() -> Vec<Broken> {
             format!("{field}s"),
         ] {
             if !broken.iter().any(|b| b.at == join(object, &other))
-                && !OF_THE_WHOLE.contains(&other.as_str())
+                && !SECTIONS.contains(&other.as_str())
             {
                 broken.push(beside(object, &format!("\"{other}\":null"), &other));
             }

@@ -1,0 +1,48 @@
+//! `introspection`: the path where a key may ask about itself; without it, there is none.
+
+use super::{ConfigError, reader};
+use crate::decision::exempt::Exemptions;
+use crate::json::Object;
+use crate::request::path;
+
+/// The section, where it is given.
+struct Introspection {
+    path: String,
+}
+
+impl Default for Introspection {
+    fn default() -> Self {
+        Self {
+            path: "/v1/keys/me".to_owned(),
+        }
+    }
+}
+
+#[cold]
+#[inline(never)]
+pub(super) fn parse(
+    json: &mut Object<'_>,
+    exempt: &Exemptions,
+) -> Result<Option<String>, ConfigError> {
+    let json = json.or_null("introspection");
+    let Some(mut json) = json.object("introspection", &["path"])? else {
+        return Ok(None);
+    };
+    let Introspection { mut path } = Introspection::default();
+    let check = |path: &str| path::check(path).map_err(str::to_owned);
+    reader::string(&mut json, "path", &mut path, check)?;
+    // Envoy would have made another path of it.
+    if path.contains("//") || path.contains('%') {
+        return Err(ConfigError::new(
+            "introspection.path",
+            "must not have \"//\" or \"%\": write it as Envoy routes it",
+        ));
+    }
+    if exempt.cover_path(path.as_bytes()) && exempt.cover_method(b"HEAD") {
+        return Err(ConfigError::new(
+            "introspection.path",
+            "is exempt, so nobody would be asked for a key there; take it out of exempt",
+        ));
+    }
+    Ok(Some(path))
+}
