@@ -24,7 +24,8 @@
 //! takes a request through the table; [`engine`] finds its verdict, in the cache or by a lookup, and
 //! forgets it when the feed says that its key has changed. [`auth`] has what the auth cluster is
 //! asked and what it answers. All of that is plain Rust without I/O: time and randomness are
-//! passed in. Only `wasm` knows of proxy-wasm.
+//! passed in. Only `wasm` knows of proxy-wasm. Each uses only those below it: `wasm`, [`config`],
+//! [`engine`], [`decision`], [`auth`], [`request`].
 //!
 //! # Deployment
 //!
@@ -39,6 +40,8 @@ pub mod config;
 pub mod decision;
 pub mod engine;
 mod json;
+#[cfg(test)]
+mod layers;
 pub mod request;
 pub mod throttle;
 mod wasm;

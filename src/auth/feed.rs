@@ -1,8 +1,7 @@
 //! The change feed: which keys have changed since their verdicts were made.
 //!
 //! Each worker polls it by itself. Whatever was looked up before a change was read is forgotten
-//! then ([`crate::engine::verdicts`]), so a kept verdict is right as of the last poll that was answered,
-//! however long ago it was made. While that poll is too long ago the feed is *stale*, and
+//! then, so a kept verdict is right as of the last poll that was answered, however long ago it was made. While that poll is too long ago the feed is *stale*, and
 //! verdicts have to show for themselves again.
 //!
 //! | answer | means |
