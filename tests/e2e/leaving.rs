@@ -39,8 +39,7 @@ pub(crate) fn impatient_clients_in_grace(world: &World) -> Result<()> {
             requests += 1;
         }
         let lookups = stage.lookups(&key)? - before;
-        // Each test of the cluster is made a second time when its client has left.
-        ensure!(lookups <= 10, "{lookups} lookups in 5 s");
+        ensure!(lookups <= 5, "{lookups} lookups in 5 s");
         wait_until(|| Ok(stage.counter("verdicts.stale.total")? > requests / 4))
             .context("too few are served in grace")?;
         println!(
@@ -51,7 +50,7 @@ pub(crate) fn impatient_clients_in_grace(world: &World) -> Result<()> {
     })
 }
 
-/// A client that asks and leaves again and again makes no lookup of each.
+/// A client that asks and leaves again and again costs one lookup.
 pub(crate) fn ask_and_leave(world: &World) -> Result<()> {
     Setup::new(json!({})).run(world, |stage| {
         let key = made_up_key();
@@ -64,8 +63,8 @@ pub(crate) fn ask_and_leave(world: &World) -> Result<()> {
         }
         let lookups = stage.lookups(&key)?;
         println!("asked and left 300 times: {lookups} lookups");
-        ensure!(lookups == 2, "{lookups} lookups");
-        stage.wait_for("lookups.lost.total", 1)
+        ensure!(lookups == 1, "{lookups} lookups");
+        Ok(())
     })
 }
 

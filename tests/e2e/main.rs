@@ -172,11 +172,6 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
         ),
         trial(
             &world,
-            "coalescing: a lost lookup is made again at once",
-            coalescing::a_lost_lookup_is_made_again_at_once,
-        ),
-        trial(
-            &world,
             "coalescing: as many as may",
             coalescing::as_many_as_may,
         ),
@@ -255,8 +250,8 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
         ),
         trial(
             &world,
-            "introspection: a lost lookup is counted",
-            broken_feed::introspection_lost,
+            "introspection: its client leaves",
+            broken_feed::introspection_left,
         ),
         trial(
             &world,

@@ -1,8 +1,7 @@
-//! A VM that dies, in each of its callbacks, while a thousand requests wait for their lookups: all
+//! A VM that dies, at each failpoint, while a thousand requests wait for their lookups: all
 //! of them end, none of them gets in, and the filter is back, or refuses everything, as its
 //! `failure_policy` says.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -23,8 +22,8 @@ use tokio::task::JoinSet;
 
 use crate::range::{PATH, Range, Setup, Steady, end_of, key_id, known_key, plugin, request, trial};
 
-/// The header by which a request says where the VM is to die.
-pub(crate) const DIE: &str = "x-test-die";
+/// The header by which a request says where the VM is to die: see `src/wasm/failpoints.rs`.
+pub(crate) const DIE: &str = "x-test-failpoint";
 
 /// Requests that wait for their lookups when the VM dies, two of each key, so that half of them
 /// wait for a lookup of another request's.
@@ -51,28 +50,20 @@ const PAUSED_KIND: &str = "one that waited";
 const BODY_KIND: &str = "one that waited, with a body under way";
 const KILLER_KIND: &str = "the one that kills";
 
-/// In which callback a VM dies, and which export of the module that is.
-const CALLBACKS: &[(&str, &str)] = &[
-    ("on_http_request_headers", "proxy_on_request_headers"),
-    ("on_http_request_body", "proxy_on_request_body"),
-    ("on_http_request_trailers", "proxy_on_request_trailers"),
-    ("on_http_call_response", "proxy_on_http_call_response"),
-    (
-        "while held requests are settled",
-        "proxy_on_http_call_response",
-    ),
-    ("on_tick", "proxy_on_tick"),
-    (
-        "root's on_http_call_response, of a lookup",
-        "proxy_on_http_call_response",
-    ),
-    (
-        "root's on_http_call_response, of the feed",
-        "proxy_on_http_call_response",
-    ),
-    ("on_delete", "proxy_on_delete"),
-    ("create_http_context", "proxy_on_context_create"),
+/// Where a VM dies, and in which export of the module that is.
+const POINTS: &[(&str, &str)] = &[
+    ("keystile_on_context_create", "proxy_on_context_create"),
+    ("keystile_on_request_headers", "proxy_on_request_headers"),
+    ("keystile_on_request_trailers", "proxy_on_request_trailers"),
+    (LOOKUP_ANSWERED, "proxy_on_http_call_response"),
+    (POLL_ANSWERED, "proxy_on_http_call_response"),
+    ("proxy_continue_stream", "proxy_on_http_call_response"),
+    ("keystile_on_tick", "proxy_on_tick"),
+    ("keystile_on_delete", "proxy_on_delete"),
 ];
+
+const LOOKUP_ANSWERED: &str = "keystile_on_http_call_response /v1/key-hashes/";
+const POLL_ANSWERED: &str = "keystile_on_http_call_response /v1/changes";
 
 #[derive(Clone, Copy, PartialEq)]
 pub(crate) enum Policy {
@@ -93,8 +84,8 @@ impl Policy {
 
 /// A VM's death.
 struct Death {
-    /// In which callback of the filter.
-    callback: &'static str,
+    /// Where.
+    point: &'static str,
     /// In which export of the module that is.
     export: &'static str,
     policy: Policy,
@@ -113,7 +104,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         ),
         long("dying: with the shipped stream_idle_timeout", |name| {
             let death = Death {
-                callback: "on_tick",
+                point: "keystile_on_tick",
                 export: "proxy_on_tick",
                 policy: FailReload,
                 workers: 2,
@@ -125,10 +116,10 @@ pub(crate) fn trials() -> Vec<Trial> {
         }),
     ];
     for (policy, workers) in [(FailReload, 1), (FailReload, 2), (FailClosed, 1)] {
-        for (callback, export) in CALLBACKS {
-            let name = format!("dying: {callback}, {}, {workers} worker(s)", policy.name());
+        for (point, export) in POINTS {
+            let name = format!("dying: {point}, {}, {workers} worker(s)", policy.name());
             let death = Death {
-                callback,
+                point,
                 export,
                 policy,
                 workers,
@@ -136,8 +127,9 @@ pub(crate) fn trials() -> Vec<Trial> {
                 bodies: BODIES,
             };
             let quick = matches!(
-                (*callback, policy, workers),
-                ("on_http_request_headers", FailReload, 2) | ("on_tick", FailClosed, 1)
+                (*point, policy, workers),
+                ("keystile_on_request_headers", FailReload, 2)
+                    | ("keystile_on_tick", FailClosed, 1)
             );
             trials.push(long(&name, move |name| death.happens(name)).with_ignored_flag(!quick));
         }
@@ -173,9 +165,9 @@ fn the_shipped_module_has_nothing_to_die_on() -> Result<()> {
     Ok(())
 }
 
-/// The module that dies on demand.
+/// The module with failpoints.
 pub(crate) fn module() -> std::path::PathBuf {
-    root().join("target/faults/keystile-dying.wasm")
+    root().join("target/faults/keystile-failpoints.wasm")
 }
 
 fn setup(policy: Policy, workers: u8, idle: Duration) -> Result<Setup> {
@@ -220,9 +212,7 @@ fn edit(config: &mut Value, policy: Policy, idle: Duration) -> Result<()> {
 
 impl Death {
     fn happens(&self, name: &str) -> Result<()> {
-        let Self {
-            callback, export, ..
-        } = *self;
+        let Self { point, export, .. } = *self;
         let range = Range::start(setup(self.policy, self.workers, self.idle)?)?;
         let page = json!({"cursor": "c1", "changes": [], "reset": false}).to_string();
         let page = Script::Answer(answer("200 OK", &page));
@@ -234,7 +224,7 @@ impl Death {
             let early = tally.ends(PAUSED_KIND);
             ensure!(early.is_empty(), "ended before the VM died: {early:?}");
             let died = Instant::now();
-            let killer = die(&range, tally, callback)?;
+            let killer = die(&range, point)?;
             let proof = format!("Function: {export} failed");
             wait_until(|| Ok(range.envoy.written().contains(&proof)))
                 .with_context(|| format!("the VM does not die in {export}"))?;
@@ -364,10 +354,10 @@ impl Paused {
     }
 }
 
-/// Has a VM die in a callback. Gives the request that has it, which may wait for as long as others.
-fn die(range: &Range, tally: &Tally, callback: &str) -> Result<Option<Sent>> {
+/// Has a VM die somewhere. Returns the request that has it, which may wait for as long as others.
+fn die(range: &Range, point: &str) -> Result<Option<Sent>> {
     let to = range.envoy.listener("dying")?;
-    let die = format!("{DIE}: {callback}");
+    let die = format!("{DIE}: {point}");
     let known = known_key()?;
     let (line, entitled) = (
         format!("x-api-key: {known}"),
@@ -378,68 +368,18 @@ fn die(range: &Range, tally: &Tally, callback: &str) -> Result<Option<Sent>> {
         let head = client::head("POST", PATH, lines.iter().copied());
         client::send(to, format!("{head}{rest}").as_bytes()).map(Some)
     };
-    match callback {
-        "on_http_request_body" => send(&[&with_key[..], &["content-length: 4"]].concat(), "body"),
-        "on_http_request_trailers" => send(
+    match point {
+        "keystile_on_request_trailers" => send(
             &[&with_key[..], &["transfer-encoding: chunked"]].concat(),
             "4\r\nbody\r\n0\r\nx-trailer: x\r\n\r\n",
         ),
-        "root's on_http_call_response, of a lookup" => {
-            let key = made_up_key();
-            let permits = Arc::new(Semaphore::new(0));
-            let when = Script::AnswerWhen(Arc::clone(&permits), answer("404 Not Found", ""));
-            range.auth.script(&hash(&key)?, when);
-            range
-                .runtime
-                .block_on(lookup_of_the_root(range, tally, to, &key, callback))?;
-            permits.add_permits(2);
-            Ok(None)
-        }
         // What the filter does by itself, or for any request.
-        "on_tick"
-        | "root's on_http_call_response, of the feed"
-        | "on_delete"
-        | "create_http_context" => send(&[&die, "content-length: 0"], ""),
+        "keystile_on_tick"
+        | POLL_ANSWERED
+        | "keystile_on_delete"
+        | "keystile_on_context_create" => send(&[&die, "content-length: 0"], ""),
         _ => send(&[&with_key[..], &["content-length: 0"]].concat(), ""),
     }
-}
-
-/// A request leaves, for whose lookup another one waits. So the root makes it again.
-async fn lookup_of_the_root(
-    range: &Range,
-    tally: &Tally,
-    to: SocketAddr,
-    key: &str,
-    callback: &str,
-) -> Result<()> {
-    let asked = async |times: usize| {
-        let deadline = Instant::now() + BACK;
-        while range.auth.lookups_about(&hash(key)?) < times {
-            ensure!(Instant::now() < deadline, "no lookup number {times}");
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-        Ok(())
-    };
-    // All on one connection, and so on one worker, one after the other.
-    let connection = connect(to).await?;
-    let send = |headers: &[(&str, &str)]| {
-        let (mut connection, request) = (connection.clone(), request(to, headers));
-        tokio::spawn(async move { status(&mut connection, request).await })
-    };
-    let first = send(&[("x-api-key", key), (DIE, callback)]);
-    asked(1).await?;
-    let second = send(&[("x-api-key", key)]);
-    let tally_of_second = tally.clone();
-    tokio::spawn(async move {
-        let answer = async { second.await.context("its task")?.context("its answer") };
-        tally_of_second
-            .watch("one whose lookup the root makes", answer)
-            .await
-    });
-    ensure!(send(&[]).await?? == 401, "without a key");
-    first.abort();
-    tally.count(KILLER_KIND, End::Left);
-    asked(2).await
 }
 
 /// A known key gets in again at the listener `dying`, and nobody else.

@@ -256,7 +256,7 @@ fn dies_of_it(name: &str, policy: Policy) -> Result<()> {
         .but("an unknown key", &[401, 503, 504].map(End::Answered))
         .but("a misshapen key", &refused);
     range.case_where_vms_die(name, steady, |tally| {
-        let line = format!("{DIE}: on_configure");
+        let line = format!("{DIE}: keystile_on_configure");
         let response = range.get(tally, "dying", "the one that kills", &[&line])?;
         ensure!(response.status == 401, "{response:?}");
         publish(1, "first")?;
