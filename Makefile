@@ -19,11 +19,11 @@ dist/keystile.wasm: $(SOURCES)
 	@scripts/build-wasm.sh
 
 # A module whose VM dies where a test says. It is not shipped.
-DYING := target/faults/keystile-dying.wasm
+DYING := target/faults/keystile-failpoints.wasm
 
 $(DYING): $(SOURCES)
 	@scripts/setup.sh build
-	@scripts/build-wasm.sh $@ die-on-demand
+	@scripts/build-wasm.sh $@ failpoints
 
 image: build ## Build the module's OCI image for Istio and Envoy Gateway in dist/keystile-oci; IMAGE, ENGINE (docker, umoci)
 	@scripts/image.sh

@@ -19,12 +19,11 @@ use std::time::Duration;
 
 use crate::auth::answer::{Answer, Cause, Source, Unsent, Verdict};
 use crate::auth::lookup::Callout;
-use crate::decision::reply::ReplyFormat;
 use crate::engine::Engine;
 use crate::engine::cache::Found;
 use crate::engine::host::{Flow, Host, Token};
 use crate::engine::inflight::{Answered, FORGOTTEN, Lookup, Purpose, Uncached};
-use crate::engine::session::{Pending, Session};
+use crate::engine::session::{Pending, Session, Subject};
 use crate::engine::stats::Counter;
 use crate::request::headers::Request;
 use crate::request::key_hash::KeyHash;
@@ -45,8 +44,8 @@ impl<H: Host> Engine<H> {
         request: &Request,
         now: Duration,
     ) -> Flow {
-        let pending = Pending {
-            format: ReplyFormat::of(request),
+        let subject = Subject::Present {
+            request,
             introspects: false,
         };
         let found = self.verdicts.find(&hash, now, || host.wall_time());
@@ -69,7 +68,7 @@ impl<H: Host> Engine<H> {
             }
             _ if in_flight.is_some() => {
                 if self.sessions.have_room() && self.inflight.wait(&hash, stream) {
-                    self.pause(stream, pending, hash, Source::Coalesced, now);
+                    self.pause(stream, subject.pending(), hash, Source::Coalesced, now);
                     return Flow::Pause;
                 }
                 // That is no outage, so a record in grace does not count.
@@ -93,14 +92,14 @@ impl<H: Host> Engine<H> {
                             waiting: vec![stream],
                         };
                         self.inflight.sent(token, hash, lookup);
-                        self.pause(stream, pending, hash, Source::Lookup, now);
+                        self.pause(stream, subject.pending(), hash, Source::Lookup, now);
                         return Flow::Pause;
                     }
                     Err(reason) => self.failed(host, &hash, Cause::NotSent(reason), now),
                 }
             }
         };
-        self.resolve_now(host, stream, request, pending, (verdict, source))
+        self.resolve(host, stream, &subject, verdict, source)
     }
 
     /// Gets a verdict on a request's key by a lookup that is sent now, for this request alone.
@@ -112,8 +111,8 @@ impl<H: Host> Engine<H> {
         request: &Request,
         now: Duration,
     ) -> Flow {
-        let pending = Pending {
-            format: ReplyFormat::of(request),
+        let subject = Subject::Present {
+            request,
             introspects: true,
         };
         let callout = self.callout(&hash, request);
@@ -125,12 +124,13 @@ impl<H: Host> Engine<H> {
                     stream,
                 };
                 self.inflight.sent_uncached(token, lookup);
-                self.sessions.pause(stream, Session::Uncached(pending));
+                self.sessions
+                    .pause(stream, Session::Uncached(subject.pending()));
                 Flow::Pause
             }
             Err(reason) => {
                 let verdict = Verdict::Indeterminate(Cause::NotSent(reason));
-                self.resolve_now(host, stream, request, pending, (verdict, None))
+                self.resolve(host, stream, &subject, verdict, None)
             }
         }
     }

@@ -35,11 +35,10 @@ use crate::engine::cache::{PoolName, Seed};
 use crate::engine::host::{Flow, Host, Part, Token};
 use crate::engine::inflight::{Answered, InFlight};
 use crate::engine::reporter::Reporter;
-use crate::engine::session::{Decided, Pending, Session, Sessions};
+use crate::engine::session::{Decided, Session, Sessions, Subject};
 use crate::engine::settings::Settings;
 use crate::engine::stats::{Counter, Gauge};
 use crate::engine::verdicts::Verdicts;
-use crate::request::headers::{Request, without_query};
 
 /// How often the host is told what was counted.
 const FLUSH: Duration = Duration::from_millis(500);
@@ -209,39 +208,39 @@ impl<H: Host> Engine<H> {
             if host.is_over(stream) {
                 continue;
             }
-            if self.resolve(host, stream, decided, None) == Flow::Continue {
+            let Decided {
+                request,
+                verdict,
+                source,
+            } = decided;
+            let paused = Subject::Paused(request);
+            if self.resolve(host, stream, &paused, verdict, source) == Flow::Continue {
                 host.resume(stream);
             }
             resolved = resolved.saturating_add(1);
         }
     }
 
-    /// Takes a request that has its verdict through the rest of the decision table. `path` is the
-    /// request's, without its query; of a paused one the host is asked if it matters.
+    /// Takes a request that has its verdict through the rest of the decision table.
     fn resolve(
         &mut self,
         host: &mut H,
         stream: H::Stream,
-        decided: Decided,
-        path: Option<&[u8]>,
+        subject: &Subject<'_>,
+        verdict: Verdict,
+        source: Option<Source>,
     ) -> Flow {
-        let Decided {
-            request,
-            verdict,
-            source,
-        } = decided;
         let policy = &self.settings.policy;
-        let judged = decision::judge(policy, verdict, || host.wall_time());
-        let judged = match judged {
+        let introspects = subject.introspects();
+        let judged = match decision::judge(policy, verdict, || host.wall_time()) {
             // Each key may ask about itself, whatever its endpoints.
-            Ok(record) if !request.introspects => decision::permit(record, || match path {
-                Some(path) => path.to_vec(),
-                None => without_query(&host.target(stream)).to_vec(),
-            }),
+            Ok(record) if !introspects => {
+                decision::permit(record, || subject.path(|| host.target(stream)))
+            }
             judged => judged,
         };
         match judged {
-            Ok(record) if request.introspects => {
+            Ok(record) if introspects => {
                 self.reporter.describe(host, stream, source, &record);
                 Flow::Pause
             }
@@ -255,28 +254,11 @@ impl<H: Host> Engine<H> {
                 Flow::Continue
             }
             Err(refusal) => {
-                let format = request.format;
+                let format = subject.format();
                 self.reporter.refuse(host, stream, format, source, &refusal);
                 Flow::Pause
             }
         }
-    }
-
-    /// Resolves a request that is not paused.
-    fn resolve_now(
-        &mut self,
-        host: &mut H,
-        stream: H::Stream,
-        request: &Request,
-        pending: Pending,
-        (verdict, source): (Verdict, Option<Source>),
-    ) -> Flow {
-        let decided = Decided {
-            request: pending,
-            verdict,
-            source,
-        };
-        self.resolve(host, stream, decided, Some(request.path()))
     }
 
     /// Reports what was counted since the last time.

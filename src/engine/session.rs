@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::time::Duration;
@@ -10,6 +11,7 @@ use crate::auth::answer::{Source, Verdict};
 use crate::decision::reply::ReplyFormat;
 use crate::engine::cache::Seed;
 use crate::engine::inflight::MAX_WAITING;
+use crate::request::headers::{Request, without_query};
 use crate::request::key_hash::KeyHash;
 
 /// What must be known of a request when its verdict is there. Deliberately without its path,
@@ -20,6 +22,52 @@ pub(crate) struct Pending {
     pub(crate) format: ReplyFormat,
     /// Whether it asks what is known of its key, and no more.
     pub(crate) introspects: bool,
+}
+
+/// A request that is about to be resolved: what must be known of it is found when it matters.
+pub(crate) enum Subject<'a> {
+    /// Its headers are here.
+    Present {
+        request: &'a Request,
+        /// Whether it asks what is known of its key, and no more.
+        introspects: bool,
+    },
+    /// The proxy has them.
+    Paused(Pending),
+}
+
+impl Subject<'_> {
+    /// What to remember of it when it is paused.
+    pub(crate) fn pending(&self) -> Pending {
+        Pending {
+            format: self.format(),
+            introspects: self.introspects(),
+        }
+    }
+
+    /// The format of its reply, if it is refused.
+    pub(crate) fn format(&self) -> ReplyFormat {
+        match self {
+            Self::Present { request, .. } => ReplyFormat::of(request),
+            Self::Paused(pending) => pending.format,
+        }
+    }
+
+    /// Whether it asks what is known of its key, and no more.
+    pub(crate) fn introspects(&self) -> bool {
+        match self {
+            Self::Present { introspects, .. } => *introspects,
+            Self::Paused(pending) => pending.introspects,
+        }
+    }
+
+    /// Its path without the query; `target` has that of a paused request.
+    pub(crate) fn path(&self, target: impl FnOnce() -> Vec<u8>) -> Cow<'_, [u8]> {
+        match self {
+            Self::Present { request, .. } => request.path().into(),
+            Self::Paused(_) => without_query(&target()).to_vec().into(),
+        }
+    }
 }
 
 /// A request that has its verdict.
