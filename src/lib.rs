@@ -23,9 +23,10 @@
 //! [`config`] reads the plugin configuration (by `json`), [`request`] what the client sent. [`decision`]
 //! takes a request through the table; [`engine`] finds its verdict, in the cache or by a lookup, and
 //! forgets it when the feed says that its key has changed. [`auth`] has what the auth cluster is
-//! asked and what it answers. All of that is plain Rust without I/O: time and randomness are
-//! passed in. Only `wasm` knows of proxy-wasm. Each uses only those below it: `wasm`, [`config`],
-//! [`engine`], [`decision`], [`auth`], [`request`].
+//! asked and what it answers. All of that is plain Rust without I/O: time is passed in, and an
+//! [`engine::host::Host`] carries out what the engine decides. Only `wasm`, which is one, knows of
+//! proxy-wasm. Each uses only those below it: `wasm`, [`config`], [`engine`], [`decision`], [`auth`],
+//! [`request`].
 //!
 //! # Deployment
 //!

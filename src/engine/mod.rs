@@ -26,7 +26,7 @@ mod tests;
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use crate::auth::answer::{Source, Verdict};
+use crate::auth::answer::{Cause, Source, Verdict};
 use crate::auth::response::Response;
 use crate::decision::outcome::Outcome;
 use crate::decision::reply::ReplyFormat;
@@ -184,7 +184,7 @@ impl<H: Host> Engine<H> {
     /// was counted is reported.
     pub fn close(mut self, host: &mut H, now: Duration) {
         for stream in self.sessions.streams() {
-            let closed = Verdict::Indeterminate(crate::auth::answer::Cause::NotConfigured);
+            let closed = Verdict::Indeterminate(Cause::Replaced);
             if self.sessions.decide(stream, &closed, None) {
                 self.decided.push_back(stream);
             }
