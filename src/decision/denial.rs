@@ -2,115 +2,194 @@
 
 #![forbid(unsafe_code)]
 
-/// Why a request is refused. Each denial is one row of the table of replies.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Denial {
-    /// No credential.
-    Missing,
-    /// More than one credential, or one that is not shaped like a key.
-    Invalid,
-    /// No record, or one of another environment: deliberately the same.
-    NotFound,
-    /// A revoked record.
-    Revoked,
-    /// An active record that has ended; to clients a kind of revoked.
-    Expired,
-    /// The key may not call this path.
-    EndpointRestricted,
-    /// No verdict.
-    Internal,
+/// What goes with a denial.
+#[derive(Clone, Copy)]
+struct Row {
+    /// The code that clients branch on, and that requests are counted by.
+    code: &'static str,
+    /// The HTTP status.
+    status: u16,
+    /// The gRPC status: the one that Envoy makes of the HTTP status.
+    grpc_status: u8,
+    /// What `www-authenticate` says.
+    challenge: Challenge,
+    /// The default message; `{service_name}` is where it names the service.
+    message: &'static str,
+    /// The message's name in the configuration, if it is not the code.
+    message_name: Option<&'static str>,
 }
 
 /// What `www-authenticate` says (RFC 6750 section 3).
 #[derive(Clone, Copy)]
-pub(crate) enum Challenge {
+enum Challenge {
     None,
     Plain,
     Error(&'static str),
 }
 
-pub(crate) struct Row {
-    pub(crate) error: &'static str,
-    pub(crate) status: u16,
-    pub(crate) challenge: Challenge,
-    /// The name of its message in the configuration.
-    message: &'static str,
+/// The client must bring another credential.
+const UNAUTHENTICATED: Row = Row {
+    code: "",
+    status: 401,
+    grpc_status: 16,
+    challenge: Challenge::Error("invalid_token"),
+    message: "",
+    message_name: None,
+};
+
+/// The client may not do this with its key.
+const FORBIDDEN: Row = Row {
+    status: 403,
+    grpc_status: 7,
+    challenge: Challenge::Error("insufficient_scope"),
+    ..UNAUTHENTICATED
+};
+
+/// The client may try again later.
+const UNAVAILABLE: Row = Row {
+    status: 503,
+    grpc_status: 14,
+    challenge: Challenge::None,
+    ..UNAUTHENTICATED
+};
+
+macro_rules! denials {
+    ($($(#[$doc:meta])* $denial:ident: $row:expr,)*) => {
+        /// Why a request is refused.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum Denial {
+            $($(#[$doc])* $denial,)*
+        }
+
+        impl Denial {
+            /// All denials, in the table's order.
+            pub const ALL: [Self; [$(stringify!($denial),)*].len()] = [$(Self::$denial,)*];
+
+            const fn row(self) -> Row {
+                match self {
+                    $(Self::$denial => $row,)*
+                }
+            }
+        }
+    };
+}
+
+denials! {
+    /// No credential.
+    Missing: Row {
+        code: "api_key_missing",
+        challenge: Challenge::Plain,
+        message: "API key is missing. Include it in the Authorization header as 'Bearer YOUR_KEY'.",
+        ..UNAUTHENTICATED
+    },
+    /// More than one credential, or one that is not shaped like a key.
+    Invalid: Row {
+        code: "api_key_invalid",
+        message: "Invalid API key format.",
+        ..UNAUTHENTICATED
+    },
+    /// No record, or one of another environment: deliberately the same.
+    NotFound: Row {
+        code: "api_key_not_found",
+        message: "The provided API key was not found. Verify the key in your {service_name} dashboard.",
+        ..UNAUTHENTICATED
+    },
+    /// A revoked record.
+    Revoked: Row {
+        code: "api_key_revoked",
+        message: "This API key has been revoked.",
+        ..UNAUTHENTICATED
+    },
+    /// An active record that has ended; to clients a kind of revoked.
+    Expired: Row {
+        message: "This API key has expired.",
+        message_name: Some("api_key_expired"),
+        ..Denial::Revoked.row()
+    },
+    /// The key may not call this path.
+    EndpointRestricted: Row {
+        code: "endpoint_restricted",
+        message: "This API key is not permitted to call this endpoint.",
+        ..FORBIDDEN
+    },
+    /// No verdict.
+    Internal: Row {
+        code: "internal_error",
+        message: "Something went wrong on our end. Please try again.",
+        ..UNAVAILABLE
+    },
 }
 
 impl Denial {
-    pub(crate) const ALL: [Self; 7] = [
-        Self::Missing,
-        Self::Invalid,
-        Self::NotFound,
-        Self::Revoked,
-        Self::Expired,
-        Self::EndpointRestricted,
-        Self::Internal,
-    ];
+    /// The code that clients branch on. Denials with the same code are counted as one.
+    pub const fn code(self) -> &'static str {
+        self.row().code
+    }
 
-    pub(crate) const fn row(self) -> Row {
-        let invalid_token = Challenge::Error("invalid_token");
-        let (error, status, challenge) = match self {
-            Self::Missing => ("api_key_missing", 401, Challenge::Plain),
-            Self::Invalid => ("api_key_invalid", 401, invalid_token),
-            Self::NotFound => ("api_key_not_found", 401, invalid_token),
-            Self::Revoked | Self::Expired => ("api_key_revoked", 401, invalid_token),
-            Self::EndpointRestricted => (
-                "endpoint_restricted",
-                403,
-                Challenge::Error("insufficient_scope"),
-            ),
-            Self::Internal => ("internal_error", 503, Challenge::None),
-        };
-        let message = match self {
-            Self::Expired => "api_key_expired",
-            _ => error,
-        };
-        Row {
-            error,
-            status,
-            challenge,
-            message,
+    /// The HTTP status.
+    pub const fn status(self) -> u16 {
+        self.row().status
+    }
+
+    /// The gRPC status that Envoy makes of the HTTP status.
+    pub const fn grpc_status(self) -> u8 {
+        self.row().grpc_status
+    }
+
+    /// The name of the message in the configuration.
+    pub const fn message_name(self) -> &'static str {
+        match self.row().message_name {
+            Some(name) => name,
+            None => self.code(),
         }
     }
 
-    /// The code that clients branch on.
-    pub const fn error(self) -> &'static str {
-        self.row().error
+    /// What `www-authenticate` says, if it is there.
+    pub fn challenge(self, realm: &str) -> Option<String> {
+        match self.row().challenge {
+            Challenge::None => None,
+            Challenge::Plain => Some(format!("Bearer realm=\"{realm}\"")),
+            Challenge::Error(error) => Some(format!("Bearer realm=\"{realm}\", error=\"{error}\"")),
+        }
+    }
+
+    /// Whether the client may try again later, and is told when.
+    pub const fn is_temporary(self) -> bool {
+        self.status() == 503
+    }
+}
+
+/// One value for each denial.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct PerDenial<T>([T; Denial::ALL.len()]);
+
+#[allow(
+    clippy::indexing_slicing,
+    reason = "there are as many values as denials, which the compiler knows too"
+)]
+impl<T> PerDenial<T> {
+    pub(crate) fn new(value: impl FnMut(Denial) -> T) -> Self {
+        Self(Denial::ALL.map(value))
+    }
+
+    pub(crate) fn of(&self, denial: Denial) -> &T {
+        &self.0[denial as usize]
+    }
+
+    fn of_mut(&mut self, denial: Denial) -> &mut T {
+        &mut self.0[denial as usize]
     }
 }
 
 /// The messages to clients, one for each denial.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Messages([(Denial, String); 7]);
+pub struct Messages(PerDenial<String>);
 
 impl Messages {
     /// The default messages, which name the service where they send a client to its dashboard.
     pub fn for_service(name: &str) -> Self {
-        Self(Denial::ALL.map(|denial| {
-            let message = match denial {
-                Denial::Missing => {
-                    "API key is missing. Include it in the Authorization header as \
-                     'Bearer YOUR_KEY'."
-                }
-                Denial::Invalid => "Invalid API key format.",
-                Denial::NotFound => {
-                    return (
-                        denial,
-                        format!(
-                            "The provided API key was not found. Verify the key in your {name} \
-                             dashboard."
-                        ),
-                    );
-                }
-                Denial::Revoked => "This API key has been revoked.",
-                Denial::Expired => "This API key has expired.",
-                Denial::EndpointRestricted => {
-                    "This API key is not permitted to call this endpoint."
-                }
-                Denial::Internal => "Something went wrong on our end. Please try again.",
-            };
-            (denial, message.to_owned())
+        Self(PerDenial::new(|denial| {
+            denial.row().message.replace("{service_name}", name)
         }))
     }
 
@@ -119,19 +198,60 @@ impl Messages {
     /// # Errors
     /// When there is no message of that name; says which there are.
     pub fn set(&mut self, name: &str, message: String) -> Result<(), String> {
-        let known = self.0.iter_mut().find(|(d, _)| d.row().message == name);
-        let Some((_, old)) = known else {
-            let names = Denial::ALL.map(|denial| denial.row().message).join(", ");
+        let denial = Denial::ALL.into_iter().find(|d| d.message_name() == name);
+        let Some(denial) = denial else {
+            let names = Denial::ALL.map(Denial::message_name).join(", ");
             return Err(format!("is unknown here; known are {names}"));
         };
-        *old = message;
+        *self.0.of_mut(denial) = message;
         Ok(())
     }
 
-    pub(crate) fn of(&self, denial: Denial) -> &str {
-        self.0
-            .iter()
-            .find(|(other, _)| *other == denial)
-            .map_or("", |(_, message)| message)
+    /// The message of a denial.
+    pub fn of(&self, denial: Denial) -> &str {
+        self.0.of(denial)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Envoy is not told a gRPC status, and makes one of the HTTP status (`httpToGrpcStatus` in
+    /// `source/common/grpc/status.cc`).
+    #[test]
+    fn envoy_makes_the_grpc_status_of_the_http_status() {
+        for denial in Denial::ALL {
+            let made = match denial.status() {
+                400 => 13,
+                401 => 16,
+                403 => 7,
+                404 => 12,
+                429 | 502..=504 => 14,
+                _ => 2,
+            };
+            assert_eq!(denial.grpc_status(), made, "{denial:?}");
+        }
+    }
+
+    #[test]
+    fn denials_with_one_code_differ_in_their_messages_alone() {
+        for (one, other) in Denial::ALL.into_iter().zip(Denial::ALL) {
+            if one.code() == other.code() {
+                let rest = |denial: Denial| (denial.status(), denial.challenge("api"));
+                assert_eq!(rest(one), rest(other), "{one:?} {other:?}");
+            }
+            if one != other {
+                assert_ne!(one.message_name(), other.message_name());
+            }
+        }
+    }
+
+    #[test]
+    fn messages_stay_under_200_characters() {
+        let messages = Messages::for_service(&"x".repeat(64));
+        for denial in Denial::ALL {
+            assert!(messages.of(denial).chars().count() < 200, "{denial:?}");
+        }
     }
 }

@@ -18,14 +18,49 @@ pub enum Outcome {
 }
 
 impl Outcome {
+    /// How many there are.
+    pub const COUNT: usize = OTHERS.len().saturating_add(Denial::ALL.len());
+
+    /// All outcomes, by [`Self::place`].
+    pub fn all() -> impl Iterator<Item = Self> {
+        let refused = Denial::ALL.into_iter().map(Self::Refused);
+        OTHERS.into_iter().chain(refused)
+    }
+
+    /// The place among all.
+    pub const fn place(self) -> usize {
+        match self {
+            Self::Allowed => 0,
+            Self::Exempt => 1,
+            Self::Introspected => 2,
+            Self::Refused(denial) => OTHERS.len().saturating_add(denial as usize),
+        }
+    }
+
     /// The name in statistics and access logs: `allowed`, `exempt`, `introspected`, or the
-    /// reply's error code.
+    /// denial's code.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Allowed => "allowed",
             Self::Exempt => "exempt",
             Self::Introspected => "introspected",
-            Self::Refused(denial) => denial.error(),
+            Self::Refused(denial) => denial.code(),
+        }
+    }
+}
+
+/// All but the denials.
+const OTHERS: [Outcome; 3] = [Outcome::Allowed, Outcome::Exempt, Outcome::Introspected];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_outcome_has_its_place() {
+        assert_eq!(Outcome::all().count(), Outcome::COUNT);
+        for (place, outcome) in Outcome::all().enumerate() {
+            assert_eq!(outcome.place(), place, "{outcome:?}");
         }
     }
 }

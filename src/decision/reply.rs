@@ -1,5 +1,4 @@
-//! The replies to refused requests, one table from the denial to status, headers and body; and
-//! the answer to a key that asks about itself.
+//! The replies to refused requests, and the answer to a key that asks about itself.
 
 #![forbid(unsafe_code)]
 
@@ -14,7 +13,7 @@ use ulid::Ulid;
 
 use crate::auth::record::Record;
 use crate::clock::ms;
-use crate::decision::denial::{Challenge, Denial, Messages};
+use crate::decision::denial::{Denial, Messages, PerDenial};
 use crate::request::headers::Request;
 
 /// `req_` and a ULID: what client, log and reply call one request that is answered here.
@@ -78,26 +77,19 @@ pub struct ReplyRules {
     pub retry_after_seconds: u32,
 }
 
-/// What replies are made of: one template for each denial.
+/// The replies to refused requests.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Replies(
-    /// In the order of [`Denial::ALL`].
-    [Template; 7],
-);
+pub struct Replies(PerDenial<Template>);
 
 /// What is the same in each reply to a denial.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 struct Template {
-    /// The body up to the id of the request.
-    body: String,
     message: String,
+    doc_url: String,
     challenge: Option<String>,
-    retry_after: Option<String>,
+    /// In seconds, as a header and in the body.
+    retry_after: Option<(String, u32)>,
 }
-
-/// What is in a [`Body`] between the id and the time, and behind both.
-const BETWEEN: &str = "\",\"timestamp\":\"";
-const BEHIND: &str = "\"}";
 
 /// The eight fields of a body, in their order.
 #[derive(Serialize)]
@@ -152,8 +144,7 @@ pub fn describe(record: &Record, id: RequestId) -> LocalReply<'static> {
             ("x-request-id", id.to_string().into()),
             ("content-type", "application/json".into()),
         ],
-        // Plain strings: writing them as JSON cannot fail.
-        body: serde_json::to_string(&body).unwrap_or_default(),
+        body: json(&body),
     }
 }
 
@@ -167,35 +158,13 @@ impl Replies {
             realm,
             retry_after_seconds,
         } = rules;
-        Self(Denial::ALL.map(|denial| {
-            let row = denial.row();
-            let retry_after = (denial == Denial::Internal).then_some(*retry_after_seconds);
-            let message = messages.of(denial);
-            // Plain strings and numbers: writing them as JSON cannot fail.
-            let body = serde_json::to_string(&Body {
-                success: false,
-                error: row.error,
-                message,
-                details: [],
-                retry_after,
-                doc_url: &format!("{doc_base_url}{}", row.error),
-                request_id: "",
-                timestamp: "",
-            });
-            let body = body.unwrap_or_default();
-            let before = body.strip_suffix(BEHIND);
-            let before = before.and_then(|before| before.strip_suffix(BETWEEN));
+        Self(PerDenial::new(|denial| {
+            let retry_after = denial.is_temporary().then_some(*retry_after_seconds);
             Template {
-                body: before.unwrap_or_default().to_owned(),
-                message: message.to_owned(),
-                challenge: match row.challenge {
-                    Challenge::None => None,
-                    Challenge::Plain => Some(format!("Bearer realm=\"{realm}\"")),
-                    Challenge::Error(error) => {
-                        Some(format!("Bearer realm=\"{realm}\", error=\"{error}\""))
-                    }
-                },
-                retry_after: retry_after.map(|seconds| seconds.to_string()),
+                message: messages.of(denial).to_owned(),
+                doc_url: format!("{doc_base_url}{}", denial.code()),
+                challenge: denial.challenge(realm),
+                retry_after: retry_after.map(|seconds| (seconds.to_string(), seconds)),
             }
         }))
     }
@@ -204,54 +173,56 @@ impl Replies {
     pub fn render(
         &self,
         denial: Denial,
-        form: ReplyFormat,
+        format: ReplyFormat,
         id: RequestId,
         now: Duration,
     ) -> LocalReply<'_> {
-        let row = denial.row();
-        let [
-            missing,
-            invalid,
-            not_found,
-            revoked,
-            expired,
-            restricted,
-            internal,
-        ] = &self.0;
-        let template = match denial {
-            Denial::Missing => missing,
-            Denial::Invalid => invalid,
-            Denial::NotFound => not_found,
-            Denial::Revoked => revoked,
-            Denial::Expired => expired,
-            Denial::EndpointRestricted => restricted,
-            Denial::Internal => internal,
-        };
+        let template = self.0.of(denial);
         let id = id.to_string();
-        let (body, of_form) = match form {
-            ReplyFormat::Grpc => (template.message.clone(), ("x-keystile-error", row.error)),
-            ReplyFormat::Http => (
-                [&template.body, &id, BETWEEN, &timestamp(now), BEHIND].concat(),
-                ("content-type", "application/json"),
+        let (body, of_format) = match format {
+            ReplyFormat::Grpc => (
+                template.message.clone(),
+                ("x-keystile-error", denial.code()),
             ),
+            ReplyFormat::Http => {
+                let body = json(&Body {
+                    success: false,
+                    error: denial.code(),
+                    message: &template.message,
+                    details: [],
+                    retry_after: template.retry_after.as_ref().map(|(_, seconds)| *seconds),
+                    doc_url: &template.doc_url,
+                    request_id: &id,
+                    timestamp: &timestamp(now),
+                });
+                (body, ("content-type", "application/json"))
+            }
         };
         let mut headers = Vec::with_capacity(5);
         headers.push(("cache-control", "no-store".into()));
         if let Some(challenge) = &template.challenge {
             headers.push(("www-authenticate", challenge.into()));
         }
-        if let Some(seconds) = &template.retry_after {
+        if let Some((seconds, _)) = &template.retry_after {
             headers.push(("retry-after", seconds.into()));
         }
         headers.push(("x-request-id", id.into()));
-        let (name, value) = of_form;
+        let (name, value) = of_format;
         headers.push((name, value.into()));
         LocalReply {
-            status: row.status,
+            status: denial.status(),
             headers,
             body,
         }
     }
+}
+
+/// Writes a body.
+fn json(body: &impl Serialize) -> String {
+    // Plain strings and numbers: writing them as JSON cannot fail.
+    let mut json = Vec::with_capacity(512);
+    let _ = serde_json::to_writer(&mut json, body);
+    String::from_utf8(json).unwrap_or_default()
 }
 
 /// RFC 3339 in UTC, whole seconds.

@@ -9,16 +9,6 @@ use keystile::engine::settings::Settings;
 use keystile::request::headers::Request;
 use serde_json::Value;
 
-const DENIALS: [Denial; 7] = [
-    Denial::Missing,
-    Denial::Invalid,
-    Denial::NotFound,
-    Denial::Revoked,
-    Denial::Expired,
-    Denial::EndpointRestricted,
-    Denial::Internal,
-];
-
 /// Begins a few requests, and does with each what the host may have to.
 pub(super) fn serves(config: &Settings) {
     let format = &config.policy.credential.format;
@@ -77,7 +67,7 @@ pub(super) fn serves(config: &Settings) {
     for headers in headers {
         begins(config, headers, &key);
     }
-    for denial in DENIALS {
+    for denial in Denial::ALL {
         refuses(config, denial, ReplyFormat::Http);
     }
 }
@@ -131,12 +121,7 @@ fn refuses(config: &Settings, denial: Denial, form: ReplyFormat) {
     let reply = config
         .replies
         .render(denial, form, RequestId::new(now, 1), now);
-    let expected = match denial {
-        Denial::EndpointRestricted => 403,
-        Denial::Internal => 503,
-        _ => 401,
-    };
-    assert_eq!(reply.status, expected);
+    assert_eq!(reply.status, denial.status());
     for (name, value) in &reply.headers {
         assert!(!value.contains(char::is_control), "{name}: {value:?}");
     }
@@ -146,11 +131,11 @@ fn refuses(config: &Settings, denial: Denial, form: ReplyFormat) {
             let body: Value = serde_json::from_str(&reply.body).expect("a body of JSON");
             let fields = body.as_object().expect("an object");
             assert_eq!(fields.len(), 8, "{body}");
-            assert_eq!(body["error"], denial.error());
+            assert_eq!(body["error"], denial.code());
             assert_eq!(body["timestamp"], "2027-01-15T08:00:00Z");
-            assert_eq!(body["retry_after"].is_u64(), denial == Denial::Internal);
+            assert_eq!(body["retry_after"].is_u64(), denial.is_temporary());
             let url = body["doc_url"].as_str().expect("an address");
-            assert!(url.ends_with(denial.error()), "{url}");
+            assert!(url.ends_with(denial.code()), "{url}");
             body["message"].as_str().expect("a message").to_owned()
         }
     };
