@@ -104,7 +104,7 @@ pub struct FakeHost {
     pub log: Vec<(Level, String)>,
     /// How long lookups took, in ms.
     pub observed: Vec<u64>,
-    counters: BTreeMap<&'static str, u64>,
+    counters: BTreeMap<String, u64>,
     gauges: BTreeMap<&'static str, i64>,
     last_token: u64,
     last_stream: u32,
@@ -206,7 +206,7 @@ impl FakeHost {
 
     /// How often an event was counted, as far as the host was told.
     pub fn counted(&self, counter: Counter) -> u64 {
-        let count = self.counters.get(counter.name());
+        let count = self.counters.get(&*counter.name());
         count.copied().unwrap_or_default()
     }
 
@@ -358,7 +358,7 @@ impl Host for FakeHost {
 
     fn count(&mut self, counter: Counter, events: u64) {
         assert!(events > 0, "which Envoy refuses");
-        let count = self.counters.entry(counter.name()).or_default();
+        let count = self.counters.entry(counter.name().into_owned()).or_default();
         *count = count.saturating_add(events);
     }
 

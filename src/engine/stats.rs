@@ -5,9 +5,10 @@
 
 #![forbid(unsafe_code)]
 
+use std::borrow::Cow;
+
 use crate::auth::answer::{Source, Verdict};
 use crate::auth::feed::Changed;
-use crate::decision::denial::Denial;
 use crate::decision::outcome::Outcome;
 use crate::engine::cache::PoolName;
 
@@ -20,17 +21,34 @@ macro_rules! counters {
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         #[allow(missing_docs, reason = "the names say it")]
         pub enum Counter {
+            Requests(Outcome),
+            $($counter,)*
+        }
+
+        /// The places of the others, behind those of the outcomes.
+        #[derive(Clone, Copy)]
+        enum Other {
             $($counter,)*
         }
 
         impl Counter {
-            /// All counters, to be defined once.
-            pub const ALL: [Self; [$($name,)*].len()] = [$(Self::$counter,)*];
+            const OTHERS: [Self; [$($name,)*].len()] = [$(Self::$counter,)*];
 
             /// The counter's full name.
-            pub const fn name(self) -> &'static str {
+            pub fn name(self) -> Cow<'static, str> {
                 match self {
-                    $(Self::$counter => $name,)*
+                    Self::Requests(outcome) => {
+                        format!("keystile.requests.{}.total", outcome.name()).into()
+                    }
+                    $(Self::$counter => $name.into(),)*
+                }
+            }
+
+            /// The counter's place among [`Self::PLACES`].
+            pub const fn place(self) -> usize {
+                match self {
+                    Self::Requests(outcome) => outcome.place(),
+                    $(Self::$counter => Outcome::COUNT.saturating_add(Other::$counter as usize),)*
                 }
             }
         }
@@ -38,15 +56,6 @@ macro_rules! counters {
 }
 
 counters! {
-    RequestsAllowed: "keystile.requests.allowed.total",
-    RequestsExempt: "keystile.requests.exempt.total",
-    RequestsIntrospected: "keystile.requests.introspected.total",
-    RequestsMissing: "keystile.requests.api_key_missing.total",
-    RequestsInvalid: "keystile.requests.api_key_invalid.total",
-    RequestsNotFound: "keystile.requests.api_key_not_found.total",
-    RequestsRevoked: "keystile.requests.api_key_revoked.total",
-    RequestsRestricted: "keystile.requests.endpoint_restricted.total",
-    RequestsInternal: "keystile.requests.internal_error.total",
     VerdictsLookup: "keystile.verdicts.lookup.total",
     VerdictsCache: "keystile.verdicts.cache.total",
     VerdictsStale: "keystile.verdicts.stale.total",
@@ -64,21 +73,26 @@ counters! {
 }
 
 impl Counter {
-    /// The counter of a request that came to `outcome`.
-    pub const fn of_request(outcome: Outcome) -> Self {
-        match outcome {
-            Outcome::Allowed => Self::RequestsAllowed,
-            Outcome::Exempt => Self::RequestsExempt,
-            Outcome::Introspected => Self::RequestsIntrospected,
-            Outcome::Refused(denial) => match denial {
-                Denial::Missing => Self::RequestsMissing,
-                Denial::Invalid => Self::RequestsInvalid,
-                Denial::NotFound => Self::RequestsNotFound,
-                Denial::Revoked | Denial::Expired => Self::RequestsRevoked,
-                Denial::EndpointRestricted => Self::RequestsRestricted,
-                Denial::Internal => Self::RequestsInternal,
-            },
-        }
+    /// How many places there are. Those of outcomes that are counted as another are not used.
+    pub const PLACES: usize = Outcome::COUNT.saturating_add(Self::OTHERS.len());
+
+    /// All counters, to be defined once.
+    pub fn all() -> impl Iterator<Item = Self> {
+        let requests = Outcome::all().map(Self::Requests);
+        let requests = requests.filter(|counter| match counter {
+            Self::Requests(outcome) => Self::of_request(*outcome) == *counter,
+            _ => true,
+        });
+        requests.chain(Self::OTHERS)
+    }
+
+    /// The counter of a request that came to `outcome`: one for each name.
+    pub fn of_request(outcome: Outcome) -> Self {
+        let Outcome::Refused(_) = outcome else {
+            return Self::Requests(outcome);
+        };
+        let mut named = Outcome::all().filter(|other| other.name() == outcome.name());
+        Self::Requests(named.next().unwrap_or(outcome))
     }
 
     /// The counter of a verdict that came from `source`.
@@ -148,27 +162,36 @@ impl Gauge {
 }
 
 /// Counts that the host has not been told yet: telling it costs more than counting.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Stats {
-    counts: [u64; Counter::ALL.len()],
+    /// By [`Counter::place`].
+    counts: [u64; Counter::PLACES],
     /// Of each gauge, as the host knows it.
     gauges: [i64; Gauge::ALL.len()],
+}
+
+impl Default for Stats {
+    fn default() -> Self {
+        Self {
+            counts: [0; Counter::PLACES],
+            gauges: [0; Gauge::ALL.len()],
+        }
+    }
 }
 
 impl Stats {
     /// Counts so many events.
     pub fn add(&mut self, counter: Counter, events: u64) {
-        if let Some(count) = self.counts.get_mut(counter as usize) {
+        if let Some(count) = self.counts.get_mut(counter.place()) {
             *count = count.saturating_add(events);
         }
     }
 
     /// What has been counted since this was last asked, without zeros.
     pub fn take_counts(&mut self) -> impl Iterator<Item = (Counter, u64)> {
-        let counts = std::mem::replace(&mut self.counts, [0; Counter::ALL.len()]);
-        Counter::ALL
-            .into_iter()
-            .zip(counts)
+        let counts = std::mem::replace(&mut self.counts, [0; Counter::PLACES]);
+        Counter::all()
+            .map(move |counter| (counter, counts.get(counter.place()).copied().unwrap_or(0)))
             .filter(|(_, count)| *count > 0)
     }
 
@@ -190,35 +213,28 @@ impl Stats {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
     use std::rc::Rc;
 
     use super::*;
     use crate::auth::answer::Cause;
     use crate::auth::record::{Fields, Record};
+    use crate::decision::denial::Denial;
     use crate::request::key_hash::KeyHasher;
 
     #[test]
-    fn each_outcome_has_a_counter_of_its_error() {
-        let cases = [
-            (Outcome::Allowed, "allowed"),
-            (Outcome::Exempt, "exempt"),
-            (Outcome::Introspected, "introspected"),
-            (Outcome::Refused(Denial::Missing), "api_key_missing"),
-            (Outcome::Refused(Denial::Invalid), "api_key_invalid"),
-            (Outcome::Refused(Denial::NotFound), "api_key_not_found"),
-            (Outcome::Refused(Denial::Revoked), "api_key_revoked"),
-            (Outcome::Refused(Denial::Expired), "api_key_revoked"),
-            (
-                Outcome::Refused(Denial::EndpointRestricted),
-                "endpoint_restricted",
-            ),
-            (Outcome::Refused(Denial::Internal), "internal_error"),
-        ];
-        for (outcome, kind) in cases {
-            let name = format!("keystile.requests.{kind}.total");
+    fn each_outcome_has_a_counter_of_its_name() {
+        for outcome in Outcome::all() {
+            let name = format!("keystile.requests.{}.total", outcome.name());
             assert_eq!(Counter::of_request(outcome).name(), name);
-            assert_eq!(outcome.name(), kind);
         }
+    }
+
+    #[test]
+    fn an_expired_key_is_counted_as_a_revoked_one() {
+        let counter = |denial| Counter::of_request(Outcome::Refused(denial));
+        assert_eq!(counter(Denial::Expired), counter(Denial::Revoked));
+        assert_ne!(counter(Denial::Revoked), counter(Denial::NotFound));
     }
 
     #[test]
@@ -266,13 +282,16 @@ mod tests {
     #[test]
     fn counts_are_taken_once() {
         let mut stats = Stats::default();
-        stats.add(Counter::RequestsAllowed, 2);
+        stats.add(Counter::Requests(Outcome::Allowed), 2);
         stats.add(Counter::EvictionsDeny, 5);
-        stats.add(Counter::RequestsAllowed, 1);
+        stats.add(Counter::Requests(Outcome::Allowed), 1);
         let counts: Vec<_> = stats.take_counts().collect();
         assert_eq!(
             counts,
-            [(Counter::RequestsAllowed, 3), (Counter::EvictionsDeny, 5)]
+            [
+                (Counter::Requests(Outcome::Allowed), 3),
+                (Counter::EvictionsDeny, 5)
+            ]
         );
         assert_eq!(stats.take_counts().count(), 0);
     }
@@ -311,11 +330,12 @@ mod tests {
         }
     }
 
-    /// The host finds a counter's metric by its place.
     #[test]
-    fn each_counter_has_its_place() {
-        for (place, counter) in Counter::ALL.into_iter().enumerate() {
-            assert_eq!(counter as usize, place, "{counter:?}");
-        }
+    fn each_counter_has_a_name_and_a_place_of_its_own() {
+        let names: BTreeSet<_> = Counter::all().map(Counter::name).collect();
+        let places: BTreeSet<_> = Counter::all().map(Counter::place).collect();
+        assert_eq!(names.len(), Counter::all().count());
+        assert_eq!(places.len(), Counter::all().count());
+        assert!(places.iter().all(|place| *place < Counter::PLACES));
     }
 }

@@ -236,8 +236,7 @@ impl Host for Calls {
 /// Defined metrics; `None` where the host would not.
 #[derive(Debug, Default)]
 struct Metrics {
-    /// In the order of [`Counter::ALL`].
-    counters: Vec<Option<u32>>,
+    counters: Vec<(Counter, Option<u32>)>,
     gauges: Vec<(Gauge, Option<u32>)>,
     lookup_duration: Option<u32>,
 }
@@ -252,9 +251,9 @@ impl Metrics {
                 .ok()
         };
         Self {
-            counters: Counter::ALL
-                .map(|counter| define(MetricType::Counter, counter.name()))
-                .to_vec(),
+            counters: Counter::all()
+                .map(|counter| (counter, define(MetricType::Counter, &counter.name())))
+                .collect(),
             gauges: Gauge::ALL
                 .map(|gauge| (gauge, define(MetricType::Gauge, gauge.name())))
                 .to_vec(),
@@ -264,7 +263,8 @@ impl Metrics {
 
     fn add(&self, counter: Counter, events: u64) {
         let events = i64::try_from(events).unwrap_or(i64::MAX);
-        increment(self.counters.get(counter as usize), events);
+        let counter = self.counters.iter().find(|(other, _)| *other == counter);
+        increment(counter.map(|(_, metric)| metric), events);
     }
 
     fn change(&self, gauge: Gauge, change: i64) {
