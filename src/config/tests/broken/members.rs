@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::Broken;
 use super::fields::Kind::{Array, Flag, Number, Object, ObjectOrNull, Text, TextOrNull, Whole};
-use super::fields::{FIELDS, GOOD, Kind, beside, join, objects, with};
+use super::fields::{GOOD, Kind, beside, fields, join, objects, with};
 use crate::config::FIELDS as SECTIONS;
 
 impl Kind {
@@ -46,15 +46,14 @@ impl Kind {
 }
 
 pub(super) fn types() -> Vec<Broken> {
-    let wrong = FIELDS
-        .iter()
-        .flat_map(|(path, kind)| kind.wrong().into_iter().map(|raw| with(path, raw)));
+    let wrong =
+        fields().flat_map(|(path, kind)| kind.wrong().into_iter().map(|raw| with(path, raw)));
     wrong.collect()
 }
 
 /// Fields that are repeated, unknown, or in the wrong case: each at each level.
 pub(super) fn all() -> Vec<Broken> {
-    let good: Value = serde_json::from_str(GOOD).unwrap();
+    let good: Value = serde_json::from_str(&GOOD).unwrap();
     let mut broken = Vec::new();
     for object in objects(&good) {
         for unknown in [
@@ -91,7 +90,7 @@ pub(super) fn all() -> Vec<Broken> {
             ..beside(object, &format!("\"{long}\":\"hunter2-hunter2\""), "")
         });
     }
-    for (path, _) in FIELDS.iter().filter(|(path, _)| !path.ends_with(']')) {
+    for (path, _) in fields().filter(|(path, _)| !path.ends_with(']')) {
         let (object, field) = path.rsplit_once('.').unwrap_or(("", path));
         for value in ["null", r#""hunter2-hunter2""#] {
             broken.push(beside(object, &format!("\"{field}\":{value}"), field));
