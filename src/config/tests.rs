@@ -4,55 +4,11 @@ use super::*;
 use crate::decision::reply::Replies;
 
 #[test]
-fn the_smallest_configuration_has_the_documented_defaults() {
-    let smallest = parse(br#"{"lookup":{"cluster":"auth"}}"#).unwrap();
-    let documented = parse(
-        br#"{
-      "lookup": {"cluster": "auth", "authority": "auth", "path": "/v1/key-hashes/{key_hash}", "timeout": "250ms",
-                 "headers": {}},
-      "cache": {"allow_ttl": "60s", "not_found_ttl": "5s", "revoked_ttl": "5m", "stale_if_error": "10m",
-                "refresh_ahead": 0.8, "jitter": 0.1, "max_allow_entries": 50000, "max_deny_entries": 10000},
-      "feed": null,
-      "credential": {"sources": [{"header": "authorization", "scheme": "Bearer"}, {"header": "x-api-key"}],
-                     "format": {"prefix": "aw_", "min_length": 43, "max_length": 256, "alphabet": "url_safe"},
-                     "forward": false},
-      "hash": {"pepper": null},
-      "environment": null,
-      "exempt": {"paths": [], "path_prefixes": [], "preflight": true},
-      "introspection": null,
-      "identity_headers": {"x-keystile-key-id": "key_id", "x-keystile-account-id": "account_id"},
-      "strip_headers": ["x-original-url", "x-rewrite-url", "x-forwarded-uri", "x-original-method",
-                        "x-http-method", "x-http-method-override", "x-method-override"],
-      "replies": {"service_name": "Asterwise", "doc_base_url": "https://docs.asterwise.com/reference/errors/",
-                  "realm": "api", "retry_after_seconds": 1, "messages": {}}
-    }"#,
-    )
-    .unwrap();
-    assert_eq!(format!("{smallest:?}"), format!("{documented:?}"));
-    assert_eq!(smallest.lookup.timeout, Duration::from_millis(250));
-    assert_eq!(smallest.replies, Replies::default());
-}
-
-#[test]
-fn feed_and_introspection_are_off_or_have_the_documented_defaults() {
+fn feed_and_introspection_are_off_by_default() {
     let off = parse(br#"{"lookup":{"cluster":"auth"}}"#).unwrap();
     assert_eq!(off.feed, None);
     assert_eq!(off.policy.introspection, None);
-    let on = parse(br#"{"lookup":{"cluster":"auth"},"feed":{},"introspection":{}}"#);
-    let documented = parse(
-        br#"{
-      "lookup": {"cluster": "auth"},
-      "feed": {"cluster": "auth", "path": "/v1/changes?after={cursor}", "interval": "1s",
-               "stale_after": "10s", "allow_ttl_when_stale": "60s"},
-      "introspection": {"path": "/v1/keys/me"}
-    }"#,
-    )
-    .unwrap();
-    assert_eq!(format!("{:?}", on.unwrap()), format!("{documented:?}"));
-    let feed = documented.feed.unwrap();
-    assert_eq!(feed.interval, Duration::from_secs(1));
-    assert_eq!(feed.stale_after, Duration::from_secs(10));
-    assert_eq!(feed.allow_ttl_when_stale, Duration::from_secs(60));
+    assert_eq!(off.replies, Replies::default());
 }
 
 #[test]
@@ -994,3 +950,4 @@ fn secrets_are_in_no_error_and_no_debug() {
     reason = "of the tests' own texts"
 )]
 mod broken;
+mod documented;

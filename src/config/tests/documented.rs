@@ -1,0 +1,110 @@
+//! The README's table of fields: each has its row there, with its default.
+
+use std::fs;
+
+use serde_json::{Value, json};
+
+use super::broken;
+use super::*;
+
+/// A field, and its default where that is JSON.
+type Row = (String, Option<Value>);
+
+/// Defaults that the README has in words.
+fn in_words(field: &str) -> Option<Value> {
+    Some(match field {
+        "lookup.cluster" | "lookup.authority" | "feed.cluster" => json!("auth"),
+        "credential.sources" => {
+            json!([{"header": "authorization", "scheme": "Bearer"}, {"header": "x-api-key"}])
+        }
+        _ => return None,
+    })
+}
+
+fn rows() -> Vec<Row> {
+    let page = concat!(env!("CARGO_MANIFEST_DIR"), "/README.md");
+    let page = fs::read_to_string(page).unwrap();
+    let (_, table) = page.split_once("| field | default | meaning |\n").unwrap();
+    let lines = table.lines().skip(1).take_while(|line| !line.is_empty());
+    lines.flat_map(row).collect()
+}
+
+/// A row's fields. One without a section is of that of the first.
+fn row(line: &str) -> Vec<Row> {
+    let mut cells = line.trim_start_matches("| ").split(" | ").map(code);
+    let (names, defaults) = (cells.next().unwrap(), cells.next().unwrap());
+    let section = names[0].rsplit_once('.').map_or("", |(section, _)| section);
+    let mut defaults = defaults
+        .iter()
+        .map_while(|text| serde_json::from_str(text).ok());
+    let names = names.iter().map(|name| match name.contains('.') {
+        false if !section.is_empty() => format!("{section}.{name}"),
+        _ => (*name).to_owned(),
+    });
+    names.map(|name| (name, defaults.next())).collect()
+}
+
+/// What stands in backticks.
+fn code(cell: &str) -> Vec<&str> {
+    cell.split('`').skip(1).step_by(2).collect()
+}
+
+/// The configuration with the defaults of all fields, or of those outside of sections that are off.
+fn documented(with_sections_that_are_off: bool) -> Value {
+    let mut config = json!({});
+    for (field, default) in rows() {
+        let Some(default) = in_words(&field).or(default) else {
+            continue;
+        };
+        let off = ["feed", "introspection"];
+        let (section, rest) = field.split_once('.').unwrap_or((&field, ""));
+        if off.contains(&section) && rest.is_empty() == with_sections_that_are_off {
+            continue;
+        }
+        let names = field.split('.');
+        *names.fold(&mut config, |json, name| &mut json[name]) = default;
+    }
+    config
+}
+
+/// The fields of [`Value`]'s objects are in no order of their own.
+fn printed(config: &Value) -> String {
+    let mut settings = parse(config.to_string().as_bytes()).unwrap();
+    settings
+        .policy
+        .identity_headers
+        .sort_by(|a, b| a.0.cmp(&b.0));
+    format!("{settings:#?}")
+}
+
+#[test]
+fn the_smallest_configuration_has_the_documented_defaults() {
+    let smallest = json!({"lookup": {"cluster": "auth"}});
+    assert_eq!(printed(&smallest), printed(&documented(false)));
+}
+
+#[test]
+fn sections_that_are_off_have_the_documented_defaults_when_they_are_on() {
+    let on = json!({"lookup": {"cluster": "auth"}, "feed": {}, "introspection": {}});
+    assert_eq!(printed(&on), printed(&documented(true)));
+}
+
+#[test]
+fn each_field_is_documented() {
+    let rows = rows();
+    let free = ["lookup.headers.", "identity_headers.", "replies.messages."];
+    let fields: Vec<_> = broken::known_fields()
+        .filter(|field| !field.contains('[') && !free.iter().any(|free| field.starts_with(free)))
+        .collect();
+    for field in &fields {
+        let section = format!("{field}.");
+        let is_documented = |(name, _): &Row| name == field || name.starts_with(&section);
+        assert!(
+            rows.iter().any(is_documented),
+            "{field} is not in README.md"
+        );
+    }
+    for (name, _) in rows {
+        assert!(fields.contains(&name.as_str()), "{name} is no field");
+    }
+}
