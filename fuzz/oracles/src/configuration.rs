@@ -5,6 +5,7 @@ mod serving;
 
 use keystile::config;
 use keystile::engine::settings::Settings;
+use serde_json::Value;
 
 use crate::json::Json;
 
@@ -46,8 +47,7 @@ pub fn configuration(bytes: &[u8]) {
     }
     match read {
         Ok(config) => {
-            let whole = serde_json::from_slice(bytes).expect("JSON");
-            has_known_fields("", &whole);
+            has_known_fields(bytes);
             serves(&config);
         }
         Err(refusal) => names_a_field(&refusal.to_string(), bytes),
@@ -61,44 +61,64 @@ fn printed(read: &Result<Settings, config::ConfigError>) -> String {
     }
 }
 
-/// Whether each object in it has fields that are known there, once each.
-fn has_known_fields(path: &str, json: &Json) {
-    let known = match path {
-        "" => &FIELDS.join(" "),
-        "lookup" => "cluster authority path timeout headers",
-        "cache" => {
-            "allow_ttl not_found_ttl revoked_ttl stale_if_error refresh_ahead jitter \
-             max_allow_entries max_deny_entries"
-        }
-        "feed" => "cluster path interval stale_after allow_ttl_when_stale",
-        "credential" => "sources format forward",
-        "credential.sources" => "header scheme",
-        "credential.format" => "prefix min_length max_length alphabet",
-        "hash" => "pepper",
-        "exempt" => "paths path_prefixes methods preflight",
-        "introspection" => "path",
-        "replies" => "service_name doc_base_url realm retry_after_seconds messages",
-        "replies.messages" => {
-            "api_key_missing api_key_invalid api_key_not_found api_key_revoked api_key_expired \
-             endpoint_restricted internal_error"
-        }
-        // With names of the operator's choice.
-        "lookup.headers" | "identity_headers" => "*",
-        _ => "",
-    };
+/// Whether each object in an accepted configuration has fields that are known there, once each: by
+/// another name, each is refused.
+fn has_known_fields(bytes: &[u8]) {
+    let whole: Json = serde_json::from_slice(bytes).expect("JSON");
+    has_each_field_once("", &whole);
+    let whole: Value = serde_json::from_slice(bytes).expect("JSON");
+    for field in fields(&whole, "") {
+        let mut renamed = whole.clone();
+        let (object, name) = field.rsplit_once('/').expect("a pointer");
+        let object = renamed.pointer_mut(object).and_then(Value::as_object_mut);
+        let object = object.expect("an object");
+        let value = object.remove(name).expect("a field");
+        object.insert(format!("{name}_"), value);
+        let refusal = config::parse(renamed.to_string().as_bytes()).err();
+        let refusal = refusal.map(|refusal| refusal.to_string());
+        assert!(
+            refusal.is_some_and(|refusal| refusal.contains(": is unknown here; known are ")),
+            "{field} is taken by another name"
+        );
+    }
+}
+
+fn has_each_field_once(path: &str, json: &Json) {
     match json {
         Json::Plain(_) => {}
-        Json::List(list) => list.iter().for_each(|json| has_known_fields(path, json)),
+        Json::List(list) => list.iter().for_each(|json| has_each_field_once(path, json)),
         Json::Object(fields) => {
             for (name, json) in fields.iter() {
-                let is_known = known == "*" || known.split(' ').any(|known| known == name);
-                assert!(is_known, "{path}.{name} is taken, and does nothing");
                 assert!(fields.one(name).is_ok(), "{path}.{name} is taken twice");
-                let dot = if path.is_empty() { "" } else { "." };
-                has_known_fields(&format!("{path}{dot}{name}"), json);
+                has_each_field_once(&format!("{path}.{name}"), json);
             }
         }
     }
+}
+
+/// JSON pointers to all fields whose names are not of the operator's choice.
+fn fields(json: &Value, path: &str) -> Vec<String> {
+    let is_free = ["/lookup/headers", "/identity_headers"].contains(&path);
+    let inner: Vec<(String, &Value)> = match json {
+        Value::Array(array) => array
+            .iter()
+            .enumerate()
+            .map(|(index, json)| (format!("{path}/{index}"), json))
+            .collect(),
+        Value::Object(object) if !is_free => object
+            .iter()
+            .map(|(name, json)| (format!("{path}/{name}"), json))
+            .collect(),
+        _ => Vec::new(),
+    };
+    let mut all = Vec::new();
+    for (path, inner) in inner {
+        all.extend(fields(inner, &path));
+        if json.is_object() {
+            all.push(path);
+        }
+    }
+    all
 }
 
 fn names_a_field(refusal: &str, bytes: &[u8]) {
