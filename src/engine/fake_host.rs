@@ -358,7 +358,10 @@ impl Host for FakeHost {
 
     fn count(&mut self, counter: Counter, events: u64) {
         assert!(events > 0, "which Envoy refuses");
-        let count = self.counters.entry(counter.name().into_owned()).or_default();
+        let count = self
+            .counters
+            .entry(counter.name().into_owned())
+            .or_default();
         *count = count.saturating_add(events);
     }
 
