@@ -1,6 +1,6 @@
 //! One worker of the proxy: its paused requests, in-flight lookups, kept verdicts and statistics.
 //!
-//! [`Engine`] makes every decision; a [`Host`](host::Host) only executes. Time is passed in, by a
+//! [`Engine`] makes every decision; a [`Host`] only executes. Time is passed in, by a
 //! monotonic clock that nobody sets, since some moment before the first callback.
 
 #![forbid(unsafe_code)]

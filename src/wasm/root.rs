@@ -35,7 +35,7 @@ pub(super) struct Root {
 
 enum Filter {
     /// There is no configuration to enforce, or not yet.
-    Refusing(Refusing),
+    Refusing(Box<Refusing>),
     Configured(Box<Engine<Proxy>>),
 }
 
@@ -45,7 +45,7 @@ impl Root {
         Self {
             id,
             proxy: Proxy::default(),
-            filter: Filter::Refusing(Refusing::new(Replies::default())),
+            filter: refusing(),
             configuration: None,
             began: Instant::now(),
         }
@@ -86,7 +86,10 @@ impl Root {
             Some(settings) => {
                 Filter::Configured(Box::new(Engine::start(&mut self.proxy, settings)))
             }
-            None => Filter::Refusing(Refusing::start(&mut self.proxy, Replies::default())),
+            None => {
+                let replies = Replies::default();
+                Filter::Refusing(Box::new(Refusing::start(&mut self.proxy, replies)))
+            }
         };
         true
     }
@@ -144,10 +147,13 @@ impl Root {
     pub(super) fn close(&mut self) {
         self.proxy.enter(self.id);
         let now = self.began.elapsed();
-        let refusing = Filter::Refusing(Refusing::new(Replies::default()));
-        match std::mem::replace(&mut self.filter, refusing) {
+        match std::mem::replace(&mut self.filter, refusing()) {
             Filter::Refusing(mut filter) => filter.on_tick(&mut self.proxy),
             Filter::Configured(engine) => engine.close(&mut self.proxy, now),
         }
     }
+}
+
+fn refusing() -> Filter {
+    Filter::Refusing(Box::new(Refusing::new(Replies::default())))
 }
