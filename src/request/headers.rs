@@ -172,7 +172,14 @@ impl Request {
 /// Writes headers as proxy-wasm writes header maps.
 pub fn to_map<V: AsRef<[u8]>>(headers: &[(&str, V)]) -> Vec<u8> {
     let length = |bytes: &[u8]| u32::try_from(bytes.len()).unwrap_or(u32::MAX).to_le_bytes();
-    let mut map = Vec::new();
+    let sizes = headers
+        .iter()
+        .map(|(name, value)| name.len().saturating_add(value.as_ref().len()));
+    // Two lengths and two zero bytes each.
+    let size = sizes.fold(4, |all: usize, size| {
+        all.saturating_add(size).saturating_add(10)
+    });
+    let mut map = Vec::with_capacity(size);
     map.extend(u32::try_from(headers.len()).unwrap_or(0).to_le_bytes());
     for (name, value) in headers {
         map.extend(length(name.as_bytes()));
