@@ -215,6 +215,8 @@ impl Messages {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     /// Envoy is not told a gRPC status, and makes one of the HTTP status (`httpToGrpcStatus` in
@@ -245,6 +247,47 @@ mod tests {
             if one != other {
                 assert_ne!(one.message_name(), other.message_name());
             }
+        }
+    }
+
+    /// The row of an error in the README, as cells.
+    fn documented(page: &str, code: &str) -> Vec<String> {
+        let start = format!("| `{code}` | ");
+        let mut lines = page.lines().filter(|line| line.starts_with(&start));
+        let row = lines.next().unwrap_or_else(|| panic!("no row of {code}"));
+        let cells = row.trim_matches(['|', ' ']).split(" | ");
+        cells.map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn the_readme_has_the_table() {
+        let page = concat!(env!("CARGO_MANIFEST_DIR"), "/README.md");
+        let page = std::fs::read_to_string(page).unwrap();
+        let head =
+            "| error | status | gRPC | message | `www-authenticate` |\n|---|---|---|---|---|\n";
+        let (_, table) = page.split_once(head).unwrap();
+        let (table, _) = table.split_once("\n\n").unwrap();
+        let codes: BTreeSet<_> = Denial::ALL.map(Denial::code).into();
+        assert_eq!(table.lines().count(), codes.len(), "{table}");
+        let messages = Messages::for_service("Asterwise");
+        for denial in Denial::ALL {
+            let [_, status, grpc_status, message, challenge] =
+                &documented(table, denial.code())[..]
+            else {
+                panic!("{denial:?}");
+            };
+            assert_eq!(*status, denial.status().to_string(), "{denial:?}");
+            assert_eq!(*grpc_status, denial.grpc_status().to_string(), "{denial:?}");
+            // One code may have several messages.
+            let mut said = message.split(" *Or:* ");
+            assert!(said.any(|said| said == messages.of(denial)), "{denial:?}");
+            let expected = match denial.challenge("api") {
+                Some(expected) => format!("`{expected}`"),
+                None => "none; `retry-after: 1`, and `retry_after` in the body".to_owned(),
+            };
+            assert_eq!(*challenge, expected, "{denial:?}");
+            let is_temporary = challenge.contains("retry-after");
+            assert_eq!(is_temporary, denial.is_temporary(), "{denial:?}");
         }
     }
 

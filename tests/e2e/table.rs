@@ -1,6 +1,7 @@
 //! Cases as rows: one HTTP/1.1 request, what must come back, and how many lookups it may cost.
 
 use anyhow::{Context, Result, ensure};
+use keystile::decision::denial::{Denial, Messages};
 use keystile_e2e::client::{self, Response};
 use keystile_e2e::upstream::values;
 use serde_json::Value;
@@ -202,7 +203,7 @@ impl Case {
     }
 
     fn check_refusal(&self, response: &Response, error: &str, message: Option<&str>) -> Result<()> {
-        let reply = Reply::of(error);
+        let reply = Reply::of(error)?;
         check_headers(response, &reply)?;
         ensure!(
             response.status == reply.status,
@@ -227,55 +228,30 @@ impl Case {
     }
 }
 
-/// What the contract says of a reply.
+/// What the contract says of a reply: the filter's own table, which is that of the README.
 pub(crate) struct Reply {
     error: String,
     pub(crate) status: u16,
-    pub(crate) grpc_status: &'static str,
-    pub(crate) message: &'static str,
-    challenge: Option<&'static str>,
+    pub(crate) grpc_status: String,
+    pub(crate) message: String,
+    challenge: Option<String>,
     retry_after: Option<&'static str>,
 }
 
 impl Reply {
-    pub(crate) fn of(error: &str) -> Self {
-        let invalid = "Bearer realm=\"api\", error=\"invalid_token\"";
-        let (status, grpc_status, message, challenge) = match error {
-            "api_key_missing" => (
-                401,
-                "16",
-                "API key is missing. Include it in the Authorization header as 'Bearer YOUR_KEY'.",
-                Some("Bearer realm=\"api\""),
-            ),
-            "api_key_invalid" => (401, "16", "Invalid API key format.", Some(invalid)),
-            "api_key_not_found" => (
-                401,
-                "16",
-                "The provided API key was not found. Verify the key in your Asterwise dashboard.",
-                Some(invalid),
-            ),
-            "api_key_revoked" => (401, "16", "This API key has been revoked.", Some(invalid)),
-            "endpoint_restricted" => (
-                403,
-                "7",
-                "This API key is not permitted to call this endpoint.",
-                Some("Bearer realm=\"api\", error=\"insufficient_scope\""),
-            ),
-            _ => (
-                503,
-                "14",
-                "Something went wrong on our end. Please try again.",
-                None,
-            ),
-        };
-        Self {
+    /// By default, in the first words that go with the error.
+    pub(crate) fn of(error: &str) -> Result<Self> {
+        let mut denials = Denial::ALL.into_iter();
+        let denial = denials.find(|denial| denial.code() == error);
+        let denial = denial.with_context(|| format!("no denial {error}"))?;
+        Ok(Self {
             error: error.to_owned(),
-            status,
-            grpc_status,
-            message,
-            challenge,
-            retry_after: (status == 503).then_some("1"),
-        }
+            status: denial.status(),
+            grpc_status: denial.grpc_status().to_string(),
+            message: Messages::for_service("Asterwise").of(denial).to_owned(),
+            challenge: denial.challenge("api"),
+            retry_after: denial.is_temporary().then_some("1"),
+        })
     }
 }
 
@@ -283,7 +259,7 @@ impl Reply {
 pub(crate) fn check_headers(response: &Response, reply: &Reply) -> Result<()> {
     let expected = [
         ("cache-control", Some("no-store")),
-        ("www-authenticate", reply.challenge),
+        ("www-authenticate", reply.challenge.as_deref()),
         ("retry-after", reply.retry_after),
     ];
     for (name, value) in expected {
@@ -315,7 +291,7 @@ fn check_body(response: &Response, reply: &Reply, message: Option<&str>) -> Resu
         "{{\"success\":false,\"error\":\"{error}\",\"message\":\"{}\",\"details\":[],\
          \"retry_after\":{},\"doc_url\":\"https://docs.asterwise.com/reference/errors/{error}\",\
          \"request_id\":\"{}\",\"timestamp\":\"{timestamp}\"}}",
-        message.unwrap_or(reply.message),
+        message.unwrap_or(&reply.message),
         reply.retry_after.unwrap_or("null"),
         response.header("x-request-id")?.unwrap_or_default(),
         error = reply.error,

@@ -35,7 +35,7 @@ pub(crate) fn grpc(world: &World) -> Result<()> {
             }
             let request = request.body(Full::new(Bytes::from_static(b"\0\0\0\0\0")))?;
             let response = exchange(world, "plain", request)?;
-            let reply = Reply::of(error);
+            let reply = Reply::of(error)?;
             check_headers(&response, &reply).context(error)?;
             let header = |name| response.header(name);
             ensure!(response.status == 200, "{error}: {}", response.status);
@@ -44,11 +44,11 @@ pub(crate) fn grpc(world: &World) -> Result<()> {
                 "{error}: {response:?}"
             );
             ensure!(
-                header("grpc-status")? == Some(reply.grpc_status),
+                header("grpc-status")? == Some(&*reply.grpc_status),
                 "{error}: {response:?}"
             );
             ensure!(
-                header("grpc-message")? == Some(reply.message),
+                header("grpc-message")? == Some(&*reply.message),
                 "{error}: {response:?}"
             );
             ensure!(

@@ -10,13 +10,19 @@ pub fn without_key_id(entry: &str) -> Result<String> {
     let (others, ids): (Vec<_>, Vec<_>) = entry
         .split(' ')
         .partition(|field| !field.starts_with("key_id="));
-    let is_known = [
-        "outcome=allowed",
-        "outcome=introspected",
-        "outcome=api_key_revoked",
-        "outcome=endpoint_restricted",
-    ]
-    .contains(&others.first().copied().unwrap_or_default());
+    let outcome = others
+        .first()
+        .and_then(|field| field.strip_prefix("outcome="));
+    let is_known = outcome.is_some_and(|outcome| {
+        ![
+            "exempt",
+            "api_key_missing",
+            "api_key_invalid",
+            "api_key_not_found",
+            "internal_error",
+        ]
+        .contains(&outcome)
+    });
     ensure!(
         ids.len() == usize::from(is_known),
         "{} key IDs in {entry:?}",

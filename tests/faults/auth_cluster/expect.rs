@@ -1,6 +1,7 @@
 //! What becomes of a request, as its client sees it.
 
 use anyhow::{Context, Result, ensure};
+use keystile::decision::denial::Denial;
 use keystile_e2e::client::Response;
 use serde_json::{Value, json};
 
@@ -29,8 +30,11 @@ impl Expect {
         let (status, error) = match self {
             Self::Allowed(_) => (200, None),
             Self::Internal => (503, Some("internal_error")),
-            Self::Refused("endpoint_restricted") => (403, Some("endpoint_restricted")),
-            Self::Refused(error) => (401, Some(*error)),
+            Self::Refused(error) => {
+                let mut denials = Denial::ALL.into_iter();
+                let denial = denials.find(|denial| denial.code() == *error);
+                (denial.context("no denial")?.status(), Some(*error))
+            }
         };
         ensure!(response.status == status, "not {status}: {response:?}");
         let Some(error) = error else {
