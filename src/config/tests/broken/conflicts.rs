@@ -213,6 +213,7 @@ pub(super) fn all() -> Vec<Broken> {
             name: names.join(", "),
             text: changed(changes),
             at: (*at).to_owned(),
+            problem: None,
         }
     });
     broken.collect()

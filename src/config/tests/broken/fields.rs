@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::Broken;
 use super::sections::SECTIONS;
+use crate::decision::denial::Denial;
 
 /// What no message may repeat.
 pub(super) const SECRET: &str = "hunter2-hunter2";
@@ -22,6 +23,7 @@ pub(super) static GOOD: LazyLock<String> = LazyLock::new(|| {
 #[derive(Clone, Copy)]
 pub(super) enum Kind {
     Text,
+    RequiredText,
     TextOrNull,
     Object,
     ObjectOrNull,
@@ -44,6 +46,7 @@ pub(super) fn with(path: &str, raw: &str) -> Broken {
         name: format!("{path} = {raw}"),
         text: changed(&[(path, raw)]),
         at: path.to_owned(),
+        problem: None,
     }
 }
 
@@ -67,6 +70,7 @@ pub(super) fn beside(object: &str, member: &str, name: &str) -> Broken {
         } else {
             join(object, name)
         },
+        problem: None,
     }
 }
 
@@ -95,6 +99,20 @@ pub(super) fn objects(good: &Value) -> Vec<String> {
         assert!(place(&mut good.clone(), path).is_object(), "{path}");
     }
     paths
+}
+
+/// What is said of a field that an object does not have.
+pub(super) fn unknown(object: &str) -> String {
+    let known: Vec<_> = match object {
+        "" => SECTIONS.iter().map(|section| section.name).collect(),
+        "replies.messages" => Denial::ALL.map(Denial::message_name).to_vec(),
+        _ => fields()
+            .filter_map(|(path, _)| path.rsplit_once('.'))
+            .filter(|(parent, name)| *parent == object && !name.ends_with(']'))
+            .map(|(_, name)| name)
+            .collect(),
+    };
+    format!("is unknown here; known are {}", known.join(", "))
 }
 
 pub(super) fn join(object: &str, field: &str) -> String {

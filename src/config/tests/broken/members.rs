@@ -3,8 +3,10 @@
 use serde_json::Value;
 
 use super::Broken;
-use super::fields::Kind::{Array, Flag, Number, Object, ObjectOrNull, Text, TextOrNull, Whole};
-use super::fields::{GOOD, Kind, beside, fields, join, objects, with};
+use super::fields::Kind::{
+    Array, Flag, Number, Object, ObjectOrNull, RequiredText, Text, TextOrNull, Whole,
+};
+use super::fields::{GOOD, Kind, beside, fields, join, objects, unknown, with};
 use crate::config::FIELDS as SECTIONS;
 
 impl Kind {
@@ -22,32 +24,46 @@ impl Kind {
                 r#"["hunter2-hunter2"]"#,
                 "{}",
             ],
+            RequiredText => vec!["true", "7", "1.5", "[]", r#"["hunter2-hunter2"]"#, "{}"],
             TextOrNull => vec!["false", "0", "-7", r#"["hunter2-hunter2"]"#, "{}"],
             Object => vec![NULL, "true", "7", TEXT, "[]", "[{}]"],
             ObjectOrNull => vec!["false", "7", TEXT, "[]", "[{}]"],
             Array => vec![NULL, "false", "7", TEXT, "{}"],
             Flag => vec![NULL, "0", "1", r#""true""#, TEXT, "[true]", "{}"],
             Whole => vec![
-                NULL,
-                "true",
-                r#""43""#,
-                "43.5",
-                "43.0",
-                "-43",
-                "4e1",
-                "4294967339",
-                "99999999999999999999",
-                "[43]",
-                "{}",
+                NULL, "true", r#""43""#, "43.5", "43.0", "-43", "4e1", "[43]", "{}",
             ],
             Number => vec![NULL, "true", r#""0.5""#, "[0.5]", "{}"],
         }
     }
+
+    /// What is said of such JSON.
+    fn problem(self, raw: &str) -> String {
+        let expected = match self {
+            Text | RequiredText | TextOrNull => "a string",
+            Object | ObjectOrNull => "an object",
+            Array => "an array",
+            Flag => "true or false",
+            Whole => "a whole number above 0",
+            Number => "a number",
+        };
+        let not = match raw.as_bytes() {
+            [b'n', ..] => ", not null",
+            [b't' | b'f', ..] => ", not a boolean",
+            [b'"', ..] => ", not a string",
+            [b'[', ..] => ", not an array",
+            [b'{', ..] => ", not an object",
+            _ => "",
+        };
+        format!("must be {expected}{not}")
+    }
 }
 
 pub(super) fn types() -> Vec<Broken> {
-    let wrong =
-        fields().flat_map(|(path, kind)| kind.wrong().into_iter().map(|raw| with(path, raw)));
+    let wrong = fields().flat_map(|(path, kind)| {
+        let wrong = kind.wrong().into_iter();
+        wrong.map(|raw| with(path, raw).because(kind.problem(raw)))
+    });
     wrong.collect()
 }
 
@@ -56,16 +72,17 @@ pub(super) fn all() -> Vec<Broken> {
     let good: Value = serde_json::from_str(&GOOD).unwrap();
     let mut broken = Vec::new();
     for object in objects(&good) {
-        for unknown in [
+        for member in [
             r#""":1"#,
             r#""nonsense":{"a":[1]}"#,
             r#""//":"hunter2-hunter2""#,
         ] {
-            broken.push(beside(
-                &object,
-                unknown,
-                &unknown[1..unknown.find(':').unwrap() - 1],
-            ));
+            let name = &member[1..member.find(':').unwrap() - 1];
+            let beside = beside(&object, member, name);
+            broken.push(match &*object {
+                "replies.messages" if !member.ends_with('"') => beside,
+                _ => beside.because(unknown(&object)),
+            });
         }
     }
     // A line of the log stays one line, and short.
@@ -78,27 +95,42 @@ pub(super) fn all() -> Vec<Broken> {
     ];
     for object in objects {
         let member = r#""a\r\n[critical] b":"hunter2-hunter2""#;
-        broken.push(Broken {
+        let by_name = |broken: Broken| {
+            if ["lookup.headers", "identity_headers"].contains(&object) {
+                broken
+            } else {
+                broken.because(unknown(object))
+            }
+        };
+        broken.push(by_name(Broken {
             at: "configuration".to_owned(),
             ..beside(object, member, "")
-        });
+        }));
         let long = "(".repeat(1 << 20);
         let shown: String = join(object, &long).chars().take(200).collect();
-        broken.push(Broken {
+        broken.push(by_name(Broken {
             name: format!("{object} with a name of 1 MB of ("),
             at: shown,
             ..beside(object, &format!("\"{long}\":\"hunter2-hunter2\""), "")
-        });
+        }));
     }
     for (path, _) in fields().filter(|(path, _)| !path.ends_with(']')) {
         let (object, field) = path.rsplit_once('.').unwrap_or(("", path));
-        for value in ["null", r#""hunter2-hunter2""#] {
-            broken.push(beside(object, &format!("\"{field}\":{value}"), field));
-        }
+        let is_named =
+            !["lookup.headers", "identity_headers", "replies.messages"].contains(&object);
+        let repeated = |raw: &str, name: &str| {
+            let broken = beside(object, &format!("\"{name}\":{raw}"), field);
+            if is_named || raw != "null" {
+                broken.because("is given more than once")
+            } else {
+                broken
+            }
+        };
+        broken.extend(["null", r#""hunter2-hunter2""#].map(|raw| repeated(raw, field)));
         // Written otherwise, it is the same field.
         let first = char::from(field.as_bytes()[0]);
         let escaped = format!("\\u{:04x}{}", u32::from(first), &field[1..]);
-        broken.push(beside(object, &format!("\"{escaped}\":null"), field));
+        broken.push(repeated("null", &escaped));
         if ["lookup.headers", "identity_headers"].contains(&object) {
             // Their members' names are headers, which have no case. The good one comes second.
             let upper = field.to_uppercase();
@@ -115,7 +147,12 @@ pub(super) fn all() -> Vec<Broken> {
             if !broken.iter().any(|b| b.at == join(object, &other))
                 && !SECTIONS.contains(&other.as_str())
             {
-                broken.push(beside(object, &format!("\"{other}\":null"), &other));
+                let beside = beside(object, &format!("\"{other}\":null"), &other);
+                broken.push(if is_named {
+                    beside.because(unknown(object))
+                } else {
+                    beside
+                });
             }
         }
     }

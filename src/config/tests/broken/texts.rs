@@ -308,6 +308,7 @@ pub(super) fn all() -> Vec<Broken> {
             name: (*name).to_owned(),
             text: text.to_vec(),
             at: (*at).to_owned(),
+            problem: None,
         })
         .collect();
     let mut more = |name: &str, text: String, at: &str| {
@@ -315,6 +316,7 @@ pub(super) fn all() -> Vec<Broken> {
             name: name.to_owned(),
             text: text.into_bytes(),
             at: at.to_owned(),
+            problem: None,
         });
     };
     for depth in [127, 128, 10_000, 500_000] {

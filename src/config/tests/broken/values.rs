@@ -1,14 +1,22 @@
 //! Values of the right type that are wrong in themselves.
 
 use super::Broken;
-use super::fields::with;
+use super::fields::{unknown, with};
 use super::sections::SECTIONS;
 
 pub(super) fn all() -> Vec<Broken> {
-    let values = SECTIONS.iter().flat_map(|section| section.values);
-    let mut broken: Vec<_> = values
-        .flat_map(|(path, raws)| raws.iter().map(|raw| with(path, raw)))
+    let rejected = SECTIONS.iter().flat_map(|section| section.rejected);
+    let mut broken: Vec<_> = rejected
+        .flat_map(|rejected| {
+            let values = rejected.values.iter();
+            values.map(|raw| with(rejected.field, raw).because(rejected.problem))
+        })
         .collect();
+    for name in ["", "API_KEY_MISSING", "oops"] {
+        let messages = "replies.messages";
+        let broken_name = with(&format!("{messages}.{name}"), r#""x""#);
+        broken.push(broken_name.because(unknown(messages)));
+    }
     // Each as long as it may not be.
     let too_long = [
         ("credential.format.prefix", 65),

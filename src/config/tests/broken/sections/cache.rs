@@ -1,7 +1,6 @@
 //! `cache`: a good one, what each field must be, and values that are wrong.
 
-use super::Section;
-use super::TTLS;
+use super::{Rejected, Section};
 use crate::config::tests::broken::fields::Kind::{Number, Object, Text, Whole};
 
 pub(super) const SECTION: Section = Section {
@@ -19,22 +18,118 @@ pub(super) const SECTION: Section = Section {
         ("cache.max_allow_entries", Whole),
         ("cache.max_deny_entries", Whole),
     ],
-    values: &[
-        ("cache.allow_ttl", TTLS),
-        ("cache.not_found_ttl", TTLS),
-        ("cache.revoked_ttl", TTLS),
-        ("cache.stale_if_error", TTLS),
-        (
-            "cache.refresh_ahead",
-            &[
+    rejected: &[
+        Rejected {
+            field: "cache.allow_ttl",
+            problem: r#"must be a whole number with its unit, such as "250ms", "10s", "5m" or "1h""#,
+            values: &[
+                r#""""#,
+                r#""60""#,
+                r#""60 s""#,
+                r#""60S""#,
+                r#""1.5m""#,
+                r#""-5m""#,
+                r#""1d""#,
+                r#""ever""#,
+                r#""null""#,
+            ],
+        },
+        Rejected {
+            field: "cache.allow_ttl",
+            problem: r#"must be at most "720h""#,
+            values: &[r#""721h""#, r#""2592001s""#, r#""18446744073709551615h""#],
+        },
+        Rejected {
+            field: "cache.not_found_ttl",
+            problem: r#"must be a whole number with its unit, such as "250ms", "10s", "5m" or "1h""#,
+            values: &[
+                r#""""#,
+                r#""60""#,
+                r#""60 s""#,
+                r#""60S""#,
+                r#""1.5m""#,
+                r#""-5m""#,
+                r#""1d""#,
+                r#""ever""#,
+                r#""null""#,
+            ],
+        },
+        Rejected {
+            field: "cache.not_found_ttl",
+            problem: r#"must be at most "720h""#,
+            values: &[r#""721h""#, r#""2592001s""#, r#""18446744073709551615h""#],
+        },
+        Rejected {
+            field: "cache.revoked_ttl",
+            problem: r#"must be a whole number with its unit, such as "250ms", "10s", "5m" or "1h""#,
+            values: &[
+                r#""""#,
+                r#""60""#,
+                r#""60 s""#,
+                r#""60S""#,
+                r#""1.5m""#,
+                r#""-5m""#,
+                r#""1d""#,
+                r#""ever""#,
+                r#""null""#,
+            ],
+        },
+        Rejected {
+            field: "cache.revoked_ttl",
+            problem: r#"must be at most "720h""#,
+            values: &[r#""721h""#, r#""2592001s""#, r#""18446744073709551615h""#],
+        },
+        Rejected {
+            field: "cache.stale_if_error",
+            problem: r#"must be a whole number with its unit, such as "250ms", "10s", "5m" or "1h""#,
+            values: &[
+                r#""""#,
+                r#""60""#,
+                r#""60 s""#,
+                r#""60S""#,
+                r#""1.5m""#,
+                r#""-5m""#,
+                r#""1d""#,
+                r#""ever""#,
+                r#""null""#,
+            ],
+        },
+        Rejected {
+            field: "cache.stale_if_error",
+            problem: r#"must be at most "720h""#,
+            values: &[r#""721h""#, r#""2592001s""#, r#""18446744073709551615h""#],
+        },
+        Rejected {
+            field: "cache.refresh_ahead",
+            problem: "must be a number above 0 and at most 1, which is off",
+            values: &[
                 "0", "0.0", "-0", "-0.1", "1e-9", "1.0001", "2", "80", "1e308", "-1e308",
             ],
-        ),
-        (
-            "cache.jitter",
-            &["-0.1", "-1", "1.0001", "2", "10", "1e308"],
-        ),
-        ("cache.max_allow_entries", &["0", "1000001", "4294967295"]),
-        ("cache.max_deny_entries", &["0", "1000001", "4294967295"]),
+        },
+        Rejected {
+            field: "cache.jitter",
+            problem: "must be a number from 0 to 1",
+            values: &["-0.1", "-1", "1.0001", "2", "10", "1e308"],
+        },
+        Rejected {
+            field: "cache.max_allow_entries",
+            problem: r#"must be from 1 to 1000000; a TTL of "0s" keeps none"#,
+            values: &["0", "1000001", "4294967295", "4294967339"],
+        },
+        Rejected {
+            field: "cache.max_allow_entries",
+            problem: "must be a whole number above 0",
+            values: &["99999999999999999999"],
+        },
+        Rejected {
+            field: "cache.max_deny_entries",
+            problem: r#"must be from 1 to 1000000; a TTL of "0s" keeps none"#,
+            values: &["0", "1000001", "4294967295", "4294967339"],
+        },
+        Rejected {
+            field: "cache.max_deny_entries",
+            problem: "must be a whole number above 0",
+            values: &["99999999999999999999"],
+        },
     ],
 };

@@ -1,7 +1,9 @@
 //! `credential`: a good one, what each field must be, and values that are wrong.
 
-use super::Section;
-use crate::config::tests::broken::fields::Kind::{Array, Flag, Object, Text, TextOrNull, Whole};
+use super::{Rejected, Section};
+use crate::config::tests::broken::fields::Kind::{
+    Array, Flag, Object, RequiredText, Text, TextOrNull, Whole,
+};
 
 pub(super) const SECTION: Section = Section {
     name: "credential",
@@ -13,10 +15,10 @@ pub(super) const SECTION: Section = Section {
         ("credential", Object),
         ("credential.sources", Array),
         ("credential.sources[0]", Object),
-        ("credential.sources[0].header", Text),
+        ("credential.sources[0].header", RequiredText),
         ("credential.sources[0].scheme", TextOrNull),
         ("credential.sources[1]", Object),
-        ("credential.sources[1].header", Text),
+        ("credential.sources[1].header", RequiredText),
         ("credential.sources[1].scheme", TextOrNull),
         ("credential.format", Object),
         ("credential.format.prefix", Text),
@@ -25,13 +27,72 @@ pub(super) const SECTION: Section = Section {
         ("credential.format.alphabet", Text),
         ("credential.forward", Flag),
     ],
-    values: &[
-        ("credential.sources", &["[]"]),
-        ("credential.sources[0].header", SOURCES),
-        ("credential.sources[1].header", SOURCES),
-        (
-            "credential.sources[0].scheme",
-            &[
+    rejected: &[
+        Rejected {
+            field: "credential.sources",
+            problem: "must name at least one header",
+            values: &["[]"],
+        },
+        Rejected {
+            field: "credential.sources[0].header",
+            problem: "must be a header's name: one word of letters, digits and !#$%&'*+-.^_`|~",
+            values: &[
+                r#""""#,
+                r#"" ""#,
+                r#""x api""#,
+                r#""x-api-key:""#,
+                r#""x-api-key\r\n""#,
+                r#"":path""#,
+                r#""schlüssel""#,
+            ],
+        },
+        Rejected {
+            field: "credential.sources[0].header",
+            problem: "is a header that HTTP itself governs; choose another",
+            values: &[r#""Host""#, r#""connection""#, r#""content-length""#],
+        },
+        Rejected {
+            field: "credential.sources[0].header",
+            problem: "is passed on to the auth cluster, which must never see a key; choose another",
+            values: &[r#""X-Request-Id""#, r#""traceparent""#, r#""tracestate""#],
+        },
+        Rejected {
+            field: "credential.sources[0].header",
+            problem: "is required: the name of a header",
+            values: &["null"],
+        },
+        Rejected {
+            field: "credential.sources[1].header",
+            problem: "must be a header's name: one word of letters, digits and !#$%&'*+-.^_`|~",
+            values: &[
+                r#""""#,
+                r#"" ""#,
+                r#""x api""#,
+                r#""x-api-key:""#,
+                r#""x-api-key\r\n""#,
+                r#"":path""#,
+                r#""schlüssel""#,
+            ],
+        },
+        Rejected {
+            field: "credential.sources[1].header",
+            problem: "is a header that HTTP itself governs; choose another",
+            values: &[r#""Host""#, r#""connection""#, r#""content-length""#],
+        },
+        Rejected {
+            field: "credential.sources[1].header",
+            problem: "is passed on to the auth cluster, which must never see a key; choose another",
+            values: &[r#""X-Request-Id""#, r#""traceparent""#, r#""tracestate""#],
+        },
+        Rejected {
+            field: "credential.sources[1].header",
+            problem: "is required: the name of a header",
+            values: &["null"],
+        },
+        Rejected {
+            field: "credential.sources[0].scheme",
+            problem: "must be one word of letters, digits and !#$%&'*+-.^_`|~",
+            values: &[
                 r#""""#,
                 r#"" ""#,
                 r#""Bearer ""#,
@@ -41,10 +102,11 @@ pub(super) const SECTION: Section = Section {
                 r#""Bearer\n""#,
                 r#""Schlüssel""#,
             ],
-        ),
-        (
-            "credential.format.prefix",
-            &[
+        },
+        Rejected {
+            field: "credential.format.prefix",
+            problem: "must be at most 64 characters of visible ASCII, without a comma",
+            values: &[
                 r#"" ""#,
                 r#""a b""#,
                 r#""aw_,""#,
@@ -52,18 +114,31 @@ pub(super) const SECTION: Section = Section {
                 r#""aw_\u0000""#,
                 r#""aw_é""#,
             ],
-        ),
-        (
-            "credential.format.min_length",
-            &["0", "1", "3", "8193", "4294967296"],
-        ),
-        (
-            "credential.format.max_length",
-            &["0", "42", "8193", "4294967295"],
-        ),
-        (
-            "credential.format.alphabet",
-            &[
+        },
+        Rejected {
+            field: "credential.format.min_length",
+            problem: "counts the prefix, so it must be more than 3, and at most 8192",
+            values: &["0", "1", "3", "8193", "4294967296", "4294967339"],
+        },
+        Rejected {
+            field: "credential.format.min_length",
+            problem: "must be a whole number above 0",
+            values: &["99999999999999999999"],
+        },
+        Rejected {
+            field: "credential.format.max_length",
+            problem: "must be from 43 (min_length) to 8192",
+            values: &["0", "42", "8193", "4294967295", "4294967339"],
+        },
+        Rejected {
+            field: "credential.format.max_length",
+            problem: "must be a whole number above 0",
+            values: &["99999999999999999999"],
+        },
+        Rejected {
+            field: "credential.format.alphabet",
+            problem: r#"must be "url_safe", "alphanumeric", "hex" or "base64""#,
+            values: &[
                 r#""""#,
                 r#""URL_SAFE""#,
                 r#""url-safe""#,
@@ -72,22 +147,6 @@ pub(super) const SECTION: Section = Section {
                 r#""[a-z]""#,
                 r#""hunter2-hunter2""#,
             ],
-        ),
+        },
     ],
 };
-
-const SOURCES: &[&str] = &[
-    r#""""#,
-    r#"" ""#,
-    r#""x api""#,
-    r#""x-api-key:""#,
-    r#""x-api-key\r\n""#,
-    r#"":path""#,
-    r#""schlüssel""#,
-    r#""Host""#,
-    r#""connection""#,
-    r#""content-length""#,
-    r#""X-Request-Id""#,
-    r#""traceparent""#,
-    r#""tracestate""#,
-];

@@ -1,15 +1,16 @@
 //! `environment`: a good one, what each field must be, and values that are wrong.
 
-use super::Section;
+use super::{Rejected, Section};
 use crate::config::tests::broken::fields::Kind::TextOrNull;
 
 pub(super) const SECTION: Section = Section {
     name: "environment",
     good: r#""production""#,
     fields: &[("environment", TextOrNull)],
-    values: &[(
-        "environment",
-        &[
+    rejected: &[Rejected {
+        field: "environment",
+        problem: "must be 1 to 256 characters of visible ASCII, as in a record; null is any",
+        values: &[
             r#""""#,
             r#"" ""#,
             r#""production ""#,
@@ -18,5 +19,5 @@ pub(super) const SECTION: Section = Section {
             r#""a\u0000""#,
             r#""prodüktion""#,
         ],
-    )],
+    }],
 };

@@ -1,7 +1,6 @@
 //! `exempt`: a good one, what each field must be, and values that are wrong.
 
-use super::PATHS;
-use super::Section;
+use super::{Rejected, Section};
 use crate::config::tests::broken::fields::Kind::{Array, Flag, Object, Text};
 
 pub(super) const SECTION: Section = Section {
@@ -17,13 +16,98 @@ pub(super) const SECTION: Section = Section {
         ("exempt.methods[0]", Text),
         ("exempt.preflight", Flag),
     ],
-    values: &[
-        ("exempt.paths[0]", PATHS),
-        ("exempt.path_prefixes[0]", PATHS),
-        ("exempt.methods", &["[]"]),
-        (
-            "exempt.methods[0]",
-            &[
+    rejected: &[
+        Rejected {
+            field: "exempt.paths[0]",
+            problem: r#"must start with "/""#,
+            values: &[
+                r#""""#,
+                r#""*""#,
+                r#""v1""#,
+                r#"" /v1""#,
+                r#""https://a/b""#,
+            ],
+        },
+        Rejected {
+            field: "exempt.paths[0]",
+            problem: "must be visible ASCII; percent-encode anything else, as it is sent",
+            values: &[
+                r#""/v1 ""#,
+                r#""/v 1""#,
+                r#""/v1\u0000""#,
+                r#""/v1\r\n""#,
+                r#""/ü""#,
+            ],
+        },
+        Rejected {
+            field: "exempt.paths[0]",
+            problem: r##"is compared without the query, so it must not have "?" or "#""##,
+            values: &[r#""/v1?x=y""#, r#""/v1#x""#],
+        },
+        Rejected {
+            field: "exempt.paths[0]",
+            problem: r#"must not have a "." or ".." segment: write the path that it leads to"#,
+            values: &[
+                r#""/.""#,
+                r#""/..""#,
+                r#""/a/./b""#,
+                r#""/a/../b""#,
+                r#""/a/%2e%2e/b""#,
+                r#""/a/%252e%252e/b""#,
+                r#""/a/..;/b""#,
+                r#""/a\\..\\b""#,
+            ],
+        },
+        Rejected {
+            field: "exempt.path_prefixes[0]",
+            problem: r#"must start with "/""#,
+            values: &[
+                r#""""#,
+                r#""*""#,
+                r#""v1""#,
+                r#"" /v1""#,
+                r#""https://a/b""#,
+            ],
+        },
+        Rejected {
+            field: "exempt.path_prefixes[0]",
+            problem: "must be visible ASCII; percent-encode anything else, as it is sent",
+            values: &[
+                r#""/v1 ""#,
+                r#""/v 1""#,
+                r#""/v1\u0000""#,
+                r#""/v1\r\n""#,
+                r#""/ü""#,
+            ],
+        },
+        Rejected {
+            field: "exempt.path_prefixes[0]",
+            problem: r##"is compared without the query, so it must not have "?" or "#""##,
+            values: &[r#""/v1?x=y""#, r#""/v1#x""#],
+        },
+        Rejected {
+            field: "exempt.path_prefixes[0]",
+            problem: r#"must not have a "." or ".." segment: write the path that it leads to"#,
+            values: &[
+                r#""/.""#,
+                r#""/..""#,
+                r#""/a/./b""#,
+                r#""/a/../b""#,
+                r#""/a/%2e%2e/b""#,
+                r#""/a/%252e%252e/b""#,
+                r#""/a/..;/b""#,
+                r#""/a\\..\\b""#,
+            ],
+        },
+        Rejected {
+            field: "exempt.methods",
+            problem: "must name at least one method; without it, GET and HEAD are exempt",
+            values: &["[]"],
+        },
+        Rejected {
+            field: "exempt.methods[0]",
+            problem: r#"must be a method in upper case, such as "GET" or "POST""#,
+            values: &[
                 r#""""#,
                 r#"" ""#,
                 r#""get""#,
@@ -33,6 +117,6 @@ pub(super) const SECTION: Section = Section {
                 r#""GET\u0000""#,
                 r#""GÉT""#,
             ],
-        ),
+        },
     ],
 };

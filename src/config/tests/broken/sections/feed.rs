@@ -1,7 +1,6 @@
 //! `feed`: a good one, what each field must be, and values that are wrong.
 
-use super::Section;
-use super::{CLUSTERS, TTLS};
+use super::{Rejected, Section};
 use crate::config::tests::broken::fields::Kind::{ObjectOrNull, Text, TextOrNull};
 
 pub(super) const SECTION: Section = Section {
@@ -16,10 +15,11 @@ pub(super) const SECTION: Section = Section {
         ("feed.stale_after", Text),
         ("feed.allow_ttl_when_stale", Text),
     ],
-    values: &[
-        (
-            "feed.path",
-            &[
+    rejected: &[
+        Rejected {
+            field: "feed.path",
+            problem: r##"must start with "/", hold {cursor} exactly once, and be visible ASCII without "#" and other braces, such as "/v1/changes?after={cursor}""##,
+            values: &[
                 r#""""#,
                 r#""/""#,
                 r#""/v1/changes""#,
@@ -30,6 +30,12 @@ pub(super) const SECTION: Section = Section {
                 r#""/{key_hash}/{cursor}""#,
                 r#""/{cursor}#x""#,
                 r#""/ {cursor}""#,
+            ],
+        },
+        Rejected {
+            field: "feed.path",
+            problem: "must ask for at least 100 changes at once, or set no limit",
+            values: &[
                 r#""/v1/changes?after={cursor}&limit=0""#,
                 r#""/v1/changes?after={cursor}&limit=1""#,
                 r#""/v1/changes?limit=99&after={cursor}""#,
@@ -38,26 +44,32 @@ pub(super) const SECTION: Section = Section {
                 r#""/v1/changes?limit=all&after={cursor}""#,
                 r#""/v1/changes?limit={cursor}""#,
             ],
-        ),
-        (
-            "feed.interval",
-            &[
-                r#""""#,
-                r#""1""#,
-                r#""1.5s""#,
-                r#""-1s""#,
+        },
+        Rejected {
+            field: "feed.interval",
+            problem: r#"must be a whole number with its unit, such as "250ms", "10s", "5m" or "1h""#,
+            values: &[r#""""#, r#""1""#, r#""1.5s""#, r#""-1s""#],
+        },
+        Rejected {
+            field: "feed.interval",
+            problem: r#"must be from "100ms" to "60s""#,
+            values: &[
                 r#""0s""#,
                 r#""99ms""#,
                 r#""60001ms""#,
                 r#""2m""#,
                 r#""18446744073709551615h""#,
             ],
-        ),
-        (
-            "feed.stale_after",
-            &[
-                r#""""#,
-                r#""10""#,
+        },
+        Rejected {
+            field: "feed.stale_after",
+            problem: r#"must be a whole number with its unit, such as "250ms", "10s", "5m" or "1h""#,
+            values: &[r#""""#, r#""10""#],
+        },
+        Rejected {
+            field: "feed.stale_after",
+            problem: r#"must be at least twice feed.interval, and at most "1h""#,
+            values: &[
                 r#""0s""#,
                 r#""1s""#,
                 r#""1999ms""#,
@@ -65,8 +77,38 @@ pub(super) const SECTION: Section = Section {
                 r#""2h""#,
                 r#""18446744073709551615h""#,
             ],
-        ),
-        ("feed.cluster", CLUSTERS),
-        ("feed.allow_ttl_when_stale", TTLS),
+        },
+        Rejected {
+            field: "feed.cluster",
+            problem: "must be the name of an Envoy cluster, without blanks",
+            values: &[
+                r#""""#,
+                r#"" ""#,
+                r#""a b""#,
+                r#""auth\n""#,
+                r#""auth\u0000""#,
+                r#""prüfung""#,
+            ],
+        },
+        Rejected {
+            field: "feed.allow_ttl_when_stale",
+            problem: r#"must be a whole number with its unit, such as "250ms", "10s", "5m" or "1h""#,
+            values: &[
+                r#""""#,
+                r#""60""#,
+                r#""60 s""#,
+                r#""60S""#,
+                r#""1.5m""#,
+                r#""-5m""#,
+                r#""1d""#,
+                r#""ever""#,
+                r#""null""#,
+            ],
+        },
+        Rejected {
+            field: "feed.allow_ttl_when_stale",
+            problem: r#"must be at most "720h""#,
+            values: &[r#""721h""#, r#""2592001s""#, r#""18446744073709551615h""#],
+        },
     ],
 };

@@ -1,6 +1,6 @@
 //! `identity_headers`: a good one, what each field must be, and values that are wrong.
 
-use super::Section;
+use super::{Rejected, Section};
 use crate::config::tests::broken::fields::Kind::{Object, Text};
 
 pub(super) const SECTION: Section = Section {
@@ -10,10 +10,11 @@ pub(super) const SECTION: Section = Section {
         ("identity_headers", Object),
         ("identity_headers.x-key", Text),
     ],
-    values: &[
-        (
-            "identity_headers.x-key",
-            &[
+    rejected: &[
+        Rejected {
+            field: "identity_headers.x-key",
+            problem: r#"must be "key_id", "account_id" or "environment""#,
+            values: &[
                 r#""""#,
                 r#""KEY_ID""#,
                 r#""key-id""#,
@@ -21,14 +22,46 @@ pub(super) const SECTION: Section = Section {
                 r#""plan""#,
                 r#""endpoints""#,
             ],
-        ),
-        ("identity_headers.", &[r#""key_id""#]),
-        ("identity_headers.x key", &[r#""key_id""#]),
-        ("identity_headers.x-key:", &[r#""key_id""#]),
-        ("identity_headers.:authority", &[r#""key_id""#]),
-        ("identity_headers.schlüssel", &[r#""key_id""#]),
-        ("identity_headers.Host", &[r#""key_id""#]),
-        ("identity_headers.Content-Length", &[r#""key_id""#]),
-        ("identity_headers.trailer", &[r#""key_id""#]),
+        },
+        Rejected {
+            field: "identity_headers.",
+            problem: "must be a header's name: one word of letters, digits and !#$%&'*+-.^_`|~",
+            values: &[r#""key_id""#],
+        },
+        Rejected {
+            field: "identity_headers.x key",
+            problem: "must be a header's name: one word of letters, digits and !#$%&'*+-.^_`|~",
+            values: &[r#""key_id""#],
+        },
+        Rejected {
+            field: "identity_headers.x-key:",
+            problem: "must be a header's name: one word of letters, digits and !#$%&'*+-.^_`|~",
+            values: &[r#""key_id""#],
+        },
+        Rejected {
+            field: "identity_headers.:authority",
+            problem: "must be a header's name: one word of letters, digits and !#$%&'*+-.^_`|~",
+            values: &[r#""key_id""#],
+        },
+        Rejected {
+            field: "identity_headers.schlüssel",
+            problem: "must be a header's name: one word of letters, digits and !#$%&'*+-.^_`|~",
+            values: &[r#""key_id""#],
+        },
+        Rejected {
+            field: "identity_headers.Host",
+            problem: "is a header that HTTP itself governs; choose another",
+            values: &[r#""key_id""#],
+        },
+        Rejected {
+            field: "identity_headers.Content-Length",
+            problem: "is a header that HTTP itself governs; choose another",
+            values: &[r#""key_id""#],
+        },
+        Rejected {
+            field: "identity_headers.trailer",
+            problem: "is a header that HTTP itself governs; choose another",
+            values: &[r#""key_id""#],
+        },
     ],
 };

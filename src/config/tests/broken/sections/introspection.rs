@@ -1,7 +1,6 @@
 //! `introspection`: a good one, what each field must be, and values that are wrong.
 
-use super::PATHS;
-use super::Section;
+use super::{Rejected, Section};
 use crate::config::tests::broken::fields::Kind::{ObjectOrNull, Text};
 
 pub(super) const SECTION: Section = Section {
@@ -11,11 +10,52 @@ pub(super) const SECTION: Section = Section {
         ("introspection", ObjectOrNull),
         ("introspection.path", Text),
     ],
-    values: &[
-        ("introspection.path", PATHS),
-        (
-            "introspection.path",
-            &[r#""/v1//me""#, r#""//""#, r#""/v1/%6de""#, r#""/100%""#],
-        ),
+    rejected: &[
+        Rejected {
+            field: "introspection.path",
+            problem: r#"must start with "/""#,
+            values: &[
+                r#""""#,
+                r#""*""#,
+                r#""v1""#,
+                r#"" /v1""#,
+                r#""https://a/b""#,
+            ],
+        },
+        Rejected {
+            field: "introspection.path",
+            problem: "must be visible ASCII; percent-encode anything else, as it is sent",
+            values: &[
+                r#""/v1 ""#,
+                r#""/v 1""#,
+                r#""/v1\u0000""#,
+                r#""/v1\r\n""#,
+                r#""/ü""#,
+            ],
+        },
+        Rejected {
+            field: "introspection.path",
+            problem: r##"is compared without the query, so it must not have "?" or "#""##,
+            values: &[r#""/v1?x=y""#, r#""/v1#x""#],
+        },
+        Rejected {
+            field: "introspection.path",
+            problem: r#"must not have a "." or ".." segment: write the path that it leads to"#,
+            values: &[
+                r#""/.""#,
+                r#""/..""#,
+                r#""/a/./b""#,
+                r#""/a/../b""#,
+                r#""/a/%2e%2e/b""#,
+                r#""/a/%252e%252e/b""#,
+                r#""/a/..;/b""#,
+                r#""/a\\..\\b""#,
+            ],
+        },
+        Rejected {
+            field: "introspection.path",
+            problem: r#"must not have "//" or "%": write it as Envoy routes it"#,
+            values: &[r#""/v1//me""#, r#""//""#, r#""/v1/%6de""#, r#""/100%""#],
+        },
     ],
 };

@@ -1,8 +1,7 @@
 //! `lookup`: a good one, what each field must be, and values that are wrong.
 
-use super::CLUSTERS;
-use super::Section;
-use crate::config::tests::broken::fields::Kind::{Object, Text, TextOrNull};
+use super::{Rejected, Section};
+use crate::config::tests::broken::fields::Kind::{Object, RequiredText, Text, TextOrNull};
 
 pub(super) const SECTION: Section = Section {
     name: "lookup",
@@ -10,18 +9,35 @@ pub(super) const SECTION: Section = Section {
              "timeout": "250ms", "headers": {"authorization": "hunter2-hunter2"}}"#,
     fields: &[
         ("lookup", Object),
-        ("lookup.cluster", Text),
+        ("lookup.cluster", RequiredText),
         ("lookup.authority", TextOrNull),
         ("lookup.path", Text),
         ("lookup.timeout", Text),
         ("lookup.headers", Object),
         ("lookup.headers.authorization", Text),
     ],
-    values: &[
-        ("lookup.cluster", CLUSTERS),
-        (
-            "lookup.authority",
-            &[
+    rejected: &[
+        Rejected {
+            field: "lookup.cluster",
+            problem: "must be the name of an Envoy cluster, without blanks",
+            values: &[
+                r#""""#,
+                r#"" ""#,
+                r#""a b""#,
+                r#""auth\n""#,
+                r#""auth\u0000""#,
+                r#""prüfung""#,
+            ],
+        },
+        Rejected {
+            field: "lookup.cluster",
+            problem: "is required: the name of the Envoy cluster that answers lookups",
+            values: &["null"],
+        },
+        Rejected {
+            field: "lookup.authority",
+            problem: r#"must be a host, such as "auth.example.com:8080"; by default it is the cluster's name"#,
+            values: &[
                 r#""""#,
                 r#"" ""#,
                 r#""a b""#,
@@ -34,10 +50,11 @@ pub(super) const SECTION: Section = Section {
                 r#""auth\r\nx: y""#,
                 r#""prüfung""#,
             ],
-        ),
-        (
-            "lookup.path",
-            &[
+        },
+        Rejected {
+            field: "lookup.path",
+            problem: r##"must start with "/", hold {key_hash} exactly once, and be visible ASCII without "#" and other braces, such as "/v1/key-hashes/{key_hash}""##,
+            values: &[
                 r#""""#,
                 r#""/""#,
                 r#""v1/{key_hash}""#,
@@ -57,10 +74,11 @@ pub(super) const SECTION: Section = Section {
                 r#""/ü/{key_hash}""#,
                 r#""http://auth/{key_hash}""#,
             ],
-        ),
-        (
-            "lookup.timeout",
-            &[
+        },
+        Rejected {
+            field: "lookup.timeout",
+            problem: r#"must be a whole number with its unit, such as "250ms", "10s", "5m" or "1h""#,
+            values: &[
                 r#""""#,
                 r#"" ""#,
                 r#""250""#,
@@ -83,6 +101,13 @@ pub(super) const SECTION: Section = Section {
                 r#""NaNs""#,
                 r#""infs""#,
                 r#""PT1S""#,
+                r#""18446744073709551616ms""#,
+            ],
+        },
+        Rejected {
+            field: "lookup.timeout",
+            problem: r#"must be from "1ms" to "60s""#,
+            values: &[
                 r#""0ms""#,
                 r#""0s""#,
                 r#""60001ms""#,
@@ -90,32 +115,83 @@ pub(super) const SECTION: Section = Section {
                 r#""2m""#,
                 r#""1h""#,
                 r#""18446744073709551615ms""#,
-                r#""18446744073709551616ms""#,
                 r#""18446744073709551615h""#,
             ],
-        ),
-        (
-            "lookup.headers.authorization",
-            &[
-                r#""hunter2-hunter2 ""#,
-                r#""\thunter2-hunter2""#,
+        },
+        Rejected {
+            field: "lookup.headers.authorization",
+            problem: "must not begin or end with a blank",
+            values: &[r#""hunter2-hunter2 ""#, r#""\thunter2-hunter2""#],
+        },
+        Rejected {
+            field: "lookup.headers.authorization",
+            problem: "must be a header's value: visible ASCII and blanks, without line breaks",
+            values: &[
                 r#""hunter2-hunter2\r\nx: y""#,
                 r#""hunter2-hunter2\u0000""#,
                 r#""hunter2-hunter2\u007f""#,
                 r#""hunter2-hunter2ü""#,
             ],
-        ),
-        ("lookup.headers.", &[r#""hunter2-hunter2""#]),
-        ("lookup.headers.a b", &[r#""hunter2-hunter2""#]),
-        ("lookup.headers.a:", &[r#""hunter2-hunter2""#]),
-        ("lookup.headers.:path", &[r#""/hunter2-hunter2""#]),
-        ("lookup.headers.:authority", &[r#""hunter2-hunter2""#]),
-        ("lookup.headers.prüfung", &[r#""hunter2-hunter2""#]),
-        ("lookup.headers.Host", &[r#""hunter2-hunter2""#]),
-        ("lookup.headers.content-length", &[r#""7""#]),
-        ("lookup.headers.Transfer-Encoding", &[r#""chunked""#]),
-        ("lookup.headers.connection", &[r#""close""#]),
-        ("lookup.headers.upgrade", &[r#""h2c""#]),
-        ("lookup.headers.te", &[r#""trailers""#]),
+        },
+        Rejected {
+            field: "lookup.headers.",
+            problem: "must be a header's name: one word of letters, digits and !#$%&'*+-.^_`|~",
+            values: &[r#""hunter2-hunter2""#],
+        },
+        Rejected {
+            field: "lookup.headers.a b",
+            problem: "must be a header's name: one word of letters, digits and !#$%&'*+-.^_`|~",
+            values: &[r#""hunter2-hunter2""#],
+        },
+        Rejected {
+            field: "lookup.headers.a:",
+            problem: "must be a header's name: one word of letters, digits and !#$%&'*+-.^_`|~",
+            values: &[r#""hunter2-hunter2""#],
+        },
+        Rejected {
+            field: "lookup.headers.:path",
+            problem: "must be a header's name: one word of letters, digits and !#$%&'*+-.^_`|~",
+            values: &[r#""/hunter2-hunter2""#],
+        },
+        Rejected {
+            field: "lookup.headers.:authority",
+            problem: "must be a header's name: one word of letters, digits and !#$%&'*+-.^_`|~",
+            values: &[r#""hunter2-hunter2""#],
+        },
+        Rejected {
+            field: "lookup.headers.prüfung",
+            problem: "must be a header's name: one word of letters, digits and !#$%&'*+-.^_`|~",
+            values: &[r#""hunter2-hunter2""#],
+        },
+        Rejected {
+            field: "lookup.headers.Host",
+            problem: "is a header that HTTP itself governs; choose another",
+            values: &[r#""hunter2-hunter2""#],
+        },
+        Rejected {
+            field: "lookup.headers.content-length",
+            problem: "is a header that HTTP itself governs; choose another",
+            values: &[r#""7""#],
+        },
+        Rejected {
+            field: "lookup.headers.Transfer-Encoding",
+            problem: "is a header that HTTP itself governs; choose another",
+            values: &[r#""chunked""#],
+        },
+        Rejected {
+            field: "lookup.headers.connection",
+            problem: "is a header that HTTP itself governs; choose another",
+            values: &[r#""close""#],
+        },
+        Rejected {
+            field: "lookup.headers.upgrade",
+            problem: "is a header that HTTP itself governs; choose another",
+            values: &[r#""h2c""#],
+        },
+        Rejected {
+            field: "lookup.headers.te",
+            problem: "is a header that HTTP itself governs; choose another",
+            values: &[r#""trailers""#],
+        },
     ],
 };

@@ -1,6 +1,6 @@
 //! `replies`: a good one, what each field must be, and values that are wrong.
 
-use super::Section;
+use super::{Rejected, Section};
 use crate::config::tests::broken::fields::Kind::{Object, Text, Whole};
 
 pub(super) const SECTION: Section = Section {
@@ -17,22 +17,32 @@ pub(super) const SECTION: Section = Section {
         ("replies.messages", Object),
         ("replies.messages.api_key_missing", Text),
     ],
-    values: &[
-        (
-            "replies.service_name",
-            &[
+    rejected: &[
+        Rejected {
+            field: "replies.service_name",
+            problem: "must be a text of 1 to 64 characters, not blank, without control characters",
+            values: &[
                 r#""""#,
                 r#"" ""#,
                 r#""a\nb""#,
                 r#""a\u0000b""#,
                 r#""a\u0085b""#,
-                r#""Deleted keys""#,
             ],
-        ),
-        (
-            "replies.doc_base_url",
-            &[
-                r#""""#,
+        },
+        Rejected {
+            field: "replies.service_name",
+            problem: r#"must not say "deleted" or "once valid": a reply never discloses whether a key once existed"#,
+            values: &[r#""Deleted keys""#],
+        },
+        Rejected {
+            field: "replies.doc_base_url",
+            problem: "must be a text of 1 to 512 characters, not blank, without control characters",
+            values: &[r#""""#, r#""https://a/\r\nx: y""#],
+        },
+        Rejected {
+            field: "replies.doc_base_url",
+            problem: "must be an http:// or https:// address, to which the error's code is added",
+            values: &[
                 r#""docs""#,
                 r#""/errors/""#,
                 r#""//docs.example.com/""#,
@@ -43,37 +53,51 @@ pub(super) const SECTION: Section = Section {
                 r#""javascript:alert(1)""#,
                 r#""https://a b/""#,
                 r#""https://docs.exämple.com/""#,
-                r#""https://a/\r\nx: y""#,
-                r#""https://a/deleted/""#,
             ],
-        ),
-        (
-            "replies.realm",
-            &[
-                r#""""#,
-                r#"" ""#,
-                r#""a\"b""#,
-                r#""a\\b""#,
-                r#""a\r\nx: y""#,
-                r#""äpi""#,
-                r#""once valid""#,
-            ],
-        ),
-        ("replies.retry_after_seconds", &["0", "86401", "4294967295"]),
-        (
-            "replies.messages.api_key_missing",
-            &[
-                r#""""#,
-                r#"" ""#,
-                r#""a\nb""#,
-                r#""a\u0000b""#,
+        },
+        Rejected {
+            field: "replies.doc_base_url",
+            problem: r#"must not say "deleted" or "once valid": a reply never discloses whether a key once existed"#,
+            values: &[r#""https://a/deleted/""#],
+        },
+        Rejected {
+            field: "replies.realm",
+            problem: "must be a text of 1 to 128 characters, not blank, without control characters",
+            values: &[r#""""#, r#"" ""#, r#""a\r\nx: y""#],
+        },
+        Rejected {
+            field: "replies.realm",
+            problem: r#"must be visible ASCII, without " and \"#,
+            values: &[r#""a\"b""#, r#""a\\b""#, r#""äpi""#],
+        },
+        Rejected {
+            field: "replies.realm",
+            problem: r#"must not say "deleted" or "once valid": a reply never discloses whether a key once existed"#,
+            values: &[r#""once valid""#],
+        },
+        Rejected {
+            field: "replies.retry_after_seconds",
+            problem: "must be from 1 to 86400",
+            values: &["0", "86401", "4294967295", "4294967339"],
+        },
+        Rejected {
+            field: "replies.retry_after_seconds",
+            problem: "must be a whole number above 0",
+            values: &["99999999999999999999"],
+        },
+        Rejected {
+            field: "replies.messages.api_key_missing",
+            problem: "must be a text of 1 to 199 characters, not blank, without control characters",
+            values: &[r#""""#, r#"" ""#, r#""a\nb""#, r#""a\u0000b""#],
+        },
+        Rejected {
+            field: "replies.messages.api_key_missing",
+            problem: r#"must not say "deleted" or "once valid": a reply never discloses whether a key once existed"#,
+            values: &[
                 r#""This key was deleted.""#,
                 r#""This key was DELETED.""#,
                 r#""It was once\u00a0 valid.""#,
             ],
-        ),
-        ("replies.messages.API_KEY_MISSING", &[r#""x""#]),
-        ("replies.messages.oops", &[r#""x""#]),
-        ("replies.messages.", &[r#""x""#]),
+        },
     ],
 };
