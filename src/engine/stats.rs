@@ -338,4 +338,21 @@ mod tests {
         assert_eq!(places.len(), Counter::all().count());
         assert!(places.iter().all(|place| *place < Counter::PLACES));
     }
+
+    /// In full, or by what tells it from the one before: `…_stale_total`.
+    #[test]
+    fn the_readme_has_each_statistic() {
+        let page = concat!(env!("CARGO_MANIFEST_DIR"), "/README.md");
+        let page = std::fs::read_to_string(page).unwrap();
+        let gauges = Gauge::ALL.map(|gauge| gauge.name().into());
+        let others = gauges.into_iter().chain([LOOKUP_DURATION.into()]);
+        for name in Counter::all().map(Counter::name).chain(others) {
+            let kind = name.split('.').nth(2).unwrap();
+            let names = [
+                format!("`{}`", name.replace('.', "_")),
+                format!("`…_{kind}_total`"),
+            ];
+            assert!(names.iter().any(|name| page.contains(name)), "{name}");
+        }
+    }
 }
