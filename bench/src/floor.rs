@@ -12,6 +12,7 @@ use crate::variants::Variant;
 /// A module of the proxy-wasm ABI 0.2.1. What the host gives goes to one place, over and over.
 const FRAME: &str = r#"(module
   (import "env" "proxy_get_header_map_pairs" (func $pairs (param i32 i32 i32) (result i32)))
+  (import "env" "proxy_get_header_map_value" (func $value (param i32 i32 i32 i32 i32) (result i32)))
   (import "env" "proxy_remove_header_map_value" (func $remove (param i32 i32 i32) (result i32)))
   (import "env" "proxy_add_header_map_value" (func $add (param i32 i32 i32 i32 i32) (result i32)))
   (import "env" "proxy_set_property" (func $set (param i32 i32 i32 i32) (result i32)))
@@ -106,6 +107,8 @@ pub(crate) fn module(variant: Variant) -> Result<Vec<u8>> {
                 ),
                 call("act_for", &[KEPT]),
                 call("get", &[&data.text("response\0code"), GIVEN]),
+                // As the records say where their keys may go.
+                call("value", &["(i32.const 0)", &data.text(":path"), GIVEN]),
                 data.allow(),
                 call("continue", &["(i32.const 0)"]),
                 call("act_for", &["(local.get 0)"]),
