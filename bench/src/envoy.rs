@@ -4,6 +4,7 @@ use std::path::Path;
 
 use anyhow::Result;
 use keystile_e2e::envoy::{Envoy, cluster, http2_cluster, module};
+use keystile_e2e::shipped;
 use serde_json::{Value, json};
 
 use crate::cpu::Cores;
@@ -42,6 +43,8 @@ pub(crate) fn start(
     }
     let config = json!({
         "admin": {"address": address()},
+        // As shipped, so that what an operator sees is what is measured.
+        "memory_allocator_manager": shipped::allocator()?,
         "static_resources": {
             "listeners": listeners,
             "clusters": [

@@ -1,6 +1,7 @@
 //! What the module takes besides CPU time: memory, bytes on disk, and time to load.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use keystile_e2e::client;
@@ -23,10 +24,12 @@ const WORKERS: u32 = 3;
 pub(crate) struct Footprint {
     /// The module's file.
     pub(crate) module: u64,
-    /// What the module adds to Envoy's resident memory with one worker, Envoy's main thread with
+    /// What the module adds to Envoy's private memory with one worker, Envoy's main thread with
     /// its own VM and the compiled code included.
     pub(crate) first: f64,
-    /// What the VM of each further worker adds to Envoy's resident memory.
+    /// The same of its resident memory, in which Envoy's own code for WebAssembly counts too.
+    pub(crate) resident: f64,
+    /// What the VM of each further worker adds to Envoy's private memory.
     pub(crate) worker: f64,
     /// What `--keys` verdicts add in the cache of one worker.
     pub(crate) verdicts: f64,
@@ -41,7 +44,7 @@ pub(crate) fn measure(
     servers: &Servers,
     interrupted: &Interrupted,
 ) -> Result<Footprint> {
-    let (mut first, mut worker) = (Vec::new(), Vec::new());
+    let (mut first, mut resident, mut worker) = (Vec::new(), Vec::new(), Vec::new());
     let (mut verdicts, mut load_time) = (Vec::new(), Vec::new());
     for start in 0..options.starts {
         eprintln!("bench: start {} of {}", start + 1, options.starts);
@@ -50,18 +53,20 @@ pub(crate) fn measure(
             Started::new(variant, workers, cores, servers)
         };
         let mut with = started(Variant::Cached, 1)?;
-        let before = with.resident;
+        let before = with.private;
         verdicts.push(with.fill(options.keys)? - before);
         let without = started(Variant::NoFilter, 1)?;
-        first.push(before - without.resident);
+        first.push(before - without.private);
+        resident.push(with.resident - without.resident);
         load_time.push(with.took - without.took);
-        let more_with = started(Variant::Cached, WORKERS)?.resident - before;
-        let more_without = started(Variant::NoFilter, WORKERS)?.resident - without.resident;
+        let more_with = started(Variant::Cached, WORKERS)?.private - before;
+        let more_without = started(Variant::NoFilter, WORKERS)?.private - without.private;
         worker.push((more_with - more_without) / f64::from(WORKERS - 1));
     }
     Ok(Footprint {
         module: std::fs::metadata(module())?.len(),
         first: median(&first)?,
+        resident: median(&resident)?,
         worker: median(&worker)?,
         verdicts: median(&verdicts)?,
         load_time: median(&load_time)?,
@@ -90,7 +95,9 @@ fn send(to: SocketAddr, keys: impl ExactSizeIterator<Item = String> + Send) -> R
 struct Started {
     envoy: Envoy,
     to: SocketAddr,
-    /// Resident memory after some requests.
+    /// Private memory after some requests.
+    private: f64,
+    /// Resident memory then.
     resident: f64,
     /// How long the start took, in milliseconds.
     took: f64,
@@ -116,6 +123,7 @@ impl Started {
         }
         send(to, std::iter::repeat_n(key(0), 2000))?;
         Ok(Self {
+            private: settled(&envoy)?,
             resident: envoy.resident_bytes()? as f64,
             took: start_time(&envoy)?,
             envoy,
@@ -124,13 +132,29 @@ impl Started {
         })
     }
 
-    /// The resident memory with so many verdicts in the cache.
+    /// The private memory with so many verdicts in the cache.
     fn fill(&mut self, keys: u32) -> Result<f64> {
         fill(self.to, keys)?;
         let gauge = "wasmcustom.keystile.cache.allow.entries";
         self.envoy.wait_for_counter(gauge, u64::from(keys))?;
-        Ok(self.envoy.resident_bytes()? as f64)
+        settled(&self.envoy)
     }
+}
+
+/// Envoy's private memory once its allocator has given back what it will, which is some of it each
+/// second.
+fn settled(envoy: &Envoy) -> Result<f64> {
+    const STEADY: u64 = 200_000;
+    let mut before = envoy.private_bytes()?;
+    for _ in 0..30 {
+        std::thread::sleep(Duration::from_secs(2));
+        let now = envoy.private_bytes()?;
+        if now.saturating_add(STEADY) > before {
+            return Ok(now as f64);
+        }
+        before = now;
+    }
+    Ok(before as f64)
 }
 
 /// How long a start took by Envoy's own log, in milliseconds: from its first line to its main loop,

@@ -136,13 +136,17 @@ fn footprint_table(options: &Options, footprint: &Footprint) -> String {
     format!(
         "| besides | |\n|---|--:|\n\
          | module | {:.1} KB |\n\
-         | resident memory that the module adds to an Envoy with one worker | {:.1} MB |\n\
-         | resident memory that its VM adds for each further worker | {:.1} MB |\n\
-         | resident memory of {} cached verdicts, per worker | {:.1} MB |\n\
+         | private memory that the module adds to an Envoy with one worker | {:.1} MB |\n\
+         | resident memory that it adds then | {:.1} MB |\n\
+         | private memory that its VM adds for each further worker | {:.1} MB |\n\
+         | private memory of {} cached verdicts, per worker | {:.1} MB |\n\
          | time that the module adds to Envoy's start | {:.0} ms |\n\n\
-         Medians of {} starts.\n",
+         Medians of {} starts, with the `memory_allocator_manager` of `envoy/envoy.yaml`. Private is what no other \
+         process can share, `Private_Dirty` in `/proc/PID/smaps_rollup`; the rest of what is resident are pages of \
+         Envoy's own file, V8's code among them.\n",
         footprint.module as f64 / 1000.0,
         footprint.first / MB,
+        footprint.resident / MB,
         footprint.worker / MB,
         options.keys,
         footprint.verdicts / MB,

@@ -317,7 +317,15 @@ impl Envoy {
         self.process.resident_bytes()
     }
 
-    /// How much of that is what the filter's VMs have of their linear memories.
+    /// How much memory Envoy has in RAM for itself alone.
+    ///
+    /// # Errors
+    /// As [`Process::private_bytes`].
+    pub fn private_bytes(&self) -> Result<u64> {
+        self.process.private_bytes()
+    }
+
+    /// How much of what is in RAM is what the filter's VMs have of their linear memories.
     ///
     /// # Errors
     /// As [`Process::wasm_memory_bytes`].

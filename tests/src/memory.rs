@@ -21,9 +21,16 @@ struct Area {
 /// All that is in RAM, by `/proc/PID/status`.
 pub(crate) fn resident(status: &str) -> Result<u64> {
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    let value = line.context("no VmRSS: the process has ended")?.trim();
-    let kib = value.strip_suffix(" kB").context("VmRSS in another unit")?;
-    Ok(kib.parse::<u64>()? * 1024)
+    kib(line.context("no VmRSS: the process has ended")?)
+}
+
+/// What is in RAM for this process alone, by `/proc/PID/smaps_rollup`. Deliberately without
+/// `Private_Clean`: those are pages of the program's file, which are shared as soon as a second
+/// process runs it, and which the kernel can drop.
+pub(crate) fn private(rollup: &str) -> Result<u64> {
+    let mut lines = rollup.lines();
+    let line = lines.find_map(|line| line.strip_prefix("Private_Dirty:"));
+    kib(line.context("no Private_Dirty: the process has ended")?)
 }
 
 /// What is in RAM of all linear memories, by `/proc/PID/smaps`.
@@ -41,6 +48,11 @@ pub(crate) fn linear(smaps: &str) -> Result<u64> {
     let resident: Vec<_> = memories.map(|(memory, _)| memory.resident).collect();
     ensure!(!resident.is_empty(), "no linear memory");
     Ok(resident.iter().sum())
+}
+
+fn kib(value: &str) -> Result<u64> {
+    let value = value.trim().strip_suffix(" kB");
+    Ok(value.context("a size in another unit")?.parse::<u64>()? * 1024)
 }
 
 fn areas(smaps: &str) -> Result<Vec<Area>> {

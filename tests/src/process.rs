@@ -173,6 +173,15 @@ impl Process {
         memory::resident(&std::fs::read_to_string(&path).context(path)?)
     }
 
+    /// How much memory the program has in RAM for itself alone.
+    ///
+    /// # Errors
+    /// When the program has ended, or the system does not tell.
+    pub fn private_bytes(&self) -> Result<u64> {
+        let path = format!("/proc/{}/smaps_rollup", self.id());
+        memory::private(&std::fs::read_to_string(&path).context(path)?)
+    }
+
     /// How much of V8's linear memories of WebAssembly the program has in RAM.
     ///
     /// # Errors

@@ -176,6 +176,17 @@ pub fn upstream(host: SocketAddr) -> Result<Value> {
     cluster("upstream", ports)
 }
 
+/// What `envoy/envoy.yaml` has Envoy's allocator give back.
+///
+/// # Errors
+/// When the file is not there, or is not as it was.
+pub fn allocator() -> Result<Value> {
+    const NAME: &str = "memory_allocator_manager";
+    let config: Value = serde_saphyr::from_str(&config_on(FREE)?)?;
+    let allocator = config.get(NAME).cloned();
+    allocator.with_context(|| format!("no {NAME}"))
+}
+
 /// The limits of the cluster `auth` of `envoy/envoy.yaml`.
 ///
 /// # Errors
