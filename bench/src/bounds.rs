@@ -27,14 +27,20 @@ impl fmt::Display for Bound {
         } = self;
         let verdict = if figure <= limit { "held" } else { "missed" };
         let digits = if unit.is_empty() { 2 } else { 1 };
+        let aimed = aim.map(|aim| match *unit {
+            "" => format!("{aim:.2}"),
+            unit => format!("{aim}{unit}"),
+        });
         write!(
             f,
             "**{verdict}**: {what} is {figure:.digits$}{unit}, at most {limit}{unit}"
         )?;
-        match aim {
-            Some(aim) if figure <= aim => write!(f, ", and the {aim:.2} that is aimed at"),
-            Some(aim) => write!(f, "; {aim:.2} is aimed at"),
-            None => Ok(()),
+        match (aim, aimed) {
+            (Some(aim), Some(aimed)) if figure <= aim => {
+                write!(f, ", and the {aimed} that is aimed at")
+            }
+            (_, Some(aimed)) => write!(f, "; {aimed} is aimed at"),
+            (_, None) => Ok(()),
         }
     }
 }
@@ -48,52 +54,58 @@ pub(crate) fn all(figures: &Figures, footprint: &Footprint) -> Vec<Bound> {
         aim,
         unit: "",
     };
-    let size = |what, bytes: f64, limit, unit: &'static str, of: f64| Bound {
+    let size = |what, bytes: f64, limit, aim, unit: &'static str, of: f64| Bound {
         what,
         figure: bytes / of,
         limit,
-        aim: None,
+        aim,
         unit,
     };
+    let memory = |what, bytes, limit, aim| size(what, bytes, limit, aim, " MB", 1e6);
     vec![
         bound(
-            "what a cached verdict adds, to what `ext_authz` over HTTP adds,",
-            figures.get(Variant::Cached).share,
-            0.15,
-            Some(0.12),
-        ),
-        bound(
-            "what a cached verdict adds, to what the Lua script that touches one header adds,",
-            figures.cached_to_lua,
-            1.0,
-            None,
+            "what a cached verdict adds, to what its host calls alone add,",
+            figures.cached_to_floor,
+            1.15,
+            Some(1.1),
         ),
         bound(
             "CPU time by lookup, to that of `ext_authz` over HTTP,",
             figures.lookup_to_authz,
-            1.05,
-            Some(1.0),
+            1.15,
+            None,
         ),
         bound(
             "CPU time of a refusal from the cache, to that without a filter,",
             figures.get(Variant::Refused).ratio,
-            0.7,
+            0.65,
             None,
         ),
-        size("the module", footprint.module as f64, 250.0, " KB", 1000.0),
         size(
-            "what one worker's VM adds",
+            "the module",
+            footprint.module as f64,
+            250.0,
+            None,
+            " KB",
+            1000.0,
+        ),
+        memory(
+            "the private memory that the module adds with one worker",
+            footprint.first,
+            20.0,
+            Some(15.0),
+        ),
+        memory(
+            "what a further worker's VM adds",
             footprint.worker,
             30.0,
-            " MB",
-            1e6,
+            None,
         ),
-        size(
+        memory(
             "what the cached verdicts add",
             footprint.verdicts,
             15.0,
-            " MB",
-            1e6,
+            None,
         ),
         bound(
             "CPU time with many keys in turn, to that with one,",
@@ -110,6 +122,17 @@ mod tests {
 
     #[test]
     fn a_bound_says_whether_it_is_held() {
+        let memory = Bound {
+            what: "it",
+            figure: 14.96,
+            limit: 20.0,
+            aim: Some(15.0),
+            unit: " MB",
+        };
+        assert_eq!(
+            memory.to_string(),
+            "**held**: it is 15.0 MB, at most 20 MB, and the 15 MB that is aimed at"
+        );
         let of = |figure| Bound {
             what: "it",
             figure,

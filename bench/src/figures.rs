@@ -33,8 +33,8 @@ pub(crate) struct Figures {
     pub(crate) lookup_to_authz: f64,
     /// CPU time with many keys in turn to that with one.
     pub(crate) rotation_to_one: f64,
-    /// What a cached verdict adds to what the Lua script that touches one header adds.
-    pub(crate) cached_to_lua: f64,
+    /// What a cached verdict adds, to what its host calls alone add.
+    pub(crate) cached_to_floor: f64,
     /// With the module of `--against`, where there is one.
     pub(crate) against: Vec<Against>,
 }
@@ -85,8 +85,8 @@ impl Figures {
             rotation_to_one: over(&|round| {
                 cpu(round, Variant::CachedRotation) / cpu(round, Variant::Cached)
             })?,
-            cached_to_lua: over(&|round| {
-                added(round, Variant::Cached) / added(round, Variant::LuaHeader)
+            cached_to_floor: over(&|round| {
+                added(round, Variant::Cached) / added(round, Variant::CachedFloor)
             })?,
             against: Variant::KEYSTILE
                 .into_iter()
