@@ -18,10 +18,10 @@ dist/keystile.wasm: $(SOURCES)
 	@scripts/setup.sh build
 	@scripts/build-wasm.sh
 
-# A module whose VM dies where a test says. It is not shipped.
-DYING := target/faults/keystile-failpoints.wasm
+# A module with failpoints: its VM dies where a test says. It is not shipped.
+FAILPOINTS := target/faults/keystile-failpoints.wasm
 
-$(DYING): $(SOURCES)
+$(FAILPOINTS): $(SOURCES)
 	@scripts/setup.sh build
 	@scripts/build-wasm.sh $@ failpoints
 
@@ -32,13 +32,13 @@ run: setup build ## Start registry, upstream and Envoy with keys to try; Ctrl-C 
 	@cargo build --locked --quiet --package keystile-registry --package keystile-e2e --bins
 	@exec target/debug/keystile-stack
 
-test: setup build $(DYING) ## Run all tests: native ones, and end to end with real Envoy
+test: setup build $(FAILPOINTS) ## Run all tests: native ones, and end to end with real Envoy
 	@scripts/setup.sh lint
 	@scripts/setup.sh programs minisign
 	@cargo build --locked --package keystile-registry
 	cargo test --locked --workspace
 
-test-faults: setup build $(DYING) ## Run all cases of faults and abuse, the long ones too; FILTER (part of a name)
+test-faults: setup build $(FAILPOINTS) ## Run all cases of faults and abuse, the long ones too; FILTER (part of a name)
 	cargo test --locked --package keystile-e2e --test faults -- --include-ignored $(if $(FILTER),"$(FILTER)")
 
 soak: setup build ## Traffic of all kinds, one fault after the other, and new configurations; MINUTES (10)

@@ -130,7 +130,7 @@ fn changed_provenance_is_found() -> Result<()> {
         ),
         at(
             "/predicate/buildDefinition/externalParameters/features",
-            json!(["die-on-demand"]),
+            json!(["failpoints"]),
             "what was asked for",
         ),
         at(
