@@ -7,9 +7,9 @@ use clap::{Args, Parser, Subcommand};
 use keystile::request::key_hash::KeyHasher;
 
 use crate::defaults::{CONCURRENCY, GRACE, KEEP_CHANGES};
+use crate::duration::Span;
 use crate::logs::LogFormat;
 use crate::record::{Endpoint, HeaderText, Name};
-use crate::span::Span;
 use crate::timestamp::Timestamp;
 
 /// Keystile's reference auth cluster: registers API keys and answers lookups of their hashes.

@@ -13,23 +13,18 @@
 
 mod cli;
 mod commands;
-mod database_url;
+mod database;
 mod defaults;
+mod duration;
 mod feed;
 mod http;
-mod key;
 mod keys;
-mod listen;
 mod logs;
-mod output;
-mod pruning;
+mod lookup;
 mod record;
+mod routes;
 mod server;
-mod span;
-mod store;
 mod timestamp;
-mod user;
-mod view;
 
 #[cfg(test)]
 #[path = "../tests/support/database.rs"]
@@ -47,10 +42,14 @@ use time::OffsetDateTime;
 use tracing::{Level, enabled, error, info, warn};
 
 use crate::cli::{Cli, Command, ServeArgs};
-use crate::http::{App, MaxAge, Metrics, Tokens};
+use crate::commands::listen;
+use crate::commands::output::Output;
+use crate::database::{Exposed, Store};
+use crate::http::auth::Tokens;
+use crate::http::metrics::Metrics;
 use crate::logs::LogFormat;
-use crate::output::Output;
-use crate::store::{Exposed, Store};
+use crate::lookup::handler::MaxAge;
+use crate::routes::App;
 
 /// Much of a lookup is small pieces of memory that one thread takes and another gives back.
 #[global_allocator]
@@ -156,7 +155,11 @@ async fn serve(
         );
     }
     let keep = args.keep_changes;
-    let pruning = tokio::spawn(pruning::prune(store.clone(), keep, pruning::pause(keep)));
+    let pruning = tokio::spawn(feed::pruning::prune(
+        store.clone(),
+        keep,
+        feed::pruning::pause(keep),
+    ));
     let reloading = tls.map(|tls| tokio::spawn(tls.follow(server::TLS_INTERVAL)));
     server::serve(
         listeners,

@@ -97,7 +97,7 @@ impl Token {
         }
     }
 
-    pub(super) fn new(token: &[u8]) -> Self {
+    pub(crate) fn new(token: &[u8]) -> Self {
         Self(KeyHasher::default().hash(token))
     }
 
@@ -133,7 +133,7 @@ impl std::fmt::Debug for Token {
 
 /// Who may use an API.
 #[derive(Clone)]
-pub(super) struct Guard {
+pub(crate) struct Guard {
     api: &'static str,
     token: Option<Token>,
     refusals: Arc<Refusals>,
@@ -147,7 +147,7 @@ struct Refusals {
 
 impl Guard {
     /// A guard that asks for a token. `api` names what it guards, in the log.
-    pub(super) fn new(api: &'static str, token: Option<Token>) -> Self {
+    pub(crate) fn new(api: &'static str, token: Option<Token>) -> Self {
         Self {
             api,
             token,
@@ -194,7 +194,7 @@ impl Guard {
 }
 
 /// Admits requests to the admin API; without a token, none.
-pub(super) async fn admin(State(guard): State<Guard>, request: Request, next: Next) -> Response {
+pub(crate) async fn admin(State(guard): State<Guard>, request: Request, next: Next) -> Response {
     let mut response = match guard.admit(&request) {
         Ok(()) => next.run(request).await,
         Err(refused) => refused.into_response(),
@@ -206,7 +206,7 @@ pub(super) async fn admin(State(guard): State<Guard>, request: Request, next: Ne
 }
 
 /// Admits requests that carry the service token.
-pub(super) async fn service(State(guard): State<Guard>, request: Request, next: Next) -> Response {
+pub(crate) async fn service(State(guard): State<Guard>, request: Request, next: Next) -> Response {
     match guard.admit(&request) {
         Ok(()) => next.run(request).await,
         Err(refused) => refused.into_response(),

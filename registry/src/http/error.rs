@@ -14,7 +14,7 @@ use crate::keys::Failure;
 
 /// Why there is nothing else to give.
 #[derive(Debug)]
-pub(super) enum ApiError {
+pub(crate) enum ApiError {
     /// There is no admin token.
     AdminOff,
     BodyTooLarge,
@@ -45,7 +45,7 @@ pub(super) enum ApiError {
 
 impl ApiError {
     /// The number of things asked for, from 1 to `most`; `most` where nothing is said.
-    pub(super) fn limit(text: Option<&str>, most: u32) -> Result<u32, Self> {
+    pub(crate) fn limit(text: Option<&str>, most: u32) -> Result<u32, Self> {
         let Some(text) = text else { return Ok(most) };
         text.parse()
             .ok()
@@ -73,7 +73,7 @@ impl From<Failure> for ApiError {
 
 impl ApiError {
     /// Its status and code, and what would be right where whoever asks can do something about it.
-    pub(super) fn parts(&self) -> (StatusCode, &'static str, Option<String>) {
+    pub(crate) fn parts(&self) -> (StatusCode, &'static str, Option<String>) {
         let (status, error, message) = match self {
             Self::Failed(_) | Self::NoMetrics => {
                 return (StatusCode::INTERNAL_SERVER_ERROR, "internal_error", None);
@@ -158,7 +158,7 @@ impl ApiError {
     }
 
     /// The header that goes with it.
-    pub(super) fn header(&self) -> Option<(HeaderName, &'static str)> {
+    pub(crate) fn header(&self) -> Option<(HeaderName, &'static str)> {
         match self {
             Self::Overloaded | Self::TooSlow | Self::Unavailable(_) => {
                 Some((RETRY_AFTER, RETRY_AFTER_SECONDS))
@@ -172,7 +172,7 @@ impl ApiError {
 /// The body of a refusal.
 #[derive(Serialize, ToSchema)]
 #[schema(example = json!({"error": "a_code", "message": "what would be right"}))]
-pub(super) struct Refusal {
+pub(crate) struct Refusal {
     /// A code to branch on.
     error: &'static str,
     /// What would be right, for people. Absent where there is nothing that they could do, and from
@@ -183,7 +183,7 @@ pub(super) struct Refusal {
 
 impl Refusal {
     /// What is said of an error.
-    pub(super) fn of(error: &ApiError) -> Self {
+    pub(crate) fn of(error: &ApiError) -> Self {
         let (_, error, message) = error.parts();
         Self { error, message }
     }

@@ -9,14 +9,15 @@ use tokio::time::timeout;
 use utoipa::ToSchema;
 
 use super::error::ApiError;
-use super::{App, openapi, refusals};
+use super::{openapi, refusals};
+use crate::routes::App;
 
 /// How long the database may take to say anything.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// All is well.
 #[derive(Serialize, ToSchema)]
-pub(super) struct Health {
+pub(crate) struct Health {
     #[schema(example = "ok")]
     status: &'static str,
 }
@@ -30,7 +31,7 @@ pub(super) struct Health {
     tag = openapi::SERVER,
     responses((status = 200, description = "It runs", body = Health)),
 )]
-pub(super) async fn live() -> Json<Health> {
+pub(crate) async fn live() -> Json<Health> {
     Json(Health { status: "ok" })
 }
 
@@ -42,7 +43,7 @@ pub(super) async fn live() -> Json<Health> {
     tag = openapi::SERVER,
     responses((status = 200, description = "It can", body = Health), refusals::Ready),
 )]
-pub(super) async fn ready(State(app): State<App>) -> Result<Json<Health>, ApiError> {
+pub(crate) async fn ready(State(app): State<App>) -> Result<Json<Health>, ApiError> {
     match timeout(PATIENCE, app.store.ping()).await {
         Ok(result) => result?,
         Err(_) => return Err(ApiError::Unavailable(sqlx::Error::PoolTimedOut)),

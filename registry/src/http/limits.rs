@@ -13,7 +13,7 @@ use crate::defaults::LONGEST_REQUEST;
 
 /// Refuses requests beyond `concurrency` at once: to the filter, a refusal now is worth more than an
 /// answer after it has given up. A request that takes too long is ended.
-pub(super) fn limited<S: Clone + Send + Sync + 'static>(
+pub(crate) fn limited<S: Clone + Send + Sync + 'static>(
     routes: Router<S>,
     concurrency: usize,
 ) -> Router<S> {

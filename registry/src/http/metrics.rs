@@ -15,7 +15,8 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
 use super::error::ApiError;
-use super::{App, openapi, refusals};
+use super::{openapi, refusals};
+use crate::routes::App;
 use crate::server::{Counters, SharedBody};
 
 /// Upper borders of the buckets, in seconds: from a cached page to a database in trouble.
@@ -25,7 +26,7 @@ const BUCKETS: [f64; 12] = [
 
 /// For how long all who ask get the same text: however often it is asked for, it is made ten times a
 /// second at most, and the memory of responses that nobody reads is that of a few texts.
-pub(super) const FRESH: Duration = Duration::from_millis(100);
+pub(crate) const FRESH: Duration = Duration::from_millis(100);
 
 /// What is counted. Nothing that a client makes up becomes a label.
 /// Clones count together.
@@ -69,7 +70,7 @@ impl Metrics {
     }
 
     /// Counts a request that was answered.
-    pub(super) fn count(
+    pub(crate) fn count(
         &self,
         method: &'static str,
         route: String,
@@ -134,7 +135,7 @@ impl Metrics {
         refusals::Metrics,
     ),
 )]
-pub(super) async fn metrics(State(app): State<App>) -> Result<Response, ApiError> {
+pub(crate) async fn metrics(State(app): State<App>) -> Result<Response, ApiError> {
     let text = app.metrics.text().map_err(|_| ApiError::NoMetrics)?;
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     Ok(([(CONTENT_TYPE, kind)], Extension(SharedBody), text).into_response())

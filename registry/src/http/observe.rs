@@ -8,11 +8,11 @@ use axum::middleware::Next;
 use axum::response::Response;
 use tracing::debug;
 
-use super::Metrics;
+use super::metrics::Metrics;
 use crate::logs;
 
 /// Nothing that a client makes up: of the path there is the route, of methods those that have one.
-pub(super) async fn observe(
+pub(crate) async fn observe(
     State(metrics): State<Metrics>,
     request: Request,
     next: Next,
@@ -28,7 +28,7 @@ pub(super) async fn observe(
 }
 
 /// The method of a request, as far as there are routes for it.
-pub(super) fn method(request: &Request) -> &'static str {
+pub(crate) fn method(request: &Request) -> &'static str {
     match *request.method() {
         Method::GET => "GET",
         Method::HEAD => "HEAD",
@@ -40,7 +40,7 @@ pub(super) fn method(request: &Request) -> &'static str {
 }
 
 /// The route of a request, such as `/v1/key-hashes/{key_hash}`.
-pub(super) fn route(request: &Request) -> &str {
+pub(crate) fn route(request: &Request) -> &str {
     let route = request.extensions().get::<MatchedPath>();
     route.map_or("none", MatchedPath::as_str)
 }

@@ -9,16 +9,16 @@ use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::tag::TagBuilder;
 use utoipa::openapi::{ComponentsBuilder, InfoBuilder, License, OpenApi, OpenApiBuilder};
 
-use super::body::RotateKey;
 use super::error::Refusal;
+use crate::keys::body::RotateKey;
 use crate::server::SharedBody;
 
 /// What proxies ask.
-pub(super) const PROXIES: &str = "proxies";
+pub(crate) const PROXIES: &str = "proxies";
 /// What operators do with keys.
-pub(super) const ADMIN: &str = "admin";
+pub(crate) const ADMIN: &str = "admin";
 /// The server itself.
-pub(super) const SERVER: &str = "server";
+pub(crate) const SERVER: &str = "server";
 
 const ABOUT: &str = "\
 What is refused gets a JSON body with `error`, a code to branch on, and mostly a `message` for \
@@ -33,7 +33,7 @@ What operators do with keys. Off where the server has no token in `KEYSTILE_ADMI
 every answer here is 404 `admin_api_off`.";
 
 /// The document without its paths.
-pub(super) fn document() -> OpenApi {
+pub(crate) fn document() -> OpenApi {
     let mut license = License::new(env!("CARGO_PKG_LICENSE"));
     license.identifier = Some(env!("CARGO_PKG_LICENSE").to_owned());
     let info = InfoBuilder::new()
@@ -68,14 +68,14 @@ pub(super) fn document() -> OpenApi {
 }
 
 /// Has the routes serve the document.
-pub(super) fn serving(document: &OpenApi, routes: Router) -> Router {
+pub(crate) fn serving(document: &OpenApi, routes: Router) -> Router {
     // It is made of strings, numbers and maps with strings for keys, so that this cannot fail.
     let document = serde_json::to_vec(document).unwrap_or_default();
     routes.layer(Extension(Document(document.into())))
 }
 
 #[derive(Clone)]
-pub(super) struct Document(Bytes);
+pub(crate) struct Document(Bytes);
 
 /// This document.
 #[utoipa::path(
@@ -85,7 +85,7 @@ pub(super) struct Document(Bytes);
     tag = SERVER,
     responses((status = 200, description = "OpenAPI 3.1", body = Object)),
 )]
-pub(super) async fn openapi(Extension(Document(document)): Extension<Document>) -> Response {
+pub(crate) async fn openapi(Extension(Document(document)): Extension<Document>) -> Response {
     let kind = [(CONTENT_TYPE, "application/json")];
     (kind, Extension(SharedBody), document).into_response()
 }

@@ -11,17 +11,17 @@ use tracing::field::{DisplayValue, display};
 /// The address at the other end of a request's connection, where the server knows it. That may be a
 /// proxy. Headers that name another are not read: whoever sends the request writes them.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Peer(Option<SocketAddr>);
+pub(crate) struct Peer(Option<SocketAddr>);
 
 impl Peer {
     /// The peer of the request with these extensions.
-    pub(super) fn of(extensions: &Extensions) -> Self {
+    pub(crate) fn of(extensions: &Extensions) -> Self {
         let info = extensions.get::<ConnectInfo<SocketAddr>>();
         Self(info.map(|ConnectInfo(address)| *address))
     }
 
     /// As a field of the log; no field where it is not known.
-    pub(super) fn shown(self) -> Option<DisplayValue<SocketAddr>> {
+    pub(crate) fn shown(self) -> Option<DisplayValue<SocketAddr>> {
         self.0.map(|address| {
             // A listener for both protocols has IPv4 addresses as `::ffff:127.0.0.1`.
             display(SocketAddr::new(address.ip().to_canonical(), address.port()))

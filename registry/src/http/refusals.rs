@@ -13,16 +13,16 @@ use utoipa::openapi::schema::{AllOfBuilder, ObjectBuilder, Type};
 use utoipa::openapi::{ContentBuilder, Ref, RefOr, Response, ResponseBuilder};
 
 use super::error::{ApiError, Refusal};
-use super::lookup::KEY_HASH;
 use crate::defaults::{CHANGES_AT_ONCE, KEYS_AT_ONCE};
 use crate::keys::Failure;
+use crate::lookup::handler::KEY_HASH;
 
 type Responses = BTreeMap<String, RefOr<Response>>;
 
 /// For each name, a type that stands for these refusals.
 macro_rules! refusals {
     ($($name:ident: $responses:expr),+ $(,)?) => {
-        $(pub(super) struct $name;
+        $(pub(crate) struct $name;
 
         impl IntoResponses for $name {
             fn responses() -> Responses {

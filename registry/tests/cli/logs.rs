@@ -162,7 +162,7 @@ async fn nothing_that_a_client_makes_up_is_in_the_text(database: TestDatabase) {
         "DEBUG access: answered method=\"other\" route=\"/v1/key-hashes/{key_hash}\" status=405",
         "DEBUG access: answered method=\"GET\" route=\"none\" status=400",
         "ERROR keystile_registry::http::error: the database failed cause=",
-        "INFO keystile_registry::http::admin: a key was created key_id=\"key_",
+        "INFO keystile_registry::keys::admin: a key was created key_id=\"key_",
     ] {
         assert!(log.contains(part), "{part}\n{log}");
     }

@@ -1,0 +1,224 @@
+//! What the subcommands do with the store.
+
+pub(crate) mod listen;
+pub(crate) mod output;
+mod user;
+
+use std::io::{BufRead, Read, Write};
+
+use anyhow::{Context, anyhow, bail};
+use keystile::request::key_hash::KeyHasher;
+use time::OffsetDateTime;
+use tracing::info;
+
+use crate::cli::{CreateArgs, ListArgs, RotateArgs, UpdateArgs};
+use crate::commands::output::Output;
+use crate::commands::user::User;
+use crate::database::{Rotated, Store};
+use crate::keys::secret::{SecretKey, is_key_id};
+use crate::keys::{self, Failure, NewKey, Patch, Rotation};
+use crate::record::Record;
+use crate::timestamp::Timestamp;
+
+/// How many keys are read at a time.
+const PAGE: u32 = 1000;
+
+/// The longest key that is read from standard input, with its line's end.
+const LONGEST_LINE: u64 = 8200;
+
+/// Makes a key, registers it, and shows it.
+pub(crate) async fn create(
+    store: &Store,
+    hasher: &KeyHasher,
+    args: CreateArgs,
+    now: OffsetDateTime,
+    out: &mut Output<impl Write>,
+) -> anyhow::Result<()> {
+    let key = if args.key_stdin {
+        let mut line = String::new();
+        // A key is no longer; what else there may be is not read.
+        let mut input = std::io::stdin().lock().take(LONGEST_LINE);
+        input.read_line(&mut line).context("cannot read the key")?;
+        let parsed = line.trim_end().parse::<SecretKey>();
+        Some(parsed.map_err(|problem| anyhow!("standard input: {problem}"))?)
+    } else {
+        None
+    };
+    let new = NewKey {
+        key,
+        account_id: args.account,
+        name: args.name,
+        environment: args.environment,
+        expires_at: args.expires_at,
+        endpoints: (!args.endpoints.is_empty()).then_some(args.endpoints),
+    };
+    let created = keys::create(store, hasher, new, now).await;
+    let (key, record) = created.context("cannot create the key")?;
+    log("create", "created", &record.key_id, None);
+    // Only now: a key that is shown is a key that works.
+    out.created(&record, &key)?;
+    Ok(())
+}
+
+/// Shows the keys, all of them or a page.
+pub(crate) async fn list(
+    store: &Store,
+    args: ListArgs,
+    out: &mut Output<impl Write>,
+) -> anyhow::Result<()> {
+    // An empty one is before all keys.
+    if let Some(after) = args.after.as_deref().filter(|after| !after.is_empty()) {
+        checked(after).context("--after")?;
+    }
+    let mut records: Vec<Record> = Vec::new();
+    let mut missing = args.limit.unwrap_or(u32::MAX);
+    let mut after = args.after;
+    while missing > 0 {
+        let page = store.page(after.as_deref(), missing.min(PAGE)).await;
+        let page = page.context("cannot read the keys")?;
+        let Some(last) = page.last() else { break };
+        after = Some(last.key_id.clone());
+        missing = missing.saturating_sub(u32::try_from(page.len())?);
+        records.extend(page);
+    }
+    out.listed(&records)?;
+    Ok(())
+}
+
+/// Shows one key.
+pub(crate) async fn get(
+    store: &Store,
+    key_id: &str,
+    out: &mut Output<impl Write>,
+) -> anyhow::Result<()> {
+    checked(key_id)?;
+    let record = store.get(key_id).await.context("cannot read the key")?;
+    out.shown(&record.with_context(|| unknown(key_id))?)?;
+    Ok(())
+}
+
+/// Changes a key's name, expiry or endpoints.
+pub(crate) async fn update(
+    store: &Store,
+    args: UpdateArgs,
+    now: OffsetDateTime,
+    out: &mut Output<impl Write>,
+) -> anyhow::Result<()> {
+    checked(&args.key_id)?;
+    let patch = Patch {
+        name: given(args.name, args.no_name),
+        expires_at: given(args.expires_at, args.no_expiry),
+        endpoints: given(
+            (!args.endpoints.is_empty()).then_some(args.endpoints),
+            args.every_endpoint,
+        ),
+    };
+    let updated = store.update(&args.key_id, patch, timestamp(now)?).await;
+    let updated = updated
+        .map_err(Failure::from)
+        .context("cannot change the key")?;
+    let record = updated.with_context(|| unknown(&args.key_id))?;
+    log("update", "updated", &record.key_id, None);
+    out.shown(&record)?;
+    Ok(())
+}
+
+/// Makes a key that replaces another.
+pub(crate) async fn rotate(
+    store: &Store,
+    hasher: &KeyHasher,
+    args: RotateArgs,
+    now: OffsetDateTime,
+    out: &mut Output<impl Write>,
+) -> anyhow::Result<()> {
+    checked(&args.key_id)?;
+    let rotation = Rotation {
+        grace: args.grace,
+        expires_at: args.expires_at,
+    };
+    let rotated = keys::rotate(store, hasher, &args.key_id, rotation, now).await;
+    let (key, rotated) = rotated.context("cannot rotate the key")?;
+    match rotated {
+        Rotated::Done { new, old } => {
+            log("rotate", "rotated", &old.key_id, Some(&new.key_id));
+            out.rotated(&new, &key, &old)?;
+        }
+        Rotated::Revoked => bail!(
+            "the key {} is revoked; make a new one with `create`",
+            args.key_id
+        ),
+        Rotated::Unknown => bail!(unknown(&args.key_id)),
+    }
+    Ok(())
+}
+
+/// Revokes a key; it is no error that it was revoked before.
+pub(crate) async fn revoke(
+    store: &Store,
+    key_id: &str,
+    now: OffsetDateTime,
+    out: &mut Output<impl Write>,
+) -> anyhow::Result<()> {
+    checked(key_id)?;
+    let found = store
+        .revoke(key_id, timestamp(now)?)
+        .await
+        .context("cannot revoke the key")?;
+    if found.is_none() {
+        bail!(unknown(key_id));
+    }
+    log("revoke", "revoked", key_id, None);
+    out.revoked(key_id)?;
+    Ok(())
+}
+
+/// Removes a key's record.
+pub(crate) async fn delete(
+    store: &Store,
+    key_id: &str,
+    now: OffsetDateTime,
+    out: &mut Output<impl Write>,
+) -> anyhow::Result<()> {
+    checked(key_id)?;
+    let found = store
+        .delete(key_id, timestamp(now)?)
+        .await
+        .context("cannot delete the key")?;
+    if !found {
+        bail!(unknown(key_id));
+    }
+    log("delete", "deleted", key_id, None);
+    out.deleted(key_id)?;
+    Ok(())
+}
+
+/// A new value, or none from now on, or `None` for as it was.
+fn given<T>(value: Option<T>, none: bool) -> Option<Option<T>> {
+    value.map(Some).or(none.then_some(None))
+}
+
+/// Text that is not an ID is not repeated: it may be the key itself, in the wrong place.
+fn checked(key_id: &str) -> anyhow::Result<()> {
+    if !is_key_id(key_id) {
+        bail!("that is not a key's ID, which starts with `key_`; `list` shows those that exist");
+    }
+    Ok(())
+}
+
+fn unknown(key_id: &str) -> String {
+    format!("there is no key with the ID {key_id:?}; `list` shows those that exist")
+}
+
+/// Says in the log what was done to a key, and who did it. The admin API's lines have the same
+/// fields.
+fn log(action: &'static str, done: &'static str, key_id: &str, new_key_id: Option<&str>) {
+    let User { actor, sudo_user } = User::current();
+    info!(
+        key_id,
+        new_key_id, action, actor, sudo_user, "a key was {done}"
+    );
+}
+
+fn timestamp(now: OffsetDateTime) -> anyhow::Result<Timestamp> {
+    Timestamp::new(now).context("the system's clock is past the year 9999 or before the year 0")
+}

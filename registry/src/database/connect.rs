@@ -1,0 +1,130 @@
+//! Opening a database, and bringing its schema up to date.
+
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use sqlx::migrate::Migrator;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::sqlite::{SqliteConnectOptions, SqlitePool, SqlitePoolOptions};
+use tokio::time::sleep;
+
+use super::Pool;
+use super::file::{self, Exposed};
+use crate::database::url::ConnectOptions;
+
+pub(crate) static SQLITE: Migrator = sqlx::migrate!("migrations/sqlite");
+pub(crate) static POSTGRES: Migrator = sqlx::migrate!("migrations/postgres");
+
+/// How long to wait for another process's write, and for a connection.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How much of a SQLite file is read without a call to the system for each page: about 4 million
+/// keys. The memory is the system's own page cache. The price: where the disk cannot be read, the
+/// process ends, instead of a request.
+const MAPPED: &str = "1073741824";
+
+/// After how long PostgreSQL ends a transaction of a process that has gone silent: its locks would
+/// hold up everybody's changes.
+const SILENCE: &str = "10s";
+
+const CONNECTIONS: u32 = 8;
+
+/// A database whose schema is up to date.
+pub(crate) struct Opened {
+    pub(crate) pool: Pool,
+    /// Whether there was none before, or one without tables.
+    pub(crate) is_new: bool,
+    /// Its files that other users may read or write.
+    pub(crate) exposed: Vec<Exposed>,
+}
+
+/// Opens the database of a URL.
+pub(crate) async fn open(url: &str) -> anyhow::Result<Opened> {
+    match url.parse()? {
+        ConnectOptions::Sqlite(options) => open_sqlite(options).await,
+        ConnectOptions::Postgres(options) => open_postgres(options).await,
+    }
+}
+
+async fn open_sqlite(options: SqliteConnectOptions) -> anyhow::Result<Opened> {
+    let options = options.busy_timeout(PATIENCE).pragma("mmap_size", MAPPED);
+    let path = options.get_filename().to_owned();
+    let file = path.display();
+    let problem =
+        || format!("cannot open the database {file}; its directory must exist and be writable");
+    let is_new = file::create(&path).with_context(problem)?;
+    let pool = connect_sqlite(options).await.with_context(problem)?;
+    migrate_sqlite(&pool)
+        .await
+        .with_context(|| format!("cannot bring the schema of {file} up to date"))?;
+    Ok(Opened {
+        pool: Pool::Sqlite(pool),
+        is_new,
+        exposed: file::exposed(&path),
+    })
+}
+
+async fn open_postgres(options: PgConnectOptions) -> anyhow::Result<Opened> {
+    // No more of the URL than this: there may be a password in it.
+    let server = format!(
+        "PostgreSQL at {}:{}",
+        options.get_host(),
+        options.get_port()
+    );
+    let options = options.options([("idle_in_transaction_session_timeout", SILENCE)]);
+    let pool = PgPoolOptions::new()
+        .max_connections(CONNECTIONS)
+        .acquire_timeout(PATIENCE)
+        .connect_with(options)
+        .await
+        .with_context(|| {
+            format!("cannot open the database of {server}; it must run, and know user and database")
+        })?;
+    let schema = || format!("cannot bring the schema of the database of {server} up to date");
+    let is_new = sqlx::query_scalar("SELECT to_regclass('api_keys') IS NULL")
+        .fetch_one(&pool)
+        .await
+        .with_context(schema)?;
+    // sqlx has all others wait who would do the same.
+    POSTGRES.run(&pool).await.with_context(schema)?;
+    Ok(Opened {
+        pool: Pool::Postgres(pool),
+        is_new,
+        exposed: Vec::new(),
+    })
+}
+
+/// SQLite does not wait for its busy timeout while another process makes a new file one with a
+/// write-ahead log; it fails at once. Hence a wait of our own.
+async fn connect_sqlite(options: SqliteConnectOptions) -> sqlx::Result<SqlitePool> {
+    let deadline = Instant::now() + PATIENCE;
+    let pool = SqlitePoolOptions::new()
+        .max_connections(CONNECTIONS)
+        .acquire_timeout(PATIENCE);
+    loop {
+        match pool.clone().connect_with(options.clone()).await {
+            Err(error) if is_busy(&error) && Instant::now() < deadline => {
+                sleep(Duration::from_millis(10)).await;
+            }
+            result => return result,
+        }
+    }
+}
+
+/// Whether it is `SQLITE_BUSY`, or one of its extended codes, which have it in their low byte.
+pub(crate) fn is_busy(error: &sqlx::Error) -> bool {
+    error
+        .as_database_error()
+        .and_then(|error| error.code())
+        .and_then(|code| code.parse::<u32>().ok())
+        .is_some_and(|code| code & 0xff == 5)
+}
+
+/// sqlx takes no lock of its own on SQLite, and two processes that start together on a new file
+/// would both create the tables: hence one writing transaction around it all.
+async fn migrate_sqlite(pool: &SqlitePool) -> anyhow::Result<()> {
+    let mut transaction = pool.begin_with("BEGIN IMMEDIATE").await?;
+    SQLITE.run(&mut *transaction).await?;
+    transaction.commit().await?;
+    Ok(())
+}

@@ -1,0 +1,315 @@
+//! `/admin/v1/keys`: what the command line does, for those with the admin token.
+
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::rejection::{BytesRejection, PathRejection, QueryRejection};
+use axum::extract::{Path, Query, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use serde::Deserialize;
+use time::OffsetDateTime;
+use tracing::info;
+use utoipa::IntoParams;
+
+use super::body::{self, CreateKey, RotateKey, UpdateKey};
+use crate::database::Rotated;
+use crate::defaults::KEYS_AT_ONCE;
+use crate::http::error::ApiError;
+use crate::http::peer::Peer;
+use crate::http::{openapi, refusals};
+use crate::keys::secret::is_key_id;
+use crate::keys::view::{NewKeyView, PageView, RecordView};
+use crate::keys::{self, Failure};
+use crate::routes::App;
+use crate::timestamp::Timestamp;
+
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct Page {
+    /// That of the page before; the first page has none.
+    cursor: Option<String>,
+    /// The most keys to give; by default 1000.
+    #[param(value_type = Option<u32>, minimum = 1, maximum = 1000)]
+    limit: Option<String>,
+}
+
+/// Of the path of one key, for the document.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Path, names("key_id"))]
+#[expect(dead_code, reason = "`checked` reads it, and has a refusal of its own")]
+pub(crate) struct Key(
+    /// As the key's creation and the list show it.
+    String,
+);
+
+type KeyId = Result<Path<String>, PathRejection>;
+type Body = Result<Bytes, BytesRejection>;
+
+/// Makes a key. The answer is the only one that ever has it.
+#[utoipa::path(
+    post,
+    path = "/admin/v1/keys",
+    operation_id = "createKey",
+    tag = openapi::ADMIN,
+    security(("admin_token" = [])),
+    request_body(content = CreateKey, example = json!({"account_id": "acct_1", "name": "ci", "endpoints": ["/v1/astro"]})),
+    responses(
+        (
+            status = 201,
+            description = "The key was made",
+            body = NewKeyView,
+            headers(("cache-control" = String, description = "`no-store`")),
+        ),
+        refusals::Create,
+    ),
+)]
+pub(crate) async fn create(
+    State(app): State<App>,
+    peer: Peer,
+    body: Body,
+) -> Result<Response, ApiError> {
+    let new = body::json::<CreateKey>(body)?.check()?;
+    let now = OffsetDateTime::now_utc();
+    let (key, record) = keys::create(&app.store, &app.hasher, new, now).await?;
+    log(peer, "create", "created", &record.key_id, None);
+    let view = NewKeyView::of(&key, &record, None);
+    Ok((StatusCode::CREATED, Json(view)).into_response())
+}
+
+/// A page of keys, oldest first.
+#[utoipa::path(
+    get,
+    path = "/admin/v1/keys",
+    operation_id = "listKeys",
+    tag = openapi::ADMIN,
+    security(("admin_token" = [])),
+    params(Page),
+    responses(
+        (
+            status = 200,
+            description = "Some of the keys",
+            body = PageView,
+            headers(("cache-control" = String, description = "`no-store`")),
+        ),
+        refusals::List,
+    ),
+)]
+pub(crate) async fn list(
+    State(app): State<App>,
+    page: Result<Query<Page>, QueryRejection>,
+) -> Result<Response, ApiError> {
+    let Query(page) = page.map_err(|_| ApiError::InvalidQuery)?;
+    let limit = ApiError::limit(page.limit.as_deref(), KEYS_AT_ONCE)?;
+    let after = page.cursor.as_deref();
+    if !after.is_none_or(is_key_id) {
+        return Err(ApiError::InvalidCursor);
+    }
+    // One more than asked for tells whether there is another page.
+    let mut records = app.store.page(after, limit.saturating_add(1)).await?;
+    let asked = usize::try_from(limit).unwrap_or(usize::MAX);
+    let more = records.len() > asked;
+    records.truncate(asked);
+    let last = records.last().filter(|_| more);
+    let cursor = last.map(|record| record.key_id.as_str());
+    let keys: Vec<_> = records.iter().map(RecordView::of).collect();
+    Ok(Json(PageView { keys, cursor }).into_response())
+}
+
+/// One key.
+#[utoipa::path(
+    get,
+    path = "/admin/v1/keys/{key_id}",
+    operation_id = "getKey",
+    tag = openapi::ADMIN,
+    security(("admin_token" = [])),
+    params(Key),
+    responses(
+        (
+            status = 200,
+            description = "The record",
+            body = RecordView,
+            headers(("cache-control" = String, description = "`no-store`")),
+            example = json!({
+                "key_id": "key_01JY6Q4R2T8V9W0X1Y2Z3A4B5C",
+                "preview": "aw_ABCDE…WXYZ",
+                "account_id": "acct_1",
+                "name": "ci",
+                "environment": "production",
+                "status": "active",
+                "expires_at": "2027-01-01T00:00:00Z",
+                "endpoints": ["/v1/astro"],
+                "created_at": "2026-01-01T00:00:00Z",
+                "revoked_at": null,
+            }),
+        ),
+        refusals::Get,
+    ),
+)]
+pub(crate) async fn get(State(app): State<App>, key_id: KeyId) -> Result<Response, ApiError> {
+    let record = app.store.get(&checked(key_id)?).await?;
+    let record = record.ok_or(ApiError::NoKey)?;
+    Ok(Json(RecordView::of(&record)).into_response())
+}
+
+/// Changes name, expiry or endpoints: what is absent stays, and null takes a value away.
+#[utoipa::path(
+    patch,
+    path = "/admin/v1/keys/{key_id}",
+    operation_id = "updateKey",
+    tag = openapi::ADMIN,
+    security(("admin_token" = [])),
+    params(Key),
+    request_body(content = UpdateKey, example = json!({"name": null, "expires_at": "2027-01-01T00:00:00Z"})),
+    responses(
+        (
+            status = 200,
+            description = "The record as it is now",
+            body = RecordView,
+            headers(("cache-control" = String, description = "`no-store`")),
+        ),
+        refusals::Update,
+    ),
+)]
+pub(crate) async fn update(
+    State(app): State<App>,
+    peer: Peer,
+    key_id: KeyId,
+    body: Body,
+) -> Result<Response, ApiError> {
+    let key_id = checked(key_id)?;
+    let patch = body::json::<UpdateKey>(body)?.check()?;
+    let updated = app.store.update(&key_id, patch, now()?).await?;
+    let record = updated.ok_or(ApiError::NoKey)?;
+    log(peer, "update", "updated", &key_id, None);
+    Ok(Json(RecordView::of(&record)).into_response())
+}
+
+/// Refuses a key from now on, and keeps its record.
+#[utoipa::path(
+    post,
+    path = "/admin/v1/keys/{key_id}/revoke",
+    operation_id = "revokeKey",
+    tag = openapi::ADMIN,
+    security(("admin_token" = [])),
+    params(Key),
+    responses(
+        (
+            status = 200,
+            description = "The key is revoked, now or since before",
+            body = RecordView,
+            headers(("cache-control" = String, description = "`no-store`")),
+        ),
+        refusals::Revoke,
+    ),
+)]
+pub(crate) async fn revoke(
+    State(app): State<App>,
+    peer: Peer,
+    key_id: KeyId,
+) -> Result<Response, ApiError> {
+    let key_id = checked(key_id)?;
+    let revoked = app.store.revoke(&key_id, now()?).await?;
+    let record = revoked.ok_or(ApiError::NoKey)?;
+    log(peer, "revoke", "revoked", &key_id, None);
+    Ok(Json(RecordView::of(&record)).into_response())
+}
+
+/// Removes a key's record, as though the key had never existed.
+#[utoipa::path(
+    delete,
+    path = "/admin/v1/keys/{key_id}",
+    operation_id = "deleteKey",
+    tag = openapi::ADMIN,
+    security(("admin_token" = [])),
+    params(Key),
+    responses(
+        (
+            status = 204,
+            description = "The record is gone",
+            headers(("cache-control" = String, description = "`no-store`")),
+        ),
+        refusals::Delete,
+    ),
+)]
+pub(crate) async fn delete(
+    State(app): State<App>,
+    peer: Peer,
+    key_id: KeyId,
+) -> Result<StatusCode, ApiError> {
+    let key_id = checked(key_id)?;
+    if !app.store.delete(&key_id, now()?).await? {
+        return Err(ApiError::NoKey);
+    }
+    log(peer, "delete", "deleted", &key_id, None);
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Makes a key that replaces another, which goes on working for a while.
+///
+/// Deploy the new key, see it work, then revoke the old one, or let it end.
+#[utoipa::path(
+    post,
+    path = "/admin/v1/keys/{key_id}/rotate",
+    operation_id = "rotateKey",
+    tag = openapi::ADMIN,
+    security(("admin_token" = [])),
+    params(Key),
+    request_body(content = ref("#/components/schemas/RotateKey"), content_type = "application/json", example = json!({"grace": "24h"})),
+    responses(
+        (
+            status = 201,
+            description = "The new key was made, and the old one has an end",
+            body = NewKeyView,
+            headers(("cache-control" = String, description = "`no-store`")),
+        ),
+        refusals::Rotate,
+    ),
+)]
+pub(crate) async fn rotate(
+    State(app): State<App>,
+    peer: Peer,
+    key_id: KeyId,
+    body: Body,
+) -> Result<Response, ApiError> {
+    let key_id = checked(key_id)?;
+    let rotation = match &body {
+        Ok(body) if body.is_empty() => RotateKey::default(),
+        _ => body::json(body)?,
+    };
+    let (rotation, now) = (rotation.check()?, OffsetDateTime::now_utc());
+    let (key, rotated) = keys::rotate(&app.store, &app.hasher, &key_id, rotation, now).await?;
+    match rotated {
+        Rotated::Done { new, old } => {
+            log(peer, "rotate", "rotated", &key_id, Some(&new.key_id));
+            let view = NewKeyView::of(&key, &new, Some(&old));
+            Ok((StatusCode::CREATED, Json(view)).into_response())
+        }
+        Rotated::Revoked => Err(ApiError::KeyRevoked),
+        Rotated::Unknown => Err(ApiError::NoKey),
+    }
+}
+
+/// Says in the log what was done to a key, and from where. The actor is whoever has the token. The
+/// lines of commands have the same fields.
+fn log(
+    peer: Peer,
+    action: &'static str,
+    done: &'static str,
+    key_id: &str,
+    new_key_id: Option<&str>,
+) {
+    let (actor, peer) = ("admin", peer.shown());
+    info!(key_id, new_key_id, action, actor, peer, "a key was {done}");
+}
+
+fn now() -> Result<Timestamp, ApiError> {
+    Timestamp::new(OffsetDateTime::now_utc()).ok_or(ApiError::Failed(Failure::Clock))
+}
+
+/// The ID in a path, as far as it is one.
+fn checked(key_id: KeyId) -> Result<String, ApiError> {
+    match key_id {
+        Ok(Path(key_id)) if is_key_id(&key_id) => Ok(key_id),
+        _ => Err(ApiError::NoKey),
+    }
+}

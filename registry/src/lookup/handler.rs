@@ -1,0 +1,143 @@
+//! `GET /v1/key-hashes/{key_hash}`, as the filter calls it.
+
+use axum::Json;
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, State};
+use axum::http::HeaderMap;
+use axum::http::header::{CACHE_CONTROL, VARY};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::duration::Span;
+use crate::http::error::ApiError;
+use crate::http::{openapi, refusals};
+use crate::record::{Record, Status};
+use crate::routes::App;
+use crate::timestamp::Timestamp;
+
+/// A record as the filter reads it: these fields and no others.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Record)]
+struct Answer {
+    key_id: String,
+    status: Status,
+    account_id: String,
+    #[schema(required = true)]
+    environment: Option<String>,
+    /// Past it, the key is still `active` here: expiry is the filter's to decide. Null is never.
+    #[schema(required = true)]
+    expires_at: Option<Timestamp>,
+    /// Path prefixes; null is every path, and `[]` is none.
+    #[schema(required = true)]
+    endpoints: Option<Vec<String>>,
+}
+
+impl From<Record> for Answer {
+    fn from(record: Record) -> Self {
+        Self {
+            status: record.status(),
+            key_id: record.key_id,
+            account_id: record.account_id,
+            environment: record.environment,
+            expires_at: record.expires_at,
+            endpoints: record.endpoints,
+        }
+    }
+}
+
+/// How long those who ask may keep an answer; `None` leaves it to them.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct MaxAge {
+    pub(crate) active: Option<Span>,
+    pub(crate) revoked: Option<Span>,
+    pub(crate) not_found: Option<Span>,
+}
+
+/// Names the only environment whose records count to who asks; caches must tell those apart.
+const ENVIRONMENT: &str = "x-keystile-environment";
+
+/// A name that no environment has, because no header can hold it.
+const NO_ENVIRONMENT: &str = "\u{7f}";
+
+/// Says which hash an answer is about, so that no other lookup takes it for its own.
+pub(crate) const KEY_HASH: &str = "x-keystile-key-hash";
+
+/// The record of a hash.
+///
+/// To the filter, 404 is the verdict that there is no such key.
+#[utoipa::path(
+    get,
+    path = "/v1/key-hashes/{key_hash}",
+    operation_id = "lookup",
+    tag = openapi::PROXIES,
+    security((), ("service_token" = [])),
+    params((
+        "key_hash" = String,
+        Path,
+        description = "SHA-256 of the key, or its HMAC-SHA-256 under the pepper, in lowercase",
+        pattern = "^[0-9a-f]{64}$",
+        example = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad",
+    ), (
+        "x-keystile-environment" = Option<String>,
+        Header,
+        description = "A record of another environment, or of none, is answered as if there were \
+            none; empty is as absent. The filter sends its `environment`",
+        example = "production",
+    )),
+    responses(
+        (
+            status = 200,
+            description = "The key is registered",
+            body = Answer,
+            headers(
+                ("cache-control" = String, description = "`max-age=N`, with \
+                    `serve --max-age-active` or `--max-age-revoked`"),
+                ("vary" = String, description = "`x-keystile-environment`"),
+                ("x-keystile-key-hash" = String, description = "The hash that the answer is about"),
+            ),
+            example = json!({
+                "key_id": "key_01JY6Q4R2T8V9W0X1Y2Z3A4B5C",
+                "status": "active",
+                "account_id": "acct_1",
+                "environment": "production",
+                "expires_at": "2027-01-01T00:00:00Z",
+                "endpoints": ["/v1/astro"],
+            }),
+        ),
+        refusals::Lookup,
+    ),
+)]
+pub(crate) async fn lookup(
+    State(app): State<App>,
+    key_hash: Result<Path<String>, PathRejection>,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    let Path(key_hash) = key_hash.map_err(|_| ApiError::InvalidKeyHash)?;
+    let hash = parse_hash(&key_hash).ok_or(ApiError::InvalidKeyHash)?;
+    let environment = headers.get(ENVIRONMENT).filter(|value| !value.is_empty());
+    // No environment's name has other characters than ASCII, and not every database takes them.
+    let environment = environment.map(|value| value.to_str().unwrap_or(NO_ENVIRONMENT));
+    let (max_age, answer) = match app.store.find(&hash, environment).await? {
+        None => (app.max_age.not_found, ApiError::NoRecord.into_response()),
+        Some(record) => {
+            let max_age = match record.status() {
+                Status::Active => app.max_age.active,
+                Status::Revoked => app.max_age.revoked,
+            };
+            (max_age, Json(Answer::from(record)).into_response())
+        }
+    };
+    let about = [(KEY_HASH, &*key_hash), (VARY.as_str(), ENVIRONMENT)];
+    let max_age = max_age.map(|it| [(CACHE_CONTROL, format!("max-age={}", it.seconds()))]);
+    Ok((about, max_age, answer).into_response())
+}
+
+/// The hash's bytes. Uppercase is refused: the contract has one spelling of each hash.
+fn parse_hash(hex: &str) -> Option<[u8; 32]> {
+    let digits = |byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+    if hex.len() != 64 || !hex.bytes().all(digits) {
+        return None;
+    }
+    const_hex::decode_to_array(hex).ok()
+}
