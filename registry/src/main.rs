@@ -32,22 +32,25 @@ mod test_database;
 #[cfg(test)]
 #[path = "../tests/support/sql.rs"]
 mod test_sql;
+#[cfg(test)]
+mod test_store;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::Parser;
-use keystile::request::key_hash::KeyHasher;
 use time::OffsetDateTime;
 use tracing::{Level, enabled, error, info, warn};
 
 use crate::cli::{Cli, Command, ServeArgs};
 use crate::commands::listen;
 use crate::commands::output::Output;
-use crate::database::{Exposed, Store};
+use crate::database::{Exposed, Opened};
 use crate::http::auth::Tokens;
 use crate::http::metrics::Metrics;
+use crate::keys::Keys;
 use crate::logs::LogFormat;
+use crate::lookup::Lookups;
 use crate::lookup::handler::MaxAge;
 use crate::routes::App;
 
@@ -77,29 +80,24 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
         // Before a database is made.
         listen::check(args, Tokens::from_env()?.service.is_some())?;
     }
-    let store = Store::open(&cli.database_url).await?;
+    let opened = database::open(&cli.database_url).await?;
+    let database = opened.database.clone();
+    let lookups = Lookups::start(database.clone());
+    let hasher = cli.pepper.unwrap_or_default();
+    let keys = Keys::new(database.clone(), lookups.clone(), hasher);
     let now = OffsetDateTime::now_utc();
     let mut out = Output::new(io::stdout().lock(), cli.json);
     let result = match cli.command {
-        Command::Serve(args) => {
-            let hasher = cli.pepper.unwrap_or_default();
-            serve(&store, hasher, &args, &mut out).await
-        }
-        Command::Create(args) => {
-            let hasher = cli.pepper.unwrap_or_default();
-            commands::create(&store, &hasher, args, now, &mut out).await
-        }
-        Command::List(args) => commands::list(&store, args, &mut out).await,
-        Command::Get(args) => commands::get(&store, &args.key_id, &mut out).await,
-        Command::Update(args) => commands::update(&store, args, now, &mut out).await,
-        Command::Rotate(args) => {
-            let hasher = cli.pepper.unwrap_or_default();
-            commands::rotate(&store, &hasher, args, now, &mut out).await
-        }
-        Command::Revoke(args) => commands::revoke(&store, &args.key_id, now, &mut out).await,
-        Command::Delete(args) => commands::delete(&store, &args.key_id, now, &mut out).await,
+        Command::Serve(args) => serve(opened, keys, lookups, &args, &mut out).await,
+        Command::Create(args) => commands::create(&keys, args, now, &mut out).await,
+        Command::List(args) => commands::list(&keys, args, &mut out).await,
+        Command::Get(args) => commands::get(&keys, &args.key_id, &mut out).await,
+        Command::Update(args) => commands::update(&keys, args, now, &mut out).await,
+        Command::Rotate(args) => commands::rotate(&keys, args, now, &mut out).await,
+        Command::Revoke(args) => commands::revoke(&keys, &args.key_id, now, &mut out).await,
+        Command::Delete(args) => commands::delete(&keys, &args.key_id, now, &mut out).await,
     };
-    store.close().await;
+    database.close().await;
     result
 }
 
@@ -116,15 +114,17 @@ fn describe(error: &anyhow::Error) -> String {
 }
 
 async fn serve(
-    store: &Store,
-    hasher: KeyHasher,
+    opened: Opened,
+    keys: Keys,
+    lookups: Lookups,
     args: &ServeArgs,
     out: &mut Output<impl Write>,
 ) -> anyhow::Result<()> {
     let tokens = Tokens::from_env()?;
     let app = App {
-        store: store.clone(),
-        hasher,
+        database: opened.database.clone(),
+        keys,
+        lookups,
         admin_token: tokens.admin,
         service_token: tokens.service,
         max_age: MaxAge {
@@ -143,11 +143,11 @@ async fn serve(
         let (listener, address) = (listener.port.as_str(), listener.socket.local_addr()?);
         info!(%address, listener, "listening");
     }
-    if store.is_new {
+    if opened.is_new {
         // A volume that was not mounted looks like this too, and denies every key.
         warn!("there was no database; this one is new and has no keys");
     }
-    for Exposed { path, mode } in &store.exposed {
+    for Exposed { path, mode } in &opened.exposed {
         warn!(
             file = %path.display(),
             mode = %format_args!("{mode:04o}"),
@@ -156,7 +156,7 @@ async fn serve(
     }
     let keep = args.keep_changes;
     let pruning = tokio::spawn(feed::pruning::prune(
-        store.clone(),
+        opened.database,
         keep,
         feed::pruning::pause(keep),
     ));

@@ -1,4 +1,4 @@
-//! What the subcommands do with the store.
+//! What the subcommands do with keys.
 
 pub(crate) mod listen;
 pub(crate) mod output;
@@ -7,16 +7,14 @@ mod user;
 use std::io::{BufRead, Read, Write};
 
 use anyhow::{Context, anyhow, bail};
-use keystile::request::key_hash::KeyHasher;
 use time::OffsetDateTime;
 use tracing::info;
 
 use crate::cli::{CreateArgs, ListArgs, RotateArgs, UpdateArgs};
 use crate::commands::output::Output;
 use crate::commands::user::User;
-use crate::database::{Rotated, Store};
 use crate::keys::secret::{SecretKey, is_key_id};
-use crate::keys::{self, Failure, NewKey, Patch, Rotation};
+use crate::keys::{Keys, NewKey, Patch, Rotated, Rotation};
 use crate::record::Record;
 use crate::timestamp::Timestamp;
 
@@ -28,8 +26,7 @@ const LONGEST_LINE: u64 = 8200;
 
 /// Makes a key, registers it, and shows it.
 pub(crate) async fn create(
-    store: &Store,
-    hasher: &KeyHasher,
+    keys: &Keys,
     args: CreateArgs,
     now: OffsetDateTime,
     out: &mut Output<impl Write>,
@@ -52,7 +49,7 @@ pub(crate) async fn create(
         expires_at: args.expires_at,
         endpoints: (!args.endpoints.is_empty()).then_some(args.endpoints),
     };
-    let created = keys::create(store, hasher, new, now).await;
+    let created = keys.create(new, now).await;
     let (key, record) = created.context("cannot create the key")?;
     log("create", "created", &record.key_id, None);
     // Only now: a key that is shown is a key that works.
@@ -62,7 +59,7 @@ pub(crate) async fn create(
 
 /// Shows the keys, all of them or a page.
 pub(crate) async fn list(
-    store: &Store,
+    keys: &Keys,
     args: ListArgs,
     out: &mut Output<impl Write>,
 ) -> anyhow::Result<()> {
@@ -74,7 +71,7 @@ pub(crate) async fn list(
     let mut missing = args.limit.unwrap_or(u32::MAX);
     let mut after = args.after;
     while missing > 0 {
-        let page = store.page(after.as_deref(), missing.min(PAGE)).await;
+        let page = keys.page(after.as_deref(), missing.min(PAGE)).await;
         let page = page.context("cannot read the keys")?;
         let Some(last) = page.last() else { break };
         after = Some(last.key_id.clone());
@@ -87,19 +84,19 @@ pub(crate) async fn list(
 
 /// Shows one key.
 pub(crate) async fn get(
-    store: &Store,
+    keys: &Keys,
     key_id: &str,
     out: &mut Output<impl Write>,
 ) -> anyhow::Result<()> {
     checked(key_id)?;
-    let record = store.get(key_id).await.context("cannot read the key")?;
+    let record = keys.get(key_id).await.context("cannot read the key")?;
     out.shown(&record.with_context(|| unknown(key_id))?)?;
     Ok(())
 }
 
 /// Changes a key's name, expiry or endpoints.
 pub(crate) async fn update(
-    store: &Store,
+    keys: &Keys,
     args: UpdateArgs,
     now: OffsetDateTime,
     out: &mut Output<impl Write>,
@@ -113,10 +110,8 @@ pub(crate) async fn update(
             args.every_endpoint,
         ),
     };
-    let updated = store.update(&args.key_id, patch, timestamp(now)?).await;
-    let updated = updated
-        .map_err(Failure::from)
-        .context("cannot change the key")?;
+    let updated = keys.update(&args.key_id, patch, timestamp(now)?).await;
+    let updated = updated.context("cannot change the key")?;
     let record = updated.with_context(|| unknown(&args.key_id))?;
     log("update", "updated", &record.key_id, None);
     out.shown(&record)?;
@@ -125,8 +120,7 @@ pub(crate) async fn update(
 
 /// Makes a key that replaces another.
 pub(crate) async fn rotate(
-    store: &Store,
-    hasher: &KeyHasher,
+    keys: &Keys,
     args: RotateArgs,
     now: OffsetDateTime,
     out: &mut Output<impl Write>,
@@ -136,10 +130,9 @@ pub(crate) async fn rotate(
         grace: args.grace,
         expires_at: args.expires_at,
     };
-    let rotated = keys::rotate(store, hasher, &args.key_id, rotation, now).await;
-    let (key, rotated) = rotated.context("cannot rotate the key")?;
-    match rotated {
-        Rotated::Done { new, old } => {
+    let rotated = keys.rotate(&args.key_id, rotation, now).await;
+    match rotated.context("cannot rotate the key")? {
+        Rotated::Done { key, new, old } => {
             log("rotate", "rotated", &old.key_id, Some(&new.key_id));
             out.rotated(&new, &key, &old)?;
         }
@@ -154,13 +147,13 @@ pub(crate) async fn rotate(
 
 /// Revokes a key; it is no error that it was revoked before.
 pub(crate) async fn revoke(
-    store: &Store,
+    keys: &Keys,
     key_id: &str,
     now: OffsetDateTime,
     out: &mut Output<impl Write>,
 ) -> anyhow::Result<()> {
     checked(key_id)?;
-    let found = store
+    let found = keys
         .revoke(key_id, timestamp(now)?)
         .await
         .context("cannot revoke the key")?;
@@ -174,13 +167,13 @@ pub(crate) async fn revoke(
 
 /// Removes a key's record.
 pub(crate) async fn delete(
-    store: &Store,
+    keys: &Keys,
     key_id: &str,
     now: OffsetDateTime,
     out: &mut Output<impl Write>,
 ) -> anyhow::Result<()> {
     checked(key_id)?;
-    let found = store
+    let found = keys
         .delete(key_id, timestamp(now)?)
         .await
         .context("cannot delete the key")?;

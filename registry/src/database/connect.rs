@@ -8,9 +8,9 @@ use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePool, SqlitePoolOptions};
 use tokio::time::sleep;
 
-use super::Pool;
+use super::Database;
 use super::file::{self, Exposed};
-use crate::database::url::ConnectOptions;
+use super::url::ConnectOptions;
 
 pub(crate) static SQLITE: Migrator = sqlx::migrate!("migrations/sqlite");
 pub(crate) static POSTGRES: Migrator = sqlx::migrate!("migrations/postgres");
@@ -29,16 +29,17 @@ const SILENCE: &str = "10s";
 
 const CONNECTIONS: u32 = 8;
 
-/// A database whose schema is up to date.
+/// What there is to say of a database that was just opened.
 pub(crate) struct Opened {
-    pub(crate) pool: Pool,
+    pub(crate) database: Database,
     /// Whether there was none before, or one without tables.
     pub(crate) is_new: bool,
     /// Its files that other users may read or write.
     pub(crate) exposed: Vec<Exposed>,
 }
 
-/// Opens the database of a URL.
+/// Opens the database of a URL, creates a missing file, and brings the schema up to date. Any number
+/// of processes may do so at once.
 pub(crate) async fn open(url: &str) -> anyhow::Result<Opened> {
     match url.parse()? {
         ConnectOptions::Sqlite(options) => open_sqlite(options).await,
@@ -58,7 +59,7 @@ async fn open_sqlite(options: SqliteConnectOptions) -> anyhow::Result<Opened> {
         .await
         .with_context(|| format!("cannot bring the schema of {file} up to date"))?;
     Ok(Opened {
-        pool: Pool::Sqlite(pool),
+        database: Database::Sqlite(pool),
         is_new,
         exposed: file::exposed(&path),
     })
@@ -88,7 +89,7 @@ async fn open_postgres(options: PgConnectOptions) -> anyhow::Result<Opened> {
     // sqlx has all others wait who would do the same.
     POSTGRES.run(&pool).await.with_context(schema)?;
     Ok(Opened {
-        pool: Pool::Postgres(pool),
+        database: Database::Postgres(pool),
         is_new,
         exposed: Vec::new(),
     })

@@ -8,8 +8,9 @@ use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
+use super::cursor::{Change, Cursor, News};
+use super::sql;
 use crate::defaults::CHANGES_AT_ONCE;
-use crate::feed::{Change, Cursor, News};
 use crate::http::error::ApiError;
 use crate::http::{openapi, refusals};
 use crate::routes::App;
@@ -75,7 +76,7 @@ pub(crate) async fn changes(
     let limit = ApiError::limit(parameters.limit.as_deref(), CHANGES_AT_ONCE)?;
     // Text that is not a cursor is as foreign as another feed's cursor.
     let after = parameters.after.and_then(|after| after.parse().ok());
-    let (cursor, changes, reset) = match app.store.changes(after.as_ref(), limit).await? {
+    let (cursor, changes, reset) = match sql::read(&app.database, after.as_ref(), limit).await? {
         News::Nothing => return Ok(StatusCode::NO_CONTENT.into_response()),
         News::Changes(cursor, changes) => (cursor, changes, false),
         News::Reset(cursor) => (cursor, Vec::new(), true),

@@ -8,4 +8,5 @@ mod sql;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use self::cursor::{Change, Cursor, Kind, News, new_token};
+pub(crate) use self::cursor::Kind;
+pub(crate) use self::sql::announce;

@@ -6,13 +6,14 @@ use time::OffsetDateTime;
 use tokio::time::{MissedTickBehavior, interval};
 use tracing::{info, warn};
 
-use crate::database::Store;
+use super::sql;
+use crate::database::Database;
 use crate::duration::Span;
 use crate::timestamp::Timestamp;
 
 /// Prunes at once and after each `pause`, until it is dropped. A failure is logged, and tried again
 /// the next time.
-pub(crate) async fn prune(store: Store, keep: Span, pause: Duration) {
+pub(crate) async fn prune(database: Database, keep: Span, pause: Duration) {
     let mut ticks = interval(pause);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -22,7 +23,7 @@ pub(crate) async fn prune(store: Store, keep: Span, pause: Duration) {
             warn!("the system's clock is past the year 9999 or before the year 0");
             continue;
         };
-        match store.prune(before).await {
+        match sql::prune(&database, before).await {
             Ok(0) => {}
             Ok(count) => info!(count, "old changes are removed from the feed"),
             Err(cause) => warn!(%cause, "old changes could not be removed from the feed"),
@@ -38,10 +39,11 @@ pub(crate) fn pause(keep: Span) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::feed::{Cursor, News};
+    use crate::feed::cursor::{Cursor, News};
     use crate::keys::secret::Preview;
     use crate::record::Record;
     use crate::test_database::{TestDatabase, on_both};
+    use crate::test_store::Store;
     use keystile::request::key_hash::KeyHasher;
     use tokio::time::timeout;
 
@@ -70,12 +72,13 @@ mod tests {
             revoked_at: None,
         };
         let hash = KeyHasher::default().hash(key_id.as_bytes());
-        store.insert(&record, &hash).await.expect("insert");
+        store.keys.insert(&record, &hash).await.expect("insert");
         before
     }
 
     async fn newest(store: &Store) -> Cursor {
-        let News::Reset(newest) = store.changes(None, 1).await.expect("changes") else {
+        let News::Reset(newest) = sql::read(&store.database, None, 1).await.expect("changes")
+        else {
             panic!("no reset without a cursor");
         };
         newest
@@ -83,7 +86,9 @@ mod tests {
 
     /// Whether the change after this cursor is.
     async fn is_kept(store: &Store, before: &Cursor) -> bool {
-        let news = store.changes(Some(before), 1).await.expect("changes");
+        let news = sql::read(&store.database, Some(before), 1)
+            .await
+            .expect("changes");
         matches!(news, News::Changes(..))
     }
 
@@ -104,7 +109,7 @@ mod tests {
     async fn old_changes_go_again_and_again(database: TestDatabase) {
         let store = Store::open(&database.url).await.expect("open");
         let keep = "24h".parse().expect("span");
-        let pruning = tokio::spawn(prune(store.clone(), keep, OFTEN));
+        let pruning = tokio::spawn(prune(store.database.clone(), keep, OFTEN));
         for number in 1..=3 {
             let before = insert(&store, &format!("key_{number}"), long_ago()).await;
             pruned(&store, &before).await;
@@ -124,7 +129,7 @@ mod tests {
         let before = insert(&store, "key_1", long_ago()).await;
         database.run("ALTER TABLE changes RENAME TO away").await;
         let keep = "24h".parse().expect("span");
-        let pruning = tokio::spawn(prune(store.clone(), keep, OFTEN));
+        let pruning = tokio::spawn(prune(store.database.clone(), keep, OFTEN));
         tokio::time::sleep(OFTEN * 10).await;
         database.run("ALTER TABLE away RENAME TO changes").await;
         pruned(&store, &before).await;

@@ -10,9 +10,8 @@
 //! in place, or a replica that had not received it took over. Tokens tell these changes apart. Each
 //! change has a random one, and that of the change before it, which may have been pruned since.
 
-use crate::database::transaction::Transaction;
-use crate::database::{Pool, Store, on};
-use crate::feed::{Change, Cursor, Kind, News, new_token};
+use super::cursor::{Change, Cursor, Kind, News, new_token};
+use crate::database::{Database, Transaction, on};
 use crate::timestamp::Timestamp;
 
 /// The feed, and a change. Without changes there is one row, and the change's columns are null.
@@ -28,69 +27,69 @@ struct Row {
     kind: Option<String>,
 }
 
-impl Transaction {
-    /// Puts a change into the feed. From here to the commit all other writers wait.
-    pub(crate) async fn announce(
-        &mut self,
-        hash: &[u8; 32],
-        kind: Kind,
-        now: Timestamp,
-    ) -> sqlx::Result<()> {
-        // The first statement locks the row and leaves the token: it is that of the change before.
-        const NUMBER: &str =
-            "UPDATE feed SET last_number = last_number + 1 RETURNING last_number, last_token";
-        const INSERT: &str = "INSERT INTO changes \
-             (number, key_hash, kind, changed_at, token, previous_token) \
-             VALUES ($1, $2, $3, $4, $5, $6)";
-        const TOKEN: &str = "UPDATE feed SET last_token = $1";
-        let token = new_token().map_err(|cause| {
-            sqlx::Error::Encode(format!("no random bytes from the system: {cause}").into())
-        })?;
-        on!(self, Transaction, transaction => {
-            let (number, previous_token): (i64, String) =
-                sqlx::query_as(NUMBER).fetch_one(&mut **transaction).await?;
-            sqlx::query(INSERT)
-                .bind(number)
-                .bind(&hash[..])
-                .bind(kind.as_str())
-                .bind(now.unix())
-                .bind(&token)
-                .bind(previous_token)
-                .execute(&mut **transaction)
-                .await?;
-            sqlx::query(TOKEN).bind(&token).execute(&mut **transaction).await?;
-        });
-        Ok(())
-    }
+/// Puts a change into the feed. From here to the commit all other writers wait.
+pub(crate) async fn announce(
+    transaction: &mut Transaction,
+    hash: &[u8; 32],
+    kind: Kind,
+    now: Timestamp,
+) -> sqlx::Result<()> {
+    // The first statement locks the row and leaves the token: it is that of the change before.
+    const NUMBER: &str =
+        "UPDATE feed SET last_number = last_number + 1 RETURNING last_number, last_token";
+    const INSERT: &str = "INSERT INTO changes \
+         (number, key_hash, kind, changed_at, token, previous_token) \
+         VALUES ($1, $2, $3, $4, $5, $6)";
+    const TOKEN: &str = "UPDATE feed SET last_token = $1";
+    let token = new_token().map_err(|cause| {
+        sqlx::Error::Encode(format!("no random bytes from the system: {cause}").into())
+    })?;
+    on!(transaction, Transaction, transaction => {
+        let (number, previous_token): (i64, String) =
+            sqlx::query_as(NUMBER).fetch_one(&mut **transaction).await?;
+        sqlx::query(INSERT)
+            .bind(number)
+            .bind(&hash[..])
+            .bind(kind.as_str())
+            .bind(now.unix())
+            .bind(&token)
+            .bind(previous_token)
+            .execute(&mut **transaction)
+            .await?;
+        sqlx::query(TOKEN).bind(&token).execute(&mut **transaction).await?;
+    });
+    Ok(())
 }
 
-impl Store {
-    /// Up to `limit` changes, but at least one, after a cursor. `None` is a cursor of no feed.
-    pub(crate) async fn changes(&self, after: Option<&Cursor>, limit: u32) -> sqlx::Result<News> {
-        // One statement, so that all of it is of one moment.
-        const NEWS: &str = "SELECT feed_id, last_number, last_token, \
-             number, token, previous_token, key_hash, kind FROM feed \
-             LEFT JOIN (SELECT number, token, previous_token, key_hash, kind FROM changes \
-             WHERE number > $1 ORDER BY number LIMIT $2) AS news ON TRUE ORDER BY number";
-        let number = after.map_or(i64::MAX, |cursor| cursor.number);
-        let limit = i64::from(limit.max(1));
-        let rows: Vec<Row> = on!(&self.pool, Pool, pool => {
-            sqlx::query_as(NEWS).bind(number).bind(limit).fetch_all(pool).await?
-        });
-        news(after, rows)
-    }
+/// Up to `limit` changes, but at least one, after a cursor. `None` is a cursor of no feed.
+pub(crate) async fn read(
+    database: &Database,
+    after: Option<&Cursor>,
+    limit: u32,
+) -> sqlx::Result<News> {
+    // One statement, so that all of it is of one moment.
+    const NEWS: &str = "SELECT feed_id, last_number, last_token, \
+         number, token, previous_token, key_hash, kind FROM feed \
+         LEFT JOIN (SELECT number, token, previous_token, key_hash, kind FROM changes \
+         WHERE number > $1 ORDER BY number LIMIT $2) AS news ON TRUE ORDER BY number";
+    let number = after.map_or(i64::MAX, |cursor| cursor.number);
+    let limit = i64::from(limit.max(1));
+    let rows: Vec<Row> = on!(database, Database, pool => {
+        sqlx::query_as(NEWS).bind(number).bind(limit).fetch_all(pool).await?
+    });
+    news(after, rows)
+}
 
-    /// Removes the changes from before a time; how many. Their readers get a reset.
-    pub(crate) async fn prune(&self, before: Timestamp) -> sqlx::Result<u64> {
-        // From the oldest on, and none behind one that stays: clocks differ, and the numbers that
-        // are left must have no gaps.
-        const PRUNE: &str = "DELETE FROM changes WHERE changed_at < $1 AND number < COALESCE(\
-             (SELECT MIN(number) FROM changes WHERE changed_at >= $1), \
-             (SELECT last_number + 1 FROM feed))";
-        Ok(on!(&self.pool, Pool, pool => {
-            sqlx::query(PRUNE).bind(before.unix()).execute(pool).await?.rows_affected()
-        }))
-    }
+/// Removes the changes from before a time; how many. Their readers get a reset.
+pub(super) async fn prune(database: &Database, before: Timestamp) -> sqlx::Result<u64> {
+    // From the oldest on, and none after one that stays: clocks differ, and the numbers that are
+    // left must have no gaps.
+    const PRUNE: &str = "DELETE FROM changes WHERE changed_at < $1 AND number < COALESCE(\
+         (SELECT MIN(number) FROM changes WHERE changed_at >= $1), \
+         (SELECT last_number + 1 FROM feed))";
+    Ok(on!(database, Database, pool => {
+        sqlx::query(PRUNE).bind(before.unix()).execute(pool).await?.rows_affected()
+    }))
 }
 
 /// What a reader at `after` gets, where these rows are the changes with higher numbers.

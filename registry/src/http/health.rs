@@ -44,7 +44,7 @@ pub(crate) async fn live() -> Json<Health> {
     responses((status = 200, description = "It can", body = Health), refusals::Ready),
 )]
 pub(crate) async fn ready(State(app): State<App>) -> Result<Json<Health>, ApiError> {
-    match timeout(PATIENCE, app.store.ping()).await {
+    match timeout(PATIENCE, app.database.ping()).await {
         Ok(result) => result?,
         Err(_) => return Err(ApiError::Unavailable(sqlx::Error::PoolTimedOut)),
     }

@@ -12,14 +12,13 @@ use tracing::info;
 use utoipa::IntoParams;
 
 use super::body::{self, CreateKey, RotateKey, UpdateKey};
-use crate::database::Rotated;
+use super::{Failure, Rotated};
 use crate::defaults::KEYS_AT_ONCE;
 use crate::http::error::ApiError;
 use crate::http::peer::Peer;
 use crate::http::{openapi, refusals};
 use crate::keys::secret::is_key_id;
 use crate::keys::view::{NewKeyView, PageView, RecordView};
-use crate::keys::{self, Failure};
 use crate::routes::App;
 use crate::timestamp::Timestamp;
 
@@ -70,7 +69,7 @@ pub(crate) async fn create(
 ) -> Result<Response, ApiError> {
     let new = body::json::<CreateKey>(body)?.check()?;
     let now = OffsetDateTime::now_utc();
-    let (key, record) = keys::create(&app.store, &app.hasher, new, now).await?;
+    let (key, record) = app.keys.create(new, now).await?;
     log(peer, "create", "created", &record.key_id, None);
     let view = NewKeyView::of(&key, &record, None);
     Ok((StatusCode::CREATED, Json(view)).into_response())
@@ -105,7 +104,7 @@ pub(crate) async fn list(
         return Err(ApiError::InvalidCursor);
     }
     // One more than asked for tells whether there is another page.
-    let mut records = app.store.page(after, limit.saturating_add(1)).await?;
+    let mut records = app.keys.page(after, limit.saturating_add(1)).await?;
     let asked = usize::try_from(limit).unwrap_or(usize::MAX);
     let more = records.len() > asked;
     records.truncate(asked);
@@ -146,7 +145,7 @@ pub(crate) async fn list(
     ),
 )]
 pub(crate) async fn get(State(app): State<App>, key_id: KeyId) -> Result<Response, ApiError> {
-    let record = app.store.get(&checked(key_id)?).await?;
+    let record = app.keys.get(&checked(key_id)?).await?;
     let record = record.ok_or(ApiError::NoKey)?;
     Ok(Json(RecordView::of(&record)).into_response())
 }
@@ -178,7 +177,7 @@ pub(crate) async fn update(
 ) -> Result<Response, ApiError> {
     let key_id = checked(key_id)?;
     let patch = body::json::<UpdateKey>(body)?.check()?;
-    let updated = app.store.update(&key_id, patch, now()?).await?;
+    let updated = app.keys.update(&key_id, patch, now()?).await?;
     let record = updated.ok_or(ApiError::NoKey)?;
     log(peer, "update", "updated", &key_id, None);
     Ok(Json(RecordView::of(&record)).into_response())
@@ -208,7 +207,7 @@ pub(crate) async fn revoke(
     key_id: KeyId,
 ) -> Result<Response, ApiError> {
     let key_id = checked(key_id)?;
-    let revoked = app.store.revoke(&key_id, now()?).await?;
+    let revoked = app.keys.revoke(&key_id, now()?).await?;
     let record = revoked.ok_or(ApiError::NoKey)?;
     log(peer, "revoke", "revoked", &key_id, None);
     Ok(Json(RecordView::of(&record)).into_response())
@@ -237,7 +236,7 @@ pub(crate) async fn delete(
     key_id: KeyId,
 ) -> Result<StatusCode, ApiError> {
     let key_id = checked(key_id)?;
-    if !app.store.delete(&key_id, now()?).await? {
+    if !app.keys.delete(&key_id, now()?).await? {
         return Err(ApiError::NoKey);
     }
     log(peer, "delete", "deleted", &key_id, None);
@@ -277,9 +276,8 @@ pub(crate) async fn rotate(
         _ => body::json(body)?,
     };
     let (rotation, now) = (rotation.check()?, OffsetDateTime::now_utc());
-    let (key, rotated) = keys::rotate(&app.store, &app.hasher, &key_id, rotation, now).await?;
-    match rotated {
-        Rotated::Done { new, old } => {
+    match app.keys.rotate(&key_id, rotation, now).await? {
+        Rotated::Done { key, new, old } => {
             log(peer, "rotate", "rotated", &key_id, Some(&new.key_id));
             let view = NewKeyView::of(&key, &new, Some(&old));
             Ok((StatusCode::CREATED, Json(view)).into_response())

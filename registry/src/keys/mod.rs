@@ -2,49 +2,55 @@
 
 pub(crate) mod admin;
 pub(crate) mod body;
+mod create;
+mod delete;
+mod revoke;
+mod rotate;
 pub(crate) mod secret;
+mod sql;
+mod update;
 pub(crate) mod view;
 
 #[cfg(test)]
-pub(crate) mod tests;
+mod tests;
 
 use keystile::request::key_hash::KeyHasher;
-use time::OffsetDateTime;
 
-use crate::database::{Rotated, Store, is_refused_value};
-use crate::duration::Span;
-use crate::keys::secret::{SecretKey, new_key_id};
-use crate::record::{Endpoint, HeaderText, Name, Record};
-use crate::timestamp::Timestamp;
+pub(crate) use self::create::NewKey;
+pub(crate) use self::rotate::{Rotated, Rotation};
+pub(crate) use self::update::Patch;
+use crate::database::{Database, is_refused_value};
+use crate::lookup::Lookups;
+use crate::record::{Endpoint, Record};
 
-/// What a new key is for.
-#[derive(Debug)]
-pub(crate) struct NewKey {
-    /// One that was made elsewhere; else one is made.
-    pub(crate) key: Option<SecretKey>,
-    pub(crate) account_id: HeaderText,
-    pub(crate) name: Option<Name>,
-    pub(crate) environment: Option<HeaderText>,
-    pub(crate) expires_at: Option<Timestamp>,
-    /// `None` is every path.
-    pub(crate) endpoints: Option<Vec<Endpoint>>,
+/// The registered keys.
+#[derive(Clone, Debug)]
+pub(crate) struct Keys {
+    database: Database,
+    lookups: Lookups,
+    /// Hashes new keys.
+    hasher: KeyHasher,
 }
 
-/// What to change of a key; `None` leaves things as they are.
-#[derive(Debug, Default)]
-pub(crate) struct Patch {
-    pub(crate) name: Option<Option<Name>>,
-    pub(crate) expires_at: Option<Option<Timestamp>>,
-    pub(crate) endpoints: Option<Option<Vec<Endpoint>>>,
-}
+impl Keys {
+    /// The keys in a database, whose changes these lookups are the first to read.
+    pub(crate) fn new(database: Database, lookups: Lookups, hasher: KeyHasher) -> Self {
+        Self {
+            database,
+            lookups,
+            hasher,
+        }
+    }
 
-/// How to replace a key.
-#[derive(Debug)]
-pub(crate) struct Rotation {
-    /// How long the old key goes on working, unless it ends before.
-    pub(crate) grace: Span,
-    /// When the new key ends; `None`: it lasts as long as the old one was to last.
-    pub(crate) expires_at: Option<Timestamp>,
+    /// Up to `limit` records, oldest first; only those after the ID `after`, if there is one.
+    pub(crate) async fn page(&self, after: Option<&str>, limit: u32) -> sqlx::Result<Vec<Record>> {
+        sql::page(&self.database, after, limit).await
+    }
+
+    /// The record of this ID.
+    pub(crate) async fn get(&self, key_id: &str) -> sqlx::Result<Option<Record>> {
+        sql::get(&self.database, key_id).await
+    }
 }
 
 /// Why a key was not made.
@@ -91,84 +97,6 @@ impl From<sqlx::Error> for Failure {
             Self::Name
         } else {
             Self::Store(cause)
-        }
-    }
-}
-
-/// Makes a key, or takes the one that is given, and stores its hash. The key is nowhere else than
-/// in what this gives back.
-pub(crate) async fn create(
-    store: &Store,
-    hasher: &KeyHasher,
-    new: NewKey,
-    now: OffsetDateTime,
-) -> Result<(SecretKey, Record), Failure> {
-    let key = match new.key {
-        Some(key) => key,
-        None => SecretKey::generate()?,
-    };
-    let record = Record {
-        key_id: new_key_id(now)?,
-        preview: key.preview(),
-        account_id: new.account_id.into(),
-        name: new.name.map(String::from),
-        environment: new.environment.map(String::from),
-        expires_at: new.expires_at,
-        endpoints: new.endpoints.map(paths),
-        created_at: Timestamp::new(now).ok_or(Failure::Clock)?,
-        revoked_at: None,
-    };
-    let hash = hasher.hash(key.expose().as_bytes());
-    if !store.insert(&record, &hash).await? {
-        return Err(Failure::Exists);
-    }
-    Ok((key, record))
-}
-
-/// Makes a key that replaces another, which goes on working for a while: time to deploy the new one
-/// and to see it work, before the old one is revoked or ends by itself.
-pub(crate) async fn rotate(
-    store: &Store,
-    hasher: &KeyHasher,
-    key_id: &str,
-    rotation: Rotation,
-    now: OffsetDateTime,
-) -> Result<(SecretKey, Rotated), Failure> {
-    let key = SecretKey::generate()?;
-    let created_at = Timestamp::new(now).ok_or(Failure::Clock)?;
-    let ends = created_at.plus(i64::from(rotation.grace.seconds()));
-    let ends = ends.ok_or(Failure::Clock)?;
-    let new_id = new_key_id(now)?;
-    let hash = hasher.hash(key.expose().as_bytes());
-    let replacement = |old: &Record| Record {
-        key_id: new_id,
-        preview: key.preview(),
-        expires_at: rotation.expires_at.or_else(|| {
-            let end = old.expires_at?;
-            let lifetime = end.unix().saturating_sub(old.created_at.unix()).max(0);
-            Some(created_at.plus(lifetime).unwrap_or(end))
-        }),
-        created_at,
-        revoked_at: None,
-        ..old.clone()
-    };
-    let rotated = store
-        .rotate(key_id, ends, &hash, created_at, replacement)
-        .await?;
-    Ok((key, rotated))
-}
-
-impl Patch {
-    /// The record as it is to be.
-    pub(crate) fn apply(self, record: &mut Record) {
-        if let Some(name) = self.name {
-            record.name = name.map(String::from);
-        }
-        if let Some(expires_at) = self.expires_at {
-            record.expires_at = expires_at;
-        }
-        if let Some(endpoints) = self.endpoints {
-            record.endpoints = endpoints.map(paths);
         }
     }
 }

@@ -1,12 +1,8 @@
 //! One suite, on both databases.
 
-use keystile::request::key_hash::{KeyHash, KeyHasher};
-
-use crate::database::Store;
-use crate::keys::secret::Preview;
 use crate::record::Record;
 use crate::test_database::{TestDatabase, on_both};
-use crate::timestamp::Timestamp;
+use crate::test_store::{Store, hash, open, record, store_with, time};
 
 on_both! {
     records_come_back_as_they_were,
@@ -15,45 +11,6 @@ on_both! {
     the_first_revocation_stays,
     what_is_deleted_is_gone,
     stores_that_open_together_share_a_new_database,
-}
-
-pub(crate) fn time(text: &str) -> Timestamp {
-    text.parse().expect(text)
-}
-
-pub(crate) fn hash(key: &str) -> KeyHash {
-    KeyHasher::default().hash(key.as_bytes())
-}
-
-pub(crate) fn record(key_id: &str) -> Record {
-    Record {
-        key_id: key_id.to_owned(),
-        preview: Preview {
-            head: "aw_ABCDE".to_owned(),
-            tail: "WXYZ".to_owned(),
-        },
-        account_id: "acct_1".to_owned(),
-        name: Some("Größe ✓".to_owned()),
-        environment: Some("production".to_owned()),
-        expires_at: Some(time("2027-01-01T00:00:00Z")),
-        endpoints: Some(vec!["/v1/astro".to_owned(), "/v1/\"".to_owned()]),
-        created_at: time("2026-01-01T00:00:00Z"),
-        revoked_at: None,
-    }
-}
-
-pub(crate) async fn open(database: &TestDatabase) -> Store {
-    Store::open(&database.url).await.expect("open")
-}
-
-/// A store with a record of each ID, whose hash is that of its ID.
-pub(crate) async fn store_with(database: &TestDatabase, key_ids: &[&str]) -> Store {
-    let store = open(database).await;
-    for key_id in key_ids {
-        let inserted = store.insert(&record(key_id), &hash(key_id)).await;
-        inserted.expect("insert");
-    }
-    store
 }
 
 async fn records_come_back_as_they_were(database: TestDatabase) {
@@ -73,19 +30,25 @@ async fn records_come_back_as_they_were(database: TestDatabase) {
     };
     let records = [bare, closed, record("key_full")];
     for record in &records {
-        let inserted = store.insert(record, &hash(&record.key_id)).await;
+        let inserted = store.keys.insert(record, &hash(&record.key_id)).await;
         inserted.expect("insert");
     }
-    store.close().await;
+    store.database.close().await;
 
     let store = open(&database).await;
     assert!(!store.is_new);
     for record in &records {
-        let found = store.find(hash(&record.key_id).as_bytes(), None).await;
+        let found = store
+            .lookups
+            .find(hash(&record.key_id).as_bytes(), None)
+            .await;
         assert_eq!(found.expect("find").as_ref(), Some(record));
     }
-    assert_eq!(store.page(None, 10).await.expect("page"), records);
-    assert_eq!(store.find(&[0; 32], None).await.expect("find"), None);
+    assert_eq!(store.keys.page(None, 10).await.expect("page"), records);
+    assert_eq!(
+        store.lookups.find(&[0; 32], None).await.expect("find"),
+        None
+    );
 }
 
 async fn pages_follow_each_other(database: TestDatabase) {
@@ -100,7 +63,7 @@ async fn pages_follow_each_other(database: TestDatabase) {
         (None, 0, &[]),
     ];
     for (after, limit, key_ids) in cases {
-        let page = store.page(after, limit).await.expect("page");
+        let page = store.keys.page(after, limit).await.expect("page");
         let got: Vec<_> = page.iter().map(|record| &record.key_id).collect();
         assert_eq!(got, key_ids, "{limit} after {after:?}");
     }
@@ -108,18 +71,25 @@ async fn pages_follow_each_other(database: TestDatabase) {
 
 async fn a_hash_is_registered_once(database: TestDatabase) {
     let store = store_with(&database, &["key_one"]).await;
-    let again = store.insert(&record("key_two"), &hash("key_one")).await;
+    let again = store
+        .keys
+        .insert(&record("key_two"), &hash("key_one"))
+        .await;
     assert!(!again.expect("insert"), "the same hash again");
-    assert_eq!(store.page(None, 10).await.expect("page").len(), 1);
+    assert_eq!(store.keys.page(None, 10).await.expect("page").len(), 1);
 }
 
 async fn the_first_revocation_stays(database: TestDatabase) {
     let store = store_with(&database, &["key_1", "key_2"]).await;
     let (first, second) = (time("2026-02-01T00:00:00Z"), time("2026-03-01T00:00:00Z"));
-    assert_eq!(store.revoke("key_0", first).await.expect("nothing"), None);
+    assert_eq!(
+        store.keys.revoke("key_0", first).await.expect("nothing"),
+        None
+    );
     for now in [first, second] {
-        let revoked = store.revoke("key_1", now).await.expect("revoke");
+        let revoked = store.keys.revoke("key_1", now).await.expect("revoke");
         let found = store
+            .lookups
             .find(hash("key_1").as_bytes(), None)
             .await
             .expect("find");
@@ -127,6 +97,7 @@ async fn the_first_revocation_stays(database: TestDatabase) {
         assert_eq!(found.and_then(|record| record.revoked_at), Some(first));
     }
     let other = store
+        .lookups
         .find(hash("key_2").as_bytes(), None)
         .await
         .expect("find");
@@ -136,16 +107,23 @@ async fn the_first_revocation_stays(database: TestDatabase) {
 async fn what_is_deleted_is_gone(database: TestDatabase) {
     let store = store_with(&database, &["key_1", "key_2"]).await;
     let now = time("2026-02-01T00:00:00Z");
-    assert!(store.delete("key_1", now).await.expect("delete"));
-    assert!(!store.delete("key_1", now).await.expect("delete nothing"));
+    assert!(store.keys.delete("key_1", now).await.expect("delete"));
+    assert!(
+        !store
+            .keys
+            .delete("key_1", now)
+            .await
+            .expect("delete nothing")
+    );
     assert_eq!(
         store
+            .lookups
             .find(hash("key_1").as_bytes(), None)
             .await
             .expect("find"),
         None
     );
-    let left = store.page(None, 10).await.expect("page");
+    let left = store.keys.page(None, 10).await.expect("page");
     assert_eq!(left, [record("key_2")]);
 }
 

@@ -118,7 +118,7 @@ pub(crate) async fn lookup(
     let environment = headers.get(ENVIRONMENT).filter(|value| !value.is_empty());
     // No environment's name has other characters than ASCII, and not every database takes them.
     let environment = environment.map(|value| value.to_str().unwrap_or(NO_ENVIRONMENT));
-    let (max_age, answer) = match app.store.find(&hash, environment).await? {
+    let (max_age, answer) = match app.lookups.find(&hash, environment).await? {
         None => (app.max_age.not_found, ApiError::NoRecord.into_response()),
         Some(record) => {
             let max_age = match record.status() {

@@ -1,10 +1,11 @@
 //! Lookups: each gets its own answer, of no earlier moment, by way of the index.
 
-use crate::database::{Pool, Store, on};
-use crate::keys::tests::{hash, open, record, store_with, time};
-use crate::lookup::sql::{MOST, POSTGRES, SQLITE};
+use super::batch::MOST;
+use super::sql::{POSTGRES, SQLITE};
+use crate::database::{Database, on};
 use crate::record::Record;
 use crate::test_database::{TestDatabase, on_both};
+use crate::test_store::{Store, hash, open, record, store_with, time};
 use sqlx::AssertSqlSafe;
 
 on_both! {
@@ -18,7 +19,7 @@ on_both! {
 
 fn find(store: &Store, key_id: &str) -> tokio::task::JoinHandle<sqlx::Result<Option<Record>>> {
     let (store, hash) = (store.clone(), hash(key_id));
-    tokio::spawn(async move { store.find(hash.as_bytes(), None).await })
+    tokio::spawn(async move { store.lookups.find(hash.as_bytes(), None).await })
 }
 
 async fn lookups_at_once_get_each_its_own(database: TestDatabase) {
@@ -46,7 +47,7 @@ async fn a_lookup_sees_what_was_done_before_it(database: TestDatabase) {
             let store = store.clone();
             tokio::spawn(async move {
                 loop {
-                    let found = store.find(hash("key_busy").as_bytes(), None).await;
+                    let found = store.lookups.find(hash("key_busy").as_bytes(), None).await;
                     assert!(found.expect("find").is_some());
                 }
             })
@@ -56,14 +57,14 @@ async fn a_lookup_sees_what_was_done_before_it(database: TestDatabase) {
     for number in 0..20 {
         let key_id = format!("key_{number}");
         assert_eq!(find(&store, &key_id).await.expect("task").expect("0"), None);
-        let inserted = other.insert(&record(&key_id), &hash(&key_id)).await;
+        let inserted = other.keys.insert(&record(&key_id), &hash(&key_id)).await;
         inserted.expect("insert");
         let found = find(&store, &key_id).await.expect("task").expect("1");
         assert_eq!(found, Some(record(&key_id)));
-        other.revoke(&key_id, now).await.expect("revoke");
+        other.keys.revoke(&key_id, now).await.expect("revoke");
         let found = find(&store, &key_id).await.expect("task").expect("2");
         assert_eq!(found.and_then(|record| record.revoked_at), Some(now));
-        assert!(other.delete(&key_id, now).await.expect("delete"));
+        assert!(other.keys.delete(&key_id, now).await.expect("delete"));
         assert_eq!(find(&store, &key_id).await.expect("task").expect("3"), None);
     }
     for busy in busy {
@@ -80,10 +81,13 @@ async fn a_lookup_sees_one_environment(database: TestDatabase) {
             environment: environment.map(str::to_owned),
             ..record(key_id)
         };
-        let inserted = store.insert(&record, &hash(key_id)).await;
+        let inserted = store.keys.insert(&record, &hash(key_id)).await;
         inserted.expect("insert");
     }
-    let inserted = store.insert(&record("key_here"), &hash("key_here")).await;
+    let inserted = store
+        .keys
+        .insert(&record("key_here"), &hash("key_here"))
+        .await;
     inserted.expect("insert");
     let cases = [
         ("key_here", None, true),
@@ -101,7 +105,7 @@ async fn a_lookup_sees_one_environment(database: TestDatabase) {
     // Together, so that each statement is about several environments.
     let finding = cases.map(|(key_id, environment, _)| {
         let (store, hash) = (store.clone(), hash(key_id));
-        tokio::spawn(async move { store.find(hash.as_bytes(), environment).await })
+        tokio::spawn(async move { store.lookups.find(hash.as_bytes(), environment).await })
     });
     for ((key_id, environment, expected), finding) in cases.iter().zip(finding) {
         let found = finding.await.expect("task").expect("find");
@@ -113,7 +117,7 @@ async fn a_lookup_sees_one_environment(database: TestDatabase) {
 
 async fn an_unreadable_record_fails_alone(database: TestDatabase) {
     let store = store_with(&database, &["key_good", "key_bad"]).await;
-    on!(&store.pool, Pool, pool => {
+    on!(&store.database, Database, pool => {
         sqlx::query("UPDATE api_keys SET endpoints = '{' WHERE key_id = 'key_bad'")
             .execute(pool)
             .await
@@ -129,8 +133,8 @@ async fn an_unreadable_record_fails_alone(database: TestDatabase) {
 
 async fn lookups_use_the_index(database: TestDatabase) {
     let store = open(&database).await;
-    let plan: Vec<String> = match &store.pool {
-        Pool::Sqlite(pool) => {
+    let plan: Vec<String> = match &store.database {
+        Database::Sqlite(pool) => {
             let plan = AssertSqlSafe(format!("EXPLAIN QUERY PLAN {SQLITE}"));
             let steps: Vec<(i64, i64, i64, String)> = sqlx::query_as(plan)
                 .bind("[]")
@@ -139,7 +143,7 @@ async fn lookups_use_the_index(database: TestDatabase) {
                 .expect("plan");
             steps.into_iter().map(|(.., step)| step).collect()
         }
-        Pool::Postgres(pool) => {
+        Database::Postgres(pool) => {
             // It reads a table of a few rows from end to end, and rightly so.
             for statement in [
                 "INSERT INTO api_keys (key_id, key_hash, key_head, key_tail, account_id, \
@@ -158,9 +162,9 @@ async fn lookups_use_the_index(database: TestDatabase) {
         }
     };
     let plan = plan.join("\n");
-    let index = match &store.pool {
-        Pool::Sqlite(_) => "SEARCH api_keys USING INDEX lookups (key_hash=?)",
-        Pool::Postgres(_) => "Index Scan using api_keys_key_hash_key on api_keys",
+    let index = match &store.database {
+        Database::Sqlite(_) => "SEARCH api_keys USING INDEX lookups (key_hash=?)",
+        Database::Postgres(_) => "Index Scan using api_keys_key_hash_key on api_keys",
     };
     assert!(plan.contains(index), "{plan}");
 }
@@ -169,14 +173,14 @@ async fn a_closed_store_answers_nothing(database: TestDatabase) {
     let store = store_with(&database, &["key_1"]).await;
     // It keeps a connection from now on, which must not hold up the end.
     assert!(find(&store, "key_1").await.expect("task").is_ok());
-    store.close().await;
+    store.database.close().await;
     assert!(find(&store, "key_1").await.expect("task").is_err());
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn lookups_survive_their_connections() {
     let store = store_with(&TestDatabase::postgres(), &["key_1"]).await;
-    let Pool::Postgres(pool) = &store.pool else {
+    let Database::Postgres(pool) = &store.database else {
         panic!("another database");
     };
     for _ in 0..3 {

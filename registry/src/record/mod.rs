@@ -38,6 +38,22 @@ impl Record {
     }
 }
 
+/// A record and the hash that it is of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Stored {
+    pub(crate) record: Record,
+    pub(crate) hash: [u8; 32],
+}
+
+/// The columns of a [`Record`], and the hash.
+macro_rules! columns {
+    () => {
+        "key_id, key_hash, key_head, key_tail, account_id, name, environment, expires_at, \
+         endpoints, created_at, revoked_at"
+    };
+}
+pub(crate) use columns;
+
 /// The two states of a key that has a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]

@@ -3,9 +3,8 @@
 use sqlx::error::BoxDynError;
 use sqlx::{ColumnIndex, Decode, FromRow, Row, Type};
 
-use crate::database::Stored;
+use super::{Record, Stored};
 use crate::keys::secret::Preview;
-use crate::record::Record;
 use crate::timestamp::Timestamp;
 
 impl<'r, R> FromRow<'r, R> for Stored

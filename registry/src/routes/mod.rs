@@ -5,28 +5,27 @@ mod tests;
 
 use axum::extract::DefaultBodyLimit;
 use axum::{Router, middleware};
-use keystile::request::key_hash::KeyHasher;
 use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::database::Store;
+use crate::database::Database;
 use crate::defaults::LARGEST_BODY;
 use crate::feed;
 use crate::http::auth::{self, Guard, Token};
 use crate::http::error::ApiError;
 use crate::http::metrics::{self, Metrics};
 use crate::http::{health, limits, observe, openapi};
-use crate::keys::admin;
-use crate::lookup;
+use crate::keys::{Keys, admin};
 use crate::lookup::handler::MaxAge;
+use crate::lookup::{self, Lookups};
 
 /// What the routes work with.
 #[derive(Clone, Debug)]
 pub(crate) struct App {
-    pub(crate) store: Store,
-    /// Hashes new keys.
-    pub(crate) hasher: KeyHasher,
+    pub(crate) database: Database,
+    pub(crate) keys: Keys,
+    pub(crate) lookups: Lookups,
     /// Without one, the admin API is off.
     pub(crate) admin_token: Option<Token>,
     /// Without one, whoever reaches the port may look up and read the feed.

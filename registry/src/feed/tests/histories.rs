@@ -15,17 +15,19 @@ on_both! {
 /// The same number with a token that no change has.
 fn other(cursor: &Cursor) -> Cursor {
     Cursor {
-        token: crate::feed::new_token().expect("random"),
+        token: new_token().expect("random"),
         ..cursor.clone()
     }
 }
 
 async fn news(store: &Store, after: &Cursor) -> News {
-    store.changes(Some(after), 10).await.expect("changes")
+    read_changes(&store.database, Some(after), 10)
+        .await
+        .expect("changes")
 }
 
 async fn run(store: &Store, sql: &'static str) {
-    on!(&store.pool, Pool, pool => { sqlx::query(sql).execute(pool).await.expect(sql); });
+    on!(&store.database, Database, pool => { sqlx::query(sql).execute(pool).await.expect(sql); });
 }
 
 async fn each_change_has_a_token_of_its_own(database: TestDatabase) {
@@ -34,7 +36,7 @@ async fn each_change_has_a_token_of_its_own(database: TestDatabase) {
     let (mut tokens, mut cursor) = (vec![start.token.clone()], start);
     for number in 1..=20 {
         let key_id = format!("key_{number}");
-        let inserted = store.insert(&record(&key_id), &hash(&key_id)).await;
+        let inserted = store.keys.insert(&record(&key_id), &hash(&key_id)).await;
         inserted.expect("insert");
         (cursor, _) = read(&store, &cursor, 1).await;
         assert!(!tokens.contains(&cursor.token), "change {number}");
@@ -45,13 +47,13 @@ async fn each_change_has_a_token_of_its_own(database: TestDatabase) {
         tokens.push(cursor.token.clone());
     }
     // One that is rolled back, and the one that has its number then.
-    let mut transaction = store.pool.begin().await.expect("begin");
+    let mut transaction = store.database.begin().await.expect("begin");
     let now = time("2026-02-01T00:00:00Z");
-    let announced = transaction.announce(&[0; 32], Kind::Updated, now).await;
+    let announced = announce(&mut transaction, &[0; 32], Kind::Updated, now).await;
     announced.expect("announce");
     drop(transaction);
     assert_eq!(news(&store, &cursor).await, News::Nothing);
-    store.revoke("key_1", now).await.expect("revoke");
+    store.keys.revoke("key_1", now).await.expect("revoke");
     let (_, changes) = read(&store, &cursor, 10).await;
     assert_eq!(changes, [change("key_1", Kind::Revoked)]);
 }
@@ -88,7 +90,7 @@ async fn a_cursor_whose_token_is_another_gets_a_reset(database: TestDatabase) {
     }
     // Where all was pruned, too.
     let later = time("2999-01-01T00:00:00Z");
-    assert_eq!(store.prune(later).await.expect("prune"), 3);
+    assert_eq!(prune(&store.database, later).await.expect("prune"), 3);
     assert_eq!(
         news(&store, &other(&newest)).await,
         News::Reset(newest.clone())
@@ -147,7 +149,7 @@ async fn changes_of_an_earlier_version_are_a_reset(database: TestDatabase) {
         panic!("no second reset");
     };
     let now = time("2026-02-01T00:00:00Z");
-    store.revoke("key_1", now).await.expect("revoke");
+    store.keys.revoke("key_1", now).await.expect("revoke");
     let (_, changes) = read(&store, &after, 10).await;
     assert_eq!(changes, [change("key_1", Kind::Revoked)]);
     // Over both.

@@ -3,7 +3,7 @@
 use sqlx::{Connection, PgConnection, SqliteConnection};
 
 use super::*;
-use crate::database::connect::{POSTGRES, SQLITE};
+use crate::database::{POSTGRES, SQLITE};
 
 on_both! {
     changes_of_an_earlier_version_get_tokens,
@@ -29,7 +29,10 @@ async fn earlier_version(database: &TestDatabase, sql: &'static [&'static str]) 
 }
 
 async fn newest(store: &Store) -> Cursor {
-    let News::Reset(newest) = store.changes(None, 1).await.expect("changes") else {
+    let News::Reset(newest) = read_changes(&store.database, None, 1)
+        .await
+        .expect("changes")
+    else {
         panic!("no reset without a cursor");
     };
     newest
@@ -38,7 +41,7 @@ async fn newest(store: &Store) -> Cursor {
 /// Number, token and the token before, of each change.
 async fn chain(store: &Store) -> Vec<(i64, String, String)> {
     const CHAIN: &str = "SELECT number, token, previous_token FROM changes ORDER BY number";
-    on!(&store.pool, Pool, pool => {
+    on!(&store.database, Database, pool => {
         sqlx::query_as(CHAIN).fetch_all(pool).await.expect("chain")
     })
 }
@@ -82,7 +85,10 @@ async fn changes_of_an_earlier_version_get_tokens(database: TestDatabase) {
             ..newest.clone()
         };
         assert_eq!(cursor.to_string().parse().ok(), Some(cursor.clone()));
-        match store.changes(Some(&cursor), 10).await.expect("changes") {
+        match read_changes(&store.database, Some(&cursor), 10)
+            .await
+            .expect("changes")
+        {
             News::Nothing => assert_eq!(at, 2),
             News::Changes(end, changes) => {
                 assert_eq!((&end, changes.len()), (&newest, 2 - at), "{number}");
@@ -91,11 +97,14 @@ async fn changes_of_an_earlier_version_get_tokens(database: TestDatabase) {
         }
     }
     let now = time("2026-02-01T00:00:00Z");
-    let inserted = store.insert(&record("key_1"), &hash("key_1")).await;
+    let inserted = store.keys.insert(&record("key_1"), &hash("key_1")).await;
     inserted.expect("insert");
-    store.revoke("key_1", now).await.expect("revoke");
+    store.keys.revoke("key_1", now).await.expect("revoke");
     let kinds = |changes: Vec<Change>| changes.iter().map(|it| it.kind).collect::<Vec<_>>();
-    match store.changes(Some(&newest), 10).await.expect("changes") {
+    match read_changes(&store.database, Some(&newest), 10)
+        .await
+        .expect("changes")
+    {
         News::Changes(_, changes) => assert_eq!(kinds(changes), [Kind::Created, Kind::Revoked]),
         other => panic!("{other:?}"),
     }
@@ -110,11 +119,13 @@ async fn an_empty_feed_of_an_earlier_version_goes_on(database: TestDatabase) {
     let newest = newest(&store).await;
     assert_eq!(newest.number, 7);
     assert_eq!(newest.to_string().parse().ok(), Some(newest.clone()));
-    let nothing = store.changes(Some(&newest), 10).await;
+    let nothing = read_changes(&store.database, Some(&newest), 10).await;
     assert_eq!(nothing.expect("changes"), News::Nothing);
-    let inserted = store.insert(&record("key_1"), &hash("key_1")).await;
+    let inserted = store.keys.insert(&record("key_1"), &hash("key_1")).await;
     inserted.expect("insert");
-    let changes = store.changes(Some(&newest), 10).await.expect("changes");
+    let changes = read_changes(&store.database, Some(&newest), 10)
+        .await
+        .expect("changes");
     assert!(matches!(changes, News::Changes(..)), "{changes:?}");
 }
 

@@ -4,10 +4,11 @@ mod histories;
 mod migrations;
 mod writers;
 
-use super::{Change, Cursor, Kind, News};
-use crate::database::{Pool, Store, on};
-use crate::keys::tests::{hash, open, record, store_with, time};
+use super::cursor::{Change, Cursor, Kind, News, new_token};
+use super::sql::{announce, prune, read as read_changes};
+use crate::database::{Database, on};
 use crate::test_database::{TestDatabase, on_both};
+use crate::test_store::{Store, hash, open, record, store_with, time};
 
 on_both! {
     each_change_is_in_the_feed_once,
@@ -21,10 +22,13 @@ async fn cursor_at(store: &Store, number: i64) -> Cursor {
     const TOKEN: &str = "SELECT COALESCE((SELECT token FROM changes WHERE number = $1), \
          (SELECT previous_token FROM changes WHERE number = $1 + 1), \
          (SELECT last_token FROM feed WHERE last_number = $1))";
-    let News::Reset(newest) = store.changes(None, 1).await.expect("changes") else {
+    let News::Reset(newest) = read_changes(&store.database, None, 1)
+        .await
+        .expect("changes")
+    else {
         panic!("no reset without a cursor");
     };
-    let token: Option<String> = on!(&store.pool, Pool, pool => {
+    let token: Option<String> = on!(&store.database, Database, pool => {
         let token = sqlx::query_scalar(TOKEN).bind(number).fetch_one(pool);
         token.await.expect("token")
     });
@@ -41,7 +45,10 @@ async fn start(store: &Store) -> Cursor {
 }
 
 async fn read(store: &Store, after: &Cursor, limit: u32) -> (Cursor, Vec<Change>) {
-    match store.changes(Some(after), limit).await.expect("changes") {
+    match read_changes(&store.database, Some(after), limit)
+        .await
+        .expect("changes")
+    {
         News::Nothing => (after.clone(), Vec::new()),
         News::Changes(cursor, changes) => (cursor, changes),
         News::Reset(newest) => panic!("a reset from {after} to {newest}"),
@@ -59,11 +66,15 @@ async fn each_change_is_in_the_feed_once(database: TestDatabase) {
     let store = store_with(&database, &["key_1", "key_2"]).await;
     let now = time("2026-02-01T00:00:00Z");
     for _ in 0..2 {
-        store.revoke("key_1", now).await.expect("revoke");
+        store.keys.revoke("key_1", now).await.expect("revoke");
     }
-    store.revoke("key_0", now).await.expect("revoke nothing");
+    store
+        .keys
+        .revoke("key_0", now)
+        .await
+        .expect("revoke nothing");
     for _ in 0..2 {
-        store.delete("key_1", now).await.expect("delete");
+        store.keys.delete("key_1", now).await.expect("delete");
     }
     let expected = [
         change("key_1", Kind::Created),
@@ -74,7 +85,9 @@ async fn each_change_is_in_the_feed_once(database: TestDatabase) {
     let (end, changes) = read(&store, &start(&store).await, 10).await;
     assert_eq!(changes, expected);
     assert_eq!(
-        store.changes(Some(&end), 10).await.expect("end"),
+        read_changes(&store.database, Some(&end), 10)
+            .await
+            .expect("end"),
         News::Nothing
     );
 
@@ -89,14 +102,14 @@ async fn each_change_is_in_the_feed_once(database: TestDatabase) {
 
 async fn what_fails_is_not_in_the_feed(database: TestDatabase) {
     let store = store_with(&database, &["key_1"]).await;
-    let again = store.insert(&record("key_2"), &hash("key_1")).await;
+    let again = store.keys.insert(&record("key_2"), &hash("key_1")).await;
     assert!(!again.expect("insert"), "the same hash again");
-    let mut transaction = store.pool.begin().await.expect("begin");
+    let mut transaction = store.database.begin().await.expect("begin");
     let now = time("2026-02-01T00:00:00Z");
-    let announced = transaction.announce(&[0; 32], Kind::Updated, now).await;
+    let announced = announce(&mut transaction, &[0; 32], Kind::Updated, now).await;
     announced.expect("announce");
     drop(transaction);
-    let inserted = store.insert(&record("key_3"), &hash("key_3")).await;
+    let inserted = store.keys.insert(&record("key_3"), &hash("key_3")).await;
     inserted.expect("insert");
     let (_, changes) = read(&store, &start(&store).await, 10).await;
     assert_eq!(
@@ -111,16 +124,18 @@ async fn what_fails_is_not_in_the_feed(database: TestDatabase) {
 async fn readers_of_pruned_changes_start_anew(database: TestDatabase) {
     let store = store_with(&database, &["key_1", "key_2"]).await;
     let (one, two) = (time("2026-02-01T00:00:00Z"), time("2026-02-02T00:00:00Z"));
-    store.revoke("key_1", one).await.expect("revoke");
-    store.revoke("key_2", two).await.expect("revoke");
+    store.keys.revoke("key_1", one).await.expect("revoke");
+    store.keys.revoke("key_2", two).await.expect("revoke");
     let mut at = Vec::new();
     for number in 0..=4 {
         at.push(cursor_at(&store, number).await);
     }
-    assert_eq!(store.prune(one).await.expect("prune"), 2);
-    assert_eq!(store.prune(one).await.expect("prune"), 0);
+    assert_eq!(prune(&store.database, one).await.expect("prune"), 2);
+    assert_eq!(prune(&store.database, one).await.expect("prune"), 0);
     for cursor in &at[..2] {
-        let news = store.changes(Some(cursor), 10).await.expect("news");
+        let news = read_changes(&store.database, Some(cursor), 10)
+            .await
+            .expect("news");
         assert_eq!(news, News::Reset(at[4].clone()), "{cursor}");
     }
     let (end, changes) = read(&store, &at[2], 10).await;
@@ -133,19 +148,22 @@ async fn readers_of_pruned_changes_start_anew(database: TestDatabase) {
     );
     // An empty feed still knows where it ends: an idle fleet gets no reset.
     assert_eq!(
-        store
-            .prune(time("2027-01-01T00:00:00Z"))
+        prune(&store.database, time("2027-01-01T00:00:00Z"))
             .await
             .expect("prune"),
         2
     );
     assert_eq!(
-        store.changes(Some(&end), 10).await.expect("news"),
+        read_changes(&store.database, Some(&end), 10)
+            .await
+            .expect("news"),
         News::Nothing
     );
-    let news = store.changes(Some(&at[3]), 10).await.expect("news");
+    let news = read_changes(&store.database, Some(&at[3]), 10)
+        .await
+        .expect("news");
     assert_eq!(news, News::Reset(end.clone()));
-    store.delete("key_1", two).await.expect("delete");
+    store.keys.delete("key_1", two).await.expect("delete");
     let (_, changes) = read(&store, &end, 10).await;
     assert_eq!(changes, [change("key_1", Kind::Deleted)]);
 }
@@ -154,12 +172,12 @@ async fn what_stays_has_no_gaps(database: TestDatabase) {
     let store = store_with(&database, &["key_1", "key_2"]).await;
     // A clock that is behind, in the middle.
     store
+        .keys
         .revoke("key_1", time("2020-01-01T00:00:00Z"))
         .await
         .expect("revoke");
     assert_eq!(
-        store
-            .prune(time("2025-01-01T00:00:00Z"))
+        prune(&store.database, time("2025-01-01T00:00:00Z"))
             .await
             .expect("prune"),
         0

@@ -3,8 +3,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::database::connect::is_busy;
-use crate::database::transaction::Transaction;
+use crate::database::{Transaction, is_busy};
 
 on_both! {
     a_reader_sees_each_change_once_and_in_order,
@@ -39,9 +38,9 @@ async fn a_reader_sees_each_change_once_and_in_order(database: TestDatabase) {
             for key in 0..KEYS {
                 let key_id = format!("key_{writer}_{key}");
                 let (record, hash) = (record(&key_id), hash(&key_id));
-                patiently(|| store.insert(&record, &hash)).await;
-                patiently(|| store.revoke(&key_id, now)).await;
-                patiently(|| store.delete(&key_id, now)).await;
+                patiently(|| store.keys.insert(&record, &hash)).await;
+                patiently(|| store.keys.revoke(&key_id, now)).await;
+                patiently(|| store.keys.delete(&key_id, now)).await;
             }
         })
     };
@@ -83,18 +82,18 @@ async fn a_reader_sees_each_change_once_and_in_order(database: TestDatabase) {
 async fn is_anybody_waiting(store: &Store) -> bool {
     const WAITING: &str = "SELECT COUNT(*) FROM pg_stat_activity \
          WHERE datname = current_database() AND wait_event_type = 'Lock'";
-    match &store.pool {
-        Pool::Sqlite(_) => true,
-        Pool::Postgres(pool) => {
+    match &store.database {
+        Database::Sqlite(_) => true,
+        Database::Postgres(pool) => {
             let waiting = sqlx::query_scalar::<_, i64>(WAITING).fetch_one(pool).await;
             waiting.expect("activity") > 0
         }
     }
 }
 
-async fn announce(transaction: &mut Transaction, key: &str) {
+async fn announce_update(transaction: &mut Transaction, key: &str) {
     let (hash, now) = (hash(key), time("2026-02-01T00:00:00Z"));
-    let announced = transaction.announce(hash.as_bytes(), Kind::Updated, now);
+    let announced = announce(transaction, hash.as_bytes(), Kind::Updated, now);
     announced.await.expect("announce");
 }
 
@@ -102,13 +101,13 @@ async fn announce(transaction: &mut Transaction, key: &str) {
 async fn what_is_announced_first_is_seen_first(database: TestDatabase) {
     let store = open(&database).await;
     let start = start(&store).await;
-    let mut first = store.pool.begin().await.expect("begin");
-    announce(&mut first, "first").await;
+    let mut first = store.database.begin().await.expect("begin");
+    announce_update(&mut first, "first").await;
     let second = tokio::spawn({
         let store = store.clone();
         async move {
-            let mut second = store.pool.begin().await.expect("begin");
-            announce(&mut second, "second").await;
+            let mut second = store.database.begin().await.expect("begin");
+            announce_update(&mut second, "second").await;
             second.commit().await.expect("commit");
         }
     });
@@ -146,9 +145,9 @@ async fn writers_may_dawdle_and_give_up(database: TestDatabase) {
                 let keys = (0..=roll(3)).map(|at| format!("{writer}-{round}-{at}"));
                 let keys: Vec<_> = keys.collect();
                 tokio::time::sleep(Duration::from_micros(roll(3000))).await;
-                let mut transaction = patiently(|| store.pool.begin()).await;
+                let mut transaction = patiently(|| store.database.begin()).await;
                 for key in &keys {
-                    announce(&mut transaction, key).await;
+                    announce_update(&mut transaction, key).await;
                     tokio::time::sleep(Duration::from_micros(roll(2000))).await;
                 }
                 if roll(3) > 0 {

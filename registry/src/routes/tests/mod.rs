@@ -5,10 +5,12 @@ mod openapi;
 mod service;
 
 use super::*;
+use crate::http::auth::Token;
 use crate::http::metrics::Metrics;
 use crate::keys::secret::Preview;
 use crate::record::Record;
 use crate::test_database::{TestDatabase, on_both};
+use crate::test_store::Store;
 use axum::body::{Body, Bytes, to_bytes};
 use axum::http::{Method, Request, Response, StatusCode, header};
 use keystile::request::key_hash::KeyHasher;
@@ -47,13 +49,14 @@ async fn insert_abc(store: &Store) {
         revoked_at: None,
     };
     let hash = KeyHasher::default().hash(b"abc");
-    store.insert(&record, &hash).await.expect("insert");
+    store.keys.insert(&record, &hash).await.expect("insert");
 }
 
 fn app(store: Store) -> App {
     App {
-        store,
-        hasher: KeyHasher::default(),
+        database: store.database,
+        keys: store.keys,
+        lookups: store.lookups,
         admin_token: Some(Token::new(b"admin-secret")),
         service_token: None,
         max_age: MaxAge::default(),
@@ -199,7 +202,7 @@ async fn refusals(database: TestDatabase) {
 
 async fn a_failing_database_is_503_and_says_nothing_more(database: TestDatabase) {
     let store = store_with_abc(&database).await;
-    store.close().await;
+    store.database.close().await;
     let lookup = |hash: &str| format!("/v1/key-hashes/{hash}");
     for path in [
         lookup(ABC),
@@ -270,8 +273,8 @@ async fn the_feed(database: TestDatabase) {
     }
 
     let now = "2020-01-01T00:00:00Z".parse().expect("time");
-    store.revoke("key_1", now).await.expect("revoke");
-    store.delete("key_1", now).await.expect("delete");
+    store.keys.revoke("key_1", now).await.expect("revoke");
+    store.keys.delete("key_1", now).await.expect("delete");
     let change = |kind| json!({"key_hash": ABC, "kind": kind});
     let (created, revoked, deleted) = (change("created"), change("revoked"), change("deleted"));
     let cases = [

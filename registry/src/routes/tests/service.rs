@@ -83,7 +83,7 @@ async fn answers_say_how_long_they_hold(database: TestDatabase) {
         (&found, true, 200, "max-age=3600"),
     ] {
         if revoke {
-            store.revoke("key_1", now).await.expect("revoke");
+            store.keys.revoke("key_1", now).await.expect("revoke");
         }
         let path = format!("/v1/key-hashes/{hash}");
         let answer = send(&app, &path, "").await;
@@ -92,7 +92,7 @@ async fn answers_say_how_long_they_hold(database: TestDatabase) {
         let answer = send(&silent, &path, "").await;
         assert!(!answer.headers().contains_key(header::CACHE_CONTROL));
     }
-    store.close().await;
+    store.database.close().await;
     let failed = send(&app, &format!("/v1/key-hashes/{found}"), "").await;
     assert!(!failed.headers().contains_key(header::CACHE_CONTROL));
 }
@@ -111,7 +111,7 @@ async fn health_and_readiness_differ(database: TestDatabase) {
     let app = app(store_with_abc(&database).await);
     assert_eq!(send(&app, "/healthz", "").await.status(), 200);
     assert_eq!(send(&app, "/readyz", "").await.status(), 200);
-    app.store.close().await;
+    app.database.close().await;
     assert_eq!(send(&app, "/healthz", "").await.status(), 200);
     assert_eq!(send(&app, "/readyz", "").await.status(), 503);
 }

@@ -51,7 +51,7 @@ fn path(created: &Value, action: &str) -> String {
 }
 
 async fn look_up(app: &App, key: &Value) -> (StatusCode, Value) {
-    let hash = app.hasher.hash(key.as_str().expect("key").as_bytes());
+    let hash = KeyHasher::default().hash(key.as_str().expect("key").as_bytes());
     let path = format!("/v1/key-hashes/{hash}");
     answer(app, Method::GET, &path).await
 }

@@ -1,0 +1,21 @@
+//! The end of a key and of its record.
+
+use super::{Keys, sql};
+use crate::feed::{self, Kind};
+use crate::record::Stored;
+use crate::timestamp::Timestamp;
+
+impl Keys {
+    /// Removes a key's record. False: there is no such key.
+    pub(crate) async fn delete(&self, key_id: &str, now: Timestamp) -> sqlx::Result<bool> {
+        let mut transaction = self.database.begin().await?;
+        let Some(Stored { hash, .. }) = sql::lock(&mut transaction, key_id).await? else {
+            return Ok(false);
+        };
+        sql::delete(&mut transaction, key_id).await?;
+        feed::announce(&mut transaction, &hash, Kind::Deleted, now).await?;
+        transaction.commit().await?;
+        self.lookups.read_first(&hash).await;
+        Ok(true)
+    }
+}

@@ -1,0 +1,27 @@
+//! The end of a key whose record stays.
+
+use super::{Keys, sql};
+use crate::feed::{self, Kind};
+use crate::record::{Record, Stored};
+use crate::timestamp::Timestamp;
+
+impl Keys {
+    /// Revokes a key; the time of the first revocation stays. `None`: there is no such key.
+    pub(crate) async fn revoke(
+        &self,
+        key_id: &str,
+        now: Timestamp,
+    ) -> sqlx::Result<Option<Record>> {
+        let mut transaction = self.database.begin().await?;
+        let Some(Stored { mut record, hash }) = sql::lock(&mut transaction, key_id).await? else {
+            return Ok(None);
+        };
+        if record.revoked_at.is_none() {
+            record.revoked_at = Some(now);
+            sql::update(&mut transaction, &record).await?;
+            feed::announce(&mut transaction, &hash, Kind::Revoked, now).await?;
+            transaction.commit().await?;
+        }
+        Ok(Some(record))
+    }
+}

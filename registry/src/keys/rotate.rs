@@ -1,0 +1,91 @@
+//! A key takes the place of another, which goes on working for a while: time to deploy the new one and
+//! to see it work, before the old one is revoked or ends by itself.
+
+use time::OffsetDateTime;
+
+use super::secret::{SecretKey, new_key_id};
+use super::{Failure, Keys, sql};
+use crate::duration::Span;
+use crate::feed::{self, Kind};
+use crate::record::{Record, Stored};
+use crate::timestamp::Timestamp;
+
+/// How to replace a key.
+#[derive(Debug)]
+pub(crate) struct Rotation {
+    /// How long the old key goes on working, unless it ends before.
+    pub(crate) grace: Span,
+    /// When the new key ends; `None`: it lasts as long as the old one was to last.
+    pub(crate) expires_at: Option<Timestamp>,
+}
+
+/// What became of a rotation.
+#[derive(Debug)]
+pub(crate) enum Rotated {
+    /// The new key, and both records as they are now.
+    Done {
+        key: SecretKey,
+        new: Box<Record>,
+        old: Box<Record>,
+    },
+    /// A revoked key is not rotated: the new one would bring it back.
+    Revoked,
+    /// There is no such key.
+    Unknown,
+}
+
+impl Keys {
+    /// Makes a key that replaces another, which itself ends after the grace unless it ends before.
+    pub(crate) async fn rotate(
+        &self,
+        key_id: &str,
+        rotation: Rotation,
+        now: OffsetDateTime,
+    ) -> Result<Rotated, Failure> {
+        let key = SecretKey::generate()?;
+        let now_seconds = Timestamp::new(now).ok_or(Failure::Clock)?;
+        let ends = now_seconds.plus(i64::from(rotation.grace.seconds()));
+        let ends = ends.ok_or(Failure::Clock)?;
+        let new_id = new_key_id(now)?;
+        let new_hash = self.hasher.hash(key.expose().as_bytes());
+
+        let mut transaction = self.database.begin().await?;
+        let Some(Stored { record, hash }) = sql::lock(&mut transaction, key_id).await? else {
+            return Ok(Rotated::Unknown);
+        };
+        if record.revoked_at.is_some() {
+            return Ok(Rotated::Revoked);
+        }
+        let new = Record {
+            key_id: new_id,
+            preview: key.preview(),
+            expires_at: rotation.expires_at.or_else(|| {
+                let end = record.expires_at?;
+                let lifetime = end.unix().saturating_sub(record.created_at.unix()).max(0);
+                Some(now_seconds.plus(lifetime).unwrap_or(end))
+            }),
+            created_at: now_seconds,
+            revoked_at: None,
+            ..record.clone()
+        };
+        let mut old = record;
+        let end = old.expires_at.map_or(ends, |end| end.min(ends));
+        let is_changed = old.expires_at.replace(end) != Some(end);
+        sql::insert(&mut transaction, &new, &new_hash).await?;
+        if is_changed {
+            sql::update(&mut transaction, &old).await?;
+        }
+        let created = new_hash.as_bytes();
+        feed::announce(&mut transaction, created, Kind::Created, now_seconds).await?;
+        if is_changed {
+            feed::announce(&mut transaction, &hash, Kind::Updated, now_seconds).await?;
+        }
+        transaction.commit().await?;
+        self.lookups.read_first(new_hash.as_bytes()).await;
+        Ok(Rotated::Done {
+            key,
+            new: Box::new(new),
+            old: Box::new(old),
+        })
+    }
+}

@@ -1,0 +1,177 @@
+//! Lookups by hash, many in one statement.
+//!
+//! What a single lookup costs is mostly not the database: a pool tests a connection when it is
+//! taken and when it is returned, and on SQLite a connection is a thread to be woken. So a few tasks
+//! keep connections for a while, and each asks at once for all that has arrived while it was waiting
+//! for the last answer. A lookup that finds a task free waits for nobody.
+//!
+//! This is no cache. No record is kept from one statement to the next, and each statement begins
+//! after the lookups in it were asked for: a change that was committed before is in the answer.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use sqlx::pool::PoolConnection;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::{Mutex, oneshot};
+use tokio::task::yield_now;
+use tokio::time::{Instant, timeout, timeout_at};
+use tracing::warn;
+
+use super::sql::{Found, Many};
+use crate::database::{Database, PATIENCE, on};
+use crate::record::Record;
+
+/// How many statements at once. Few, so that there is something to gather meanwhile.
+const WORKERS: usize = 2;
+
+/// The most lookups in one statement.
+pub(super) const MOST: usize = 64;
+
+/// How long a connection is kept before the pool may test, renew or close it.
+const KEPT: Duration = Duration::from_secs(1);
+
+/// Where lookups wait: as many at most as requests are answered at once, but for those whose client
+/// has left meanwhile.
+#[derive(Clone, Debug)]
+pub(super) struct Queue(UnboundedSender<Lookup>);
+
+pub(super) struct Lookup {
+    pub(super) hash: [u8; 32],
+    /// The only one whose records are to be found; any without it. Not empty.
+    pub(super) environment: Option<String>,
+    answer: oneshot::Sender<sqlx::Result<Option<Record>>>,
+}
+
+type Waiting = Arc<Mutex<UnboundedReceiver<Lookup>>>;
+
+impl Queue {
+    /// They end with the last of its clones.
+    pub(super) fn start(database: &Database) -> Self {
+        let (sender, receiver) = unbounded_channel();
+        let queue = Arc::new(Mutex::new(receiver));
+        for _ in 0..WORKERS {
+            on!(database, Database, pool => {
+                tokio::spawn(work(pool.clone(), Arc::clone(&queue)));
+            });
+        }
+        Self(sender)
+    }
+
+    /// The record of a hash, if there is one in this environment. `None` where the statement
+    /// failed, whichever lookup in it was the reason.
+    pub(super) async fn find(
+        &self,
+        hash: &[u8; 32],
+        environment: Option<&str>,
+    ) -> Option<sqlx::Result<Option<Record>>> {
+        let (answer, answered) = oneshot::channel();
+        let lookup = Lookup {
+            hash: *hash,
+            environment: environment.map(str::to_owned),
+            answer,
+        };
+        self.0.send(lookup).ok()?;
+        answered.await.ok()
+    }
+}
+
+async fn work<D: Many>(pool: sqlx::Pool<D>, queue: Waiting) {
+    let mut lookups = Vec::with_capacity(MOST);
+    while wait(&queue, &mut lookups).await {
+        let mut connection = match pool.acquire().await {
+            Ok(connection) => connection,
+            Err(cause) => {
+                warn!(%cause, "there is no connection for lookups");
+                refuse(&queue, &mut lookups);
+                continue;
+            }
+        };
+        let until = Instant::now() + KEPT;
+        loop {
+            // A turn for those who were woken together, so that they are answered together.
+            yield_now().await;
+            add_more(&queue, &mut lookups);
+            if !answer(&mut connection, &mut lookups).await {
+                connection.close_on_drop();
+                break;
+            }
+            // Asked beforehand: a timeout alone never ends a wait that is over at once.
+            if Instant::now() >= until {
+                break;
+            }
+            tokio::select! {
+                _ = timeout_at(until, wait(&queue, &mut lookups)) => {}
+                () = pool.close_event() => {}
+            }
+            if lookups.is_empty() {
+                break;
+            }
+        }
+    }
+}
+
+/// Waits until there is a lookup, and takes what there is. False: there will be none.
+async fn wait(queue: &Waiting, lookups: &mut Vec<Lookup>) -> bool {
+    queue.lock().await.recv_many(lookups, MOST).await > 0
+}
+
+fn add_more(queue: &Waiting, lookups: &mut Vec<Lookup>) {
+    // Whoever else has it waits for more, as there is none.
+    let Ok(mut queue) = queue.try_lock() else {
+        return;
+    };
+    while lookups.len() < MOST
+        && let Ok(lookup) = queue.try_recv()
+    {
+        lookups.push(lookup);
+    }
+}
+
+/// To try again for each would only take as long again.
+fn refuse(queue: &Waiting, lookups: &mut Vec<Lookup>) {
+    while !lookups.is_empty() {
+        for lookup in lookups.drain(..) {
+            // Nobody may be waiting for it any more.
+            let _ = lookup.answer.send(Err(sqlx::Error::PoolTimedOut));
+        }
+        add_more(queue, lookups);
+    }
+}
+
+/// Answers the lookups; those that are dropped instead have failed. False where the connection may
+/// be of no more use.
+async fn answer<D: Many>(connection: &mut PoolConnection<D>, lookups: &mut Vec<Lookup>) -> bool {
+    let found = timeout(PATIENCE, D::find(connection, lookups)).await;
+    let mut answers: Vec<_> = lookups
+        .drain(..)
+        .map(|lookup| Some(lookup.answer))
+        .collect();
+    let found = match found {
+        Ok(Ok(found)) => found.unwrap_or_else(|| "[]".to_owned()),
+        Ok(Err(cause)) => {
+            warn!(%cause, "lookups failed, and are made one by one");
+            return false;
+        }
+        Err(_) => {
+            warn!("lookups took too long, and are made one by one");
+            return false;
+        }
+    };
+    let Ok(found) = serde_json::from_str::<Vec<Found>>(&found) else {
+        warn!("lookups are unreadable, and are made one by one");
+        return true;
+    };
+    for found in found {
+        let answer = answers.get_mut(found.number).and_then(Option::take);
+        // What cannot be read is dropped, and fails once more by itself.
+        if let (Some(answer), Some(record)) = (answer, found.record()) {
+            // Nobody may be waiting for it any more.
+            let _ = answer.send(Ok(Some(record)));
+        }
+    }
+    for answer in answers.into_iter().flatten() {
+        let _ = answer.send(Ok(None));
+    }
+    true
+}
