@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand};
 use keystile::request::key_hash::KeyHasher;
 
 use crate::defaults::{CONCURRENCY, GRACE, KEEP_CHANGES};
-use crate::duration::Span;
+use crate::duration::Seconds;
 use crate::logs::LogFormat;
 use crate::record::{Endpoint, HeaderText, Name};
 use crate::timestamp::Timestamp;
@@ -117,19 +117,19 @@ pub(crate) struct ServeArgs {
 
     /// How long the change feed remembers a change.
     #[arg(long, value_name = "SPAN", default_value = KEEP_CHANGES)]
-    pub(crate) keep_changes: Span,
+    pub(crate) keep_changes: Seconds,
 
     /// How long proxies may keep the answer about an active key; without it, as they see fit.
     #[arg(long, value_name = "SPAN")]
-    pub(crate) max_age_active: Option<Span>,
+    pub(crate) max_age_active: Option<Seconds>,
 
     /// The same for a revoked key.
     #[arg(long, value_name = "SPAN")]
-    pub(crate) max_age_revoked: Option<Span>,
+    pub(crate) max_age_revoked: Option<Seconds>,
 
     /// The same for a hash without a key.
     #[arg(long, value_name = "SPAN")]
-    pub(crate) max_age_not_found: Option<Span>,
+    pub(crate) max_age_not_found: Option<Seconds>,
 
     /// The most requests at once; those beyond get a 503.
     #[arg(long, value_name = "N", default_value_t = CONCURRENCY, value_parser = concurrency)]
@@ -225,7 +225,7 @@ pub(crate) struct RotateArgs {
 
     /// How long the old key goes on working, unless it ends before.
     #[arg(long, value_name = "SPAN", default_value = GRACE)]
-    pub(crate) grace: Span,
+    pub(crate) grace: Seconds,
 
     /// When the new key stops working (RFC 3339); without it, it lasts as long as the old one was
     /// to last from its creation.

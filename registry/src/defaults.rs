@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// How long the feed keeps its changes, as [`crate::duration::Span`] reads it. A reader that was away
+/// How long the feed keeps its changes, as [`crate::duration::Seconds`] reads it. A reader that was away
 /// for longer has to start anew, and every verdict that it kept is older than that.
 pub(crate) const KEEP_CHANGES: &str = "24h";
 

@@ -1,28 +1,28 @@
-//! Spans of time, as people write them.
+//! Durations, as people write them.
 
 use std::str::FromStr;
 use std::time::Duration;
 
-/// A span of whole seconds, from none to ten years.
+/// A duration in whole seconds, from none to ten years.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd)]
-pub(crate) struct Span(u32);
+pub(crate) struct Seconds(u32);
 
-impl Span {
+impl Seconds {
     const LONGEST: u32 = 3650 * 24 * 60 * 60;
 
-    /// Its seconds.
-    pub(crate) fn seconds(self) -> u32 {
+    /// How many seconds.
+    pub(crate) fn get(self) -> u32 {
         self.0
     }
 }
 
-impl From<Span> for Duration {
-    fn from(span: Span) -> Self {
-        Self::from_secs(span.seconds().into())
+impl From<Seconds> for Duration {
+    fn from(duration: Seconds) -> Self {
+        Self::from_secs(duration.get().into())
     }
 }
 
-impl FromStr for Span {
+impl FromStr for Seconds {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -53,7 +53,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn spans() {
+    fn durations() {
         let cases = [
             ("0s", Some(0)),
             ("90s", Some(90)),
@@ -72,7 +72,7 @@ mod tests {
             ("1.5h", None),
         ];
         for (text, seconds) in cases {
-            assert_eq!(text.parse().ok().map(Span::seconds), seconds, "{text}");
+            assert_eq!(text.parse().ok().map(Seconds::get), seconds, "{text}");
         }
     }
 }

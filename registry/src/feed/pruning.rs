@@ -8,12 +8,12 @@ use tracing::{info, warn};
 
 use super::sql;
 use crate::database::Database;
-use crate::duration::Span;
+use crate::duration::Seconds;
 use crate::timestamp::Timestamp;
 
 /// Prunes at once and after each `pause`, until it is dropped. A failure is logged, and tried again
 /// the next time.
-pub(crate) async fn prune(database: Database, keep: Span, pause: Duration) {
+pub(crate) async fn prune(database: Database, keep: Seconds, pause: Duration) {
     let mut ticks = interval(pause);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -32,7 +32,7 @@ pub(crate) async fn prune(database: Database, keep: Span, pause: Duration) {
 }
 
 /// Often enough that the feed is never much longer than it should be.
-pub(crate) fn pause(keep: Span) -> Duration {
+pub(crate) fn pause(keep: Seconds) -> Duration {
     (Duration::from(keep) / 20).clamp(Duration::from_secs(1), Duration::from_secs(10 * 60))
 }
 
@@ -108,7 +108,7 @@ mod tests {
 
     async fn old_changes_go_again_and_again(database: TestDatabase) {
         let store = Store::open(&database.url).await.expect("open");
-        let keep = "24h".parse().expect("span");
+        let keep = "24h".parse().expect("duration");
         let pruning = tokio::spawn(prune(store.database.clone(), keep, OFTEN));
         for number in 1..=3 {
             let before = insert(&store, &format!("key_{number}"), long_ago()).await;
@@ -128,7 +128,7 @@ mod tests {
         let store = Store::open(&database.url).await.expect("open");
         let before = insert(&store, "key_1", long_ago()).await;
         database.run("ALTER TABLE changes RENAME TO away").await;
-        let keep = "24h".parse().expect("span");
+        let keep = "24h".parse().expect("duration");
         let pruning = tokio::spawn(prune(store.database.clone(), keep, OFTEN));
         tokio::time::sleep(OFTEN * 10).await;
         database.run("ALTER TABLE away RENAME TO changes").await;
@@ -140,7 +140,7 @@ mod tests {
     fn the_pause_follows_what_is_kept() {
         let cases = [("0s", 1), ("1m", 3), ("1h", 180), ("24h", 600)];
         for (keep, seconds) in cases {
-            let keep = keep.parse().expect("span");
+            let keep = keep.parse().expect("duration");
             assert_eq!(pause(keep), Duration::from_secs(seconds));
         }
     }

@@ -5,7 +5,7 @@ use time::OffsetDateTime;
 
 use super::secret::{SecretKey, new_key_id};
 use super::{Failure, Keys, sql};
-use crate::duration::Span;
+use crate::duration::Seconds;
 use crate::feed::{self, Kind};
 use crate::record::{Record, Stored};
 use crate::timestamp::Timestamp;
@@ -14,7 +14,7 @@ use crate::timestamp::Timestamp;
 #[derive(Debug)]
 pub(crate) struct Rotation {
     /// How long the old key goes on working, unless it ends before.
-    pub(crate) grace: Span,
+    pub(crate) grace: Seconds,
     /// When the new key ends; `None`: it lasts as long as the old one was to last.
     pub(crate) expires_at: Option<Timestamp>,
 }
@@ -44,7 +44,7 @@ impl Keys {
     ) -> Result<Rotated, Failure> {
         let key = SecretKey::generate()?;
         let now_seconds = Timestamp::new(now).ok_or(Failure::Clock)?;
-        let ends = now_seconds.plus(i64::from(rotation.grace.seconds()));
+        let ends = now_seconds.plus(i64::from(rotation.grace.get()));
         let ends = ends.ok_or(Failure::Clock)?;
         let new_id = new_key_id(now)?;
         let new_hash = self.hasher.hash(key.expose().as_bytes());

@@ -9,7 +9,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::duration::Span;
+use crate::duration::Seconds;
 use crate::http::error::ApiError;
 use crate::http::{openapi, refusals};
 use crate::record::{Record, Status};
@@ -49,9 +49,9 @@ impl From<Record> for Answer {
 /// How long those who ask may keep an answer; `None` leaves it to them.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct MaxAge {
-    pub(crate) active: Option<Span>,
-    pub(crate) revoked: Option<Span>,
-    pub(crate) not_found: Option<Span>,
+    pub(crate) active: Option<Seconds>,
+    pub(crate) revoked: Option<Seconds>,
+    pub(crate) not_found: Option<Seconds>,
 }
 
 /// Names the only environment whose records count to who asks; caches must tell those apart.
@@ -129,7 +129,7 @@ pub(crate) async fn lookup(
         }
     };
     let about = [(KEY_HASH, &*key_hash), (VARY.as_str(), ENVIRONMENT)];
-    let max_age = max_age.map(|it| [(CACHE_CONTROL, format!("max-age={}", it.seconds()))]);
+    let max_age = max_age.map(|it| [(CACHE_CONTROL, format!("max-age={}", it.get()))]);
     Ok((about, max_age, answer).into_response())
 }
 

@@ -15,7 +15,7 @@ pub(super) struct Memory {
     /// Beyond which [`Self::pressure`] is told.
     pub(super) most: usize,
     pub(super) pressure: Notify,
-    /// Counts the spans of [`Limits::stall`], so that responses can be told apart by their age.
+    /// Counts the intervals of [`Limits::stall`], so that responses can be told apart by their age.
     generation: AtomicU8,
 }
 

@@ -62,12 +62,12 @@ async fn the_service_token_guards_lookups_and_feed(database: TestDatabase) {
 
 async fn answers_say_how_long_they_hold(database: TestDatabase) {
     let store = store_with_abc(&database).await;
-    let span = |text: &str| text.parse().ok();
+    let duration = |text: &str| text.parse().ok();
     let app = App {
         max_age: MaxAge {
-            active: span("1m"),
-            revoked: span("1h"),
-            not_found: span("0s"),
+            active: duration("1m"),
+            revoked: duration("1h"),
+            not_found: duration("0s"),
         },
         ..app(store.clone())
     };
