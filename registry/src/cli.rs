@@ -8,8 +8,8 @@ use keystile::request::key_hash::KeyHasher;
 
 use crate::defaults::{CONCURRENCY, GRACE, KEEP_CHANGES};
 use crate::duration::Seconds;
+use crate::keys::values::{Endpoint, HeaderText, Name};
 use crate::logs::LogFormat;
-use crate::record::{Endpoint, HeaderText, Name};
 use crate::timestamp::Timestamp;
 
 /// Keystile's reference auth cluster: registers API keys and answers lookups of their hashes.

@@ -4,8 +4,8 @@ use keystile::request::key_hash::{KeyHash, KeyHasher};
 
 use crate::database::{self, Database};
 use crate::keys::Keys;
-use crate::keys::secret::Preview;
 use crate::lookup::Lookups;
+use crate::record::Preview;
 use crate::record::Record;
 use crate::test_database::TestDatabase;
 use crate::timestamp::Timestamp;

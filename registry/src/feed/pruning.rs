@@ -40,7 +40,7 @@ pub(crate) fn pause(keep: Seconds) -> Duration {
 mod tests {
     use super::*;
     use crate::feed::cursor::{Cursor, News};
-    use crate::keys::secret::Preview;
+    use crate::record::Preview;
     use crate::record::Record;
     use crate::test_database::{TestDatabase, on_both};
     use crate::test_store::Store;

@@ -12,12 +12,12 @@ use tracing::info;
 use utoipa::IntoParams;
 
 use super::body::{self, CreateKey, RotateKey, UpdateKey};
+use super::id::is_key_id;
 use super::{Failure, Rotated};
 use crate::defaults::KEYS_AT_ONCE;
 use crate::http::error::ApiError;
 use crate::http::peer::Peer;
 use crate::http::{openapi, refusals};
-use crate::keys::secret::is_key_id;
 use crate::keys::view::{NewKeyView, PageView, RecordView};
 use crate::routes::App;
 use crate::timestamp::Timestamp;

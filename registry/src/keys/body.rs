@@ -7,10 +7,10 @@ use serde::{Deserialize, Deserializer};
 use std::str::FromStr;
 use utoipa::ToSchema;
 
+use super::values::Endpoint;
 use crate::defaults::GRACE;
 use crate::http::error::ApiError;
 use crate::keys::{NewKey, Patch, Rotation};
-use crate::record::Endpoint;
 
 /// The body of a creation.
 #[derive(Deserialize, ToSchema)]

@@ -3,10 +3,12 @@
 use keystile::request::key_hash::KeyHash;
 use time::OffsetDateTime;
 
-use super::secret::{SecretKey, new_key_id};
+use super::id::new_key_id;
+use super::secret::SecretKey;
+use super::values::{Endpoint, HeaderText, Name};
 use super::{Failure, Keys, paths, sql};
 use crate::feed::{self, Kind};
-use crate::record::{Endpoint, HeaderText, Name, Record};
+use crate::record::Record;
 use crate::timestamp::Timestamp;
 
 /// What a new key is for.

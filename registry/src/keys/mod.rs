@@ -4,11 +4,13 @@ pub(crate) mod admin;
 pub(crate) mod body;
 mod create;
 mod delete;
+pub(crate) mod id;
 mod revoke;
 mod rotate;
 pub(crate) mod secret;
 mod sql;
 mod update;
+pub(crate) mod values;
 pub(crate) mod view;
 
 #[cfg(test)]
@@ -19,9 +21,10 @@ use keystile::request::key_hash::KeyHasher;
 pub(crate) use self::create::NewKey;
 pub(crate) use self::rotate::{Rotated, Rotation};
 pub(crate) use self::update::Patch;
+use self::values::Endpoint;
 use crate::database::{Database, is_refused_value};
 use crate::lookup::Lookups;
-use crate::record::{Endpoint, Record};
+use crate::record::Record;
 
 /// The registered keys.
 #[derive(Clone, Debug)]

@@ -3,7 +3,8 @@
 
 use time::OffsetDateTime;
 
-use super::secret::{SecretKey, new_key_id};
+use super::id::new_key_id;
+use super::secret::SecretKey;
 use super::{Failure, Keys, sql};
 use crate::duration::Seconds;
 use crate::feed::{self, Kind};

@@ -1,12 +1,12 @@
-//! Keys: how they are made, and how much of one is ever shown again.
+//! Keys themselves: how they are made, and how much of one may be shown again.
 
 use std::fmt;
 use std::str::FromStr;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use time::OffsetDateTime;
-use ulid::Ulid;
+
+use crate::record::Preview;
 
 /// An API key that is to be registered. `Debug` shows nothing of it, and there is no `Display`.
 pub(crate) struct SecretKey {
@@ -82,51 +82,11 @@ impl fmt::Debug for SecretKey {
     }
 }
 
-/// The ends of a key: enough to tell keys apart, with some 200 random bits of a generated key left
-/// unknown, and three quarters of the characters of an imported one.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Preview {
-    /// The first characters, prefix included; at most 8.
-    pub(crate) head: String,
-    /// The last characters; at most 4, and half as many as the first ones.
-    pub(crate) tail: String,
-}
-
-impl Preview {
-    const HEAD: usize = 8;
-    const TAIL: usize = 4;
-}
-
-impl fmt::Display for Preview {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}…{}", self.head, self.tail)
-    }
-}
-
-/// A new key's ID: a ULID, so that IDs sort by the time they were made.
-pub(crate) fn new_key_id(now: OffsetDateTime) -> Result<String, getrandom::Error> {
-    let mut random = [0; 16];
-    getrandom::fill(&mut random)?;
-    // Only a clock before 1970 has no milliseconds to give, and the random part is enough then.
-    let milliseconds = u64::try_from(now.unix_timestamp_nanos() / 1_000_000).unwrap_or(0);
-    let ulid = Ulid::from_parts(milliseconds, u128::from_ne_bytes(random));
-    Ok(format!("key_{ulid}"))
-}
-
-/// Whether a text could be a key's ID: `key_`, then 1 to 60 ASCII letters, digits and underscores.
-/// No key has any other text as its ID. Such text is neither looked up, because the database refuses
-/// some characters, nor logged, because it may be a key in the wrong place.
-pub(crate) fn is_key_id(text: &str) -> bool {
-    text.len() <= 64
-        && text.strip_prefix("key_").is_some_and(|rest| {
-            let mut bytes = rest.bytes();
-            !rest.is_empty() && bytes.all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
-        })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::keys::id::new_key_id;
+    use time::OffsetDateTime;
 
     #[test]
     fn keys_are_url_safe_and_unpadded() {
@@ -153,17 +113,6 @@ mod tests {
             new_key_id(now).expect("random"),
             new_key_id(now).expect("random")
         );
-    }
-
-    #[test]
-    fn ids_hold_the_time() {
-        let id = |seconds| {
-            let now = OffsetDateTime::from_unix_timestamp(seconds).expect("time");
-            new_key_id(now).expect("random")
-        };
-        assert!(id(1_000_000_000) < id(1_000_000_001));
-        assert!(id(-1).starts_with("key_0000000000"));
-        assert_eq!(id(0).len(), "key_".len() + 26);
     }
 
     #[test]
@@ -202,28 +151,6 @@ mod tests {
         // Whoever brings along what looks like one may have made it otherwise.
         let imported: SecretKey = key.expose().parse().expect("a key");
         assert_eq!(imported.preview().to_string(), "aw_-_v7-…-_s");
-    }
-
-    #[test]
-    fn ids_of_keys() {
-        let cases = [
-            ("key_01JY6Q4R2T8V9W0X1Y2Z3A4B5C", true),
-            ("key_a_Z9", true),
-            ("key_", false),
-            ("", false),
-            ("aw_abc", false),
-            ("Key_a", false),
-            (" key_a", false),
-            ("key_a\0", false),
-            ("key_a-b", false),
-            ("key_ä", false),
-            ("key_a\n", false),
-        ];
-        for (text, expected) in cases {
-            assert_eq!(is_key_id(text), expected, "{text:?}");
-        }
-        assert!(is_key_id(&format!("key_{}", "a".repeat(60))));
-        assert!(!is_key_id(&format!("key_{}", "a".repeat(61))));
     }
 
     #[test]

@@ -1,8 +1,9 @@
 //! Changes to a key.
 
+use super::values::{Endpoint, Name};
 use super::{Failure, Keys, paths, sql};
 use crate::feed::{self, Kind};
-use crate::record::{Endpoint, Name, Record, Stored};
+use crate::record::{Record, Stored};
 use crate::timestamp::Timestamp;
 
 /// What to change of a key; `None` leaves things as they are.

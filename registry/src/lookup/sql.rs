@@ -5,7 +5,7 @@ use sqlx::{Postgres, Sqlite};
 
 use super::batch::Lookup;
 use crate::database::{Database, on};
-use crate::keys::secret::Preview;
+use crate::record::Preview;
 use crate::record::{Record, Stored, columns};
 use crate::timestamp::Timestamp;
 

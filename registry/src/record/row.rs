@@ -4,7 +4,7 @@ use sqlx::error::BoxDynError;
 use sqlx::{ColumnIndex, Decode, FromRow, Row, Type};
 
 use super::{Record, Stored};
-use crate::keys::secret::Preview;
+use crate::record::Preview;
 use crate::timestamp::Timestamp;
 
 impl<'r, R> FromRow<'r, R> for Stored

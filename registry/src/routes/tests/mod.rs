@@ -7,7 +7,7 @@ mod service;
 use super::*;
 use crate::http::auth::Token;
 use crate::http::metrics::Metrics;
-use crate::keys::secret::Preview;
+use crate::record::Preview;
 use crate::record::Record;
 use crate::test_database::{TestDatabase, on_both};
 use crate::test_store::Store;

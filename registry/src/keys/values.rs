@@ -1,0 +1,168 @@
+//! The checked values that a key is made of.
+
+use std::str::FromStr;
+
+/// 1 to 256 visible ASCII characters: what can stand in an HTTP header just as it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct HeaderText(String);
+
+impl FromStr for HeaderText {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        check_length(text)?;
+        if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Err(
+                "it may be sent in an HTTP header, so it must be visible ASCII without spaces"
+                    .to_owned(),
+            );
+        }
+        Ok(Self(text.to_owned()))
+    }
+}
+
+impl From<HeaderText> for String {
+    fn from(text: HeaderText) -> Self {
+        text.0
+    }
+}
+
+/// 1 to 256 characters for people to read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Name(String);
+
+impl FromStr for Name {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        check_length(text)?;
+        // Names are printed to terminals, which take some of these for commands.
+        if text.chars().any(char::is_control) {
+            return Err("it must be one line of text without control characters".to_owned());
+        }
+        Ok(Self(text.to_owned()))
+    }
+}
+
+impl From<Name> for String {
+    fn from(name: Name) -> Self {
+        name.0
+    }
+}
+
+/// A path prefix, such as an incoming path can have after Envoy has normalized it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Endpoint(String);
+
+impl FromStr for Endpoint {
+    type Err = String;
+
+    fn from_str(path: &str) -> Result<Self, Self::Err> {
+        // The filter's own rule, so that what is registered can also match.
+        match keystile::request::path::check(path) {
+            Ok(()) => Ok(Self(path.to_owned())),
+            Err(problem) => Err(format!("it {problem}")),
+        }
+    }
+}
+
+impl From<Endpoint> for String {
+    fn from(endpoint: Endpoint) -> Self {
+        endpoint.0
+    }
+}
+
+fn check_length(text: &str) -> Result<(), String> {
+    let length = text.chars().count();
+    if (1..=256).contains(&length) {
+        Ok(())
+    } else {
+        Err(format!(
+            "it has {length} characters; it must have from 1 to 256"
+        ))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `None`: accepted as it is; else a part of the error.
+    fn check<T>(text: &str, problem: Option<&str>)
+    where
+        T: FromStr<Err = String>,
+        String: From<T>,
+    {
+        match (text.parse::<T>(), problem) {
+            (Ok(value), None) => assert_eq!(String::from(value), text),
+            (Err(error), Some(part)) => assert!(error.contains(part), "{text:?}: {error}"),
+            (Ok(_), Some(part)) => panic!("{text:?} was accepted; expected: {part}"),
+            (Err(error), None) => panic!("{text:?} was refused: {error}"),
+        }
+    }
+
+    #[test]
+    fn header_texts() {
+        let cases = [
+            ("acct_1", None),
+            ("~!", None),
+            ("", Some("0 characters")),
+            ("a b", Some("visible ASCII")),
+            ("a\tb", Some("visible ASCII")),
+            ("a\r\nx-admin: 1", Some("visible ASCII")),
+            ("café", Some("visible ASCII")),
+            ("\u{7f}", Some("visible ASCII")),
+        ];
+        for (text, problem) in cases {
+            check::<HeaderText>(text, problem);
+        }
+    }
+
+    #[test]
+    fn names() {
+        let cases = [
+            ("Bob's laptop", None),
+            ("Größe 3 ✓", None),
+            ("", Some("0 characters")),
+            ("a\nb", Some("control")),
+            ("\u{1b}[2J", Some("control")),
+            ("\u{9b}2J", Some("control")),
+        ];
+        for (text, problem) in cases {
+            check::<Name>(text, problem);
+        }
+    }
+
+    #[test]
+    fn lengths_are_in_characters() {
+        check::<HeaderText>(&"a".repeat(256), None);
+        check::<HeaderText>(&"a".repeat(257), Some("257 characters"));
+        check::<Name>(&"é".repeat(256), None);
+        check::<Name>(&"é".repeat(257), Some("257 characters"));
+    }
+
+    #[test]
+    fn endpoints() {
+        let cases = [
+            ("/", None),
+            ("/v1/astro", None),
+            ("/v1/astro/", None),
+            ("/v1/.well-known/...", None),
+            ("/v1/caf%C3%A9", None),
+            ("", Some("start with \"/\"")),
+            ("v1/astro", Some("start with \"/\"")),
+            ("https://example.com/v1", Some("start with \"/\"")),
+            ("/v1?x=1", Some("without the query")),
+            ("/v1#top", Some("without the query")),
+            ("/v1/a b", Some("visible ASCII")),
+            ("/v1/café", Some("visible ASCII")),
+            ("/v1/../admin", Some("segment")),
+            ("/v1/.", Some("segment")),
+            ("/./v1", Some("segment")),
+            ("/v1/%2e%2e/x", Some("segment")),
+        ];
+        for (text, problem) in cases {
+            check::<Endpoint>(text, problem);
+        }
+    }
+}
