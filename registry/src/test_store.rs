@@ -5,7 +5,6 @@ use keystile::request::key_hash::{KeyHash, KeyHasher};
 use crate::database::{self, Database};
 use crate::keys::Keys;
 use crate::lookup::Lookups;
-use crate::record::Preview;
 use crate::record::Record;
 use crate::test_database::TestDatabase;
 use crate::timestamp::Timestamp;
@@ -47,10 +46,8 @@ pub(crate) fn hash(key: &str) -> KeyHash {
 pub(crate) fn record(key_id: &str) -> Record {
     Record {
         key_id: key_id.to_owned(),
-        preview: Preview {
-            head: "aw_ABCDE".to_owned(),
-            tail: "WXYZ".to_owned(),
-        },
+        key_head: "aw_ABCDE".to_owned(),
+        key_tail: "WXYZ".to_owned(),
         account_id: "acct_1".to_owned(),
         name: Some("Größe ✓".to_owned()),
         environment: Some("production".to_owned()),

@@ -1,6 +1,5 @@
 //! What the commands print: text for people, or one JSON value.
 
-use std::fmt;
 use std::io::{self, Write};
 
 use serde::Serialize;
@@ -8,8 +7,8 @@ use serde_json::json;
 
 use crate::commands::listen::Addresses;
 use crate::keys::secret::SecretKey;
-use crate::keys::view::{NewKeyView, RecordView};
-use crate::record::{Record, Status};
+use crate::keys::view::NewKeyView;
+use crate::record::{Record, RecordView, Status};
 
 /// Where the commands print to, and in which form.
 #[derive(Debug)]
@@ -54,7 +53,10 @@ impl<W: Write> Output<W> {
     ) -> io::Result<()> {
         self.print(&NewKeyView::of(key, record, Some(old)), |out| {
             write_key(out, key, record)?;
-            let (old_id, end) = (&old.key_id, or_dash(&old.expires_at));
+            let old_id = &old.key_id;
+            let end = old
+                .expires_at
+                .map_or_else(|| "-".to_owned(), |end| end.to_string());
             writeln!(
                 out,
                 "Deploy it, see it work, then `revoke {old_id}`; that key ends at {end}."
@@ -64,18 +66,15 @@ impl<W: Write> Output<W> {
 
     /// One key.
     pub(crate) fn shown(&mut self, record: &Record) -> io::Result<()> {
-        self.print(&RecordView::of(record), |out| {
-            write_record(out, record)?;
-            writeln!(out, "key:         {}", record.preview)?;
-            writeln!(out, "status:      {}", record.status())?;
-            writeln!(out, "created at:  {}", record.created_at)?;
-            writeln!(out, "revoked at:  {}", or_dash(&record.revoked_at))
+        self.print(&RecordView::from(record), |out| {
+            write_lines(out, record, |label| !IMPLIED.contains(&label))?;
+            write_lines(out, record, |label| IMPLIED.contains(&label))
         })
     }
 
     /// All keys.
     pub(crate) fn listed(&mut self, records: &[Record]) -> io::Result<()> {
-        let views: Vec<_> = records.iter().map(RecordView::of).collect();
+        let views: Vec<_> = records.iter().map(RecordView::from).collect();
         self.print(&views, |out| write_table(out, records))
     }
 
@@ -106,55 +105,45 @@ impl<W: Write> Output<W> {
     }
 }
 
+/// What whoever has just made a key knows already.
+const IMPLIED: [&str; 4] = ["key", "status", "created at", "revoked at"];
+
+/// What can be too long for a table.
+const LONG: [&str; 1] = ["endpoints"];
+
 fn write_key(out: &mut impl Write, key: &SecretKey, record: &Record) -> io::Result<()> {
-    writeln!(out, "key:         {}", key.expose())?;
-    write_record(out, record)?;
+    write_line(out, "key", key.expose())?;
+    write_lines(out, record, |label| !IMPLIED.contains(&label))?;
     writeln!(out, "\nStore the key now. It is never shown again.")
 }
 
-fn write_record(out: &mut impl Write, record: &Record) -> io::Result<()> {
-    let endpoints = record.endpoints.as_ref().map(|paths| paths.join(" "));
-    writeln!(out, "key id:      {}", record.key_id)?;
-    writeln!(out, "account:     {}", record.account_id)?;
-    writeln!(out, "name:        {}", or_dash(&record.name))?;
-    writeln!(out, "environment: {}", or_dash(&record.environment))?;
-    writeln!(out, "expires at:  {}", or_dash(&record.expires_at))?;
-    writeln!(
-        out,
-        "endpoints:   {}",
-        endpoints.as_deref().unwrap_or("every path")
-    )
+fn write_lines(
+    out: &mut impl Write,
+    record: &Record,
+    wanted: impl Fn(&str) -> bool,
+) -> io::Result<()> {
+    let lines = Record::LABELS.iter().zip(record.texts());
+    for (label, text) in lines.filter(|(label, _)| wanted(label)) {
+        write_line(out, label, &text)?;
+    }
+    Ok(())
 }
 
-const HEADINGS: [&str; 9] = [
-    "KEY ID",
-    "KEY",
-    "ACCOUNT",
-    "NAME",
-    "ENVIRONMENT",
-    "STATUS",
-    "EXPIRES AT",
-    "CREATED AT",
-    "REVOKED AT",
-];
+fn write_line(out: &mut impl Write, label: &str, text: &str) -> io::Result<()> {
+    writeln!(out, "{:13}{text}", format!("{label}:"))
+}
 
 fn write_table(out: &mut impl Write, records: &[Record]) -> io::Result<()> {
-    let rows: Vec<[String; 9]> = std::iter::once(HEADINGS.map(str::to_owned))
-        .chain(records.iter().map(|record| {
-            [
-                record.key_id.clone(),
-                record.preview.to_string(),
-                record.account_id.clone(),
-                or_dash(&record.name),
-                or_dash(&record.environment),
-                record.status().to_string(),
-                or_dash(&record.expires_at),
-                record.created_at.to_string(),
-                or_dash(&record.revoked_at),
-            ]
-        }))
+    let headings = Record::LABELS.iter().map(|label| label.to_uppercase());
+    let rows = std::iter::once(headings.collect()).chain(records.iter().map(Record::texts));
+    let rows: Vec<Vec<String>> = rows
+        .map(|row| {
+            let cells = Record::LABELS.iter().zip(row);
+            let cells = cells.filter(|(label, _)| !LONG.contains(label));
+            cells.map(|(_, text)| text).collect()
+        })
         .collect();
-    let mut widths = [0; HEADINGS.len()];
+    let mut widths = vec![0; Record::LABELS.len()];
     for row in &rows {
         for (width, cell) in widths.iter_mut().zip(row) {
             *width = cell.chars().count().max(*width);
@@ -163,16 +152,10 @@ fn write_table(out: &mut impl Write, records: &[Record]) -> io::Result<()> {
     for row in &rows {
         let line: String = row
             .iter()
-            .zip(widths)
-            .map(|(cell, width)| format!("{cell:width$}  "))
+            .zip(&widths)
+            .map(|(cell, &width)| format!("{cell:width$}  "))
             .collect();
         writeln!(out, "{}", line.trim_end())?;
     }
     Ok(())
-}
-
-fn or_dash(value: &Option<impl fmt::Display>) -> String {
-    value
-        .as_ref()
-        .map_or_else(|| "-".to_owned(), ToString::to_string)
 }

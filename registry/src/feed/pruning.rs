@@ -40,11 +40,9 @@ pub(crate) fn pause(keep: Seconds) -> Duration {
 mod tests {
     use super::*;
     use crate::feed::cursor::{Cursor, News};
-    use crate::record::Preview;
     use crate::record::Record;
     use crate::test_database::{TestDatabase, on_both};
-    use crate::test_store::Store;
-    use keystile::request::key_hash::KeyHasher;
+    use crate::test_store::{Store, hash, record};
     use tokio::time::timeout;
 
     on_both! {
@@ -58,21 +56,14 @@ mod tests {
     async fn insert(store: &Store, key_id: &str, created_at: Timestamp) -> Cursor {
         let before = newest(store).await;
         let record = Record {
-            key_id: key_id.to_owned(),
-            preview: Preview {
-                head: String::new(),
-                tail: String::new(),
-            },
-            account_id: "acct_1".to_owned(),
-            name: None,
-            environment: None,
-            expires_at: None,
-            endpoints: None,
             created_at,
-            revoked_at: None,
+            ..record(key_id)
         };
-        let hash = KeyHasher::default().hash(key_id.as_bytes());
-        store.keys.insert(&record, &hash).await.expect("insert");
+        store
+            .keys
+            .insert(&record, &hash(key_id))
+            .await
+            .expect("insert");
         before
     }
 

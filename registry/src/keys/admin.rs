@@ -13,12 +13,13 @@ use utoipa::IntoParams;
 
 use super::body::{self, CreateKey, RotateKey, UpdateKey};
 use super::id::is_key_id;
+use super::view::{NewKeyView, PageView};
 use super::{Failure, Rotated};
 use crate::defaults::KEYS_AT_ONCE;
 use crate::http::error::ApiError;
 use crate::http::peer::Peer;
 use crate::http::{openapi, refusals};
-use crate::keys::view::{NewKeyView, PageView, RecordView};
+use crate::record::RecordView;
 use crate::routes::App;
 use crate::timestamp::Timestamp;
 
@@ -110,7 +111,7 @@ pub(crate) async fn list(
     records.truncate(asked);
     let last = records.last().filter(|_| more);
     let cursor = last.map(|record| record.key_id.as_str());
-    let keys: Vec<_> = records.iter().map(RecordView::of).collect();
+    let keys: Vec<_> = records.iter().map(RecordView::from).collect();
     Ok(Json(PageView { keys, cursor }).into_response())
 }
 
@@ -147,7 +148,7 @@ pub(crate) async fn list(
 pub(crate) async fn get(State(app): State<App>, key_id: KeyId) -> Result<Response, ApiError> {
     let record = app.keys.get(&checked(key_id)?).await?;
     let record = record.ok_or(ApiError::NoKey)?;
-    Ok(Json(RecordView::of(&record)).into_response())
+    Ok(Json(RecordView::from(&record)).into_response())
 }
 
 /// Changes name, expiry or endpoints: what is absent stays, and null takes a value away.
@@ -180,7 +181,7 @@ pub(crate) async fn update(
     let updated = app.keys.update(&key_id, patch, now()?).await?;
     let record = updated.ok_or(ApiError::NoKey)?;
     log(peer, "update", "updated", &key_id, None);
-    Ok(Json(RecordView::of(&record)).into_response())
+    Ok(Json(RecordView::from(&record)).into_response())
 }
 
 /// Refuses a key from now on, and keeps its record.
@@ -210,7 +211,7 @@ pub(crate) async fn revoke(
     let revoked = app.keys.revoke(&key_id, now()?).await?;
     let record = revoked.ok_or(ApiError::NoKey)?;
     log(peer, "revoke", "revoked", &key_id, None);
-    Ok(Json(RecordView::of(&record)).into_response())
+    Ok(Json(RecordView::from(&record)).into_response())
 }
 
 /// Removes a key's record, as though the key had never existed.

@@ -8,7 +8,7 @@ use super::secret::SecretKey;
 use super::values::{Endpoint, HeaderText, Name};
 use super::{Failure, Keys, paths, sql};
 use crate::feed::{self, Kind};
-use crate::record::Record;
+use crate::record::{Preview, Record};
 use crate::timestamp::Timestamp;
 
 /// What a new key is for.
@@ -36,9 +36,11 @@ impl Keys {
             Some(key) => key,
             None => SecretKey::generate()?,
         };
+        let Preview { head, tail } = key.preview();
         let record = Record {
             key_id: new_key_id(now)?,
-            preview: key.preview(),
+            key_head: head,
+            key_tail: tail,
             account_id: new.account_id.into(),
             name: new.name.map(String::from),
             environment: new.environment.map(String::from),

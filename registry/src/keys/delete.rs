@@ -1,8 +1,8 @@
 //! The end of a key and of its record.
 
-use super::{Keys, sql};
+use super::Keys;
+use super::sql::{self, Stored};
 use crate::feed::{self, Kind};
-use crate::record::Stored;
 use crate::timestamp::Timestamp;
 
 impl Keys {

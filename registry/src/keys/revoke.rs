@@ -1,8 +1,9 @@
 //! The end of a key whose record stays.
 
-use super::{Keys, sql};
+use super::Keys;
+use super::sql::{self, Stored};
 use crate::feed::{self, Kind};
-use crate::record::{Record, Stored};
+use crate::record::Record;
 use crate::timestamp::Timestamp;
 
 impl Keys {

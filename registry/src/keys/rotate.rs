@@ -5,10 +5,11 @@ use time::OffsetDateTime;
 
 use super::id::new_key_id;
 use super::secret::SecretKey;
-use super::{Failure, Keys, sql};
+use super::sql::{self, Stored};
+use super::{Failure, Keys};
 use crate::duration::Seconds;
 use crate::feed::{self, Kind};
-use crate::record::{Record, Stored};
+use crate::record::{Preview, Record};
 use crate::timestamp::Timestamp;
 
 /// How to replace a key.
@@ -57,9 +58,11 @@ impl Keys {
         if record.revoked_at.is_some() {
             return Ok(Rotated::Revoked);
         }
+        let Preview { head, tail } = key.preview();
         let new = Record {
             key_id: new_id,
-            preview: key.preview(),
+            key_head: head,
+            key_tail: tail,
             expires_at: rotation.expires_at.or_else(|| {
                 let end = record.expires_at?;
                 let lifetime = end.unix().saturating_sub(record.created_at.unix()).max(0);

@@ -1,9 +1,10 @@
 //! Changes to a key.
 
+use super::sql::{self, Stored};
 use super::values::{Endpoint, Name};
-use super::{Failure, Keys, paths, sql};
+use super::{Failure, Keys, paths};
 use crate::feed::{self, Kind};
-use crate::record::{Record, Stored};
+use crate::record::Record;
 use crate::timestamp::Timestamp;
 
 /// What to change of a key; `None` leaves things as they are.

@@ -163,9 +163,9 @@ async fn answer<D: Many>(connection: &mut PoolConnection<D>, lookups: &mut Vec<L
         return true;
     };
     for found in found {
-        let answer = answers.get_mut(found.number).and_then(Option::take);
+        let answer = answers.get_mut(found.key).and_then(Option::take);
         // What cannot be read is dropped, and fails once more by itself.
-        if let (Some(answer), Some(record)) = (answer, found.record()) {
+        if let (Some(answer), Ok(record)) = (answer, found.record()) {
             // Nobody may be waiting for it any more.
             let _ = answer.send(Ok(Some(record)));
         }

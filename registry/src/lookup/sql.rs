@@ -1,34 +1,23 @@
 //! The SQL of lookups.
 
-use serde::Deserialize;
 use sqlx::{Postgres, Sqlite};
 
 use super::batch::Lookup;
 use crate::database::{Database, on};
-use crate::record::Preview;
-use crate::record::{Record, Stored, columns};
-use crate::timestamp::Timestamp;
-
-/// The fields of [`Found`], except the first.
-macro_rules! fields {
-    () => {
-        "key_id, key_head, key_tail, account_id, name, environment, expires_at, endpoints, \
-         created_at, revoked_at"
-    };
-}
+use crate::record::{Record, Row, columns};
 
 // CROSS JOIN is SQLite's word for a join in this order and no other.
 pub(super) const SQLITE: &str = concat!(
-    "SELECT json_group_array(json_array(asked.key, ",
-    fields!(),
+    "SELECT json_group_array(json_array(asked.key",
+    columns!(),
     ")) FROM json_each($1) AS asked CROSS JOIN api_keys INDEXED BY lookups \
      ON key_hash = unhex(substr(asked.value, 1, 64)) \
      AND substr(asked.value, 65) IN ('', environment)"
 );
 
 pub(super) const POSTGRES: &str = concat!(
-    "SELECT json_agg(json_build_array(number - 1, ",
-    fields!(),
+    "SELECT json_agg(json_build_array(number - 1",
+    columns!(),
     "))::text FROM unnest($1::bytea[], $2::text[]) WITH ORDINALITY AS asked (hash, here, number) \
      JOIN api_keys ON key_hash = hash AND (here IS NULL OR environment = here)"
 );
@@ -40,31 +29,18 @@ pub(super) async fn find(
     environment: Option<&str>,
 ) -> sqlx::Result<Option<Record>> {
     const FIND: &str = concat!(
-        "SELECT ",
+        "SELECT key_hash",
         columns!(),
         " FROM api_keys WHERE key_hash = $1 AND ($2 IS NULL OR environment = $2)"
     );
-    let found: Option<Stored> = on!(database, Database, pool => {
+    let found: Option<Row<Vec<u8>>> = on!(database, Database, pool => {
         sqlx::query_as(FIND).bind(&hash[..]).bind(environment).fetch_optional(pool).await?
     });
-    Ok(found.map(|stored| stored.record))
+    found.map(Row::record).transpose()
 }
 
-/// A record, and the position of its hash among those asked for.
-#[derive(Deserialize)]
-pub(super) struct Found {
-    pub(super) number: usize,
-    key_id: String,
-    key_head: String,
-    key_tail: String,
-    account_id: String,
-    name: Option<String>,
-    environment: Option<String>,
-    expires_at: Option<i64>,
-    endpoints: Option<String>,
-    created_at: i64,
-    revoked_at: Option<i64>,
-}
+/// A record, after the position of its hash among those asked for.
+pub(super) type Found = Row<usize>;
 
 /// A database that can be asked for many hashes.
 pub(super) trait Many: sqlx::Database {
@@ -112,32 +88,4 @@ impl Many for Postgres {
 fn in_json(text: &str) -> String {
     let quoted = serde_json::Value::from(text).to_string();
     quoted[1..quoted.len() - 1].to_owned()
-}
-
-impl Found {
-    /// `None` where the database holds what no record has.
-    pub(super) fn record(self) -> Option<Record> {
-        let time = |seconds: Option<i64>| match seconds {
-            None => Some(None),
-            Some(seconds) => Timestamp::from_unix(seconds).map(Some),
-        };
-        let endpoints = match self.endpoints {
-            None => None,
-            Some(json) => Some(serde_json::from_str(&json).ok()?),
-        };
-        Some(Record {
-            key_id: self.key_id,
-            preview: Preview {
-                head: self.key_head,
-                tail: self.key_tail,
-            },
-            account_id: self.account_id,
-            name: self.name,
-            environment: self.environment,
-            expires_at: time(self.expires_at)?,
-            endpoints,
-            created_at: Timestamp::from_unix(self.created_at)?,
-            revoked_at: time(self.revoked_at)?,
-        })
-    }
 }

@@ -1,32 +1,71 @@
-//! What is stored of a key.
+//! What is stored of a key: [`Record`], and in this file the only list of its columns.
+//!
+//! A new column needs an entry below, and a migration for each database. A lookup answers with it
+//! once it is among the fields of the answer in `lookup/handler.rs`, and `keys/create.rs` and
+//! `keys/update.rs` say who sets it.
 
+mod column;
 mod preview;
-mod row;
 
 use std::fmt;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+use sqlx::query_builder::Separated;
+use sqlx::{Database, Encode, FromRow, Type};
 use utoipa::ToSchema;
 
+pub(crate) use self::column::Column;
+use self::column::{Text, record};
 pub(crate) use self::preview::Preview;
 use crate::timestamp::Timestamp;
 
-/// All that is known of a key, but for its hash.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Record {
-    pub(crate) key_id: String,
-    pub(crate) preview: Preview,
-    pub(crate) account_id: String,
-    pub(crate) name: Option<String>,
-    pub(crate) environment: Option<String>,
-    pub(crate) expires_at: Option<Timestamp>,
-    /// Path prefixes; `None` is every path.
-    pub(crate) endpoints: Option<Vec<String>>,
-    pub(crate) created_at: Timestamp,
-    pub(crate) revoked_at: Option<Timestamp>,
+record! {
+    key_id: String => ["key id" key_id: String],
+    key_head: String => [],
+    key_tail: String => [
+        /// The first 8 and the last 4 characters of the key; of one that was made elsewhere, at most a
+        /// quarter of its characters.
+        "key" preview: String = Record::preview
+    ],
+    account_id: String => ["account" account_id: String],
+    name: Option<String> => [
+        #[schema(required = true)]
+        "name" name: Option<String>
+    ],
+    environment: Option<String> => [
+        #[schema(required = true)]
+        "environment" environment: Option<String>,
+        "status" status: Status = Record::status
+    ],
+    expires_at: Option<Timestamp> => [
+        /// Null is never.
+        #[schema(required = true)]
+        "expires at" expires_at: Option<Timestamp>
+    ],
+    // `None` is every path.
+    endpoints: Option<Vec<String>> => [
+        /// Path prefixes; null is every path, and `[]` is none.
+        #[schema(required = true)]
+        "endpoints" endpoints: Option<Vec<String>>
+    ],
+    created_at: Timestamp => ["created at" created_at: Timestamp],
+    revoked_at: Option<Timestamp> => [
+        /// Null while the key is active.
+        #[schema(required = true)]
+        "revoked at" revoked_at: Option<Timestamp>
+    ],
 }
 
 impl Record {
+    /// The ends of the key.
+    pub(crate) fn preview(&self) -> String {
+        let preview = Preview {
+            head: self.key_head.clone(),
+            tail: self.key_tail.clone(),
+        };
+        preview.to_string()
+    }
+
     /// Revoked or not. Deliberately blind to `expires_at`: only the filter weighs that, against
     /// the clock of the host that serves the request.
     pub(crate) fn status(&self) -> Status {
@@ -37,22 +76,6 @@ impl Record {
         }
     }
 }
-
-/// A record and the hash that it is of.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Stored {
-    pub(crate) record: Record,
-    pub(crate) hash: [u8; 32],
-}
-
-/// The columns of a [`Record`], and the hash.
-macro_rules! columns {
-    () => {
-        "key_id, key_hash, key_head, key_tail, account_id, name, environment, expires_at, \
-         endpoints, created_at, revoked_at"
-    };
-}
-pub(crate) use columns;
 
 /// The two states of a key that has a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]

@@ -7,10 +7,9 @@ mod service;
 use super::*;
 use crate::http::auth::Token;
 use crate::http::metrics::Metrics;
-use crate::record::Preview;
 use crate::record::Record;
 use crate::test_database::{TestDatabase, on_both};
-use crate::test_store::Store;
+use crate::test_store::{Store, record};
 use axum::body::{Body, Bytes, to_bytes};
 use axum::http::{Method, Request, Response, StatusCode, header};
 use keystile::request::key_hash::KeyHasher;
@@ -35,18 +34,12 @@ async fn store_with_abc(database: &TestDatabase) -> Store {
 
 async fn insert_abc(store: &Store) {
     let record = Record {
-        key_id: "key_1".to_owned(),
-        preview: Preview {
-            head: "aw_ABCDE".to_owned(),
-            tail: "WXYZ".to_owned(),
-        },
-        account_id: "acct_1".to_owned(),
         name: Some("a name".to_owned()),
         environment: None,
         expires_at: "2020-01-01T00:00:00Z".parse().ok(),
         endpoints: Some(vec!["/v1/astro".to_owned()]),
         created_at: "2019-01-01T00:00:00Z".parse().expect("time"),
-        revoked_at: None,
+        ..record("key_1")
     };
     let hash = KeyHasher::default().hash(b"abc");
     store.keys.insert(&record, &hash).await.expect("insert");

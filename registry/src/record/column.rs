@@ -1,0 +1,204 @@
+//! From the list of a key's columns to all that goes through them.
+
+use sqlx::error::BoxDynError;
+
+use crate::timestamp::Timestamp;
+
+/// Makes a [`Record`](super::Record) of the columns that are listed, and the code that reads, writes
+/// and shows them.
+///
+/// Each entry is `COLUMN: TYPE => [SHOWN, …]`, in the order in which people see it. What is shown is
+/// `"LABEL" FIELD: TYPE`, with the attributes that it has in JSON and in the OpenAPI document: the
+/// column of that name, or what `= FUNCTION` makes of the record.
+macro_rules! record {
+    ($(
+        $column:ident: $type:ty => [$(
+            $(#[$meta:meta])*
+            $label:literal $field:ident: $field_type:ty $(= $function:path)?
+        ),* $(,)?]
+    ),+ $(,)?) => {
+        /// All that is known of a key, except its hash.
+        #[derive(Clone, Debug, PartialEq, Eq)]
+        pub(crate) struct Record {
+            $(pub(crate) $column: $type,)+
+        }
+
+        /// The columns of a [`Record`], each after a comma.
+        macro_rules! columns {
+            () => {
+                concat!($(", ", stringify!($column)),+)
+            };
+        }
+        pub(crate) use columns;
+
+        /// A row of these columns, after the one that tells which key it is.
+        #[derive(Deserialize, FromRow)]
+        pub(crate) struct Row<K> {
+            #[sqlx(rename = "key_hash")]
+            pub(crate) key: K,
+            $($column: <$type as Column>::Stored,)+
+        }
+
+        impl<K> Row<K> {
+            /// # Errors
+            /// The database holds what no record has.
+            pub(crate) fn record(self) -> sqlx::Result<Record> {
+                Ok(Record {
+                    $($column: Column::read(self.$column).map_err(|source| {
+                        let index = stringify!($column).to_owned();
+                        sqlx::Error::ColumnDecode { index, source }
+                    })?,)+
+                })
+            }
+        }
+
+        impl Record {
+            /// Adds the values of all columns to an `INSERT`.
+            pub(crate) fn insert_into<DB>(
+                &self,
+                values: &mut Separated<'_, DB, &'static str>,
+            ) -> sqlx::Result<()>
+            where
+                DB: Database,
+                for<'v> String: Encode<'v, DB> + Type<DB>,
+                for<'v> Option<String>: Encode<'v, DB> + Type<DB>,
+                for<'v> i64: Encode<'v, DB> + Type<DB>,
+                for<'v> Option<i64>: Encode<'v, DB> + Type<DB>,
+            {
+                $(values.push_bind(self.$column.stored().map_err(sqlx::Error::Encode)?);)+
+                Ok(())
+            }
+
+            /// What people see: the labels, in order.
+            pub(crate) const LABELS: &[&str] = &[$($($label,)*)+];
+
+            /// The texts for these labels.
+            pub(crate) fn texts(&self) -> Vec<String> {
+                vec![$($(record!(@shown self $field $($function)?).text(),)*)+]
+            }
+        }
+
+        /// All of a record.
+        #[derive(Serialize, ToSchema)]
+        #[schema(as = Key)]
+        pub(crate) struct RecordView {
+            $($($(#[$meta])* $field: $field_type,)*)+
+        }
+
+        impl From<&Record> for RecordView {
+            fn from(record: &Record) -> Self {
+                Self {
+                    $($($field: record!(@shown record $field $($function)?),)*)+
+                }
+            }
+        }
+    };
+    (@shown $record:ident $field:ident) => {
+        $record.$field.clone()
+    };
+    (@shown $record:ident $field:ident $function:path) => {
+        $function($record)
+    };
+}
+pub(super) use record;
+
+/// A value of a record, as the database has it.
+pub(crate) trait Column: Sized {
+    type Stored;
+
+    /// # Errors
+    /// No record has such a value.
+    fn read(stored: Self::Stored) -> Result<Self, BoxDynError>;
+
+    /// # Errors
+    /// It cannot be stored.
+    fn stored(&self) -> Result<Self::Stored, BoxDynError>;
+}
+
+impl Column for String {
+    type Stored = Self;
+
+    fn read(stored: Self) -> Result<Self, BoxDynError> {
+        Ok(stored)
+    }
+
+    fn stored(&self) -> Result<Self, BoxDynError> {
+        Ok(self.clone())
+    }
+}
+
+/// Seconds since 1970.
+impl Column for Timestamp {
+    type Stored = i64;
+
+    fn read(stored: i64) -> Result<Self, BoxDynError> {
+        Self::from_unix(stored).ok_or_else(|| "not a time".into())
+    }
+
+    fn stored(&self) -> Result<i64, BoxDynError> {
+        Ok(self.unix())
+    }
+}
+
+/// JSON.
+impl Column for Vec<String> {
+    type Stored = String;
+
+    fn read(stored: String) -> Result<Self, BoxDynError> {
+        Ok(serde_json::from_str(&stored)?)
+    }
+
+    fn stored(&self) -> Result<String, BoxDynError> {
+        Ok(serde_json::to_string(self)?)
+    }
+}
+
+/// Null without a value.
+impl<T: Column> Column for Option<T> {
+    type Stored = Option<T::Stored>;
+
+    fn read(stored: Self::Stored) -> Result<Self, BoxDynError> {
+        stored.map(T::read).transpose()
+    }
+
+    fn stored(&self) -> Result<Self::Stored, BoxDynError> {
+        self.as_ref().map(T::stored).transpose()
+    }
+}
+
+/// A value of a record, as people see it.
+pub(super) trait Text {
+    fn text(&self) -> String;
+}
+
+impl Text for String {
+    fn text(&self) -> String {
+        self.clone()
+    }
+}
+
+impl Text for Timestamp {
+    fn text(&self) -> String {
+        self.to_string()
+    }
+}
+
+impl Text for super::Status {
+    fn text(&self) -> String {
+        self.to_string()
+    }
+}
+
+impl<T: Text> Text for Option<T> {
+    fn text(&self) -> String {
+        self.as_ref().map_or_else(|| "-".to_owned(), T::text)
+    }
+}
+
+/// Endpoints.
+impl Text for Option<Vec<String>> {
+    fn text(&self) -> String {
+        self.as_ref()
+            .map_or_else(|| "every path".to_owned(), |paths| paths.join(" "))
+    }
+}
