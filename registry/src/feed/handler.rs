@@ -7,17 +7,24 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use super::cursor::{Change, Cursor, News};
 use super::sql;
+use crate::database::Database;
 use crate::defaults::CHANGES_AT_ONCE;
 use crate::http::error::ApiError;
-use crate::http::{openapi, refusals};
-use crate::routes::App;
+use crate::http::openapi;
+use crate::http::refusals::{refusals, service};
+
+pub(crate) fn routes() -> OpenApiRouter<Database> {
+    OpenApiRouter::new().routes(routes!(changes))
+}
 
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
-pub(crate) struct Parameters {
+struct Parameters {
     /// The cursor of the answer before. Without one there is a reset.
     after: Option<String>,
     /// The most changes to give; by default 1000.
@@ -65,18 +72,18 @@ struct Answer {
             }),
         ),
         (status = 204, description = "No news: keep the cursor"),
-        refusals::Changes,
+        Changes,
     ),
 )]
-pub(crate) async fn changes(
-    State(app): State<App>,
+async fn changes(
+    State(database): State<Database>,
     parameters: Result<Query<Parameters>, QueryRejection>,
 ) -> Result<Response, ApiError> {
     let Query(parameters) = parameters.map_err(|_| ApiError::InvalidQuery)?;
     let limit = ApiError::limit(parameters.limit.as_deref(), CHANGES_AT_ONCE)?;
     // Text that is not a cursor is as foreign as another feed's cursor.
     let after = parameters.after.and_then(|after| after.parse().ok());
-    let (cursor, changes, reset) = match sql::read(&app.database, after.as_ref(), limit).await? {
+    let (cursor, changes, reset) = match sql::read(&database, after.as_ref(), limit).await? {
         News::Nothing => return Ok(StatusCode::NO_CONTENT.into_response()),
         News::Changes(cursor, changes) => (cursor, changes, false),
         News::Reset(cursor) => (cursor, Vec::new(), true),
@@ -87,4 +94,8 @@ pub(crate) async fn changes(
         reset,
     };
     Ok(Json(answer).into_response())
+}
+
+refusals! {
+    Changes: service([ApiError::InvalidQuery, ApiError::InvalidLimit(CHANGES_AT_ONCE)]),
 }

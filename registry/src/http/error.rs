@@ -1,6 +1,8 @@
 //! Refusals: each has a code to branch on, and says what would be right. What failed inside is in
 //! the log alone.
 
+use std::error::Error;
+
 use axum::Json;
 use axum::http::StatusCode;
 use axum::http::header::{HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
@@ -10,7 +12,6 @@ use tracing::error;
 use utoipa::ToSchema;
 
 use crate::defaults::{LARGEST_BODY, RETRY_AFTER_SECONDS};
-use crate::keys::Failure;
 
 /// Why there is nothing else to give.
 #[derive(Debug)]
@@ -18,7 +19,7 @@ pub(crate) enum ApiError {
     /// There is no admin token.
     AdminOff,
     BodyTooLarge,
-    Failed(Failure),
+    Failed(Box<dyn Error + Send + Sync>),
     /// What is wrong with it, as its sender may know.
     InvalidBody(String),
     InvalidCursor,
@@ -56,18 +57,7 @@ impl ApiError {
 
 impl From<sqlx::Error> for ApiError {
     fn from(cause: sqlx::Error) -> Self {
-        Failure::from(cause).into()
-    }
-}
-
-impl From<Failure> for ApiError {
-    fn from(failure: Failure) -> Self {
-        match failure {
-            Failure::Store(cause) => Self::Unavailable(cause),
-            Failure::Exists => Self::KeyExists,
-            Failure::Name => Self::InvalidBody(failure.to_string()),
-            other => Self::Failed(other),
-        }
+        Self::Unavailable(cause)
     }
 }
 

@@ -1,4 +1,5 @@
-//! Whether the server runs, and whether it can answer.
+//! Whether the server runs, and whether it can answer. Each listener says so, however busy the server
+//! is.
 
 use std::time::Duration;
 
@@ -7,17 +8,25 @@ use axum::extract::State;
 use serde::Serialize;
 use tokio::time::timeout;
 use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use super::error::ApiError;
 use super::{openapi, refusals};
-use crate::routes::App;
+use crate::database::Database;
 
 /// How long the database may take to say anything.
 const PATIENCE: Duration = Duration::from_secs(2);
 
+pub(crate) fn routes() -> OpenApiRouter<Database> {
+    OpenApiRouter::new()
+        .routes(routes!(live))
+        .routes(routes!(ready))
+}
+
 /// All is well.
 #[derive(Serialize, ToSchema)]
-pub(crate) struct Health {
+struct Health {
     #[schema(example = "ok")]
     status: &'static str,
 }
@@ -31,7 +40,7 @@ pub(crate) struct Health {
     tag = openapi::SERVER,
     responses((status = 200, description = "It runs", body = Health)),
 )]
-pub(crate) async fn live() -> Json<Health> {
+async fn live() -> Json<Health> {
     Json(Health { status: "ok" })
 }
 
@@ -43,8 +52,8 @@ pub(crate) async fn live() -> Json<Health> {
     tag = openapi::SERVER,
     responses((status = 200, description = "It can", body = Health), refusals::Ready),
 )]
-pub(crate) async fn ready(State(app): State<App>) -> Result<Json<Health>, ApiError> {
-    match timeout(PATIENCE, app.database.ping()).await {
+async fn ready(State(database): State<Database>) -> Result<Json<Health>, ApiError> {
+    match timeout(PATIENCE, database.ping()).await {
         Ok(result) => result?,
         Err(_) => return Err(ApiError::Unavailable(sqlx::Error::PoolTimedOut)),
     }

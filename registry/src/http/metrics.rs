@@ -13,11 +13,16 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use super::error::ApiError;
 use super::{openapi, refusals};
-use crate::routes::App;
 use crate::server::{Counters, SharedBody};
+
+pub(crate) fn routes() -> OpenApiRouter<Metrics> {
+    OpenApiRouter::new().routes(routes!(metrics))
+}
 
 /// Upper borders of the buckets, in seconds: from a cached page to a database in trouble.
 const BUCKETS: [f64; 12] = [
@@ -135,8 +140,8 @@ impl Metrics {
         refusals::Metrics,
     ),
 )]
-pub(crate) async fn metrics(State(app): State<App>) -> Result<Response, ApiError> {
-    let text = app.metrics.text().map_err(|_| ApiError::NoMetrics)?;
+async fn metrics(State(metrics): State<Metrics>) -> Result<Response, ApiError> {
+    let text = metrics.text().map_err(|_| ApiError::NoMetrics)?;
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     Ok(([(CONTENT_TYPE, kind)], Extension(SharedBody), text).into_response())
 }

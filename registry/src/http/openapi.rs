@@ -8,9 +8,10 @@ use axum::{Extension, Router};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::tag::TagBuilder;
 use utoipa::openapi::{ComponentsBuilder, InfoBuilder, License, OpenApi, OpenApiBuilder};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use super::error::Refusal;
-use crate::keys::body::RotateKey;
 use crate::server::SharedBody;
 
 /// What proxies ask.
@@ -32,6 +33,10 @@ const ADMIN_API: &str = "\
 What operators do with keys. Off where the server has no token in `KEYSTILE_ADMIN_TOKEN`: then \
 every answer here is 404 `admin_api_off`.";
 
+pub(crate) fn routes() -> OpenApiRouter {
+    OpenApiRouter::new().routes(routes!(openapi))
+}
+
 /// The document without its paths.
 pub(crate) fn document() -> OpenApi {
     let mut license = License::new(env!("CARGO_PKG_LICENSE"));
@@ -48,9 +53,8 @@ pub(crate) fn document() -> OpenApi {
             .build()
     };
     let components = ComponentsBuilder::new()
-        // Those that no handler has in its types.
+        // No handler has it in its types.
         .schema_from::<Refusal>()
-        .schema_from::<RotateKey>()
         .security_scheme(
             "service_token",
             bearer("The token in `KEYSTILE_SERVICE_TOKEN`, where the server has one"),
@@ -75,7 +79,7 @@ pub(crate) fn serving(document: &OpenApi, routes: Router) -> Router {
 }
 
 #[derive(Clone)]
-pub(crate) struct Document(Bytes);
+struct Document(Bytes);
 
 /// This document.
 #[utoipa::path(
@@ -85,7 +89,7 @@ pub(crate) struct Document(Bytes);
     tag = SERVER,
     responses((status = 200, description = "OpenAPI 3.1", body = Object)),
 )]
-pub(crate) async fn openapi(Extension(Document(document)): Extension<Document>) -> Response {
+async fn openapi(Extension(Document(document)): Extension<Document>) -> Response {
     let kind = [(CONTENT_TYPE, "application/json")];
     (kind, Extension(SharedBody), document).into_response()
 }

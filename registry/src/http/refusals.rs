@@ -1,73 +1,41 @@
-//! Which operation refuses what, for the OpenAPI document. Statuses, codes and messages are those of
-//! the errors themselves.
+//! What operations refuse, for the OpenAPI document. Statuses, codes and messages are those of the
+//! errors themselves.
 
 use std::collections::BTreeMap;
 
 use axum::http::StatusCode;
-use axum::http::header::{CACHE_CONTROL, VARY};
+use axum::http::header::CACHE_CONTROL;
 use serde_json::json;
-use utoipa::IntoResponses;
 use utoipa::openapi::example::ExampleBuilder;
 use utoipa::openapi::header::{Header, HeaderBuilder};
 use utoipa::openapi::schema::{AllOfBuilder, ObjectBuilder, Type};
 use utoipa::openapi::{ContentBuilder, Ref, RefOr, Response, ResponseBuilder};
 
 use super::error::{ApiError, Refusal};
-use crate::defaults::{CHANGES_AT_ONCE, KEYS_AT_ONCE};
-use crate::keys::Failure;
-use crate::lookup::handler::KEY_HASH;
 
-type Responses = BTreeMap<String, RefOr<Response>>;
+pub(crate) type Responses = BTreeMap<String, RefOr<Response>>;
 
 /// For each name, a type that stands for these refusals.
 macro_rules! refusals {
     ($($name:ident: $responses:expr),+ $(,)?) => {
         $(pub(crate) struct $name;
 
-        impl IntoResponses for $name {
-            fn responses() -> Responses {
+        impl utoipa::IntoResponses for $name {
+            fn responses() -> $crate::http::refusals::Responses {
                 $responses
             }
         })+
     };
 }
+pub(crate) use refusals;
 
 refusals! {
-    Lookup: service([ApiError::InvalidKeyHash, ApiError::NoRecord]),
-    Changes: service([ApiError::InvalidQuery, ApiError::InvalidLimit(CHANGES_AT_ONCE)]),
-    Create: admin([
-        body("missing field `account_id`"),
-        ApiError::KeyExists,
-        ApiError::BodyTooLarge,
-        failed(),
-    ]),
-    List: admin([
-        ApiError::InvalidQuery,
-        ApiError::InvalidLimit(KEYS_AT_ONCE),
-        ApiError::InvalidCursor,
-    ]),
-    Get: admin([ApiError::NoKey]),
-    Update: admin([
-        body("name: it has 0 characters; it must have from 1 to 256"),
-        ApiError::NoKey,
-        ApiError::BodyTooLarge,
-        failed(),
-    ]),
-    Revoke: admin([ApiError::NoKey, failed()]),
-    Delete: admin([ApiError::NoKey, failed()]),
-    Rotate: admin([
-        body("unknown field `days`, expected `grace` or `expires_at`"),
-        ApiError::NoKey,
-        ApiError::KeyRevoked,
-        ApiError::BodyTooLarge,
-        failed(),
-    ]),
     Ready: responses([unavailable()]),
     Metrics: responses([ApiError::NoMetrics]),
 }
 
 /// The refusals of an operation behind a token and the limits, and its own.
-fn service(own: impl IntoIterator<Item = ApiError>) -> Responses {
+pub(crate) fn service(own: impl IntoIterator<Item = ApiError>) -> Responses {
     let guards = [
         ApiError::Unauthorized,
         ApiError::Overloaded,
@@ -77,7 +45,8 @@ fn service(own: impl IntoIterator<Item = ApiError>) -> Responses {
     responses(guards.into_iter().chain(own))
 }
 
-fn admin(own: impl IntoIterator<Item = ApiError>) -> Responses {
+/// The same for the admin API, whose answers are not to be kept.
+pub(crate) fn admin(own: impl IntoIterator<Item = ApiError>) -> Responses {
     let mut responses = service([ApiError::AdminOff].into_iter().chain(own));
     for (status, response) in &mut responses {
         let value = match &status[..] {
@@ -92,16 +61,21 @@ fn admin(own: impl IntoIterator<Item = ApiError>) -> Responses {
     responses
 }
 
+/// Adds headers, with what they say, to the responses of a status.
+pub(crate) fn with_headers<const N: usize>(
+    mut responses: Responses,
+    status: StatusCode,
+    headers: [(&str, &str); N],
+) -> Responses {
+    if let Some(RefOr::T(response)) = responses.get_mut(status.as_str()) {
+        let headers = headers.map(|(name, value)| (name.to_owned(), header(value)));
+        response.headers.extend(headers);
+    }
+    responses
+}
+
 fn unavailable() -> ApiError {
     ApiError::Unavailable(sqlx::Error::PoolTimedOut)
-}
-
-fn failed() -> ApiError {
-    ApiError::Failed(Failure::Clock)
-}
-
-fn body(problem: &str) -> ApiError {
-    ApiError::InvalidBody(problem.to_owned())
 }
 
 fn responses(errors: impl IntoIterator<Item = ApiError>) -> Responses {
@@ -141,21 +115,6 @@ fn response(errors: &[ApiError]) -> Response {
     for (name, value) in errors.iter().filter_map(ApiError::header) {
         let header = header(&format!("`{value}`"));
         response.headers.insert(name.to_string(), header);
-    }
-    if errors
-        .iter()
-        .any(|error| matches!(error, ApiError::NoRecord))
-    {
-        let said = [
-            (
-                CACHE_CONTROL.as_str(),
-                "`max-age=N`, with `serve --max-age-not-found`",
-            ),
-            (VARY.as_str(), "`x-keystile-environment`"),
-            (KEY_HASH, "The hash that the answer is about"),
-        ];
-        let said = said.map(|(name, value)| (name.to_owned(), header(value)));
-        response.headers.extend(said);
     }
     response
 }

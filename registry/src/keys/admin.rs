@@ -10,22 +10,35 @@ use serde::Deserialize;
 use time::OffsetDateTime;
 use tracing::info;
 use utoipa::IntoParams;
+use utoipa::openapi::{ComponentsBuilder, OpenApiBuilder};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use super::body::{self, CreateKey, RotateKey, UpdateKey};
 use super::id::is_key_id;
 use super::view::{NewKeyView, PageView};
-use super::{Failure, Rotated};
+use super::{Failure, Keys, Rotated, refusals};
 use crate::defaults::KEYS_AT_ONCE;
 use crate::http::error::ApiError;
+use crate::http::openapi;
 use crate::http::peer::Peer;
-use crate::http::{openapi, refusals};
 use crate::record::RecordView;
-use crate::routes::App;
 use crate::timestamp::Timestamp;
+
+pub(crate) fn routes() -> OpenApiRouter<Keys> {
+    // No handler has it in its types.
+    let components = ComponentsBuilder::new().schema_from::<RotateKey>().build();
+    let document = OpenApiBuilder::new().components(Some(components)).build();
+    OpenApiRouter::with_openapi(document)
+        .routes(routes!(list, create))
+        .routes(routes!(get, update, delete))
+        .routes(routes!(revoke))
+        .routes(routes!(rotate))
+}
 
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
-pub(crate) struct Page {
+struct Page {
     /// That of the page before; the first page has none.
     cursor: Option<String>,
     /// The most keys to give; by default 1000.
@@ -37,7 +50,7 @@ pub(crate) struct Page {
 #[derive(IntoParams)]
 #[into_params(parameter_in = Path, names("key_id"))]
 #[expect(dead_code, reason = "`checked` reads it, and has a refusal of its own")]
-pub(crate) struct Key(
+struct Key(
     /// As the key's creation and the list show it.
     String,
 );
@@ -63,14 +76,10 @@ type Body = Result<Bytes, BytesRejection>;
         refusals::Create,
     ),
 )]
-pub(crate) async fn create(
-    State(app): State<App>,
-    peer: Peer,
-    body: Body,
-) -> Result<Response, ApiError> {
+async fn create(State(keys): State<Keys>, peer: Peer, body: Body) -> Result<Response, ApiError> {
     let new = body::json::<CreateKey>(body)?.check()?;
     let now = OffsetDateTime::now_utc();
-    let (key, record) = app.keys.create(new, now).await?;
+    let (key, record) = keys.create(new, now).await?;
     log(peer, "create", "created", &record.key_id, None);
     let view = NewKeyView::of(&key, &record, None);
     Ok((StatusCode::CREATED, Json(view)).into_response())
@@ -94,8 +103,8 @@ pub(crate) async fn create(
         refusals::List,
     ),
 )]
-pub(crate) async fn list(
-    State(app): State<App>,
+async fn list(
+    State(keys): State<Keys>,
     page: Result<Query<Page>, QueryRejection>,
 ) -> Result<Response, ApiError> {
     let Query(page) = page.map_err(|_| ApiError::InvalidQuery)?;
@@ -105,14 +114,17 @@ pub(crate) async fn list(
         return Err(ApiError::InvalidCursor);
     }
     // One more than asked for tells whether there is another page.
-    let mut records = app.keys.page(after, limit.saturating_add(1)).await?;
+    let mut records = keys.page(after, limit.saturating_add(1)).await?;
     let asked = usize::try_from(limit).unwrap_or(usize::MAX);
     let more = records.len() > asked;
     records.truncate(asked);
     let last = records.last().filter(|_| more);
     let cursor = last.map(|record| record.key_id.as_str());
-    let keys: Vec<_> = records.iter().map(RecordView::from).collect();
-    Ok(Json(PageView { keys, cursor }).into_response())
+    let page = PageView {
+        keys: records.iter().map(RecordView::from).collect(),
+        cursor,
+    };
+    Ok(Json(page).into_response())
 }
 
 /// One key.
@@ -145,8 +157,8 @@ pub(crate) async fn list(
         refusals::Get,
     ),
 )]
-pub(crate) async fn get(State(app): State<App>, key_id: KeyId) -> Result<Response, ApiError> {
-    let record = app.keys.get(&checked(key_id)?).await?;
+async fn get(State(keys): State<Keys>, key_id: KeyId) -> Result<Response, ApiError> {
+    let record = keys.get(&checked(key_id)?).await?;
     let record = record.ok_or(ApiError::NoKey)?;
     Ok(Json(RecordView::from(&record)).into_response())
 }
@@ -170,15 +182,15 @@ pub(crate) async fn get(State(app): State<App>, key_id: KeyId) -> Result<Respons
         refusals::Update,
     ),
 )]
-pub(crate) async fn update(
-    State(app): State<App>,
+async fn update(
+    State(keys): State<Keys>,
     peer: Peer,
     key_id: KeyId,
     body: Body,
 ) -> Result<Response, ApiError> {
     let key_id = checked(key_id)?;
     let patch = body::json::<UpdateKey>(body)?.check()?;
-    let updated = app.keys.update(&key_id, patch, now()?).await?;
+    let updated = keys.update(&key_id, patch, now()?).await?;
     let record = updated.ok_or(ApiError::NoKey)?;
     log(peer, "update", "updated", &key_id, None);
     Ok(Json(RecordView::from(&record)).into_response())
@@ -202,13 +214,9 @@ pub(crate) async fn update(
         refusals::Revoke,
     ),
 )]
-pub(crate) async fn revoke(
-    State(app): State<App>,
-    peer: Peer,
-    key_id: KeyId,
-) -> Result<Response, ApiError> {
+async fn revoke(State(keys): State<Keys>, peer: Peer, key_id: KeyId) -> Result<Response, ApiError> {
     let key_id = checked(key_id)?;
-    let revoked = app.keys.revoke(&key_id, now()?).await?;
+    let revoked = keys.revoke(&key_id, now()?).await?;
     let record = revoked.ok_or(ApiError::NoKey)?;
     log(peer, "revoke", "revoked", &key_id, None);
     Ok(Json(RecordView::from(&record)).into_response())
@@ -231,13 +239,13 @@ pub(crate) async fn revoke(
         refusals::Delete,
     ),
 )]
-pub(crate) async fn delete(
-    State(app): State<App>,
+async fn delete(
+    State(keys): State<Keys>,
     peer: Peer,
     key_id: KeyId,
 ) -> Result<StatusCode, ApiError> {
     let key_id = checked(key_id)?;
-    if !app.keys.delete(&key_id, now()?).await? {
+    if !keys.delete(&key_id, now()?).await? {
         return Err(ApiError::NoKey);
     }
     log(peer, "delete", "deleted", &key_id, None);
@@ -265,8 +273,8 @@ pub(crate) async fn delete(
         refusals::Rotate,
     ),
 )]
-pub(crate) async fn rotate(
-    State(app): State<App>,
+async fn rotate(
+    State(keys): State<Keys>,
     peer: Peer,
     key_id: KeyId,
     body: Body,
@@ -277,7 +285,7 @@ pub(crate) async fn rotate(
         _ => body::json(body)?,
     };
     let (rotation, now) = (rotation.check()?, OffsetDateTime::now_utc());
-    match app.keys.rotate(&key_id, rotation, now).await? {
+    match keys.rotate(&key_id, rotation, now).await? {
         Rotated::Done { key, new, old } => {
             log(peer, "rotate", "rotated", &key_id, Some(&new.key_id));
             let view = NewKeyView::of(&key, &new, Some(&old));
@@ -302,7 +310,7 @@ fn log(
 }
 
 fn now() -> Result<Timestamp, ApiError> {
-    Timestamp::new(OffsetDateTime::now_utc()).ok_or(ApiError::Failed(Failure::Clock))
+    Timestamp::new(OffsetDateTime::now_utc()).ok_or(ApiError::from(Failure::Clock))
 }
 
 /// The ID in a path, as far as it is one.

@@ -4,7 +4,9 @@ pub(crate) mod admin;
 pub(crate) mod body;
 mod create;
 mod delete;
+mod failure;
 pub(crate) mod id;
+mod refusals;
 mod revoke;
 mod rotate;
 pub(crate) mod secret;
@@ -19,10 +21,11 @@ mod tests;
 use keystile::request::key_hash::KeyHasher;
 
 pub(crate) use self::create::NewKey;
+use self::failure::Failure;
 pub(crate) use self::rotate::{Rotated, Rotation};
 pub(crate) use self::update::Patch;
 use self::values::Endpoint;
-use crate::database::{Database, is_refused_value};
+use crate::database::Database;
 use crate::lookup::Lookups;
 use crate::record::Record;
 
@@ -53,54 +56,6 @@ impl Keys {
     /// The record of this ID.
     pub(crate) async fn get(&self, key_id: &str) -> sqlx::Result<Option<Record>> {
         sql::get(&self.database, key_id).await
-    }
-}
-
-/// Why a key was not made.
-#[derive(Debug)]
-pub(crate) enum Failure {
-    /// No random bytes from the system.
-    Random(getrandom::Error),
-    /// A time outside the years that can be written.
-    Clock,
-    /// A key that was made elsewhere is registered already.
-    Exists,
-    /// The name has a character that the database's encoding lacks.
-    Name,
-    Store(sqlx::Error),
-}
-
-impl std::fmt::Display for Failure {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Random(cause) => write!(f, "no random bytes from the system: {cause}"),
-            Self::Clock => f.write_str("the time is past the year 9999 or before the year 0"),
-            Self::Exists => f.write_str("this key is registered already"),
-            // Of all texts of a record, only a name may be other than ASCII.
-            Self::Name => f.write_str(
-                "name: the database's encoding, which is not UTF-8, lacks one of its characters; \
-                 ASCII always works",
-            ),
-            Self::Store(cause) => write!(f, "the database failed: {cause}"),
-        }
-    }
-}
-
-impl std::error::Error for Failure {}
-
-impl From<getrandom::Error> for Failure {
-    fn from(cause: getrandom::Error) -> Self {
-        Self::Random(cause)
-    }
-}
-
-impl From<sqlx::Error> for Failure {
-    fn from(cause: sqlx::Error) -> Self {
-        if is_refused_value(&cause) {
-            Self::Name
-        } else {
-            Self::Store(cause)
-        }
     }
 }
 

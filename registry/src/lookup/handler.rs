@@ -3,18 +3,32 @@
 use axum::Json;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
-use axum::http::HeaderMap;
 use axum::http::header::{CACHE_CONTROL, VARY};
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
+use super::Lookups;
 use crate::duration::Seconds;
 use crate::http::error::ApiError;
-use crate::http::{openapi, refusals};
+use crate::http::openapi;
+use crate::http::refusals::{self, refusals, service};
 use crate::record::{Record, Status};
-use crate::routes::App;
 use crate::timestamp::Timestamp;
+
+pub(crate) fn routes() -> OpenApiRouter<Answers> {
+    OpenApiRouter::new().routes(routes!(lookup))
+}
+
+/// What lookups are answered with.
+#[derive(Clone, Debug)]
+pub(crate) struct Answers {
+    pub(crate) lookups: Lookups,
+    pub(crate) max_age: MaxAge,
+}
 
 /// A record as the filter reads it: these fields and no others.
 #[derive(Serialize, ToSchema)]
@@ -61,7 +75,7 @@ const ENVIRONMENT: &str = "x-keystile-environment";
 const NO_ENVIRONMENT: &str = "\u{7f}";
 
 /// Says which hash an answer is about, so that no other lookup takes it for its own.
-pub(crate) const KEY_HASH: &str = "x-keystile-key-hash";
+const KEY_HASH: &str = "x-keystile-key-hash";
 
 /// The record of a hash.
 ///
@@ -105,11 +119,11 @@ pub(crate) const KEY_HASH: &str = "x-keystile-key-hash";
                 "endpoints": ["/v1/astro"],
             }),
         ),
-        refusals::Lookup,
+        Refused,
     ),
 )]
-pub(crate) async fn lookup(
-    State(app): State<App>,
+async fn lookup(
+    State(answers): State<Answers>,
     key_hash: Result<Path<String>, PathRejection>,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
@@ -118,12 +132,15 @@ pub(crate) async fn lookup(
     let environment = headers.get(ENVIRONMENT).filter(|value| !value.is_empty());
     // No environment's name has other characters than ASCII, and not every database takes them.
     let environment = environment.map(|value| value.to_str().unwrap_or(NO_ENVIRONMENT));
-    let (max_age, answer) = match app.lookups.find(&hash, environment).await? {
-        None => (app.max_age.not_found, ApiError::NoRecord.into_response()),
+    let (max_age, answer) = match answers.lookups.find(&hash, environment).await? {
+        None => (
+            answers.max_age.not_found,
+            ApiError::NoRecord.into_response(),
+        ),
         Some(record) => {
             let max_age = match record.status() {
-                Status::Active => app.max_age.active,
-                Status::Revoked => app.max_age.revoked,
+                Status::Active => answers.max_age.active,
+                Status::Revoked => answers.max_age.revoked,
             };
             (max_age, Json(Answer::from(record)).into_response())
         }
@@ -140,4 +157,19 @@ fn parse_hash(hex: &str) -> Option<[u8; 32]> {
         return None;
     }
     const_hex::decode_to_array(hex).ok()
+}
+
+refusals! {
+    Refused: refusals::with_headers(
+        service([ApiError::InvalidKeyHash, ApiError::NoRecord]),
+        StatusCode::NOT_FOUND,
+        [
+            (
+                CACHE_CONTROL.as_str(),
+                "`max-age=N`, with `serve --max-age-not-found`",
+            ),
+            (VARY.as_str(), "`x-keystile-environment`"),
+            (KEY_HASH, "The hash that the answer is about"),
+        ],
+    ),
 }

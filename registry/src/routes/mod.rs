@@ -6,8 +6,6 @@ mod tests;
 use axum::extract::DefaultBodyLimit;
 use axum::{Router, middleware};
 use utoipa::openapi::OpenApi;
-use utoipa_axum::router::OpenApiRouter;
-use utoipa_axum::routes;
 
 use crate::database::Database;
 use crate::defaults::LARGEST_BODY;
@@ -17,7 +15,7 @@ use crate::http::error::ApiError;
 use crate::http::metrics::{self, Metrics};
 use crate::http::{health, limits, observe, openapi};
 use crate::keys::{Keys, admin};
-use crate::lookup::handler::MaxAge;
+use crate::lookup::handler::{Answers, MaxAge};
 use crate::lookup::{self, Lookups};
 
 /// What the routes work with.
@@ -72,7 +70,13 @@ pub(crate) fn router(app: App, offer: Offer) -> Router {
     let mut limited = Router::new();
     // Each within its guards, and once more for the other routes.
     if offer.lookups {
-        let service = Router::from(service())
+        let answers = Answers {
+            lookups: app.lookups,
+            max_age: app.max_age,
+        };
+        let service = Router::from(lookup::handler::routes())
+            .with_state(answers)
+            .merge(Router::from(feed::handler::routes()).with_state(app.database.clone()))
             .method_not_allowed_fallback(async || ApiError::MethodNotAllowed);
         // Without a token there is nothing to check, and each layer costs every lookup.
         limited = limited.merge(match app.service_token {
@@ -84,7 +88,8 @@ pub(crate) fn router(app: App, offer: Offer) -> Router {
         });
     }
     if offer.admin {
-        let admin = Router::from(admin())
+        let admin = Router::from(admin::routes())
+            .with_state(app.keys)
             .method_not_allowed_fallback(async || ApiError::MethodNotAllowed)
             .layer(middleware::from_fn_with_state(
                 Guard::new("admin", app.admin_token),
@@ -92,13 +97,13 @@ pub(crate) fn router(app: App, offer: Offer) -> Router {
             ));
         limited = limited.merge(admin);
     }
-    let mut free = Router::from(health());
+    let mut free = Router::from(health::routes()).with_state(app.database);
     if offer.metrics {
-        free = free.merge(Router::from(metrics()));
+        free = free.merge(Router::from(metrics::routes()).with_state(app.metrics.clone()));
     }
     let describes = offer.lookups || offer.admin;
     if describes {
-        free = free.merge(Router::from(description()));
+        free = free.merge(Router::from(openapi::routes()));
     }
     let routes = limits::limited(limited, app.concurrency)
         .merge(free)
@@ -106,10 +111,9 @@ pub(crate) fn router(app: App, offer: Offer) -> Router {
         .method_not_allowed_fallback(async || ApiError::MethodNotAllowed)
         .layer(DefaultBodyLimit::max(LARGEST_BODY))
         .layer(middleware::from_fn_with_state(
-            app.metrics.clone(),
+            app.metrics,
             observe::observe,
-        ))
-        .with_state(app);
+        ));
     match describes {
         true => openapi::serving(&document(), routes),
         false => routes,
@@ -119,37 +123,15 @@ pub(crate) fn router(app: App, offer: Offer) -> Router {
 /// What the routes answer, as OpenAPI.
 fn document() -> OpenApi {
     let mut document = openapi::document();
-    for routes in [service(), admin(), health(), metrics(), description()] {
-        document.merge(routes.into_openapi());
+    for part in [
+        lookup::handler::routes().into_openapi(),
+        feed::handler::routes().into_openapi(),
+        admin::routes().into_openapi(),
+        health::routes().into_openapi(),
+        metrics::routes().into_openapi(),
+        openapi::routes().into_openapi(),
+    ] {
+        document.merge(part);
     }
     document
-}
-
-fn service() -> OpenApiRouter<App> {
-    OpenApiRouter::new()
-        .routes(routes!(lookup::handler::lookup))
-        .routes(routes!(feed::handler::changes))
-}
-
-fn admin() -> OpenApiRouter<App> {
-    OpenApiRouter::new()
-        .routes(routes!(admin::list, admin::create))
-        .routes(routes!(admin::get, admin::update, admin::delete))
-        .routes(routes!(admin::revoke))
-        .routes(routes!(admin::rotate))
-}
-
-/// Answered by each listener, and however busy the server is.
-fn health() -> OpenApiRouter<App> {
-    OpenApiRouter::new()
-        .routes(routes!(health::live))
-        .routes(routes!(health::ready))
-}
-
-fn metrics() -> OpenApiRouter<App> {
-    OpenApiRouter::new().routes(routes!(metrics::metrics))
-}
-
-fn description() -> OpenApiRouter<App> {
-    OpenApiRouter::new().routes(routes!(openapi::openapi))
 }
