@@ -8,7 +8,8 @@ use keystile::request::key_hash::KeyHasher;
 
 use crate::defaults::{CONCURRENCY, GRACE, KEEP_CHANGES};
 use crate::duration::Seconds;
-use crate::keys::values::{Endpoint, HeaderText, Name};
+use crate::keys::NewKey;
+use crate::keys::values::{Endpoint, Name};
 use crate::logs::LogFormat;
 use crate::timestamp::Timestamp;
 
@@ -144,25 +145,8 @@ pub(crate) struct ServeArgs {
 /// Options of `create`.
 #[derive(Args, Debug)]
 pub(crate) struct CreateArgs {
-    /// The account that the key belongs to.
-    #[arg(long, value_name = "ID")]
-    pub(crate) account: HeaderText,
-
-    /// What people call the key.
-    #[arg(long)]
-    pub(crate) name: Option<Name>,
-
-    /// The environment that the key is for; without it, the record names none.
-    #[arg(long)]
-    pub(crate) environment: Option<HeaderText>,
-
-    /// When the key stops working (RFC 3339); without it, never.
-    #[arg(long, value_name = "TIME")]
-    pub(crate) expires_at: Option<Timestamp>,
-
-    /// A path that the key may call, with all below it; may be repeated. Without it, every path.
-    #[arg(long = "endpoint", value_name = "PATH")]
-    pub(crate) endpoints: Vec<Endpoint>,
+    #[command(flatten)]
+    pub(crate) new: NewKey,
 
     /// Register the key that is the first line of standard input, rather than a new one. Arguments
     /// would show it to whoever lists processes.

@@ -15,7 +15,7 @@ use crate::commands::output::Output;
 use crate::commands::user::User;
 use crate::keys::id::is_key_id;
 use crate::keys::secret::SecretKey;
-use crate::keys::{Keys, NewKey, Patch, Rotated, Rotation};
+use crate::keys::{Keys, Patch, Rotated, Rotation};
 use crate::record::Record;
 use crate::timestamp::Timestamp;
 
@@ -32,24 +32,15 @@ pub(crate) async fn create(
     now: OffsetDateTime,
     out: &mut Output<impl Write>,
 ) -> anyhow::Result<()> {
-    let key = if args.key_stdin {
+    let mut new = args.new;
+    if args.key_stdin {
         let mut line = String::new();
         // A key is no longer; what else there may be is not read.
         let mut input = std::io::stdin().lock().take(LONGEST_LINE);
         input.read_line(&mut line).context("cannot read the key")?;
         let parsed = line.trim_end().parse::<SecretKey>();
-        Some(parsed.map_err(|problem| anyhow!("standard input: {problem}"))?)
-    } else {
-        None
-    };
-    let new = NewKey {
-        key,
-        account_id: args.account,
-        name: args.name,
-        environment: args.environment,
-        expires_at: args.expires_at,
-        endpoints: (!args.endpoints.is_empty()).then_some(args.endpoints),
-    };
+        new.key = Some(parsed.map_err(|problem| anyhow!("standard input: {problem}"))?);
+    }
     let created = keys.create(new, now).await;
     let (key, record) = created.context("cannot create the key")?;
     log("create", "created", &record.key_id, None);

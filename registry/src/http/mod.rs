@@ -1,6 +1,7 @@
 //! What all routes share: errors, tokens, limits, metrics, and the OpenAPI document.
 
 pub(crate) mod auth;
+pub(crate) mod body;
 pub(crate) mod error;
 pub(crate) mod health;
 pub(crate) mod limits;

@@ -14,11 +14,14 @@ use utoipa::openapi::{ComponentsBuilder, OpenApiBuilder};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::body::{self, CreateKey, RotateKey, UpdateKey};
+use super::create::CreateKey;
 use super::id::is_key_id;
+use super::rotate::RotateKey;
+use super::update::UpdateKey;
 use super::view::{NewKeyView, PageView};
 use super::{Failure, Keys, Rotated, refusals};
 use crate::defaults::KEYS_AT_ONCE;
+use crate::http::body;
 use crate::http::error::ApiError;
 use crate::http::openapi;
 use crate::http::peer::Peer;

@@ -1,27 +1,88 @@
 //! New keys.
 
+use clap::Args;
 use keystile::request::key_hash::KeyHash;
+use serde::Deserialize;
 use time::OffsetDateTime;
+use utoipa::ToSchema;
 
 use super::id::new_key_id;
 use super::secret::SecretKey;
 use super::values::{Endpoint, HeaderText, Name};
-use super::{Failure, Keys, paths, sql};
+use super::{Failure, Keys, sql, values};
 use crate::feed::{self, Kind};
+use crate::http::body;
+use crate::http::error::ApiError;
 use crate::record::{Preview, Record};
 use crate::timestamp::Timestamp;
 
-/// What a new key is for.
-#[derive(Debug)]
+/// What a new key is for, and the options of the command line that say so.
+#[derive(Args, Debug)]
 pub(crate) struct NewKey {
     /// One that was made elsewhere; else one is made.
+    #[arg(skip)]
     pub(crate) key: Option<SecretKey>,
+
+    /// The account that the key belongs to.
+    #[arg(long = "account", value_name = "ID")]
     pub(crate) account_id: HeaderText,
+
+    /// What people call the key.
+    #[arg(long)]
     pub(crate) name: Option<Name>,
+
+    /// The environment that the key is for; without it, the record names none.
+    #[arg(long)]
     pub(crate) environment: Option<HeaderText>,
+
+    /// When the key stops working (RFC 3339); without it, never.
+    #[arg(long, value_name = "TIME")]
     pub(crate) expires_at: Option<Timestamp>,
-    /// `None` is every path.
+
+    /// A path that the key may call, with all below it; may be repeated. Without it, every path.
+    #[arg(long = "endpoint", value_name = "PATH")]
     pub(crate) endpoints: Option<Vec<Endpoint>>,
+}
+
+/// The body of a creation.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct CreateKey {
+    /// One that was made elsewhere: 32 to 8192 visible ASCII characters, without a comma. Without
+    /// it, one is made.
+    #[schema(min_length = 32, max_length = 8192, pattern = "^[!-+\\--~]+$")]
+    key: Option<String>,
+    /// 1 to 256 visible ASCII characters.
+    #[schema(min_length = 1, max_length = 256, pattern = "^[!-~]+$")]
+    account_id: String,
+    /// 1 to 256 characters.
+    #[schema(min_length = 1, max_length = 256)]
+    name: Option<String>,
+    /// 1 to 256 visible ASCII characters.
+    #[schema(min_length = 1, max_length = 256, pattern = "^[!-~]+$")]
+    environment: Option<String>,
+    /// RFC 3339; without it, never.
+    #[schema(format = DateTime)]
+    expires_at: Option<String>,
+    /// Path prefixes; without it, every path, and `[]` is none.
+    endpoints: Option<Vec<String>>,
+}
+
+impl CreateKey {
+    pub(crate) fn check(self) -> Result<NewKey, ApiError> {
+        Ok(NewKey {
+            key: body::optional("key", self.key.as_deref())?,
+            account_id: body::field("account_id", &self.account_id)?,
+            name: body::optional("name", self.name.as_deref())?,
+            environment: body::optional("environment", self.environment.as_deref())?,
+            expires_at: body::optional("expires_at", self.expires_at.as_deref())?,
+            endpoints: self
+                .endpoints
+                .as_deref()
+                .map(values::endpoints)
+                .transpose()?,
+        })
+    }
 }
 
 impl Keys {
@@ -45,7 +106,7 @@ impl Keys {
             name: new.name.map(String::from),
             environment: new.environment.map(String::from),
             expires_at: new.expires_at,
-            endpoints: new.endpoints.map(paths),
+            endpoints: new.endpoints.map(values::paths),
             created_at: Timestamp::new(now).ok_or(Failure::Clock)?,
             revoked_at: None,
         };

@@ -1,7 +1,6 @@
 //! What can be done with keys, for the command line and the admin API alike.
 
 pub(crate) mod admin;
-pub(crate) mod body;
 mod create;
 mod delete;
 mod failure;
@@ -24,7 +23,6 @@ pub(crate) use self::create::NewKey;
 use self::failure::Failure;
 pub(crate) use self::rotate::{Rotated, Rotation};
 pub(crate) use self::update::Patch;
-use self::values::Endpoint;
 use crate::database::Database;
 use crate::lookup::Lookups;
 use crate::record::Record;
@@ -57,8 +55,4 @@ impl Keys {
     pub(crate) async fn get(&self, key_id: &str) -> sqlx::Result<Option<Record>> {
         sql::get(&self.database, key_id).await
     }
-}
-
-fn paths(endpoints: Vec<Endpoint>) -> Vec<String> {
-    endpoints.into_iter().map(String::from).collect()
 }

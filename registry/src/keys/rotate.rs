@@ -1,14 +1,19 @@
 //! A key takes the place of another, which goes on working for a while: time to deploy the new one and
 //! to see it work, before the old one is revoked or ends by itself.
 
+use serde::Deserialize;
 use time::OffsetDateTime;
+use utoipa::ToSchema;
 
 use super::id::new_key_id;
 use super::secret::SecretKey;
 use super::sql::{self, Stored};
 use super::{Failure, Keys};
+use crate::defaults::GRACE;
 use crate::duration::Seconds;
 use crate::feed::{self, Kind};
+use crate::http::body;
+use crate::http::error::ApiError;
 use crate::record::{Preview, Record};
 use crate::timestamp::Timestamp;
 
@@ -19,6 +24,27 @@ pub(crate) struct Rotation {
     pub(crate) grace: Seconds,
     /// When the new key ends; `None`: it lasts as long as the old one was to last.
     pub(crate) expires_at: Option<Timestamp>,
+}
+
+/// The body of a rotation; it may be left out.
+#[derive(Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RotateKey {
+    /// How long the old key goes on working, like `90s` or `24h`.
+    #[schema(pattern = "^[0-9]+[smhd]$", example = "24h")]
+    grace: Option<String>,
+    /// When the new key ends (RFC 3339); without it, it lasts as long as the old one was to last.
+    #[schema(format = DateTime)]
+    expires_at: Option<String>,
+}
+
+impl RotateKey {
+    pub(crate) fn check(self) -> Result<Rotation, ApiError> {
+        Ok(Rotation {
+            grace: body::field("grace", self.grace.as_deref().unwrap_or(GRACE))?,
+            expires_at: body::optional("expires_at", self.expires_at.as_deref())?,
+        })
+    }
 }
 
 /// What became of a rotation.

@@ -1,9 +1,14 @@
 //! Changes to a key.
 
+use serde::Deserialize;
+use utoipa::ToSchema;
+
 use super::sql::{self, Stored};
 use super::values::{Endpoint, Name};
-use super::{Failure, Keys, paths};
+use super::{Failure, Keys, values};
 use crate::feed::{self, Kind};
+use crate::http::body;
+use crate::http::error::ApiError;
 use crate::record::Record;
 use crate::timestamp::Timestamp;
 
@@ -13,6 +18,41 @@ pub(crate) struct Patch {
     pub(crate) name: Option<Option<Name>>,
     pub(crate) expires_at: Option<Option<Timestamp>>,
     pub(crate) endpoints: Option<Option<Vec<Endpoint>>>,
+}
+
+/// The body of an update: what is absent stays, and `null` takes away.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct UpdateKey {
+    /// 1 to 256 characters.
+    #[serde(default, deserialize_with = "body::present")]
+    #[schema(value_type = Option<String>, min_length = 1, max_length = 256)]
+    name: Option<Option<String>>,
+    /// RFC 3339; null is never.
+    #[serde(default, deserialize_with = "body::present")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    expires_at: Option<Option<String>>,
+    /// Path prefixes; null is every path, and `[]` is none.
+    #[serde(default, deserialize_with = "body::present")]
+    #[schema(value_type = Option<Vec<String>>)]
+    endpoints: Option<Option<Vec<String>>>,
+}
+
+impl UpdateKey {
+    pub(crate) fn check(self) -> Result<Patch, ApiError> {
+        let name = self
+            .name
+            .map(|name| body::optional("name", name.as_deref()));
+        let expires_at = self.expires_at;
+        let expires_at = expires_at.map(|time| body::optional("expires_at", time.as_deref()));
+        let paths = self.endpoints;
+        let paths = paths.map(|paths| paths.as_deref().map(values::endpoints).transpose());
+        Ok(Patch {
+            name: name.transpose()?,
+            expires_at: expires_at.transpose()?,
+            endpoints: paths.transpose()?,
+        })
+    }
 }
 
 impl Patch {
@@ -25,7 +65,7 @@ impl Patch {
             record.expires_at = expires_at;
         }
         if let Some(endpoints) = self.endpoints {
-            record.endpoints = endpoints.map(paths);
+            record.endpoints = endpoints.map(values::paths);
         }
     }
 }

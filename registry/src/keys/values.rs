@@ -2,6 +2,9 @@
 
 use std::str::FromStr;
 
+use crate::http::body;
+use crate::http::error::ApiError;
+
 /// 1 to 256 visible ASCII characters: what can stand in an HTTP header just as it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct HeaderText(String);
@@ -70,6 +73,19 @@ impl From<Endpoint> for String {
     fn from(endpoint: Endpoint) -> Self {
         endpoint.0
     }
+}
+
+/// The endpoints of a request's body.
+pub(super) fn endpoints(paths: &[String]) -> Result<Vec<Endpoint>, ApiError> {
+    let checked = paths.iter().enumerate();
+    checked
+        .map(|(at, path)| body::field(&format!("endpoints[{at}]"), path))
+        .collect()
+}
+
+/// Endpoints as a record has them.
+pub(super) fn paths(endpoints: Vec<Endpoint>) -> Vec<String> {
+    endpoints.into_iter().map(String::from).collect()
 }
 
 fn check_length(text: &str) -> Result<(), String> {
