@@ -7,6 +7,19 @@
 //! 3. A failing database is 503. Its cause is in the log, never in an answer.
 //! 4. Expiry is the filter's to decide: a key past `expires_at` is still `active` here.
 //!
+//! Modules depend on those further down, and never in a circle:
+//!
+//! | module | what is there |
+//! |---|---|
+//! | `commands`, `cli` | what each command does and prints; its options |
+//! | `routes` | which routes a listener has |
+//! | `keys` | operations on keys, with their SQL, admin API and views |
+//! | `lookup`, `feed` | what proxies ask, and the SQL of its answer |
+//! | `record` | what is stored of a key: the list of its columns |
+//! | `http` | what all routes share: errors, tokens, limits, metrics, the OpenAPI document |
+//! | `database`, `server` | connections, schema and transactions; sockets and TLS |
+//! | `logs`, `defaults`, `duration`, `timestamp` | what all others may use |
+//!
 //! Caveat: without a service token, whoever reaches the port can ask about a hash and read the
 //! feed. `serve` refuses to listen beyond this machine then, unless it is told that only the proxies
 //! reach the port.
@@ -26,6 +39,8 @@ mod routes;
 mod server;
 mod timestamp;
 
+#[cfg(test)]
+mod layers;
 #[cfg(test)]
 #[path = "../tests/support/database.rs"]
 mod test_database;
