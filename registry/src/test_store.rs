@@ -46,15 +46,9 @@ pub(crate) fn hash(key: &str) -> KeyHash {
 pub(crate) fn record(key_id: &str) -> Record {
     Record {
         key_id: key_id.to_owned(),
-        key_head: "aw_ABCDE".to_owned(),
-        key_tail: "WXYZ".to_owned(),
-        account_id: "acct_1".to_owned(),
         name: Some("Größe ✓".to_owned()),
-        environment: Some("production".to_owned()),
-        expires_at: Some(time("2027-01-01T00:00:00Z")),
         endpoints: Some(vec!["/v1/astro".to_owned(), "/v1/\"".to_owned()]),
-        created_at: time("2026-01-01T00:00:00Z"),
-        revoked_at: None,
+        ..Record::example()
     }
 }
 

@@ -14,6 +14,9 @@ use utoipa::ToSchema;
 pub(crate) struct Timestamp(OffsetDateTime);
 
 impl Timestamp {
+    /// 1970-01-01T00:00:00Z.
+    pub(crate) const EPOCH: Self = Self(OffsetDateTime::UNIX_EPOCH);
+
     /// A time without its fraction of a second; `None` outside the years that RFC 3339 has.
     ///
     /// Cut, not rounded: a key must not outlive the moment that was asked for.

@@ -25,7 +25,7 @@ use crate::http::body;
 use crate::http::error::ApiError;
 use crate::http::openapi;
 use crate::http::peer::Peer;
-use crate::record::RecordView;
+use crate::record::{Record, RecordView};
 use crate::timestamp::Timestamp;
 
 pub(crate) fn routes() -> OpenApiRouter<Keys> {
@@ -144,18 +144,7 @@ async fn list(
             description = "The record",
             body = RecordView,
             headers(("cache-control" = String, description = "`no-store`")),
-            example = json!({
-                "key_id": "key_01JY6Q4R2T8V9W0X1Y2Z3A4B5C",
-                "preview": "aw_ABCDE…WXYZ",
-                "account_id": "acct_1",
-                "name": "ci",
-                "environment": "production",
-                "status": "active",
-                "expires_at": "2027-01-01T00:00:00Z",
-                "endpoints": ["/v1/astro"],
-                "created_at": "2026-01-01T00:00:00Z",
-                "revoked_at": null,
-            }),
+            example = json!(RecordView::from(&Record::example())),
         ),
         refusals::Get,
     ),

@@ -57,6 +57,23 @@ record! {
 }
 
 impl Record {
+    /// An example for the OpenAPI document and for tests.
+    pub(crate) fn example() -> Self {
+        Self {
+            key_id: "key_01JY6Q4R2T8V9W0X1Y2Z3A4B5C".to_owned(),
+            key_head: "aw_ABCDE".to_owned(),
+            key_tail: "WXYZ".to_owned(),
+            account_id: "acct_1".to_owned(),
+            name: Some("ci".to_owned()),
+            environment: Some("production".to_owned()),
+            // 2027-01-01, and 2026-01-01 below.
+            expires_at: Timestamp::from_unix(1_798_761_600),
+            endpoints: Some(vec!["/v1/astro".to_owned()]),
+            created_at: Timestamp::from_unix(1_767_225_600).unwrap_or(Timestamp::EPOCH),
+            revoked_at: None,
+        }
+    }
+
     /// The ends of the key.
     pub(crate) fn preview(&self) -> String {
         let preview = Preview {
