@@ -98,6 +98,8 @@ pub struct FakeHost {
     pub lacks_randomness: bool,
     /// Why callouts cannot be sent, if they cannot.
     pub unsent: Option<Unsent>,
+    /// The paths of the callouts that could not be sent.
+    pub not_sent: Vec<String>,
     /// How long from one tick to the next.
     pub period: Duration,
     /// The lines of the log.
@@ -315,6 +317,10 @@ impl Host for FakeHost {
     ) -> Result<Token, Unsent> {
         assert!(!timeout.is_zero(), "which Envoy takes for none");
         if let Some(reason) = self.unsent {
+            let mut headers = headers.iter();
+            let path = headers.find(|(name, _)| *name == ":path");
+            let path = path.map_or("", |(_, path)| path);
+            self.not_sent.push(path.to_owned());
             return Err(reason);
         }
         self.last_token = self.last_token.wrapping_add(1);
