@@ -6,8 +6,7 @@ mod reading;
 use std::collections::BTreeSet;
 
 use keystile::decision::denial::Denial;
-use keystile::decision::outcome::Outcome;
-use keystile::decision::{self, State, Step};
+use keystile::decision::{self, Next};
 use keystile::request::headers::Request;
 use keystile::request::key_hash::KeyHasher;
 
@@ -18,7 +17,7 @@ fn text(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| char::from(*byte)).collect()
 }
 
-/// Takes the number of a configuration on the first line, with a letter behind it where more than
+/// Takes the number of a configuration on the first line, with a letter after it where more than
 /// headers follow, and a header on each other, as `name: value`. The outcome is that of a second
 /// reading, and so are the headers that the upstream does not get.
 pub fn credential(input: &[u8]) {
@@ -49,43 +48,26 @@ pub fn credential(input: &[u8]) {
         found.map_or("", |(_, value)| value)
     };
     let path = first(":path").split('?').next().unwrap_or_default();
-    let actual = match (
-        &begun.step,
-        begun.state.settled().map(|settled| settled.outcome),
-    ) {
-        (Step::Forward { record: None }, Some(Outcome::Exempt)) => Expected::Exempt,
-        (
-            Step::Refuse {
-                denial,
-                cause: None,
-                record: None,
-                ..
-            },
-            Some(Outcome::Refused(same)),
-        ) if *denial == same => match denial {
-            Denial::Missing => Expected::Missing,
-            Denial::Invalid => Expected::Invalid,
-            other => panic!("{other:?} without a verdict"),
-        },
-        (Step::Ask(hash) | Step::AskLive(hash), None) => {
-            assert!(matches!(begun.state, State::AwaitingVerdict(_)));
-            assert!(
-                begun.state.holds_body(),
-                "a request without a verdict goes on"
-            );
+    let actual = match begun.next {
+        Next::Forward => Expected::Exempt,
+        Next::Refuse(Denial::Missing) => Expected::Missing,
+        Next::Refuse(Denial::Invalid) => Expected::Invalid,
+        Next::Refuse(other) => panic!("{other:?} without a verdict"),
+        Next::Ask { hash, introspects } => {
             let Expected::Key(key) = setup.authenticates(&headers) else {
                 panic!("asks about something that is no key");
             };
             let bytes: Vec<u8> = key.bytes().collect();
-            assert_eq!(*hash, KeyHasher::default().hash(&bytes), "of another key");
-            let live = matches!(begun.step, Step::AskLive(_));
+            assert_eq!(hash, KeyHasher::default().hash(&bytes), "of another key");
             let asks = setup.introspection == Some(path)
                 && ["GET", "HEAD"].contains(&first(":method"))
                 && !is_grpc(&headers);
-            assert_eq!(live, asks, "whether the request asks about its own key");
+            assert_eq!(
+                introspects, asks,
+                "whether the request asks about its own key"
+            );
             Expected::Key(key)
         }
-        _ => panic!("a step that is none of a request's first"),
     };
     let exempt = setup.exempts(&headers, path, ends);
     // Whether a path of such bytes climbs out of the exemption is not for this reading to say.

@@ -1,25 +1,26 @@
 //! What an answer of the change feed amounts to, and what it does to verdicts that are kept.
 
-use std::rc::Rc;
 use std::time::Duration;
 
-use keystile::auth::answer::{Answer as LookedUp, Source, Verdict};
 use keystile::auth::feed::{Changed, MAX_PAGE, Page};
-use keystile::auth::record::{Fields as RecordFields, Record};
-use keystile::clock::Moment;
+use keystile::auth::response::Response;
 use keystile::config;
-use keystile::engine::cache::Seed;
-use keystile::engine::settings::Settings;
-use keystile::engine::verdicts::{Asked, Verdicts};
+use keystile::engine::Engine;
+use keystile::engine::fake_host::{End, FakeHost};
 use keystile::request::headers::Request;
-use keystile::request::key_hash::{KeyHash, KeyHasher};
+use keystile::request::key_hash::KeyHasher;
 use serde_json::Value;
 
 use crate::answer::Answer;
 use crate::json::{Fields, Json};
 
-/// The keys whose verdicts are kept when the page comes: SHA-256 of these.
+/// The keys whose verdicts are kept when the page comes.
 const KEPT: [&str; 2] = ["one", "two"];
+
+/// The key whose lookup is in flight then.
+const IN_FLIGHT: &str = "three";
+
+const RECORD: &str = r#"{"key_id":"key_1","status":"active"}"#;
 
 /// A page as it is written; `None` is any key.
 #[derive(Debug, PartialEq)]
@@ -53,7 +54,7 @@ pub fn feed_page(input: &[u8]) {
         }
     };
     assert_eq!(as_expected, expected);
-    assert_told(read, &expected);
+    assert_told(&answer, &expected);
 }
 
 fn expected(answer: &Answer<'_>) -> Expected {
@@ -98,84 +99,106 @@ fn news(body: &[u8]) -> Option<(String, Option<Vec<String>>)> {
     Some((cursor, Some(hashes.collect::<Option<_>>()?)))
 }
 
-fn at(ms: u64) -> Moment {
-    Moment {
-        wall: Duration::from_millis(1_800_000_000_000 + ms),
-        steady: Duration::from_millis(ms),
-    }
+/// A worker with a feed.
+struct Worker {
+    engine: Engine<FakeHost>,
+    host: FakeHost,
 }
 
-/// Hands the page to somebody who has a cursor and two verdicts.
-fn assert_told(page: Result<Page, String>, expected: &Expected) {
-    let config = br#"{"lookup":{"cluster":"auth"},"feed":{}}"#;
-    let config = config::parse(config).expect("a good configuration");
-    let mut verdicts = Verdicts::new(&config, Seed::new(7));
-    verdicts.poll(at(0)).expect("the first poll");
-    let first = Page::News {
-        cursor: "first".to_owned(),
-        changed: Changed::Keys(Vec::new()),
-    };
-    verdicts.polled(Ok(first), at(1), 0);
-    let hashes = KEPT.map(|key| KeyHasher::default().hash(key.as_bytes()));
-    for hash in hashes {
-        keep(&mut verdicts, &config, hash);
+impl Worker {
+    /// A request with a key comes; returns its name.
+    fn asks(&mut self, key: &str, ms: u64) -> u32 {
+        let headers: [(&str, &[u8]); 3] = [
+            (":method", b"GET"),
+            (":path", b"/v1/x"),
+            ("x-api-key", key.as_bytes()),
+        ];
+        self.host.request(&mut self.engine, &headers, true, at(ms))
     }
-    let under_way = KeyHasher::default().hash(b"three");
-    let callout = config
-        .lookup
-        .callout(&under_way, &Request::default(), &config.policy.credential);
-    let flight = verdicts.lead(under_way, 3, callout, false, at(3));
-    let is_asked = |path: &str, cursor: &str| {
+
+    /// The only callout is answered.
+    fn answers(&mut self, body: &str, ms: u64) {
+        let token = self.host.callouts[0].token;
+        let headers: [(&str, &[u8]); 1] = [(":status", b"200")];
+        let body = body.as_bytes();
+        self.host
+            .answers(&mut self.engine, token, &headers, body, at(ms));
+    }
+
+    /// The feed is polled, with this cursor.
+    fn polls(&mut self, cursor: &str, ms: u64) {
+        self.engine.on_tick(&mut self.host, at(ms));
+        let polls = self.host.callouts_to("/v1/changes?after=");
+        let path = polls.last().expect("a poll").path();
         let asked = path.strip_prefix("/v1/changes?after=").expect("its path");
         assert!(asked.bytes().all(|byte| byte.is_ascii_graphic()), "{path}");
         assert!(!asked.contains(['#', '&', '?', '/']), "{path}");
         assert_eq!(decoded(asked), cursor.as_bytes(), "the cursor");
+    }
+
+    fn log_entry(&self, stream: u32) -> Option<&str> {
+        self.host.streams[&stream].log_entry.as_deref()
+    }
+}
+
+fn at(ms: u64) -> Duration {
+    Duration::from_millis(ms)
+}
+
+/// Hands the page to a worker that has a cursor, two verdicts and a lookup in flight.
+fn assert_told(page: &Answer<'_>, expected: &Expected) {
+    let config = br#"{
+        "lookup": {"cluster": "auth", "timeout": "3s"},
+        "feed": {},
+        "credential": {"format": {"prefix": "", "min_length": 3}}
+    }"#;
+    let settings = config::parse(config).expect("a good configuration");
+    let mut host = FakeHost::default();
+    let engine = Engine::start(&mut host, settings);
+    let mut worker = Worker { engine, host };
+    worker.polls("", 0);
+    worker.answers(r#"{"cursor":"first","changes":[]}"#, 1);
+    for key in KEPT {
+        worker.asks(key, 2);
+        worker.answers(RECORD, 3);
+    }
+    let waiting = worker.asks(IN_FLIGHT, 3);
+    worker.polls("first", 2_000);
+    let poll = worker.host.callouts.pop().expect("the second poll").token;
+    let response = Response {
+        headers: Request::new(
+            &page
+                .status
+                .map_or(vec![], |status| vec![(":status", status)]),
+        ),
+        body_size: page.size,
+        body: &|| page.body(&[b"200"], MAX_PAGE),
     };
-    is_asked(
-        &verdicts.poll(at(2_000)).expect("the second poll").path,
-        "first",
-    );
-    let polled = verdicts
-        .polled(page, at(2_001), 0)
-        .expect("there is a feed");
-    assert_eq!(polled.changed.is_err(), *expected == Expected::Broken);
-    let forgotten = |hash: &KeyHash| match expected {
+    worker
+        .engine
+        .on_answer(&mut worker.host, poll, response, at(2_001));
+    let forgotten = |key: &str| match expected {
         Expected::Broken | Expected::Current => false,
         Expected::News(_, None) => true,
-        Expected::News(_, Some(hashes)) => hashes.contains(&hash.to_string()),
+        Expected::News(_, Some(hashes)) => {
+            let hash = KeyHasher::default().hash(key.as_bytes()).to_string();
+            hashes.contains(&hash)
+        }
     };
-    for hash in hashes {
-        let asked = verdicts.ask(&hash, at(2_002));
-        let known = matches!(asked, Asked::Known(Verdict::Active(_), Source::Cache));
-        assert_eq!(known, !forgotten(&hash), "{hash}: {asked:?}");
+    for key in KEPT {
+        let stream = worker.asks(key, 2_002);
+        let cached = Some("outcome=allowed source=cache key_id=key_1");
+        let expected = cached.filter(|_| !forgotten(key));
+        assert_eq!(worker.log_entry(stream), expected, "{key}");
     }
-    // The answer to a lookup that was under way counts unless it may be of before.
-    let landed = verdicts.land(&under_way, flight, active(), at(2_003));
-    assert_eq!(landed.is_some(), !forgotten(&under_way), "{landed:?}");
-    let next = verdicts.poll(at(9_000)).expect("the third poll");
+    // The answer to a lookup that was in flight counts, unless it may be of before the change.
+    worker.answers(RECORD, 2_003);
+    let end = worker.host.streams[&waiting].end.as_ref();
+    let resolved = Some(&End::Forwarded).filter(|_| !forgotten(IN_FLIGHT));
+    assert_eq!(end, resolved, "the lookup in flight");
     match expected {
-        Expected::News(cursor, _) => is_asked(&next.path, cursor),
-        Expected::Current | Expected::Broken => is_asked(&next.path, "first"),
-    }
-}
-
-fn keep(verdicts: &mut Verdicts<u8>, config: &Settings, hash: KeyHash) {
-    let callout = config
-        .lookup
-        .callout(&hash, &Request::default(), &config.policy.credential);
-    let flight = verdicts.lead(hash, 0, callout, false, at(2));
-    let landed = verdicts.land(&hash, flight, active(), at(3));
-    assert!(landed.is_some(), "nothing has changed yet");
-}
-
-fn active() -> LookedUp {
-    let record = Record::new(RecordFields {
-        key_id: "key_1",
-        ..RecordFields::default()
-    });
-    LookedUp {
-        verdict: Verdict::Active(Rc::new(record.expect("a good record"))),
-        max_age: None,
+        Expected::News(cursor, _) => worker.polls(cursor, 9_000),
+        Expected::Current | Expected::Broken => worker.polls("first", 9_000),
     }
 }
 

@@ -3,11 +3,11 @@
 
 use std::time::Duration;
 
-use keystile::auth::answer::{self, MAX_ANSWER, Source, Verdict};
-use keystile::auth::record::IdentityField;
+use keystile::auth::answer::{self, MAX_ANSWER, Verdict};
 use keystile::auth::record::Record;
-use keystile::decision::denial::Denial;
-use keystile::decision::{self, Step};
+use keystile::auth::response::Response;
+use keystile::engine::Engine;
+use keystile::engine::fake_host::{End, FakeHost};
 use keystile::request::headers::Request;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -17,7 +17,7 @@ use crate::json::{Fields, Json};
 
 const KEY: &str = "aw_0123456789abcdefghijklmnopqrstuvwxyzABCD-_";
 const PATH: &str = "/v1/numerology/today";
-/// When the request is settled, in ms since the Unix epoch: 2027-01-15T08:00:00Z.
+/// When the lookup is answered, in ms since the Unix epoch: 2027-01-15T08:00:00Z.
 const NOW: u64 = 1_800_000_000_000;
 
 /// A record as it is written.
@@ -67,7 +67,7 @@ pub fn lookup_answer(input: &[u8]) {
         assert_eq!(read.max_age, lives.min(), "how long it may be kept");
     }
     for environment in [None, Some("production")] {
-        assert_settled(environment, &read.verdict, &expected);
+        assert_resolved(environment, &answer, &expected);
     }
 }
 
@@ -123,9 +123,9 @@ fn written(body: &[u8]) -> Option<Written> {
 
 /// Whether it can end in a header.
 fn is_name(text: &str) -> bool {
-    let blank = text.starts_with(' ') || text.ends_with(' ');
+    let padded = text.starts_with(' ') || text.ends_with(' ');
     let visible = text.chars().all(|char| (' '..='~').contains(&char));
-    (1..=256).contains(&text.len()) && visible && !blank
+    (1..=256).contains(&text.len()) && visible && !padded
 }
 
 fn assert_same(record: &Record, written: &Written) {
@@ -134,7 +134,7 @@ fn assert_same(record: &Record, written: &Written) {
     assert_eq!(record.environment(), written.environment.as_deref());
     let ends = |wall: u64| written.expires_at.is_some_and(|end| end <= wall.into());
     for wall in [0, NOW - 1, NOW, NOW + 1, 253_402_300_800_000] {
-        let expired = record.has_expired(Duration::from_millis(wall));
+        let expired = record.has_expired(|| Duration::from_millis(wall));
         assert_eq!(expired, ends(wall), "whether it has ended at {wall}");
     }
 }
@@ -142,14 +142,14 @@ fn assert_same(record: &Record, written: &Written) {
 /// The lives that a value of `cache-control` gives an answer.
 fn lives(value: &[u8]) -> Vec<Duration> {
     let value: String = value.iter().map(|byte| char::from(*byte)).collect();
-    let blank = |char: char| char.is_ascii_whitespace();
+    let space = |char: char| char.is_ascii_whitespace();
     let mut lives = Vec::new();
     for directive in value.split(',') {
         let (name, argument) = directive.split_once('=').unwrap_or((directive, ""));
-        match name.trim_matches(blank).to_ascii_lowercase().as_str() {
+        match name.trim_matches(space).to_ascii_lowercase().as_str() {
             "no-store" | "no-cache" => lives.push(Duration::ZERO),
             "max-age" => {
-                let argument = argument.trim_matches(blank);
+                let argument = argument.trim_matches(space);
                 let quoted =
                     argument.len() >= 2 && argument.starts_with('"') && argument.ends_with('"');
                 let digits = if quoted {
@@ -172,73 +172,90 @@ fn lives(value: &[u8]) -> Vec<Duration> {
     lives
 }
 
-fn assert_settled(environment: Option<&str>, verdict: &Verdict, expected: &Expected) {
+/// A request whose lookup is answered like this comes to the right end.
+fn assert_resolved(environment: Option<&str>, answer: &Answer<'_>, expected: &Expected) {
     let config = serde_json::json!({
         "lookup": {"cluster": "auth"},
         "environment": environment,
         "identity_headers": {"x-id": "key_id", "x-account": "account_id", "x-env": "environment"},
     });
-    let policy = keystile::config::parse(config.to_string().as_bytes())
-        .expect("a good configuration")
-        .policy;
-    let request = Request::new(&[
+    let settings =
+        keystile::config::parse(config.to_string().as_bytes()).expect("a good configuration");
+    let mut host = FakeHost::default();
+    host.wall = Duration::from_millis(NOW);
+    let mut engine = Engine::start(&mut host, settings);
+    let headers: [(&str, &[u8]); 3] = [
         (":method", b"GET"),
         (":path", PATH.as_bytes()),
         ("x-api-key", KEY.as_bytes()),
-    ]);
-    let mut state = decision::begin(&policy, &request).state;
-    let wall = Duration::from_millis(NOW);
-    let path = || request.path();
-    let step = state.settle(&policy, verdict.clone(), Some(Source::Lookup), wall, path);
-    let denial = match expected {
-        Expected::Indeterminate => Some(Denial::Internal),
-        Expected::NotFound => Some(Denial::NotFound),
-        Expected::Record(written) => {
-            let is_of_another =
-                environment.is_some_and(|ours| written.environment.as_deref() != Some(ours));
-            let covers = |prefix: &String| {
-                let slashed = format!("{}/", prefix.trim_end_matches('/'));
-                let whole =
-                    prefix == PATH || (!prefix.ends_with("//") && PATH.starts_with(&slashed));
-                prefix.starts_with('/') && whole
-            };
-            let endpoints = written.endpoints.as_ref();
-            if is_of_another {
-                Some(Denial::NotFound)
-            } else if !written.active {
-                Some(Denial::Revoked)
-            } else if written.expires_at.is_some_and(|end| end <= NOW.into()) {
-                Some(Denial::Expired)
-            } else if !endpoints.is_none_or(|prefixes| prefixes.iter().any(covers)) {
-                Some(Denial::EndpointRestricted)
-            } else {
-                None
-            }
-        }
+    ];
+    let now = Duration::from_secs(1);
+    let stream = host.request(&mut engine, &headers, true, now);
+    let token = host.callouts[0].token;
+    let status = answer.status.map(|status| (":status", status));
+    let cache_control = answer.cache_control.iter();
+    let cache_control = cache_control.map(|value| ("cache-control", *value));
+    let headers: Vec<_> = status.into_iter().chain(cache_control).collect();
+    let response = Response {
+        headers: Request::new(&headers),
+        body_size: answer.size,
+        body: &|| answer.body(&[b"200", b"404", b"410"], MAX_ANSWER),
     };
-    match (step, denial, expected) {
-        (Step::Refuse { denial, .. }, Some(expected), _) => assert_eq!(denial, expected),
-        (
-            Step::Forward {
-                record: Some(record),
-            },
-            None,
-            Expected::Record(written),
-        ) => {
-            for (field, text) in [
-                (IdentityField::KeyId, Some(&written.key_id)),
-                (IdentityField::AccountId, written.account_id.as_ref()),
-                (IdentityField::Environment, written.environment.as_ref()),
-            ] {
-                assert_eq!(record.identity(field), text.map(String::as_str));
+    engine.on_answer(&mut host, token, response, now);
+    let request = &host.streams[&stream];
+    let (status, error, message) = match expected {
+        Expected::Indeterminate => (503, "internal_error", "wrong"),
+        Expected::NotFound => (401, "api_key_not_found", "not found"),
+        Expected::Record(written) => match refusal(written, environment) {
+            Some(refusal) => refusal,
+            None => {
+                assert_eq!(request.end, Some(End::Forwarded), "for {written:?}");
+                for (name, value) in [
+                    ("x-id", Some(&written.key_id)),
+                    ("x-account", written.account_id.as_ref()),
+                    ("x-env", written.environment.as_ref()),
+                ] {
+                    let values: Vec<_> = value.into_iter().cloned().collect();
+                    assert_eq!(request.values(name), values, "{name}");
+                }
+                return;
             }
-            let set = decision::identity(&policy, &record).count();
-            assert_eq!(
-                set,
-                1 + usize::from(written.account_id.is_some())
-                    + usize::from(written.environment.is_some())
-            );
-        }
-        (_, denial, expected) => panic!("not {denial:?} for {expected:?}"),
+        },
+    };
+    let Some(End::Answered {
+        status: actual,
+        body,
+        ..
+    }) = &request.end
+    else {
+        panic!("{:?} for {expected:?}", request.end);
+    };
+    let body: serde_json::Value = serde_json::from_str(body).expect("a body of JSON");
+    let said = body["message"].as_str().expect("a message");
+    assert_eq!((*actual, &body["error"]), (status, &error.into()));
+    assert!(said.contains(message), "{said:?} for {expected:?}");
+}
+
+/// Why a request is refused by a record: status, error, and a part of the message.
+fn refusal(
+    written: &Written,
+    environment: Option<&str>,
+) -> Option<(u16, &'static str, &'static str)> {
+    let covers = |prefix: &String| {
+        let slashed = format!("{}/", prefix.trim_end_matches('/'));
+        let whole = prefix == PATH || (!prefix.ends_with("//") && PATH.starts_with(&slashed));
+        prefix.starts_with('/') && whole
+    };
+    let endpoints = written.endpoints.as_ref();
+    if environment.is_some_and(|ours| written.environment.as_deref() != Some(ours)) {
+        Some((401, "api_key_not_found", "not found"))
+    } else if !written.active {
+        Some((401, "api_key_revoked", "revoked"))
+    } else if written.expires_at.is_some_and(|end| end <= NOW.into()) {
+        Some((401, "api_key_revoked", "expired"))
+    } else if !endpoints.is_none_or(|prefixes| prefixes.iter().any(covers)) {
+        Some((403, "endpoint_restricted", "not permitted"))
+    } else {
+        None
     }
 }

@@ -2,14 +2,20 @@
 
 use std::time::Duration;
 
-use keystile::decision::denial::Denial;
-use keystile::decision::reply::{ReplyFormat, RequestId};
-use keystile::decision::{self, Step};
+use keystile::engine::Engine;
+use keystile::engine::fake_host::{End, FakeHost, Sent};
 use keystile::engine::settings::Settings;
 use keystile::request::headers::Request;
-use serde_json::Value;
+use serde_json::{Value, json};
 
-/// Begins a few requests, and does with each what the host may have to.
+/// 2027-01-15T08:00:00Z
+const WALL: Duration = Duration::from_secs(1_800_000_000);
+
+const NOW: Duration = Duration::from_secs(1);
+
+type Headers<'a> = &'a [(&'a str, &'a [u8])];
+
+/// Sends a few requests through an engine, with every answer that a lookup may have.
 pub(super) fn serves(config: &Settings) {
     let format = &config.policy.credential.format;
     // In every alphabet.
@@ -23,81 +29,151 @@ pub(super) fn serves(config: &Settings) {
             (":path", b"/v1/x"),
             (&source.header, credential.as_bytes()),
         ];
-        let asks = begins(config, &headers, &key);
-        assert!(
-            asks || config.policy.exempt.cover(&Request::new(&headers)),
-            "{source:?} has a key"
-        );
+        if config.policy.exempt.cover(&Request::new(&headers)) {
+            continue;
+        }
+        for (answer, error) in answers(config) {
+            let end = sends(config, &headers, &key, Some((answer.0, &answer.1)));
+            match error {
+                Some(error) => refuses(&end, error),
+                None => assert_eq!(end, End::Forwarded, "by {answer:?}"),
+            }
+        }
     }
-    let bearer = format!("Bearer {key}");
-    let headers: [&[(&str, &[u8])]; 6] = [
-        &[],
-        &[(":method", b"CONNECT"), (":authority", b"example.com:443")],
-        &[
-            (":method", b"GET"),
-            (":path", b"/v1/x?y=1"),
-            ("authorization", bearer.as_bytes()),
-        ],
-        &[
-            (":method", b"POST"),
-            (":path", b"/v1/keys/me"),
-            ("authorization", bearer.as_bytes()),
-            ("x-api-key", key.as_bytes()),
-            ("content-type", b"application/grpc"),
-            ("x-request-id", b"\xff\0"),
-            ("traceparent", bearer.as_bytes()),
-            ("tracestate", b"a=1"),
-            ("tracestate", b"b=2"),
-        ],
-        &[
-            (":method", b"OPTIONS"),
-            (":path", b"/%2e%2e/"),
-            ("origin", b"https://example.com"),
-            ("access-control-request-method", b"PUT"),
-            ("x-keystile-key-id", b"key_of_somebody"),
-        ],
-        &[
-            (":method", b"GET"),
-            (":path", b"*"),
-            ("x-api-key", b"\xff\xfe,"),
-            ("x-api-key", b""),
-            ("authorization", b"Bearer"),
-        ],
-    ];
-    for headers in headers {
-        begins(config, headers, &key);
-    }
-    for denial in Denial::ALL {
-        refuses(config, denial, ReplyFormat::Http);
+    for headers in others(&key) {
+        let headers: Vec<_> = headers
+            .iter()
+            .map(|(name, value)| (*name, value.as_slice()))
+            .collect();
+        if let End::Answered { .. } = sends(config, &headers, &key, None) {
+            let request = Request::new(&headers);
+            assert!(!config.policy.exempt.cover(&request), "exempt, and refused");
+        }
     }
 }
 
-/// Begins a request. Gives whether there is a lookup to make.
-fn begins(config: &Settings, headers: &[(&str, &[u8])], key: &str) -> bool {
-    let request = Request::new(headers);
-    let begun = decision::begin(&config.policy, &request);
-    for name in &begun.remove {
-        let is_there = headers.iter().any(|(other, _)| other == name);
-        assert!(is_there, "{name} is removed, and was not there");
-    }
-    let hash = match begun.step {
-        Step::Ask(hash) | Step::AskLive(hash) => hash,
-        Step::Forward { record: None } => return false,
-        Step::Refuse { denial, form, .. } => {
-            refuses(config, denial, form);
-            return false;
-        }
-        _ => panic!("a step that is none of a request's first"),
+/// Status and body of an answer, and the error that goes with it.
+fn answers(config: &Settings) -> [((&'static str, String), Option<&'static str>); 6] {
+    let record = |status: &str, expires_at: Option<&str>, endpoints: Option<[&str; 0]>| {
+        let record = json!({
+            "key_id": "key_1",
+            "status": status,
+            "account_id": "acct_1",
+            "environment": config.policy.environment,
+            "expires_at": expires_at,
+            "endpoints": endpoints,
+        });
+        ("200", record.to_string())
     };
-    let callout = config
-        .lookup
-        .callout(&hash, &request, &config.policy.credential);
+    let past = Some("2027-01-15T08:00:00Z");
+    [
+        (record("active", None, None), None),
+        (record("active", past, None), Some("api_key_revoked")),
+        (
+            record("active", None, Some([])),
+            Some("endpoint_restricted"),
+        ),
+        (record("revoked", None, None), Some("api_key_revoked")),
+        (("404", String::new()), Some("api_key_not_found")),
+        (("504", String::new()), Some("internal_error")),
+    ]
+}
+
+/// Requests of which some have a key.
+fn others(key: &str) -> [Vec<(&'static str, Vec<u8>)>; 6] {
+    let bearer = format!("Bearer {key}").into_bytes();
+    let key = key.as_bytes().to_vec();
+    [
+        vec![],
+        vec![
+            (":method", b"CONNECT".into()),
+            (":authority", b"example.com:443".into()),
+        ],
+        vec![
+            (":method", b"GET".into()),
+            (":path", b"/v1/x?y=1".into()),
+            ("authorization", bearer.clone()),
+        ],
+        vec![
+            (":method", b"POST".into()),
+            (":path", b"/v1/keys/me".into()),
+            ("authorization", bearer.clone()),
+            ("x-api-key", key),
+            ("content-type", b"application/grpc".into()),
+            ("x-request-id", b"\xff\0".into()),
+            ("traceparent", bearer),
+            ("tracestate", b"a=1".into()),
+            ("tracestate", b"b=2".into()),
+        ],
+        vec![
+            (":method", b"OPTIONS".into()),
+            (":path", b"/%2e%2e/".into()),
+            ("origin", b"https://example.com".into()),
+            ("access-control-request-method", b"PUT".into()),
+            ("x-keystile-key-id", b"key_of_somebody".into()),
+        ],
+        vec![
+            (":method", b"GET".into()),
+            (":path", b"*".into()),
+            ("x-api-key", b"\xff\xfe,".into()),
+            ("x-api-key", b"".into()),
+            ("authorization", b"Bearer".into()),
+        ],
+    ]
+}
+
+/// Sends a request, whose lookup, if there is one, is answered. One with an `answer` has a key.
+fn sends(config: &Settings, headers: Headers<'_>, key: &str, answer: Option<(&str, &str)>) -> End {
+    let mut host = FakeHost::default();
+    host.wall = WALL;
+    let mut engine = Engine::start(&mut host, config.clone());
+    engine.on_tick(&mut host, NOW);
+    for poll in std::mem::take(&mut host.callouts) {
+        is_fit(config, &poll, key);
+    }
+    let stream = host.request(&mut engine, headers, true, NOW);
+    let (status, body) = answer.unwrap_or(("404", ""));
+    assert!(
+        answer.is_none() || !host.callouts.is_empty(),
+        "it has a key"
+    );
+    if let [lookup] = &host.callouts.clone()[..] {
+        is_fit(config, lookup, key);
+        let hash = config.policy.hasher.hash(key.as_bytes()).to_string();
+        assert!(lookup.path().contains(&hash), "{}", lookup.path());
+        let headers: [(&str, &[u8]); 2] = [
+            (":status", status.as_bytes()),
+            ("x-keystile-key-hash", hash.as_bytes()),
+        ];
+        host.answers(&mut engine, lookup.token, &headers, body.as_bytes(), NOW);
+    }
+    assert!(host.callouts.is_empty(), "one request, one lookup");
+    let request = &host.streams[&stream];
+    if answer.is_some() {
+        let forward = config.policy.credential.forward;
+        let credential = headers.last().map_or("", |(name, _)| name);
+        assert_eq!(request.values(credential).len(), usize::from(forward));
+        for (name, _) in &config.policy.identity_headers {
+            assert!(request.values(name).len() <= 1, "{name} is set twice");
+        }
+    }
+    let end = request.end.clone().expect("an end");
+    if let End::Answered { headers, .. } = &end {
+        for (name, value) in headers {
+            assert!(!value.contains(char::is_control), "{name}: {value:?}");
+        }
+    }
+    end
+}
+
+/// Whether the proxy can send a callout, and may: there is no key in what is the client's.
+fn is_fit(config: &Settings, callout: &Sent, key: &str) {
     assert!(
         callout.timeout >= Duration::from_millis(1),
         "none is no timeout"
     );
-    assert!(callout.path.starts_with('/') && callout.path.contains(&hash.to_string()));
-    for (name, value) in config.lookup.headers(&callout) {
+    assert!(callout.path().starts_with('/'));
+    for (name, value) in &callout.headers {
         let of_name = |byte: u8| byte.is_ascii_graphic() && !byte.is_ascii_uppercase();
         assert!(
             !name.is_empty() && name.bytes().all(of_name),
@@ -105,40 +181,35 @@ fn begins(config: &Settings, headers: &[(&str, &[u8])], key: &str) -> bool {
         );
         let of_value = |byte: u8| (b' '..=b'~').contains(&byte) || byte == b'\t';
         assert!(value.bytes().all(of_value), "{name}: {value:?}");
-        let of_client = ["x-request-id", "traceparent", "tracestate"].contains(&name)
+        let of_client = ["x-request-id", "traceparent", "tracestate"].contains(&&**name)
             && !config.lookup.headers.iter().any(|(other, _)| other == name);
         assert!(
             !(of_client && value.contains(key)),
             "the key goes to the auth cluster in {name}"
         );
     }
-    true
 }
 
 /// The reply has the fields that are promised, and no more.
-fn refuses(config: &Settings, denial: Denial, form: ReplyFormat) {
-    let now = Duration::from_secs(1_800_000_000);
-    let reply = config
-        .replies
-        .render(denial, form, RequestId::new(now, 1), now);
-    assert_eq!(reply.status, denial.status());
-    for (name, value) in &reply.headers {
-        assert!(!value.contains(char::is_control), "{name}: {value:?}");
-    }
-    let message = match form {
-        ReplyFormat::Grpc => reply.body,
-        ReplyFormat::Http => {
-            let body: Value = serde_json::from_str(&reply.body).expect("a body of JSON");
-            let fields = body.as_object().expect("an object");
-            assert_eq!(fields.len(), 8, "{body}");
-            assert_eq!(body["error"], denial.code());
-            assert_eq!(body["timestamp"], "2027-01-15T08:00:00Z");
-            assert_eq!(body["retry_after"].is_u64(), denial.is_temporary());
-            let url = body["doc_url"].as_str().expect("an address");
-            assert!(url.ends_with(denial.code()), "{url}");
-            body["message"].as_str().expect("a message").to_owned()
-        }
+fn refuses(end: &End, error: &str) {
+    let End::Answered { status, body, .. } = end else {
+        panic!("{end:?}, not {error}");
     };
+    let expected = match error {
+        "endpoint_restricted" => 403,
+        "internal_error" => 503,
+        _ => 401,
+    };
+    assert_eq!(*status, expected);
+    let body: Value = serde_json::from_str(body).expect("a body of JSON");
+    let fields = body.as_object().expect("an object");
+    assert_eq!(fields.len(), 8, "{body}");
+    assert_eq!(body["error"], error);
+    assert_eq!(body["timestamp"], "2027-01-15T08:00:00Z");
+    assert_eq!(body["retry_after"].is_u64(), error == "internal_error");
+    let url = body["doc_url"].as_str().expect("an address");
+    assert!(url.ends_with(error), "{url}");
+    let message = body["message"].as_str().expect("a message");
     assert!((1..200).contains(&message.chars().count()), "{message}");
     let said = message.to_ascii_lowercase();
     let said = said.split_whitespace().collect::<Vec<_>>().join(" ");

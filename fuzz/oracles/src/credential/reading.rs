@@ -44,7 +44,7 @@ const STRIPPED: &[&str] = &[
     "x-method-override",
 ];
 
-/// As it is without a word on any of it, but for the exemption of preflights.
+/// The defaults, except for the exemption of preflights.
 const DEFAULT: Setup = Setup {
     sources: &[("authorization", Some("Bearer")), ("x-api-key", None)],
     prefix: "aw_",
@@ -100,7 +100,7 @@ pub(super) const SETUPS: [Setup; 6] = [
     },
 ];
 
-const BLANKS: [char; 2] = [' ', '\t'];
+const SPACES: [char; 2] = [' ', '\t'];
 
 #[derive(Debug, PartialEq)]
 pub(super) enum Expected {
@@ -286,15 +286,15 @@ impl Setup {
 
 /// The credential in a part of a value between commas.
 fn credential_in(element: &str, scheme: Option<&str>) -> Option<String> {
-    let element = element.trim_matches(BLANKS);
+    let element = element.trim_matches(SPACES);
     let credential = match scheme {
         None => element,
         Some(scheme) => {
-            let (word, rest) = element.split_once(BLANKS)?;
+            let (word, rest) = element.split_once(SPACES)?;
             if !word.eq_ignore_ascii_case(scheme) {
                 return None;
             }
-            rest.trim_matches(BLANKS)
+            rest.trim_matches(SPACES)
         }
     };
     Some(credential.to_owned()).filter(|credential| !credential.is_empty())
