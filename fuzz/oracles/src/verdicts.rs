@@ -1,49 +1,69 @@
 //! Where verdicts come from, over time: a worker with its requests, clients that leave, answers
 //! and outages of the auth cluster, changes in the feed, and the clocks.
 //!
+//! The engine runs on a proxy in memory, and a naive model says which ends of a request are right.
 //! A script says what happens. Each event is a letter and what it is about, a letter or digit each;
-//! anything else between events is passed over, and so is what stands behind `#` on a line.
+//! anything else between events is skipped, and so is the rest of a line after `#`.
 //!
 //! | event | means |
 //! |---|---|
-//! | `2`, as the very first | by which of the [configurations](Rules::ALL) |
-//! | `a1` | a request with key 1 comes, and makes the callout where it is to |
-//! | `x1` | the same, but its callout cannot be made, for whatever reason |
-//! | `y1` | the same, as the circuit breaker is full |
-//! | `l0A` | callout 0 of those under way is answered with [`A`](answers::Kind) |
-//! | `o0` | callout 0 is forgotten by the proxy, which does not even answer that it timed out |
-//! | `v0` | the client of request 0 of those that wait is gone |
+//! | `2`, as the very first | which of the [configurations](Rules::ALL) counts |
+//! | `a1` | a request with key 1 comes |
+//! | `m1` | [`MANY`] of them come |
+//! | `x1` | one comes, and callouts cannot be sent meanwhile, for an unknown reason |
+//! | `y1` | the same, because the circuit breaker is full |
+//! | `i1R` | an introspection request with key 1 comes, and its lookup is answered `R` at once |
+//! | `j1` | the same, but its lookup stays in flight |
+//! | `l0A` | callout 0 of those without an answer is answered [`A`](answers::Kind) |
+//! | `o0` | the proxy forgets callout 0: it does not report the timeout, but may answer late |
+//! | `v0` | the client of paused request 0 leaves |
+//! | `g0` | the proxy answers paused request 0 by itself |
+//! | `b0` | the trailers of paused request 0 come |
 //! | `t3` | time passes, by the third of [`STEPS`] |
-//! | `p5` | the poll under way is answered: keys 0 and 2 have changed (as bits) |
+//! | `p5` | the poll is answered: keys 0 and 2 have changed (as bits) |
 //! | `pc`, `pr`, `pl`, `pf` | the same: nothing has, any may have, a long page with key 0, broken |
+//! | `po` | the proxy forgets the poll |
 //! | `q` | from now on, or no longer, polls are answered at once, with no changes |
-//! | `r` | from now on, or no longer, the root context cannot make callouts |
-//! | `i1R` | a live lookup of key 1 came to this, and taught the cache |
+//! | `r` | from now on, or no longer, callouts cannot be sent |
 //! | `w2` | the wall clock is set, to the second of [`WALLS`] |
+//! | `z` | the filter is taken out, which ends the script |
 
 mod answers;
+mod counts;
+mod ends;
+mod lookups;
 mod model;
 mod requests;
-mod root;
+mod rules;
+mod time;
+mod view;
+mod worker;
 
-use model::Rules;
-use requests::Worker;
+use rules::Rules;
+use worker::Worker;
 
 const KEYS: usize = 3;
 
+/// How many requests `m1` stands for: more than are resolved in one callback.
+const MANY: usize = 100;
+
 /// The time, in ms, that a lookup may take.
 const TIMEOUT: u64 = 250;
-/// How much longer, in ms, a request waits for an answer of its own, which the proxy owes it.
+/// How much longer, in ms, the worker waits for an answer, which the proxy owes it.
 const FORGOTTEN: u64 = 2_000;
-/// The longest time, in ms, between two ticks of the root context.
+/// The longest time, in ms, between two ticks.
 const TICK: u64 = 500;
+/// The shortest time, in ms, between two ticks.
+const SOON: u64 = 1;
+/// The most paused requests that are resolved in one callback.
+const AT_A_TIME: usize = 64;
+/// The most requests that wait for one lookup.
+const MAX_WAITING: usize = 2_048;
 /// For how long, in ms, a failed lookup lets a record in grace count without another.
 const RETRY: u64 = 1_000;
-/// For how long, in ms, an answer shows that a lookup which is not sent finds no place, rather than no
-/// host.
+/// For how long, in ms, an answer shows that a lookup which is not sent finds a full circuit breaker
+/// rather than no host.
 const RECENTLY: u64 = 5_000;
-/// The timeout of a poll, in ms: no interval here is longer.
-const POLL_TIMEOUT: u64 = 1_000;
 
 /// In ms.
 const STEPS: [u64; 16] = [
@@ -56,27 +76,30 @@ const WALLS: [i64; 4] = [0, 1, 3_600_000, -3_600_000];
 /// The longest script, in events, and in ms: others only cost time.
 const LONGEST: (u64, u64) = (600, 120_000);
 
-/// A moment: the steady clock's ms, and what came before what in the same.
+/// A moment on the monotonic clock: ms, and what came before what in the same ms.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct At {
     ms: u64,
     order: u64,
 }
 
-/// How a request came to its verdict.
+/// How a request got its verdict.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum By {
-    /// At once.
-    Asking,
-    /// An answer to its lookup: a verdict, by its number.
+    /// At once; `is_asked`: a lookup of its key was in flight.
+    Asking { is_asked: bool },
+    /// By an answer to its lookup: a verdict, by its number.
     Answer(usize),
-    /// A lookup that came to nothing, or was not made.
+    /// Its lookup came to nothing, or was not sent.
     Failure,
-    /// A lookup that was not made, as the circuit breaker was full.
+    /// Its lookup was not sent, as the circuit breaker was full.
     Overflow,
+    /// Not at all, whatever is known of its key.
+    Nothing,
 }
 
-/// Takes a script. Every request gets one verdict, in time, and one that counts (`model.rs`).
+/// Takes a script. Every request comes to one end, in time, and by a verdict that counts
+/// ([`model::Model::counts`]).
 pub fn verdicts(script: &[u8]) {
     let (rules, events) = match script.split_first() {
         Some((first, rest)) => (number(*first), rest),
@@ -91,6 +114,9 @@ pub fn verdicts(script: &[u8]) {
         let Some(event) = said.next() else {
             break;
         };
+        if event == b'z' {
+            return worker.closes();
+        }
         if worker.now.ms > ms {
             break;
         }
@@ -99,7 +125,7 @@ pub fn verdicts(script: &[u8]) {
     worker.ends();
 }
 
-/// A digit, or a letter behind them.
+/// A digit, or a letter after the digits.
 fn number(byte: u8) -> usize {
     usize::from(match byte {
         b'a'..=b'z' => byte - b'a' + 10,

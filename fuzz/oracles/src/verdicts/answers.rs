@@ -1,10 +1,10 @@
 //! What an auth cluster may answer.
 
-use std::rc::Rc;
 use std::time::Duration;
 
-use keystile::auth::answer::{Answer, Cause, Unsent, Verdict};
-use keystile::auth::record::{Fields, Record};
+use serde_json::json;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
 use super::At;
 
@@ -15,13 +15,13 @@ pub(super) enum Kind {
     Active,
     /// `S`: of another environment.
     ActiveInStaging,
-    /// `E`: until [`LIFE`] from when it was given.
+    /// `E`: expires [`LIFE`] after it is given.
     ActiveForShort,
     /// `M`: with `max-age=0`.
     ActiveNotToBeKept,
     /// `m`: with `max-age=1`.
     ActiveForASecond,
-    /// `B`: with more endpoints than are kept.
+    /// `B`: with too many endpoints to be kept.
     ActiveAndLarge,
     /// `R`
     Revoked,
@@ -31,13 +31,15 @@ pub(super) enum Kind {
     NotFound,
     /// `n`: with `max-age=1`.
     NotFoundForASecond,
-    /// `5`
+    /// `5`: what the proxy reports at a timeout.
     TimedOut,
     /// `U`
     Unreadable,
-    /// `0`: for whatever reason.
-    NotSent,
-    /// `O`: as the circuit breaker was full.
+    /// `X`: about another hash.
+    OfAnother,
+    /// `0`: the connection was reset.
+    Reset,
+    /// `O`: the proxy's own, as the circuit breaker was full.
     Overflow,
 }
 
@@ -45,7 +47,7 @@ pub(super) enum Kind {
 pub(super) const LIFE: u64 = 300;
 
 impl Kind {
-    pub(super) const ALL: [(u8, Self); 14] = [
+    pub(super) const ALL: [(u8, Self); 15] = [
         (b'A', Self::Active),
         (b'S', Self::ActiveInStaging),
         (b'E', Self::ActiveForShort),
@@ -58,7 +60,8 @@ impl Kind {
         (b'n', Self::NotFoundForASecond),
         (b'5', Self::TimedOut),
         (b'U', Self::Unreadable),
-        (b'0', Self::NotSent),
+        (b'X', Self::OfAnother),
+        (b'0', Self::Reset),
         (b'O', Self::Overflow),
     ];
 
@@ -114,9 +117,9 @@ impl Kind {
 pub(super) struct Given {
     pub(super) kind: Kind,
     pub(super) key: usize,
-    /// When its callout was made.
+    /// When its lookup was sent.
     pub(super) made: At,
-    /// When its key ends, since the Unix epoch.
+    /// When its key expires, since the Unix epoch.
     pub(super) ends: Option<Duration>,
 }
 
@@ -131,31 +134,64 @@ impl Given {
         }
     }
 
-    /// As the filter gets it. A record bears the answer's number.
-    pub(super) fn answer(&self, number: usize) -> Answer {
-        let long = format!("/{}", "x".repeat(5_000));
-        let endpoints = ["/", &long];
-        let name = number.to_string();
-        let record = Record::new(Fields {
-            key_id: &name,
-            account_id: None,
-            environment: Some(self.kind.environment()),
-            expires_at: self.ends,
-            endpoints: (self.kind == Kind::ActiveAndLarge).then_some(&endpoints),
-        });
-        let record = Rc::new(record.expect("a good record"));
-        let verdict = match self.kind {
-            kind if kind.is_active() => Verdict::Active(record),
-            kind if kind.is_revoked() => Verdict::Revoked(record),
-            kind if kind.is_not_found() => Verdict::NotFound,
-            Kind::Unreadable => Verdict::Indeterminate(Cause::Unreadable("no record".to_owned())),
-            Kind::NotSent => Verdict::Indeterminate(Cause::NotSent(Unsent::NotAccepted)),
-            Kind::Overflow => Verdict::Indeterminate(Cause::NotSent(Unsent::Overflow)),
-            _ => Verdict::Indeterminate(Cause::Status(504)),
+    /// As the proxy gets it. A record bears the answer's number.
+    pub(super) fn response(&self, number: usize, hash: &str) -> Response {
+        let (status, body) = match self.kind {
+            kind if kind.is_active() => ("200", self.record(number, "active")),
+            kind if kind.is_revoked() => ("200", self.record(number, "revoked")),
+            kind if kind.is_not_found() => ("404", String::new()),
+            Kind::OfAnother => ("200", self.record(number, "active")),
+            Kind::Unreadable => ("200", "no record".to_owned()),
+            Kind::Reset => return Response::default(),
+            Kind::Overflow => ("503", "overflow".to_owned()),
+            _ => ("504", "timeout".to_owned()),
         };
-        Answer {
-            verdict,
-            max_age: self.kind.max_age().map(Duration::from_millis),
+        let mut headers = vec![(":status", status.to_owned())];
+        match self.kind {
+            Kind::OfAnother => headers.push(("x-keystile-key-hash", "0".repeat(64))),
+            // Auth clusters may leave it out.
+            _ if number.is_multiple_of(2) => headers.push(("x-keystile-key-hash", hash.to_owned())),
+            _ => {}
+        }
+        if self.kind == Kind::Overflow {
+            headers.push(("x-envoy-overloaded", "true".to_owned()));
+        }
+        if let Some(ms) = self.kind.max_age() {
+            headers.push(("cache-control", format!("max-age={}", ms / 1_000)));
+        }
+        Response { headers, body }
+    }
+
+    fn record(&self, number: usize, status: &str) -> String {
+        let ends = self.ends.map(|end| {
+            let nanoseconds = i128::try_from(end.as_nanos()).expect("soon");
+            let end = OffsetDateTime::from_unix_timestamp_nanos(nanoseconds).expect("soon");
+            end.format(&Rfc3339).expect("soon")
+        });
+        let long = format!("/{}", "x".repeat(5_000));
+        let record = json!({
+            "key_id": number.to_string(),
+            "status": status,
+            "environment": self.kind.environment(),
+            "expires_at": ends,
+            "endpoints": (self.kind == Kind::ActiveAndLarge).then_some(["/", &long]),
+        });
+        record.to_string()
+    }
+}
+
+/// An HTTP response; without headers where the connection was reset.
+#[derive(Default)]
+pub(super) struct Response {
+    pub(super) headers: Vec<(&'static str, String)>,
+    pub(super) body: String,
+}
+
+impl Response {
+    pub(super) fn new(status: &str, body: String) -> Self {
+        Self {
+            headers: vec![(":status", status.to_owned())],
+            body,
         }
     }
 }

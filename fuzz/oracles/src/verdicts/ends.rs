@@ -1,0 +1,127 @@
+//! What becomes of a request, as its client, its upstream and the access log see it.
+
+use std::collections::BTreeMap;
+
+use keystile::auth::answer::Source;
+use keystile::engine::fake_host::{End, Stream};
+use serde_json::Value;
+
+/// The header that tells the upstream whose key it is.
+const KEY_ID: &str = "x-keystile-key-id";
+
+/// What a request was taken for, with the number of the answer that says so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Judged {
+    /// Forwarded.
+    Allowed(usize),
+    /// Answered with its record.
+    Described(usize),
+    Expired(usize),
+    Revoked(usize),
+    NotFound,
+    /// Refused for lack of a verdict.
+    Nothing,
+}
+
+/// The end of a request.
+#[derive(Clone, Debug)]
+pub(super) struct Seen {
+    pub(super) judged: Judged,
+    pub(super) source: Option<Source>,
+    /// The name of its outcome.
+    pub(super) outcome: String,
+}
+
+impl Seen {
+    /// Reads the end of a request with a key. All who are told of it are told the same.
+    pub(super) fn of(stream: &Stream) -> Self {
+        let entry = logfmt(stream.log_entry.as_deref().expect("an entry for the log"));
+        let outcome = entry["outcome"].to_owned();
+        let logged = entry.get("key_id").copied();
+        let credentials = stream.values("x-api-key");
+        assert!(credentials.is_empty(), "the key goes on");
+        let judged = match stream.end.as_ref().expect("an end") {
+            End::Forwarded => {
+                let ids = stream.values(KEY_ID);
+                assert_eq!(ids.len(), 1, "{ids:?} is who calls");
+                assert_eq!(logged, Some(&*ids[0]), "whose key is logged");
+                assert_eq!(entry.get("request_id"), None);
+                assert_eq!(outcome, "allowed");
+                Judged::Allowed(number(&ids[0]))
+            }
+            End::Answered {
+                status,
+                headers,
+                body,
+            } => {
+                let body: Value = serde_json::from_str(body).expect("a body of JSON");
+                let id = headers.iter().find(|(name, _)| name == "x-request-id");
+                let id = id.map(|(_, id)| id.as_str());
+                assert!(id.is_some_and(|id| id.starts_with("req_")), "{id:?}");
+                assert_eq!(
+                    entry.get("request_id").copied(),
+                    id,
+                    "which reply is logged"
+                );
+                assert!(
+                    stream.values(KEY_ID).is_empty(),
+                    "refused, with an identity"
+                );
+                if *status == 200 {
+                    assert_eq!(outcome, "introspected");
+                    let described = body["data"]["key_id"].as_str();
+                    assert_eq!(described, logged, "whose key is logged");
+                    Judged::Described(number(described.expect("a key")))
+                } else {
+                    assert_eq!(body["request_id"].as_str(), id);
+                    assert_eq!(body["error"], *outcome, "which error is logged");
+                    refused(*status, &body, logged)
+                }
+            }
+        };
+        Self {
+            judged,
+            source: entry.get("source").map(|name| source(name)),
+            outcome,
+        }
+    }
+}
+
+fn refused(status: u16, body: &Value, logged: Option<&str>) -> Judged {
+    let error = body["error"].as_str().expect("an error code");
+    let message = body["message"].as_str().expect("a message");
+    let of_record = || number(logged.expect("the record is logged"));
+    let (judged, expected) = match error {
+        "api_key_revoked" if message.contains("expired") => (Judged::Expired(of_record()), 401),
+        "api_key_revoked" => (Judged::Revoked(of_record()), 401),
+        "api_key_not_found" => (Judged::NotFound, 401),
+        "internal_error" => (Judged::Nothing, 503),
+        other => panic!("a request with a key is refused by {other}"),
+    };
+    assert_eq!(status, expected, "the status of {error}");
+    if matches!(judged, Judged::NotFound | Judged::Nothing) {
+        assert_eq!(logged, None, "{error}, but a record is logged");
+    }
+    judged
+}
+
+fn number(key_id: &str) -> usize {
+    key_id.parse().expect("the number of an answer")
+}
+
+fn source(name: &str) -> Source {
+    match name {
+        "lookup" => Source::Lookup,
+        "coalesced" => Source::Coalesced,
+        "cache" => Source::Cache,
+        "stale" => Source::Stale,
+        other => panic!("an unknown source: {other}"),
+    }
+}
+
+/// The fields of a log entry whose values need no quotes.
+fn logfmt(entry: &str) -> BTreeMap<&str, &str> {
+    let fields = entry.split(' ');
+    let fields = fields.map(|field| field.split_once('=').expect("a name and a value"));
+    fields.collect()
+}

@@ -1,0 +1,176 @@
+//! Answers to lookups and polls.
+
+use keystile::engine::host::Token;
+use serde_json::json;
+
+use super::answers::{Given, Kind, Response};
+use super::worker::{Asked, Lookup, State, Worker};
+use super::{AT_A_TIME, By, KEYS, TIMEOUT};
+
+impl Worker {
+    /// A lookup is answered, by its number.
+    pub(super) fn answers(&mut self, number: usize, kind: Kind) {
+        let lookup = self.lookups.remove(number);
+        let key = lookup.key;
+        let given = Given::new(kind, key, lookup.made, self.wall());
+        let number = self.model.is_given(given);
+        let response = given.response(number, &self.keys[key].hash);
+        self.responds(lookup.token, &response);
+        let sent = self.sent();
+        if lookup.given_up {
+            assert_eq!(sent, [], "an answer to what was given up counts");
+            return;
+        }
+        self.counts.lookup(kind);
+        self.model.is_reached(kind, self.now.ms);
+        if let Some(stream) = lookup.uncached {
+            assert_eq!(sent, [], "an uncached lookup is sent again");
+            self.counts.duration(self.now.ms - lookup.made.ms);
+            let is_there = self.paused.contains_key(&stream);
+            let by = if kind.is_verdict() {
+                By::Answer(number)
+            } else {
+                By::Nothing
+            };
+            if is_there {
+                self.decides(&[stream], by, false);
+            }
+            self.model.learns(number, self.now);
+        } else {
+            self.answers_shared(&lookup, kind, number, &sent);
+        }
+        self.resolves(AT_A_TIME);
+    }
+
+    fn answers_shared(
+        &mut self,
+        lookup: &Lookup,
+        kind: Kind,
+        number: usize,
+        sent: &[(Asked, Option<Token>)],
+    ) {
+        let key = lookup.key;
+        let waiting = self.waiting(lookup.token);
+        let outdated = self.model.is_outdated(key, lookup.made);
+        if kind.is_verdict() && outdated && !waiting.is_empty() {
+            let [(asked, token)] = sent else {
+                panic!("{sent:?} is sent again");
+            };
+            assert_eq!(*asked, Asked::Key(key));
+            return match token {
+                Some(token) => self.is_sent_again(lookup, *token, &waiting),
+                None => self.comes_to_nothing(key, self.unsent_by(None), &waiting),
+            };
+        }
+        assert_eq!(sent, [], "{kind:?} is no reason to ask again");
+        self.counts.duration(self.now.ms - lookup.made.ms);
+        if kind.is_verdict() {
+            self.decides(&waiting, By::Answer(number), false);
+            if !outdated {
+                self.model.keeps(number);
+            }
+            return;
+        }
+        let by = if kind == Kind::Overflow {
+            By::Overflow
+        } else {
+            By::Failure
+        };
+        self.comes_to_nothing(key, by, &waiting);
+    }
+
+    fn comes_to_nothing(&mut self, key: usize, by: By, waiting: &[u32]) {
+        let view = self.view(key);
+        self.decides(waiting, by, false);
+        self.model.fails(&view, by);
+    }
+
+    /// A lookup whose key has changed is sent again. The requests wait again, at most once.
+    fn is_sent_again(&mut self, lookup: &Lookup, token: Token, waiting: &[u32]) {
+        self.lookups.push(Lookup {
+            token,
+            key: lookup.key,
+            made: self.now,
+            uncached: None,
+            again: true,
+            forgotten: false,
+            given_up: false,
+        });
+        for stream in waiting {
+            let paused = self.paused.get_mut(stream).expect("it waits");
+            if let State::Waits {
+                lookup: waits_for,
+                deadline,
+                ..
+            } = &mut paused.state
+            {
+                *waits_for = token;
+                if !lookup.again {
+                    *deadline = self.now.ms + TIMEOUT;
+                }
+            }
+        }
+    }
+
+    /// The poll is answered.
+    pub(super) fn is_polled(&mut self, kind: u8) {
+        /// A page of so many changes may have more after it.
+        const LONG: usize = 100;
+
+        let Some(poll) = self.poll.as_mut() else {
+            return;
+        };
+        if kind == b'o' {
+            poll.forgotten = true;
+            return;
+        }
+        let (token, made) = (poll.token, poll.made);
+        self.poll = None;
+        self.is_polled_again(made);
+        let bits = match kind {
+            b'0'..=b'7' => kind - b'0',
+            _ => 1,
+        };
+        let named: Vec<_> = (0..KEYS).filter(|key| bits >> key & 1 == 1).collect();
+        let hashes = named.iter().map(|key| self.keys[*key].hash.clone());
+        let mut hashes: Vec<_> = hashes.collect();
+        if kind == b'l' {
+            hashes.resize(LONG, "0".repeat(64));
+        }
+        let changes = hashes.iter().map(|hash| json!({"key_hash": hash}));
+        let changes: Vec<_> = changes.collect();
+        let cursor = self.now.order.to_string();
+        let page = json!({"cursor": cursor, "changes": changes, "reset": kind == b'r'});
+        let response = match kind {
+            b'f' => Response::new("200", "no page".to_owned()),
+            b'9' => Response::new("504", "timeout".to_owned()),
+            b'c' => Response::new("204", String::new()),
+            _ => Response::new("200", page.to_string()),
+        };
+        self.responds(token, &response);
+        assert_eq!(self.sent(), [], "a page is a reason to ask");
+        self.resolves(0);
+        let first = self.model.cursor.is_none();
+        let named = match kind {
+            b'f' | b'9' => return self.counts.poll("failed"),
+            b'c' if first => return self.counts.poll("failed"),
+            b'c' => Vec::new(),
+            b'r' => (0..KEYS).collect(),
+            _ if first => (0..KEYS).collect(),
+            _ => named,
+        };
+        if kind != b'c' {
+            self.model.cursor = Some(cursor);
+        }
+        self.counts.poll(match kind {
+            b'r' => "reset",
+            _ if first => "reset",
+            _ if named.is_empty() => "current",
+            _ => "changes",
+        });
+        // More changes may be on the next page. Where any key may have changed, none can.
+        let complete = kind != b'l' || first;
+        self.model
+            .is_told(&named, complete.then_some(made), self.now);
+    }
+}

@@ -1,0 +1,288 @@
+//! Requests: how they come, wait, leave, and come to their ends.
+
+use keystile::auth::answer::{Source, Unsent};
+use keystile::engine::host::{Flow, Token};
+
+use super::ends::{Judged, Seen};
+use super::view::View;
+use super::worker::{Asked, Lookup, Paused, State, Worker};
+use super::{AT_A_TIME, By, FORGOTTEN, MAX_WAITING, SOON, TIMEOUT};
+
+impl Worker {
+    /// A request comes. `unsent`: callouts cannot be sent meanwhile.
+    pub(super) fn asks(&mut self, key: usize, unsent: Option<Unsent>) {
+        let view = self.view(key);
+        let in_flight = self.in_flight(key);
+        let full = in_flight.is_some_and(|token| self.waiting(token).len() >= MAX_WAITING);
+        let (stream, sent) = self.comes(key, "/v1/x", unsent);
+        let is_paused = self.host.streams[&stream].end.is_none();
+        if sent.is_some() {
+            assert_eq!(in_flight, None, "two lookups of key {key} at a time");
+        }
+        match sent {
+            None if is_paused => {
+                let lookup = in_flight.expect("a lookup to wait for");
+                assert!(!full, "too many wait");
+                self.model.has_nothing(&view);
+                self.waits(stream, key, lookup, Source::Coalesced);
+            }
+            Some(Some(token)) if is_paused => {
+                self.model.has_nothing(&view);
+                self.is_sent(token, key, None);
+                self.waits(stream, key, token, Source::Lookup);
+            }
+            _ => {
+                let seen = self.ends_with(stream);
+                let is_cached = seen.source == Some(Source::Cache);
+                let by = self.unsent_by(unsent);
+                let by = match sent {
+                    _ if is_cached => By::Asking { is_asked: false },
+                    Some(None) => by,
+                    Some(Some(_)) => panic!("a lookup of no use: {seen:?}"),
+                    None if full && seen.judged == Judged::Nothing => By::Nothing,
+                    None => By::Asking {
+                        is_asked: in_flight.is_some(),
+                    },
+                };
+                if is_cached {
+                    let may_be_sent = in_flight.is_none();
+                    self.model.is_refreshed(&view, sent.is_some(), may_be_sent);
+                } else if sent.is_some() || by == By::Nothing {
+                    self.model.has_nothing(&view);
+                }
+                self.model.counts(&seen, &view, by, self.wall());
+                match sent {
+                    Some(Some(token)) => self.is_sent(token, key, None),
+                    Some(None) => self.model.fails(&view, self.unsent_by(unsent)),
+                    None => {}
+                }
+            }
+        }
+    }
+
+    /// An introspection request comes; returns its lookup. Where this model cannot tell what is
+    /// learnt from that, none comes.
+    pub(super) fn introspects(&mut self, key: usize) -> Option<usize> {
+        if self.model.rules.small {
+            return None;
+        }
+        let (stream, sent) = self.comes(key, "/v1/keys/me", None);
+        let Some(token) = sent.expect("a lookup of its own") else {
+            let seen = self.ends_with(stream);
+            let view = self.view(key);
+            self.model.counts(&seen, &view, By::Nothing, self.wall());
+            return None;
+        };
+        self.is_sent(token, key, Some(stream));
+        self.waits(stream, key, token, Source::Lookup);
+        Some(self.lookups.len() - 1)
+    }
+
+    /// The lookup of its key that the engine sent, if it did, and its token if it could.
+    fn comes(
+        &mut self,
+        key: usize,
+        path: &str,
+        unsent: Option<Unsent>,
+    ) -> (u32, Option<Option<Token>>) {
+        let now = self.calls(unsent);
+        let headers: [(&str, &[u8]); 5] = [
+            (":method", b"GET"),
+            (":path", path.as_bytes()),
+            ("x-api-key", self.keys[key].key.as_bytes()),
+            ("x-keystile-key-id", b"somebody_else"),
+            ("x-request-id", b"1"),
+        ];
+        let stream = self.host.request(&mut self.engine, &headers, true, now);
+        let sent = self.sent();
+        assert!(sent.len() <= 1, "more than one callout for a request");
+        let mut sent = sent.into_iter();
+        let sent = sent.next().map(|(asked, token)| {
+            assert_eq!(asked, Asked::Key(key), "what is looked up");
+            token
+        });
+        (stream, sent)
+    }
+
+    fn is_sent(&mut self, token: Token, key: usize, uncached: Option<u32>) {
+        self.lookups.push(Lookup {
+            token,
+            key,
+            made: self.now,
+            uncached,
+            again: false,
+            forgotten: false,
+            given_up: false,
+        });
+    }
+
+    fn waits(&mut self, stream: u32, key: usize, lookup: Token, source: Source) {
+        let state = State::Waits {
+            lookup,
+            source,
+            deadline: self.now.ms + TIMEOUT + FORGOTTEN,
+        };
+        let paused = Paused {
+            key,
+            state,
+            is_over: false,
+        };
+        self.paused.insert(stream, paused);
+    }
+
+    /// How a lookup that cannot be sent comes to nothing.
+    pub(super) fn unsent_by(&self, unsent: Option<Unsent>) -> By {
+        let mut shared = self
+            .lookups
+            .iter()
+            .filter(|lookup| lookup.uncached.is_none());
+        let in_flight = shared.any(|lookup| !lookup.given_up);
+        let is_full = self.model.is_breaker_full(in_flight, self.now.ms);
+        if unsent == Some(Unsent::Overflow) || is_full {
+            By::Overflow
+        } else {
+            By::Failure
+        }
+    }
+
+    /// The client of a paused request leaves. Nobody sends anything for that.
+    pub(super) fn leaves(&mut self, number: usize) {
+        if let Some(stream) = self.nth_paused(number) {
+            self.paused.remove(&stream);
+            self.calls(None);
+            let left = self.host.leaves(&mut self.engine, stream);
+            assert_eq!(left.end, None, "it waits no longer");
+            assert_eq!(self.sent(), [], "somebody who left is looked up");
+        }
+    }
+
+    /// The proxy answers a paused request by itself, such as at its own timeout.
+    pub(super) fn is_answered_by_proxy(&mut self, number: usize) {
+        if let Some(stream) = self.nth_paused(number) {
+            let paused = self.paused.get_mut(&stream).expect("it is paused");
+            paused.is_over = true;
+            let stream = self.host.streams.get_mut(&stream).expect("it is there");
+            stream.is_over = true;
+        }
+    }
+
+    /// The trailers of a paused request do not send it on.
+    pub(super) fn has_trailers(&mut self, number: usize) {
+        if let Some(stream) = self.nth_paused(number)
+            && !self.paused[&stream].is_over
+        {
+            assert_eq!(
+                self.trailers(stream),
+                Flow::Pause,
+                "its trailers send it on"
+            );
+        }
+    }
+
+    fn trailers(&mut self, stream: u32) -> Flow {
+        self.calls(None);
+        let trailers: [(&str, &[u8]); 2] = [("x-keystile-key-id", b"1"), ("x-other", b"1")];
+        let flow = self.host.trailers(&mut self.engine, stream, &trailers);
+        let request = &self.host.streams[&stream];
+        assert!(
+            !request.has_trailer("x-keystile-key-id"),
+            "an identity goes on"
+        );
+        assert!(request.has_trailer("x-other"), "a trailer is lost");
+        assert_eq!(self.sent(), [], "trailers are looked up");
+        flow
+    }
+
+    fn nth_paused(&self, number: usize) -> Option<u32> {
+        let at = number.checked_rem(self.paused.len())?;
+        self.paused.keys().nth(at).copied()
+    }
+
+    /// The requests that wait for a lookup.
+    pub(super) fn waiting(&self, token: Token) -> Vec<u32> {
+        let waiting = self.paused.iter().filter(
+            |(_, paused)| matches!(paused.state, State::Waits { lookup, .. } if lookup == token),
+        );
+        waiting.map(|(stream, _)| *stream).collect()
+    }
+
+    /// The lookup of a key that requests may wait for.
+    fn in_flight(&self, key: usize) -> Option<Token> {
+        let mut lookups = self.lookups.iter();
+        let found = lookups
+            .find(|lookup| lookup.key == key && lookup.uncached.is_none() && !lookup.given_up);
+        found.map(|lookup| lookup.token)
+    }
+
+    pub(super) fn view(&self, key: usize) -> View {
+        self.model.view(key, self.now.ms, self.wall())
+    }
+
+    /// These requests have their verdicts, in no order if `at_once`.
+    pub(super) fn decides(&mut self, streams: &[u32], by: By, at_once: bool) {
+        for stream in streams {
+            let view = self.view(self.paused[stream].key);
+            let paused = self.paused.get_mut(stream).expect("it is paused");
+            if let State::Waits { source, .. } = paused.state {
+                let turn = (self.now.order, if at_once { 0 } else { *stream });
+                paused.state = State::Decided {
+                    by,
+                    view,
+                    source,
+                    turn,
+                };
+            }
+        }
+    }
+
+    /// The engine resolved requests: those that have had their verdicts for longest, and as many as
+    /// one callback may.
+    pub(super) fn resolves(&mut self, most: usize) {
+        let turn = |(_, paused): &(&u32, &Paused)| match paused.state {
+            State::Decided { turn, .. } if !paused.is_over => Some(turn),
+            _ => None,
+        };
+        let (ended, rest): (Vec<_>, Vec<_>) = self
+            .paused
+            .iter()
+            .partition(|(stream, _)| self.host.streams[stream].end.is_some());
+        let decided: Vec<_> = rest.iter().filter_map(turn).collect();
+        let last = ended.iter().filter_map(turn).max();
+        assert!(
+            last <= decided.iter().min().copied().or(last),
+            "out of turn"
+        );
+        let all = ended.len() + decided.len();
+        assert_eq!(ended.len(), all.min(most), "how many are resolved");
+        assert!(
+            decided.is_empty() || most < AT_A_TIME || self.host.period.as_millis() == SOON.into(),
+            "the rest is not resolved soon"
+        );
+        let ended: Vec<_> = ended.into_iter().map(|(stream, _)| *stream).collect();
+        for stream in ended {
+            let paused = self.paused.remove(&stream).expect("it was paused");
+            let seen = self.ends_with(stream);
+            let State::Decided {
+                by, view, source, ..
+            } = paused.state
+            else {
+                panic!("resolved without a verdict: {seen:?}");
+            };
+            if let By::Answer(_) = by {
+                assert_eq!(seen.source, Some(source), "where its verdict is from");
+            }
+            self.model.counts(&seen, &view, by, self.wall());
+        }
+    }
+
+    /// A request has come to its end. Its trailers pass if it does, and it goes.
+    fn ends_with(&mut self, stream: u32) -> Seen {
+        let seen = Seen::of(&self.host.streams[&stream]);
+        self.counts.request(&seen);
+        if let Judged::Allowed(_) = seen.judged {
+            assert_eq!(self.trailers(stream), Flow::Continue, "it is held back");
+        }
+        self.host.leaves(&mut self.engine, stream);
+        seen
+    }
+}

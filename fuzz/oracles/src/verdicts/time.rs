@@ -1,0 +1,176 @@
+//! Time, and what must be done in it.
+
+use std::time::Duration;
+
+use keystile::engine::Engine;
+use keystile::engine::cache::PoolName;
+use keystile::engine::fake_host::FakeHost;
+use keystile::engine::stats::Gauge;
+
+use super::answers::Kind;
+use super::worker::{Asked, Poll, State, Worker};
+use super::{AT_A_TIME, By, FORGOTTEN, SOON, TICK, TIMEOUT};
+
+impl Worker {
+    /// Nothing more happens; whatever waits comes to its end by itself.
+    pub(super) fn ends(mut self) {
+        self.can_send = true;
+        self.passes(2 * TIMEOUT + FORGOTTEN + 2 * TICK);
+        let waiting = self.paused.iter().filter(|(_, paused)| !paused.is_over);
+        let waiting: Vec<_> = waiting.map(|(stream, _)| *stream).collect();
+        assert!(waiting.is_empty(), "requests {waiting:?} wait for ever");
+        assert!(
+            self.lookups.iter().all(|lookup| lookup.given_up),
+            "a lookup is in flight for ever"
+        );
+        self.closes();
+    }
+
+    /// The filter is taken out: everybody who waits is answered, and the gauges are back at zero.
+    pub(super) fn closes(mut self) {
+        let now = self.calls(None);
+        let fresh = Engine::start(&mut FakeHost::default(), self.model.rules.settings());
+        std::mem::replace(&mut self.engine, fresh).close(&mut self.host, now);
+        assert_eq!(self.sent(), [], "something is sent at the end");
+        let waiting: Vec<_> = self.paused.keys().copied().collect();
+        self.decides(&waiting, By::Nothing, true);
+        self.resolves(usize::MAX);
+        self.counts.agree(&self.host, self.model.rules.small);
+        for gauge in Gauge::ALL {
+            assert_eq!(self.host.gauge(gauge), 0, "{} is left over", gauge.name());
+        }
+        self.logs_no_key();
+    }
+
+    /// The timer has run out.
+    pub(super) fn ticks(&mut self) {
+        let now = self.calls(None);
+        self.engine.on_tick(&mut self.host, now);
+        let sent = self.sent();
+        assert!(sent.len() <= 1, "more than a poll: {sent:?}");
+        for (asked, token) in &sent {
+            assert_eq!(*asked, Asked::Feed, "a tick is no reason to look up");
+            let old = self.poll.take();
+            let is_there =
+                old.is_some_and(|poll| self.now.ms < poll.made + poll.timeout + FORGOTTEN);
+            assert!(!is_there, "two polls at a time");
+            self.is_polled_again(self.now.ms);
+            let mut callouts = self.host.callouts.iter();
+            let callout = callouts.find(|callout| Some(callout.token) == *token);
+            self.poll = callout.map(|callout| Poll {
+                token: callout.token,
+                made: self.now.ms,
+                timeout: u64::try_from(callout.timeout.as_millis()).expect("a short time"),
+                forgotten: false,
+            });
+        }
+        self.gives_up();
+        self.resolves(AT_A_TIME);
+        self.reports();
+        self.starts_timer();
+        if self.polls_are_answered && self.poll.is_some() && !sent.is_empty() {
+            let first = self.model.cursor.is_none();
+            self.is_polled(if first { b'0' } else { b'c' });
+        }
+    }
+
+    /// The next poll is due at an interval's end from when the last was made, but not while that has
+    /// no answer.
+    pub(super) fn is_polled_again(&mut self, made: u64) {
+        let interval = self.model.rules.feed.as_ref().map(|feed| feed.interval);
+        let next = interval.map(|interval| (made + interval).max(self.now.ms + SOON));
+        self.next_poll = next;
+    }
+
+    /// Whoever has waited too long gets what counts without an answer.
+    fn gives_up(&mut self) {
+        let mut given_up = Vec::new();
+        for lookup in &mut self.lookups {
+            if !lookup.given_up && lookup.made.ms + TIMEOUT + FORGOTTEN <= self.now.ms {
+                lookup.given_up = true;
+                given_up.push((lookup.token, lookup.uncached.is_some()));
+            }
+        }
+        for (token, is_uncached) in given_up {
+            let by = if is_uncached {
+                By::Nothing
+            } else {
+                By::Failure
+            };
+            self.decides(&self.waiting(token), by, true);
+        }
+        let overdue = self.paused.iter().filter(|(_, paused)| {
+            matches!(paused.state, State::Waits { deadline, .. } if deadline <= self.now.ms)
+        });
+        let overdue: Vec<_> = overdue.map(|(stream, _)| *stream).collect();
+        self.decides(&overdue, By::Failure, true);
+    }
+
+    /// What the proxy has been told after a tick.
+    fn reports(&self) {
+        let rules = self.model.rules;
+        self.counts.agree(&self.host, rules.small);
+        let is_stale = self.view(0).is_feed_stale();
+        let stale = self.host.gauge(Gauge::FeedStale);
+        assert_eq!(stale, i64::from(is_stale), "whether the feed is stale");
+        let most = i64::try_from(rules.entries()).expect("a small number");
+        for pool in PoolName::ALL {
+            let entries = self.host.gauge(Gauge::Entries(pool));
+            assert!((0..=most).contains(&entries), "{entries} entries");
+        }
+    }
+
+    pub(super) fn passes(&mut self, ms: u64) {
+        let end = self.now.ms + ms;
+        loop {
+            let lookups = self.lookups.iter().filter(|lookup| !lookup.forgotten);
+            let times_out = lookups.map(|lookup| lookup.made.ms + TIMEOUT).min();
+            let poll = self.poll.as_ref().filter(|poll| !poll.forgotten);
+            let poll_times_out = poll.map(|poll| poll.made + poll.timeout);
+            let next = [times_out, poll_times_out]
+                .into_iter()
+                .flatten()
+                .fold(self.next_tick, u64::min);
+            if next > end {
+                break;
+            }
+            self.now.ms = next.max(self.now.ms);
+            if times_out == Some(next) {
+                let mut lookups = self.lookups.iter();
+                let at = lookups
+                    .position(|lookup| !lookup.forgotten && lookup.made.ms + TIMEOUT == next);
+                self.answers(at.expect("the one that was found"), Kind::TimedOut);
+            } else if poll_times_out == Some(next) {
+                self.is_polled(b'9');
+            } else {
+                self.ticks();
+            }
+            self.in_time();
+        }
+        self.now.ms = end;
+    }
+
+    /// Nobody is resolved without having been found above, and nobody waits longer than is promised.
+    pub(super) fn in_time(&self) {
+        let is_uncached = |stream: &u32| {
+            let mut lookups = self.lookups.iter();
+            lookups.any(|lookup| lookup.uncached == Some(*stream))
+        };
+        for (stream, paused) in &self.paused {
+            let is_there = self.host.streams[stream].end.is_none();
+            assert!(is_there, "request {stream} is resolved for no reason");
+            if let State::Waits { deadline, .. } = paused.state {
+                // Ticks are in time for all lookups but uncached ones.
+                let late = if is_uncached(stream) { TICK } else { SOON };
+                let latest = deadline + late;
+                assert!(latest >= self.now.ms, "request {stream} waits too long");
+            }
+        }
+        let latest = self.next_poll.filter(|_| self.poll.is_none());
+        assert!(
+            latest.is_none_or(|latest| latest >= self.now.ms),
+            "the feed is not polled in time"
+        );
+        assert!(self.host.period <= Duration::from_millis(TICK), "no ticks");
+    }
+}

@@ -1,0 +1,276 @@
+//! A worker: the engine, its proxy, and what the naive model says of both.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use keystile::auth::answer::{Source, Unsent};
+use keystile::engine::Engine;
+use keystile::engine::fake_host::FakeHost;
+use keystile::engine::host::Token;
+use keystile::request::key_hash::KeyHasher;
+
+use super::answers::{Kind, Response};
+use super::counts::Counts;
+use super::model::Model;
+use super::rules::Rules;
+use super::view::View;
+use super::{At, By, KEYS, MANY, STEPS, TIMEOUT, WALLS, number};
+
+/// When scripts begin, in ms since the Unix epoch.
+const WALL: u64 = 1_800_000_000_000;
+
+/// How every key begins.
+const PREFIX: &str = "aw_";
+
+/// A lookup without an answer.
+pub(super) struct Lookup {
+    pub(super) token: Token,
+    pub(super) key: usize,
+    /// When it was sent.
+    pub(super) made: At,
+    /// The request that it was sent for, if it is an uncached one.
+    pub(super) uncached: Option<u32>,
+    /// Whether another was sent before, whose key changed meanwhile.
+    pub(super) again: bool,
+    /// The proxy will not report its timeout.
+    pub(super) forgotten: bool,
+    /// The engine has given it up.
+    pub(super) given_up: bool,
+}
+
+/// A paused request.
+pub(super) struct Paused {
+    pub(super) key: usize,
+    pub(super) state: State,
+    /// The proxy has answered it by itself.
+    pub(super) is_over: bool,
+}
+
+pub(super) enum State {
+    Waits {
+        /// For this lookup.
+        lookup: Token,
+        /// Where its verdict will have come from.
+        source: Source,
+        /// When, in ms, it has waited too long.
+        deadline: u64,
+    },
+    /// It has its verdict.
+    Decided {
+        by: By,
+        view: View,
+        /// Where an answer to its lookup comes from, for this request.
+        source: Source,
+        /// Those of a lower one are resolved before it.
+        turn: (u64, u32),
+    },
+}
+
+/// The poll of the feed without an answer.
+pub(super) struct Poll {
+    pub(super) token: Token,
+    /// When it was sent, in ms.
+    pub(super) made: u64,
+    /// In ms.
+    pub(super) timeout: u64,
+    /// The proxy will never answer it.
+    pub(super) forgotten: bool,
+}
+
+/// What a callout asks about.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Asked {
+    Key(usize),
+    Feed,
+}
+
+/// A key, and its hash in hex.
+pub(super) struct Key {
+    pub(super) key: String,
+    pub(super) hash: String,
+}
+
+pub(super) struct Worker {
+    pub(super) engine: Engine<FakeHost>,
+    pub(super) host: FakeHost,
+    pub(super) keys: [Key; KEYS],
+    pub(super) model: Model,
+    pub(super) counts: Counts,
+    pub(super) now: At,
+    pub(super) wall: i64,
+    pub(super) lookups: Vec<Lookup>,
+    pub(super) paused: BTreeMap<u32, Paused>,
+    pub(super) poll: Option<Poll>,
+    /// When, in ms, the feed must be polled next, while no poll is in flight.
+    pub(super) next_poll: Option<u64>,
+    pub(super) polls_are_answered: bool,
+    pub(super) can_send: bool,
+    pub(super) period: Duration,
+    pub(super) next_tick: u64,
+    /// The last callout that [`Self::sent`] told of.
+    last_sent: Token,
+}
+
+impl Worker {
+    pub(super) fn new(rules: &'static Rules) -> Self {
+        let keys = std::array::from_fn(|key| {
+            let key = format!("{PREFIX}{key:040}");
+            let hash = KeyHasher::default().hash(key.as_bytes()).to_string();
+            Key { key, hash }
+        });
+        let mut host = FakeHost::default();
+        let mut worker = Self {
+            engine: Engine::start(&mut host, rules.settings()),
+            host,
+            keys,
+            model: Model::new(rules),
+            counts: Counts::default(),
+            now: At { ms: 0, order: 0 },
+            wall: 0,
+            lookups: Vec::new(),
+            paused: BTreeMap::new(),
+            poll: None,
+            next_poll: None,
+            polls_are_answered: false,
+            can_send: true,
+            period: Duration::ZERO,
+            next_tick: 0,
+            last_sent: Token(0),
+        };
+        worker.ticks();
+        worker
+    }
+
+    pub(super) fn happens(&mut self, event: u8, mut next: impl FnMut() -> u8) {
+        match event {
+            b'a' => self.asks(number(next()) % KEYS, None),
+            b'm' => {
+                let key = number(next()) % KEYS;
+                (0..MANY).for_each(|_| self.asks(key, None));
+            }
+            b'x' => self.asks(number(next()) % KEYS, Some(Unsent::NotAccepted)),
+            b'y' => self.asks(number(next()) % KEYS, Some(Unsent::Overflow)),
+            b'i' => {
+                let (key, kind) = (number(next()) % KEYS, Kind::of(next()));
+                if let Some(lookup) = self.introspects(key) {
+                    self.answers(lookup, kind);
+                }
+            }
+            b'j' => {
+                self.introspects(number(next()) % KEYS);
+            }
+            b'l' => {
+                let (lookup, kind) = (number(next()), Kind::of(next()));
+                if let Some(lookup) = lookup.checked_rem(self.lookups.len()) {
+                    self.answers(lookup, kind);
+                }
+            }
+            b'o' => {
+                if let Some(lookup) = number(next()).checked_rem(self.lookups.len()) {
+                    self.lookups[lookup].forgotten = true;
+                }
+            }
+            b'v' => self.leaves(number(next())),
+            b'g' => self.is_answered_by_proxy(number(next())),
+            b'b' => self.has_trailers(number(next())),
+            b't' => self.passes(STEPS[number(next()) % STEPS.len()]),
+            b'p' => self.is_polled(next()),
+            b'q' => self.polls_are_answered ^= true,
+            b'r' => self.can_send ^= true,
+            b'w' => self.wall = WALLS[number(next()) % WALLS.len()],
+            _ => return,
+        }
+        self.in_time();
+    }
+
+    /// Since the Unix epoch.
+    pub(super) fn wall(&self) -> Duration {
+        let wall = WALL
+            .saturating_add(self.now.ms)
+            .saturating_add_signed(self.wall);
+        Duration::from_millis(wall)
+    }
+
+    /// The engine is about to be called: returns the monotonic clock, and has the proxy know the wall
+    /// clock, and why callouts cannot be sent.
+    pub(super) fn calls(&mut self, unsent: Option<Unsent>) -> Duration {
+        self.now.order += 1;
+        self.host.wall = self.wall();
+        let all = (!self.can_send).then_some(Unsent::NotAccepted);
+        self.host.unsent = unsent.or(all);
+        Duration::from_millis(self.now.ms)
+    }
+
+    /// A callout is answered.
+    pub(super) fn responds(&mut self, token: Token, response: &Response) {
+        let headers = response.headers.iter();
+        let headers: Vec<_> = headers
+            .map(|(name, value)| (*name, value.as_bytes()))
+            .collect();
+        let now = self.calls(None);
+        let body = response.body.as_bytes();
+        self.host
+            .answers(&mut self.engine, token, &headers, body, now);
+    }
+
+    /// The callouts that the engine sent since this was last asked, or tried to.
+    pub(super) fn sent(&mut self) -> Vec<(Asked, Option<Token>)> {
+        self.now.order += 1;
+        let asked = |path: &str| {
+            let mut keys = self.keys.iter();
+            match keys.position(|key| path.ends_with(&key.hash)) {
+                Some(key) => Asked::Key(key),
+                None => {
+                    let cursor = self.model.cursor.as_deref().unwrap_or_default();
+                    assert_eq!(path, format!("/v1/changes?after={cursor}"));
+                    Asked::Feed
+                }
+            }
+        };
+        let callouts = self.host.callouts.iter();
+        let new = callouts.filter(|callout| callout.token.0 > self.last_sent.0);
+        let mut all = Vec::new();
+        for callout in new {
+            let mut values = callout.headers.iter().map(|(_, value)| value);
+            assert!(values.all(|value| !value.contains(PREFIX)), "a key is sent");
+            let asked = asked(callout.path());
+            if let Asked::Key(_) = asked {
+                assert_eq!(callout.timeout, Duration::from_millis(TIMEOUT));
+            }
+            all.push((asked, Some(callout.token)));
+        }
+        let not_sent = self.host.not_sent.iter();
+        all.extend(not_sent.map(|path| (asked(path), None)));
+        self.host.not_sent.clear();
+        let last = all.iter().filter_map(|(_, token)| *token).next_back();
+        self.last_sent = last.unwrap_or(self.last_sent);
+        let unsent = all.iter().filter(|(_, token)| token.is_none());
+        for (asked, _) in unsent {
+            match asked {
+                Asked::Key(_) => self.counts.unsent_lookup(),
+                Asked::Feed => self.counts.poll("failed"),
+            }
+        }
+        self.wakes();
+        all
+    }
+
+    /// The timer starts again where its period was changed.
+    fn wakes(&mut self) {
+        if self.period != self.host.period {
+            self.period = self.host.period;
+            self.starts_timer();
+        }
+    }
+
+    pub(super) fn starts_timer(&mut self) {
+        let period = u64::try_from(self.period.as_millis()).expect("a short time");
+        self.next_tick = self.now.ms + period;
+    }
+
+    /// The log names no key.
+    pub(super) fn logs_no_key(&self) {
+        let mut lines = self.host.log.iter().map(|(_, line)| line);
+        assert!(lines.all(|line| !line.contains(PREFIX)), "a key is logged");
+    }
+}
