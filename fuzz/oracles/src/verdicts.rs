@@ -61,6 +61,8 @@ const AT_A_TIME: usize = 64;
 const MAX_WAITING: usize = 2_048;
 /// For how long, in ms, a failed lookup lets a record in grace count without another.
 const RETRY: u64 = 1_000;
+/// For how long, in ms, a failed lookup tells of an outage.
+const OUTAGE: u64 = 2_000;
 /// For how long, in ms, an answer shows that a lookup which is not sent finds a full circuit breaker
 /// rather than no host.
 const RECENTLY: u64 = 5_000;

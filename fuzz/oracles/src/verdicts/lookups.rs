@@ -93,6 +93,7 @@ impl Worker {
             made: self.now,
             uncached: None,
             again: true,
+            tests_outage: lookup.tests_outage,
             forgotten: false,
             given_up: false,
         });

@@ -12,7 +12,7 @@ use super::answers::{Given, Kind};
 use super::ends::{Judged, Seen};
 use super::rules::Rules;
 use super::view::{Known, View};
-use super::{At, By, KEYS, RECENTLY, RETRY};
+use super::{At, By, KEYS, OUTAGE, RECENTLY, RETRY};
 
 pub(super) struct Model {
     pub(super) rules: &'static Rules,
@@ -152,6 +152,18 @@ impl Model {
         let failed = view.known.failed.0;
         let spared = failed.is_some_and(|failed| view.now - failed < RETRY) && view.grace(kept).0;
         assert!(!fresh && !spared, "{kept:?} counts, and is asked about");
+    }
+
+    /// Whether a lookup that is sent now surely only finds out if an outage is over.
+    pub(super) fn tests_outage(&self, view: &View) -> bool {
+        let failed = view.known.failed.0;
+        failed.is_some_and(|failed| view.now - failed < OUTAGE) && self.is_in_grace(view)
+    }
+
+    /// Whether a record surely counts in an outage.
+    pub(super) fn is_in_grace(&self, view: &View) -> bool {
+        self.kept_for_sure(view)
+            .is_some_and(|kept| view.grace(kept).0)
     }
 
     /// A fresh verdict was used, and its key is looked up meanwhile, or not. `may_be_sent`: no other

@@ -24,11 +24,15 @@ impl Worker {
                 let lookup = in_flight.expect("a lookup to wait for");
                 assert!(!full, "too many wait");
                 self.model.has_nothing(&view);
+                let mut lookups = self.lookups.iter();
+                let tests = lookups.any(|other| other.token == lookup && other.tests_outage);
+                let spared = tests && self.model.is_in_grace(&view);
+                assert!(!spared, "it waits for the end of an outage");
                 self.waits(stream, key, lookup, Source::Coalesced);
             }
             Some(Some(token)) if is_paused => {
                 self.model.has_nothing(&view);
-                self.is_sent(token, key, None);
+                self.is_sent(token, &view, None);
                 self.waits(stream, key, token, Source::Lookup);
             }
             _ => {
@@ -52,7 +56,7 @@ impl Worker {
                 }
                 self.model.counts(&seen, &view, by, self.wall());
                 match sent {
-                    Some(Some(token)) => self.is_sent(token, key, None),
+                    Some(Some(token)) => self.is_sent(token, &view, None),
                     Some(None) => self.model.fails(&view, self.unsent_by(unsent)),
                     None => {}
                 }
@@ -73,7 +77,7 @@ impl Worker {
             self.model.counts(&seen, &view, By::Nothing, self.wall());
             return None;
         };
-        self.is_sent(token, key, Some(stream));
+        self.is_sent(token, &self.view(key), Some(stream));
         self.waits(stream, key, token, Source::Lookup);
         Some(self.lookups.len() - 1)
     }
@@ -104,13 +108,15 @@ impl Worker {
         (stream, sent)
     }
 
-    fn is_sent(&mut self, token: Token, key: usize, uncached: Option<u32>) {
+    /// A lookup was sent, of a key as it was known before.
+    fn is_sent(&mut self, token: Token, view: &View, uncached: Option<u32>) {
         self.lookups.push(Lookup {
             token,
-            key,
+            key: view.key,
             made: self.now,
             uncached,
             again: false,
+            tests_outage: self.model.tests_outage(view),
             forgotten: false,
             given_up: false,
         });

@@ -32,6 +32,9 @@ pub(super) struct Lookup {
     pub(super) uncached: Option<u32>,
     /// Whether another was sent before, whose key changed meanwhile.
     pub(super) again: bool,
+    /// Whether it surely only finds out if an outage is over, so that nobody with a record in grace
+    /// waits for it.
+    pub(super) tests_outage: bool,
     /// The proxy will not report its timeout.
     pub(super) forgotten: bool,
     /// The engine has given it up.
