@@ -57,12 +57,12 @@ impl Counts {
 
     /// Whether the proxy knows all of this, as it must after each tick.
     pub(super) fn agree(&self, host: &FakeHost, may_evict: bool) {
-        for counter in Counter::ALL {
+        for counter in Counter::all() {
             let name = counter.name();
             if may_evict && name.contains(EVICTIONS) {
                 continue;
             }
-            let counted = self.counters.get(name).copied().unwrap_or_default();
+            let counted = self.counters.get(&*name).copied().unwrap_or_default();
             assert_eq!(host.counted(counter), counted, "{name}");
         }
         assert_eq!(host.observed, self.durations, "how long lookups took");
