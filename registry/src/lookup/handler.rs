@@ -6,8 +6,6 @@ use axum::extract::{Path, State};
 use axum::http::header::{CACHE_CONTROL, VARY};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
-use serde::Serialize;
-use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -16,8 +14,7 @@ use crate::duration::Seconds;
 use crate::http::error::ApiError;
 use crate::http::openapi;
 use crate::http::refusals::{self, refusals, service};
-use crate::record::{Record, Status};
-use crate::timestamp::Timestamp;
+use crate::record::{LookupView, Record, Status};
 
 pub(crate) fn routes() -> OpenApiRouter<Answers> {
     OpenApiRouter::new().routes(routes!(lookup))
@@ -28,36 +25,6 @@ pub(crate) fn routes() -> OpenApiRouter<Answers> {
 pub(crate) struct Answers {
     pub(crate) lookups: Lookups,
     pub(crate) max_age: MaxAge,
-}
-
-/// A record as the filter reads it: these fields and no others.
-#[derive(Serialize, ToSchema)]
-#[schema(as = Record)]
-struct Answer {
-    key_id: String,
-    status: Status,
-    account_id: String,
-    #[schema(required = true)]
-    environment: Option<String>,
-    /// Past it, the key is still `active` here: expiry is the filter's to decide. Null is never.
-    #[schema(required = true)]
-    expires_at: Option<Timestamp>,
-    /// Path prefixes; null is every path, and `[]` is none.
-    #[schema(required = true)]
-    endpoints: Option<Vec<String>>,
-}
-
-impl From<Record> for Answer {
-    fn from(record: Record) -> Self {
-        Self {
-            status: record.status(),
-            key_id: record.key_id,
-            account_id: record.account_id,
-            environment: record.environment,
-            expires_at: record.expires_at,
-            endpoints: record.endpoints,
-        }
-    }
 }
 
 /// How long those who ask may keep an answer; `None` leaves it to them.
@@ -103,14 +70,14 @@ const KEY_HASH: &str = "x-keystile-key-hash";
         (
             status = 200,
             description = "The key is registered",
-            body = Answer,
+            body = LookupView,
             headers(
                 ("cache-control" = String, description = "`max-age=N`, with \
                     `serve --max-age-active` or `--max-age-revoked`"),
                 ("vary" = String, description = "`x-keystile-environment`"),
                 ("x-keystile-key-hash" = String, description = "The hash that the answer is about"),
             ),
-            example = json!(Answer::from(Record::example())),
+            example = json!(LookupView::from(Record::example())),
         ),
         Refused,
     ),
@@ -135,7 +102,7 @@ async fn lookup(
                 Status::Active => answers.max_age.active,
                 Status::Revoked => answers.max_age.revoked,
             };
-            (max_age, Json(Answer::from(record)).into_response())
+            (max_age, Json(LookupView::from(record)).into_response())
         }
     };
     let about = [(KEY_HASH, &*key_hash), (VARY.as_str(), ENVIRONMENT)];

@@ -1,8 +1,8 @@
 //! What is stored of a key: [`Record`], and in this file the only list of its columns.
 //!
-//! A new column needs an entry below, and a migration for each database. A lookup answers with it
-//! once it is among the fields of the answer in `lookup/handler.rs`, and `keys/create.rs` and
-//! `keys/update.rs` say who sets it.
+//! A new column needs an entry in that list, a value in [`Record::example`], and a migration for each
+//! database. `keys/create.rs` and `keys/update.rs` say who sets it. Lookups answer with it if it is a
+//! field of [`LookupView`].
 
 mod column;
 mod preview;
@@ -94,6 +94,36 @@ impl Record {
     }
 }
 
+/// A record as the filter reads it: these fields and no others.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Record)]
+pub(crate) struct LookupView {
+    key_id: String,
+    status: Status,
+    account_id: String,
+    #[schema(required = true)]
+    environment: Option<String>,
+    /// Past it, the key is still `active` here: expiry is the filter's to decide. Null is never.
+    #[schema(required = true)]
+    expires_at: Option<Timestamp>,
+    /// Path prefixes; null is every path, and `[]` is none.
+    #[schema(required = true)]
+    endpoints: Option<Vec<String>>,
+}
+
+impl From<Record> for LookupView {
+    fn from(record: Record) -> Self {
+        Self {
+            status: record.status(),
+            key_id: record.key_id,
+            account_id: record.account_id,
+            environment: record.environment,
+            expires_at: record.expires_at,
+            endpoints: record.endpoints,
+        }
+    }
+}
+
 /// The two states of a key that has a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
@@ -110,5 +140,24 @@ impl fmt::Display for Status {
             Self::Active => "active",
             Self::Revoked => "revoked",
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn the_filter_gets_these_fields_and_no_others() {
+        let expected = json!({
+            "key_id": "key_01JY6Q4R2T8V9W0X1Y2Z3A4B5C",
+            "status": "active",
+            "account_id": "acct_1",
+            "environment": "production",
+            "expires_at": "2027-01-01T00:00:00Z",
+            "endpoints": ["/v1/astro"],
+        });
+        assert_eq!(json!(LookupView::from(Record::example())), expected);
     }
 }
