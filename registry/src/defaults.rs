@@ -1,19 +1,19 @@
-//! What holds where nothing else was said.
+//! The default values and the fixed limits.
 
 use std::time::Duration;
 
-/// How long the feed keeps its changes, as [`crate::duration::Seconds`] reads it. A reader that was away
-/// for longer has to start anew, and every verdict that it kept is older than that.
+/// How long the feed keeps its changes, as [`crate::duration::Seconds`] reads it. A reader that was
+/// away for longer has to start again, and all verdicts that it has kept are older than that.
 pub(crate) const KEEP_CHANGES: &str = "24h";
 
-/// How long a rotated key goes on working: a day to deploy the new one.
+/// How long a rotated key keeps working: a day to deploy the new one.
 pub(crate) const GRACE: &str = "24h";
 
-/// The most requests at once: more than the proxies of one registry have lookups under way, and few
-/// enough to keep in memory.
+/// The most requests at once: more than the lookups that the proxies of one registry have in flight,
+/// and few enough to keep in memory.
 pub(crate) const CONCURRENCY: usize = 1024;
 
-/// How long a request may take. The filter waits for 250 ms, and for a minute where it is told to.
+/// How long a request may take. The filter waits for 250 ms, or up to a minute if it is configured so.
 pub(crate) const LONGEST_REQUEST: Duration = Duration::from_secs(10);
 
 /// After how many seconds a 503 says to try again.

@@ -8,7 +8,7 @@ use std::path::Path;
 type Uses = BTreeMap<String, BTreeSet<String>>;
 
 #[test]
-fn modules_form_no_circle() {
+fn modules_form_no_cycle() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut uses = Uses::new();
     for entry in fs::read_dir(&folder).expect("src") {
@@ -25,7 +25,7 @@ fn modules_form_no_circle() {
     for (module, used) in [("keys", "record"), ("routes", "http"), ("http", "server")] {
         assert!(uses[module].contains(used), "{module}: {:?}", uses[module]);
     }
-    // A module that uses none of those left, or that none of them uses, is in no circle.
+    // A module that uses none of those left, or that none of them uses, is in no cycle.
     loop {
         let used: BTreeSet<_> = uses.values().flatten().cloned().collect();
         let free =
@@ -38,7 +38,7 @@ fn modules_form_no_circle() {
             used.remove(&module);
         }
     }
-    assert!(uses.is_empty(), "a circle: {uses:#?}");
+    assert!(uses.is_empty(), "a cycle: {uses:#?}");
 }
 
 /// Adds the modules that a file names, or the files in a folder.

@@ -2,12 +2,12 @@
 //!
 //! 1. A key is shown once, when it is created. What is stored is its hash, made by the filter's
 //!    own [`keystile`] code, and the first and last characters that tell keys apart in a list.
-//! 2. 404 is said of a well-formed hash without a record and of nothing else, because the filter
-//!    takes it for a verdict. Other mistakes of the caller are 400 or 405.
+//! 2. A lookup is answered with 404 only for a well-formed hash without a record, because the filter
+//!    takes 404 for a verdict. Other mistakes of the caller are 400 or 405.
 //! 3. A failing database is 503. Its cause is in the log, never in an answer.
 //! 4. Expiry is the filter's to decide: a key past `expires_at` is still `active` here.
 //!
-//! Modules depend on those further down, and never in a circle:
+//! Modules depend only on those further down, and form no cycle:
 //!
 //! | module | what is there |
 //! |---|---|
@@ -20,9 +20,9 @@
 //! | `database`, `server` | connections, schema and transactions; sockets and TLS |
 //! | `logs`, `defaults`, `duration`, `timestamp` | what all others may use |
 //!
-//! Caveat: without a service token, whoever reaches the port can ask about a hash and read the
-//! feed. `serve` refuses to listen beyond this machine then, unless it is told that only the proxies
-//! reach the port.
+//! Caveat: without a service token, anyone who reaches the port can look up hashes and read the feed.
+//! `serve` then refuses to listen beyond this machine, unless it is told that only the proxies reach
+//! the port.
 
 mod cli;
 mod commands;
@@ -69,7 +69,7 @@ use crate::lookup::Lookups;
 use crate::lookup::handler::MaxAge;
 use crate::routes::App;
 
-/// Much of a lookup is small pieces of memory that one thread takes and another gives back.
+/// A lookup uses many small pieces of memory that one thread allocates and another frees.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
@@ -116,7 +116,7 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
     result
 }
 
-/// An error and its causes, but for those that the error before them has quoted already.
+/// An error and its causes, except those that the error before them has already quoted.
 fn describe(error: &anyhow::Error) -> String {
     let mut text = error.to_string();
     for cause in error.chain().skip(1).map(ToString::to_string) {

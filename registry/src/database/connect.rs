@@ -29,7 +29,7 @@ const SILENCE: &str = "10s";
 
 const CONNECTIONS: u32 = 8;
 
-/// What there is to say of a database that was just opened.
+/// A database that was just opened.
 pub(crate) struct Opened {
     pub(crate) database: Database,
     /// Whether there was none before, or one without tables.
@@ -86,7 +86,7 @@ async fn open_postgres(options: PgConnectOptions) -> anyhow::Result<Opened> {
         .fetch_one(&pool)
         .await
         .with_context(schema)?;
-    // sqlx has all others wait who would do the same.
+    // sqlx takes a lock, so that other processes wait.
     POSTGRES.run(&pool).await.with_context(schema)?;
     Ok(Opened {
         database: Database::Postgres(pool),

@@ -1,6 +1,6 @@
-//! The database: which one, its connections, its schema and its transactions. The SQL about keys,
-//! lookups and changes is with them, and nearly all of it is what SQLite and PostgreSQL both take.
-//! Every statement is prepared once for each connection.
+//! The database: SQLite or PostgreSQL, its connections, its schema and its transactions. The SQL of
+//! keys, lookups and changes is beside their code, and nearly all of it works on both databases. Every
+//! statement is prepared once per connection.
 
 mod connect;
 mod file;
@@ -16,7 +16,7 @@ pub(crate) use self::connect::{POSTGRES, SQLITE, is_busy};
 pub(crate) use self::file::Exposed;
 pub(crate) use self::transaction::Transaction;
 
-/// The same expression for whichever database it is.
+/// The same expression for either database.
 macro_rules! on {
     ($database:expr, $kind:ident, $connection:ident => $then:expr) => {
         match $database {
@@ -40,7 +40,7 @@ impl Database {
         on!(self, Self, pool => pool.close().await);
     }
 
-    /// Asks the database for nothing.
+    /// Runs an empty query.
     ///
     /// # Errors
     /// It cannot be reached.
@@ -50,8 +50,8 @@ impl Database {
     }
 }
 
-/// Whether the database did not fail, but refused a value: PostgreSQL stores only characters that
-/// the database's encoding has.
+/// Whether the database refused a value instead of failing: PostgreSQL only stores characters that the
+/// database's encoding has.
 pub(crate) fn is_refused_value(error: &sqlx::Error) -> bool {
     // "Appendix A. PostgreSQL Error Codes": character_not_in_repertoire, untranslatable_character.
     const CODES: [&str; 2] = ["22021", "22P05"];

@@ -27,7 +27,7 @@ impl fmt::Display for Cursor {
     }
 }
 
-/// The text is not a cursor that any feed gives.
+/// The text is not a cursor that any feed returns.
 #[derive(Debug)]
 pub(crate) struct NoCursor;
 

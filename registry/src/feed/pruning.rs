@@ -1,4 +1,4 @@
-//! Removes old changes from the feed, now and then. Any number of servers may do so at once.
+//! Removes old changes from the feed at intervals. Any number of servers may do so at once.
 
 use std::time::Duration;
 
@@ -11,8 +11,8 @@ use crate::database::Database;
 use crate::duration::Seconds;
 use crate::timestamp::Timestamp;
 
-/// Prunes at once and after each `pause`, until it is dropped. A failure is logged, and tried again
-/// the next time.
+/// Prunes at once and after each `pause`, until it is dropped. Failures are logged, and the next run
+/// tries again.
 pub(crate) async fn prune(database: Database, keep: Seconds, pause: Duration) {
     let mut ticks = interval(pause);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);

@@ -1,14 +1,14 @@
-//! The change feed.
+//! The SQL of changes.
 //!
 //! A change takes its number from the one row of `feed`, in the transaction that makes the change,
 //! and thereby locks that row until its commit. So changes become visible in the order of their
-//! numbers, a number that was taken in vain is taken again, and a reader that has seen a number
-//! never meets a lower one later. Transactions lock keys first and the feed last; in that order
-//! none waits for another in a circle.
+//! numbers, the number of a transaction that fails is used again, and a reader that has seen a number
+//! never meets a lower one later. Transactions lock keys first and the feed last, so that they never
+//! deadlock.
 //!
-//! A number that was visible is taken again only where the database lost it: an older copy was put
-//! in place, or a replica that had not received it took over. Tokens tell these changes apart. Each
-//! change has a random one, and that of the change before it, which may have been pruned since.
+//! A visible number is used again only if the database lost it: an older copy was restored, or a
+//! replica that had not received it was promoted. Tokens tell these changes apart. Each change has a
+//! random one, and that of the change before it, which may have been pruned since.
 
 use super::cursor::{Change, Cursor, Kind, News, new_token};
 use crate::database::{Database, Transaction, on};
@@ -27,7 +27,7 @@ struct Row {
     kind: Option<String>,
 }
 
-/// Puts a change into the feed. From here to the commit all other writers wait.
+/// Adds a change to the feed. All other writers wait from here to the commit.
 pub(crate) async fn announce(
     transaction: &mut Transaction,
     hash: &[u8; 32],
@@ -61,13 +61,13 @@ pub(crate) async fn announce(
     Ok(())
 }
 
-/// Up to `limit` changes, but at least one, after a cursor. `None` is a cursor of no feed.
+/// Up to `limit` changes after a cursor; a limit of 0 is 1. `None` is a cursor of no feed.
 pub(crate) async fn read(
     database: &Database,
     after: Option<&Cursor>,
     limit: u32,
 ) -> sqlx::Result<News> {
-    // One statement, so that all of it is of one moment.
+    // One statement, so that it sees one state of the database.
     const NEWS: &str = "SELECT feed_id, last_number, last_token, \
          number, token, previous_token, key_hash, kind FROM feed \
          LEFT JOIN (SELECT number, token, previous_token, key_hash, kind FROM changes \
@@ -80,7 +80,7 @@ pub(crate) async fn read(
     news(after, rows)
 }
 
-/// Removes the changes from before a time; how many. Their readers get a reset.
+/// Removes the changes from before a time, and returns how many. Readers that missed them get a reset.
 pub(super) async fn prune(database: &Database, before: Timestamp) -> sqlx::Result<u64> {
     // From the oldest on, and none after one that stays: clocks differ, and the numbers that are
     // left must have no gaps.
@@ -111,8 +111,8 @@ fn news(after: Option<&Cursor>, rows: Vec<Row>) -> sqlx::Result<News> {
     let mut cursor = after.clone();
     let mut changes = Vec::with_capacity(rows.len());
     for row in rows {
-        // Without the very next change there is no telling what the reader has missed: changes were
-        // pruned, or the cursor is of another history.
+        // Without the very next change, it is unknown what the reader has missed: changes were
+        // pruned, or the cursor is from another history.
         let follows = row.number.is_some()
             && row.number == cursor.number.checked_add(1)
             && row.previous_token.as_ref() == Some(&cursor.token);

@@ -27,7 +27,7 @@ pub(crate) async fn observe(
     response
 }
 
-/// The method of a request, as far as there are routes for it.
+/// The method of a request, if any route has it.
 pub(crate) fn method(request: &Request) -> &'static str {
     match *request.method() {
         Method::GET => "GET",

@@ -305,7 +305,7 @@ fn now() -> Result<Timestamp, ApiError> {
     Timestamp::new(OffsetDateTime::now_utc()).ok_or(ApiError::from(Failure::Clock))
 }
 
-/// The ID in a path, as far as it is one.
+/// The ID in a path, if it is one.
 fn checked(key_id: KeyId) -> Result<String, ApiError> {
     match key_id {
         Ok(Path(key_id)) if is_key_id(&key_id) => Ok(key_id),

@@ -86,8 +86,8 @@ impl CreateKey {
 }
 
 impl Keys {
-    /// Makes a key, or takes the one that is given, and stores its hash. The key is nowhere else
-    /// than in what this returns.
+    /// Makes a key, or takes the given one, and stores its hash. The key itself is only in what this
+    /// returns.
     pub(crate) async fn create(
         &self,
         new: NewKey,
@@ -117,7 +117,7 @@ impl Keys {
         Ok((key, record))
     }
 
-    /// Adds a key. False: there is one of this hash.
+    /// Adds a key. Returns false if there is already one with this hash.
     pub(crate) async fn insert(&self, record: &Record, hash: &KeyHash) -> sqlx::Result<bool> {
         let mut transaction = self.database.begin().await?;
         match sql::insert(&mut transaction, record, hash).await {

@@ -1,4 +1,4 @@
-//! The end of a key and of its record.
+//! Removing a key and its record.
 
 use super::Keys;
 use super::sql::{self, Stored};
@@ -6,7 +6,7 @@ use crate::feed::{self, Kind};
 use crate::timestamp::Timestamp;
 
 impl Keys {
-    /// Removes a key's record. False: there is no such key.
+    /// Removes a key's record. Returns false if there is no such key.
     pub(crate) async fn delete(&self, key_id: &str, now: Timestamp) -> sqlx::Result<bool> {
         let mut transaction = self.database.begin().await?;
         let Some(Stored { hash, .. }) = sql::lock(&mut transaction, key_id).await? else {

@@ -37,7 +37,7 @@ pub(crate) struct Keys {
 }
 
 impl Keys {
-    /// The keys in a database, whose changes these lookups are the first to read.
+    /// The keys in a database. These lookups are the first to read a key that was added or removed.
     pub(crate) fn new(database: Database, lookups: Lookups, hasher: KeyHasher) -> Self {
         Self {
             database,

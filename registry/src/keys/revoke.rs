@@ -1,4 +1,4 @@
-//! The end of a key whose record stays.
+//! Refusing a key for good.
 
 use super::Keys;
 use super::sql::{self, Stored};
@@ -7,7 +7,7 @@ use crate::record::Record;
 use crate::timestamp::Timestamp;
 
 impl Keys {
-    /// Revokes a key; the time of the first revocation stays. `None`: there is no such key.
+    /// Revokes a key; the time of the first revocation stays. Returns `None` if there is no such key.
     pub(crate) async fn revoke(
         &self,
         key_id: &str,

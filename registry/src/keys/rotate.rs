@@ -1,5 +1,5 @@
-//! A key takes the place of another, which goes on working for a while: time to deploy the new one and
-//! to see it work, before the old one is revoked or ends by itself.
+//! Replacing a key. The old one keeps working for a while: time to deploy the new one and to see it
+//! work, before the old one is revoked or ends by itself.
 
 use serde::Deserialize;
 use time::OffsetDateTime;
@@ -20,7 +20,7 @@ use crate::timestamp::Timestamp;
 /// How to replace a key.
 #[derive(Debug)]
 pub(crate) struct Rotation {
-    /// How long the old key goes on working, unless it ends before.
+    /// How long the old key keeps working, unless it ends before.
     pub(crate) grace: Seconds,
     /// When the new key ends; `None`: it lasts as long as the old one was to last.
     pub(crate) expires_at: Option<Timestamp>,
@@ -63,7 +63,7 @@ pub(crate) enum Rotated {
 }
 
 impl Keys {
-    /// Makes a key that replaces another, which itself ends after the grace unless it ends before.
+    /// Makes a key that replaces another, which ends after the grace period unless it ends before.
     pub(crate) async fn rotate(
         &self,
         key_id: &str,

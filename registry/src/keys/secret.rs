@@ -148,7 +148,7 @@ mod tests {
     fn a_preview_of_a_generated_key_has_8_and_4_characters() {
         let key = SecretKey::from_bytes(&[0xfb; 32]);
         assert_eq!(key.preview().to_string(), "aw_-_v7-…7-_s");
-        // Whoever brings along what looks like one may have made it otherwise.
+        // An imported key that looks like a generated one may have been made differently.
         let imported: SecretKey = key.expose().parse().expect("a key");
         assert_eq!(imported.preview().to_string(), "aw_-_v7-…-_s");
     }

@@ -56,7 +56,7 @@ impl UpdateKey {
 }
 
 impl Patch {
-    /// The record as it is to be.
+    /// Applies the changes to a record.
     fn apply(self, record: &mut Record) {
         if let Some(name) = self.name {
             record.name = name.map(String::from);
@@ -71,7 +71,8 @@ impl Patch {
 }
 
 impl Keys {
-    /// Changes a key; where it is so already, that is no change. `None`: there is no such key.
+    /// Changes a key, and announces it if anything is different. Returns `None` if there is no such
+    /// key.
     pub(crate) async fn update(
         &self,
         key_id: &str,

@@ -1,12 +1,12 @@
 //! Lookups by hash, many in one statement.
 //!
-//! What a single lookup costs is mostly not the database: a pool tests a connection when it is
-//! taken and when it is returned, and on SQLite a connection is a thread to be woken. So a few tasks
-//! keep connections for a while, and each asks at once for all that has arrived while it was waiting
-//! for the last answer. A lookup that finds a task free waits for nobody.
+//! The database is not the main cost of a single lookup: a pool tests a connection when it is taken
+//! and when it is returned, and on SQLite a connection is a thread that must be woken. So a few tasks
+//! keep their connections for a while, and each looks up everything that has arrived while it was
+//! waiting for the last answer. A lookup that finds a task idle does not wait.
 //!
-//! This is no cache. No record is kept from one statement to the next, and each statement begins
-//! after the lookups in it were asked for: a change that was committed before is in the answer.
+//! This is not a cache. No record is kept from one statement to the next, and each statement starts
+//! after its lookups have arrived: the answers contain every change that was committed before.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,7 +22,7 @@ use super::sql::{Found, Many};
 use crate::database::{Database, PATIENCE, on};
 use crate::record::Record;
 
-/// How many statements at once. Few, so that there is something to gather meanwhile.
+/// How many statements run at once. Few, so that lookups gather while they run.
 const WORKERS: usize = 2;
 
 /// The most lookups in one statement.
@@ -31,14 +31,14 @@ pub(super) const MOST: usize = 64;
 /// How long a connection is kept before the pool may test, renew or close it.
 const KEPT: Duration = Duration::from_secs(1);
 
-/// Where lookups wait: as many at most as requests are answered at once, but for those whose client
-/// has left meanwhile.
+/// Where lookups wait: at most as many as there may be requests at once, except those whose client
+/// has left.
 #[derive(Clone, Debug)]
 pub(super) struct Queue(UnboundedSender<Lookup>);
 
 pub(super) struct Lookup {
     pub(super) hash: [u8; 32],
-    /// The only one whose records are to be found; any without it. Not empty.
+    /// The only environment whose records may be found; `None` is any. Not empty.
     pub(super) environment: Option<String>,
     answer: oneshot::Sender<sqlx::Result<Option<Record>>>,
 }
@@ -46,7 +46,7 @@ pub(super) struct Lookup {
 type Waiting = Arc<Mutex<UnboundedReceiver<Lookup>>>;
 
 impl Queue {
-    /// They end with the last of its clones.
+    /// Starts the tasks. They end when the last clone is dropped.
     pub(super) fn start(database: &Database) -> Self {
         let (sender, receiver) = unbounded_channel();
         let queue = Arc::new(Mutex::new(receiver));
@@ -58,8 +58,8 @@ impl Queue {
         Self(sender)
     }
 
-    /// The record of a hash, if there is one in this environment. `None` where the statement
-    /// failed, whichever lookup in it was the reason.
+    /// The record of a hash, if there is one in this environment. `None` if the statement failed,
+    /// for whichever of its lookups.
     pub(super) async fn find(
         &self,
         hash: &[u8; 32],
@@ -89,14 +89,14 @@ async fn work<D: Many>(pool: sqlx::Pool<D>, queue: Waiting) {
         };
         let until = Instant::now() + KEPT;
         loop {
-            // A turn for those who were woken together, so that they are answered together.
+            // Requests that were woken together get a turn, so that they are looked up together.
             yield_now().await;
             add_more(&queue, &mut lookups);
             if !answer(&mut connection, &mut lookups).await {
                 connection.close_on_drop();
                 break;
             }
-            // Asked beforehand: a timeout alone never ends a wait that is over at once.
+            // Checked first: a timeout does not end a wait that is ready at once.
             if Instant::now() >= until {
                 break;
             }
@@ -111,13 +111,13 @@ async fn work<D: Many>(pool: sqlx::Pool<D>, queue: Waiting) {
     }
 }
 
-/// Waits until there is a lookup, and takes what there is. False: there will be none.
+/// Waits for a lookup, and takes all that have arrived. Returns false if none can arrive any more.
 async fn wait(queue: &Waiting, lookups: &mut Vec<Lookup>) -> bool {
     queue.lock().await.recv_many(lookups, MOST).await > 0
 }
 
 fn add_more(queue: &Waiting, lookups: &mut Vec<Lookup>) {
-    // Whoever else has it waits for more, as there is none.
+    // If another task holds it, that task waits because the queue is empty.
     let Ok(mut queue) = queue.try_lock() else {
         return;
     };
@@ -128,7 +128,7 @@ fn add_more(queue: &Waiting, lookups: &mut Vec<Lookup>) {
     }
 }
 
-/// To try again for each would only take as long again.
+/// Trying again for each would only take as long again.
 fn refuse(queue: &Waiting, lookups: &mut Vec<Lookup>) {
     while !lookups.is_empty() {
         for lookup in lookups.drain(..) {
@@ -139,8 +139,7 @@ fn refuse(queue: &Waiting, lookups: &mut Vec<Lookup>) {
     }
 }
 
-/// Answers the lookups; those that are dropped instead have failed. False where the connection may
-/// be of no more use.
+/// Answers the lookups, and drops those that fail. Returns false if the connection may be broken.
 async fn answer<D: Many>(connection: &mut PoolConnection<D>, lookups: &mut Vec<Lookup>) -> bool {
     let found = timeout(PATIENCE, D::find(connection, lookups)).await;
     let mut answers: Vec<_> = lookups
@@ -164,7 +163,7 @@ async fn answer<D: Many>(connection: &mut PoolConnection<D>, lookups: &mut Vec<L
     };
     for found in found {
         let answer = answers.get_mut(found.key).and_then(Option::take);
-        // What cannot be read is dropped, and fails once more by itself.
+        // A record that cannot be read is dropped, and fails again when it is looked up alone.
         if let (Some(answer), Ok(record)) = (answer, found.record()) {
             // Nobody may be waiting for it any more.
             let _ = answer.send(Ok(Some(record)));

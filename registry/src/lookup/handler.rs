@@ -20,14 +20,14 @@ pub(crate) fn routes() -> OpenApiRouter<Answers> {
     OpenApiRouter::new().routes(routes!(lookup))
 }
 
-/// What lookups are answered with.
+/// What the handler works with.
 #[derive(Clone, Debug)]
 pub(crate) struct Answers {
     pub(crate) lookups: Lookups,
     pub(crate) max_age: MaxAge,
 }
 
-/// How long those who ask may keep an answer; `None` leaves it to them.
+/// How long proxies may keep an answer; `None` leaves it to them.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct MaxAge {
     pub(crate) active: Option<Seconds>,
@@ -35,13 +35,13 @@ pub(crate) struct MaxAge {
     pub(crate) not_found: Option<Seconds>,
 }
 
-/// Names the only environment whose records count to who asks; caches must tell those apart.
+/// Names the only environment whose records may be found; caches must tell environments apart.
 const ENVIRONMENT: &str = "x-keystile-environment";
 
 /// A name that no environment has, because no header can hold it.
 const NO_ENVIRONMENT: &str = "\u{7f}";
 
-/// Says which hash an answer is about, so that no other lookup takes it for its own.
+/// Names the hash that an answer is about, so that it is not mistaken for the answer to another lookup.
 const KEY_HASH: &str = "x-keystile-key-hash";
 
 /// The record of a hash.

@@ -1,9 +1,8 @@
 //! Lookups of key hashes, as the filter makes them.
 //!
-//! A record of another environment than the one that is asked about takes as long to be found out as a
-//! hash without a record: those who ask could tell the difference to their clients by the time of
-//! their answer. Index and statement see to it where nothing has just changed, and
-//! [`Lookups::read_first`] after a change.
+//! A lookup for another environment than the record's takes as long as one for an unknown key.
+//! Otherwise clients could tell the two apart by how long the proxy takes to answer. Usually the
+//! index and the statements ensure this; after a change, [`Lookups::read_first`] does.
 
 mod batch;
 pub(crate) mod handler;
@@ -24,7 +23,7 @@ pub(crate) struct Lookups {
 }
 
 impl Lookups {
-    /// Their tasks end with the last clone.
+    /// Starts the tasks that look up hashes. They end when the last clone is dropped.
     pub(crate) fn start(database: Database) -> Self {
         let queue = Queue::start(&database);
         Self { database, queue }
@@ -39,13 +38,13 @@ impl Lookups {
         if let Some(found) = self.queue.find(hash, environment).await {
             return found;
         }
-        // Once more, by itself and on another connection: what fails now is its own failure.
+        // Try again alone and on another connection, so that only a lookup's own failure counts.
         sql::find(&self.database, hash, environment).await
     }
 
-    /// Looks for a key that was just added or removed. PostgreSQL leaves some of a change's work to
-    /// whoever comes by its rows first; were that a lookup, its time would say that there is
-    /// something, in another environment, or was. The outcome is nobody's concern.
+    /// Looks up a key that was just added or removed. PostgreSQL leaves some of the work of a change
+    /// to the first reader of its rows. If that were a client's lookup, its duration would reveal
+    /// that a key exists in another environment, or did. The result does not matter.
     pub(crate) async fn read_first(&self, hash: &[u8; 32]) {
         let _ = self.queue.find(hash, None).await;
     }

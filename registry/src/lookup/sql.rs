@@ -22,7 +22,7 @@ pub(super) const POSTGRES: &str = concat!(
      JOIN api_keys ON key_hash = hash AND (here IS NULL OR environment = here)"
 );
 
-/// The record of one hash; with an environment, only if it is of that one.
+/// The record of one hash; with an environment, only if it belongs to that one.
 pub(super) async fn find(
     database: &Database,
     hash: &[u8; 32],

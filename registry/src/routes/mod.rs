@@ -26,16 +26,15 @@ pub(crate) struct App {
     pub(crate) lookups: Lookups,
     /// Without one, the admin API is off.
     pub(crate) admin_token: Option<Token>,
-    /// Without one, whoever reaches the port may look up and read the feed.
+    /// Without one, anyone who reaches the port can look up hashes and read the feed.
     pub(crate) service_token: Option<Token>,
     pub(crate) max_age: MaxAge,
-    /// The most requests at once, but for those about the server's own state.
+    /// The most requests at once, except those about the server's own state.
     pub(crate) concurrency: usize,
     pub(crate) metrics: Metrics,
 }
 
-/// What a listener offers, beside `/healthz` and `/readyz`. What it does not offer is an unknown
-/// route there.
+/// What a listener offers, beside `/healthz` and `/readyz`. Everything else is an unknown route there.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Offer {
     /// Lookups and the feed.
