@@ -10,7 +10,8 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::cursor::{Change, Cursor, News};
+use super::change::{Change, News};
+use super::cursor::Cursor;
 use super::sql;
 use crate::database::Database;
 use crate::defaults::CHANGES_AT_ONCE;

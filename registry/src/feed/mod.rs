@@ -1,5 +1,6 @@
 //! The change feed.
 
+mod change;
 mod cursor;
 pub(crate) mod handler;
 pub(crate) mod pruning;
@@ -8,5 +9,5 @@ mod sql;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use self::cursor::Kind;
+pub(crate) use self::change::Kind;
 pub(crate) use self::sql::announce;

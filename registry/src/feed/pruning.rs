@@ -39,7 +39,8 @@ pub(crate) fn pause(keep: Seconds) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::feed::cursor::{Cursor, News};
+    use crate::feed::change::News;
+    use crate::feed::cursor::Cursor;
     use crate::record::Record;
     use crate::test_database::{TestDatabase, on_both};
     use crate::test_store::{Store, hash, record};

@@ -10,7 +10,8 @@
 //! replica that had not received it was promoted. Tokens tell these changes apart. Each change has a
 //! random one, and that of the change before it, which may have been pruned since.
 
-use super::cursor::{Change, Cursor, Kind, News, new_token};
+use super::change::{Change, Kind, News};
+use super::cursor::{Cursor, new_token};
 use crate::database::{Database, Transaction, on};
 use crate::timestamp::Timestamp;
 

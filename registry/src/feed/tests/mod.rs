@@ -4,7 +4,8 @@ mod histories;
 mod migrations;
 mod writers;
 
-use super::cursor::{Change, Cursor, Kind, News, new_token};
+use super::change::{Change, Kind, News};
+use super::cursor::{Cursor, new_token};
 use super::sql::{announce, prune, read as read_changes};
 use crate::database::{Database, on};
 use crate::test_database::{TestDatabase, on_both};
