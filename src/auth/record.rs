@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use crate::clock::ms;
 use crate::json::{self, Object};
 use crate::request::path;
 
-/// The longest `key_id`, `account_id` and `environment`, in bytes: they end in headers.
+/// The longest name in a record, in bytes: they end in headers.
 pub(crate) const MAX_ID: usize = 256;
 
 /// Ends each part of [`Record::text`]. No header and no path that Envoy accepts has one.
@@ -25,13 +26,38 @@ const NEVER: u64 = u64::MAX;
 /// share one allocation.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Record {
-    /// `key_id`, `account_id` and `environment`, each ended, the latter two empty where absent;
-    /// behind them, where the key may not call every path, [`END`] and the endpoints, each ended.
+    /// The names of [`IdentityField::ALL`], each followed by [`END`], empty if absent; after them,
+    /// if the key may not call every path, [`END`] and the endpoints, each followed by it.
     text: Box<str>,
-    /// Where in it the three names end.
-    ends: [u16; 3],
+    /// Where in it the names end.
+    ends: [u16; IdentityField::ALL.len()],
     /// In ms since the Unix epoch, or [`NEVER`].
     expires_at: u64,
+}
+
+/// A name in a record that an identity header can carry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IdentityField {
+    /// The key's public name.
+    KeyId,
+    /// Whom the key belongs to.
+    AccountId,
+    /// Where the key is good.
+    Environment,
+}
+
+impl IdentityField {
+    /// All of them, as a record has them.
+    pub const ALL: [Self; 3] = [Self::KeyId, Self::AccountId, Self::Environment];
+
+    /// The name in the record's JSON, and in the configuration.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::KeyId => "key_id",
+            Self::AccountId => "account_id",
+            Self::Environment => "environment",
+        }
+    }
 }
 
 /// What a record is made of.
@@ -49,27 +75,39 @@ pub struct Fields<'a> {
     pub endpoints: Option<&'a [&'a str]>,
 }
 
-impl Fields<'_> {
-    /// The bytes of the record's texts, and a few more.
+impl<'a> Fields<'a> {
+    /// Those of a key that ends never, may call every path, and of which nothing else is known.
+    pub const fn new(key_id: &'a str) -> Self {
+        Self {
+            key_id,
+            account_id: None,
+            environment: None,
+            expires_at: None,
+            endpoints: None,
+        }
+    }
+
+    /// In the order of [`IdentityField::ALL`].
+    fn names(&self) -> [Option<&'a str>; IdentityField::ALL.len()] {
+        [Some(self.key_id), self.account_id, self.environment]
+    }
+
+    /// The bytes of the record's text, and a few more.
     fn size(&self) -> usize {
-        let names = [Some(self.key_id), self.account_id, self.environment];
-        let texts = names
-            .iter()
-            .flatten()
-            .chain(self.endpoints.into_iter().flatten());
-        texts.fold(4, |size, text| {
+        let names = self.names().into_iter().flatten();
+        let endpoints = self.endpoints.into_iter().flatten().copied();
+        names.chain(endpoints).fold(4, |size, text| {
             size.saturating_add(text.len()).saturating_add(1)
         })
     }
 }
 
 impl Record {
-    /// Packs the fields; `None` when one of the three names is empty, too long, or no name.
+    /// Packs the fields; `None` when a name is empty, too long, or no name.
     pub fn new(fields: Fields<'_>) -> Option<Self> {
         let mut text = String::with_capacity(fields.size());
-        let mut ends = [0; 3];
-        let names = [Some(fields.key_id), fields.account_id, fields.environment];
-        for (name, end) in names.into_iter().zip(&mut ends) {
+        let mut ends = [0; IdentityField::ALL.len()];
+        for (name, end) in fields.names().into_iter().zip(&mut ends) {
             if let Some(name) = name {
                 let is_name = (1..=MAX_ID).contains(&name.len()) && !name.contains(END);
                 text.push_str(is_name.then_some(name)?);
@@ -92,37 +130,40 @@ impl Record {
         })
     }
 
+    /// A name in the record, if it is there.
+    pub fn identity(&self, field: IdentityField) -> Option<&str> {
+        let place = field as usize;
+        let end = usize::from(*self.ends.get(place)?);
+        let start = match place
+            .checked_sub(1)
+            .and_then(|before| self.ends.get(before))
+        {
+            Some(before) => usize::from(*before).saturating_add(1),
+            None => 0,
+        };
+        let name = self.text.get(start..end)?;
+        (!name.is_empty()).then_some(name)
+    }
+
     /// The key's public name.
     pub fn key_id(&self) -> &str {
-        let [end, ..] = self.ends;
-        self.text.get(..end.into()).unwrap_or_default()
+        self.identity(IdentityField::KeyId).unwrap_or_default()
     }
 
     /// Whom the key belongs to.
     pub fn account_id(&self) -> Option<&str> {
-        let [before, end, _] = self.ends;
-        self.name(before, end)
+        self.identity(IdentityField::AccountId)
     }
 
     /// Where the key is good.
     pub fn environment(&self) -> Option<&str> {
-        let [_, before, end] = self.ends;
-        self.name(before, end)
+        self.identity(IdentityField::Environment)
     }
 
     /// Whether it counts in this environment; `None`: every record does. One without an environment
     /// proves none.
     pub fn is_of(&self, environment: Option<&str>) -> bool {
         environment.is_none() || self.environment() == environment
-    }
-
-    /// The field that an identity header carries.
-    pub fn identity(&self, field: IdentityField) -> Option<&str> {
-        match field {
-            IdentityField::KeyId => Some(self.key_id()),
-            IdentityField::AccountId => self.account_id(),
-            IdentityField::Environment => self.environment(),
-        }
     }
 
     /// Whether the key has ended at `wall`, the time since the Unix epoch: it has at the very
@@ -150,19 +191,11 @@ impl Record {
         self.text.len()
     }
 
-    /// The name behind the end of the one before; `None` when it is absent.
-    fn name(&self, before: u16, end: u16) -> Option<&str> {
-        let name = self
-            .text
-            .get(usize::from(before).saturating_add(1)..end.into());
-        name.filter(|name| !name.is_empty())
-    }
-
     /// The path prefixes that the key may call; `None` is every path.
     pub(crate) fn endpoints(&self) -> Option<impl Iterator<Item = &str>> {
         let [.., end] = self.ends;
-        let behind_names = self.text.get(usize::from(end).saturating_add(1)..)?;
-        let endpoints = behind_names.strip_prefix(END)?;
+        let after_names = self.text.get(usize::from(end).saturating_add(1)..)?;
+        let endpoints = after_names.strip_prefix(END)?;
         Some(endpoints.split_terminator(END))
     }
 }
@@ -180,17 +213,6 @@ impl fmt::Debug for Record {
     }
 }
 
-/// A field of the key's record that an identity header can carry.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum IdentityField {
-    /// `key_id`
-    KeyId,
-    /// `account_id`
-    AccountId,
-    /// `environment`
-    Environment,
-}
-
 /// What the auth cluster says of a key's record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Status {
@@ -203,41 +225,41 @@ pub(crate) enum Status {
 /// # Errors
 /// What would be right, without the value: an auth cluster may echo what is secret.
 pub(crate) fn read(body: &[u8]) -> Result<(Status, Record), String> {
-    const FIELDS: [&str; 6] = [
-        "key_id",
-        "status",
-        "account_id",
-        "environment",
-        "expires_at",
-        "endpoints",
-    ];
-    let mut json = Object::read(body, json::Fields::With(&FIELDS))?;
+    const OTHERS: [&str; 3] = ["status", "expires_at", "endpoints"];
+    const KEY_ID: &str = IdentityField::KeyId.name();
+
+    let names = IdentityField::ALL.map(IdentityField::name);
+    let known: Vec<_> = names.into_iter().chain(OTHERS).collect();
+    let mut json = Object::read(body, json::Fields::With(&known))?;
     let mut string = |name: &str| json.or_null(name).string(name);
-    let key_id = string("key_id")?.ok_or("key_id: is required")?;
+    let mut values = [const { None }; IdentityField::ALL.len()];
+    for (name, value) in names.into_iter().zip(&mut values) {
+        *value = string(name)?;
+        if name == KEY_ID && value.is_none() {
+            return Err(format!("{KEY_ID}: is required"));
+        }
+    }
     let status = string("status")?.ok_or("status: is required")?;
-    let (account_id, environment) = (string("account_id")?, string("environment")?);
     let expires_at = string("expires_at")?;
     let endpoints = json.or_null("endpoints").strings("endpoints")?;
-    for (field, value) in [
-        ("key_id", Some(&key_id)),
-        ("account_id", account_id.as_ref()),
-        ("environment", environment.as_ref()),
-    ] {
-        if value.is_some_and(|value| header_safe(value.as_bytes(), MAX_ID).is_none()) {
-            return Err(not_a_name(field));
+    for (name, value) in names.into_iter().zip(&values) {
+        let is_name = |value: &Cow<'_, str>| header_safe(value.as_bytes(), MAX_ID).is_some();
+        if !value.as_ref().is_none_or(is_name) {
+            return Err(not_a_name(name));
         }
     }
     let endpoints: Option<Vec<_>> = endpoints
         .as_ref()
         .map(|prefixes| prefixes.iter().map(|prefix| &**prefix).collect());
+    let [key_id, account_id, environment] = &values;
     let record = Record::new(Fields {
-        key_id: &key_id,
+        key_id: key_id.as_deref().unwrap_or_default(),
         account_id: account_id.as_deref(),
         environment: environment.as_deref(),
         expires_at: expires_at.as_deref().map(parse_time).transpose()?,
         endpoints: endpoints.as_deref(),
     })
-    .ok_or_else(|| not_a_name("key_id, account_id and environment"))?;
+    .ok_or_else(|| not_a_name(&names.join(", ")))?;
     match &*status {
         "active" => Ok((Status::Active, record)),
         "revoked" => Ok((Status::Revoked, record)),

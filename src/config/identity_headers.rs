@@ -54,11 +54,11 @@ pub(super) fn parse(
     Ok(headers)
 }
 
-fn parse_field(name: &str) -> Result<IdentityField, &'static str> {
-    match name {
-        "key_id" => Ok(IdentityField::KeyId),
-        "account_id" => Ok(IdentityField::AccountId),
-        "environment" => Ok(IdentityField::Environment),
-        _ => Err("must be \"key_id\", \"account_id\" or \"environment\""),
-    }
+fn parse_field(name: &str) -> Result<IdentityField, String> {
+    let mut fields = IdentityField::ALL.into_iter();
+    fields.find(|field| field.name() == name).ok_or_else(|| {
+        let names = IdentityField::ALL.map(|field| format!("\"{}\"", field.name()));
+        let [others @ .., last] = &names;
+        format!("must be {} or {last}", others.join(", "))
+    })
 }

@@ -31,11 +31,8 @@ fn request(method: &str, path: &str, headers: &[(&str, &str)]) -> Request {
 }
 
 const FIELDS: Fields<'static> = Fields {
-    key_id: "key_1",
     account_id: Some("acct_1"),
-    environment: None,
-    expires_at: None,
-    endpoints: None,
+    ..Fields::new("key_1")
 };
 
 fn record(fields: Fields<'_>) -> Rc<Record> {

@@ -239,10 +239,7 @@ mod tests {
 
     #[test]
     fn each_verdict_has_a_counter() {
-        let record = Record::new(Fields {
-            key_id: "key_1",
-            ..Fields::default()
-        });
+        let record = Record::new(Fields::new("key_1"));
         let record = Rc::new(record.unwrap());
         let cases = [
             (Verdict::Active(record.clone()), "active"),

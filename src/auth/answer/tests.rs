@@ -15,10 +15,7 @@ fn answer(status: &str, cache_control: &[&str], body: &str) -> Answer {
 }
 
 fn active() -> Verdict {
-    let record = Record::new(Fields {
-        key_id: "key_1",
-        ..Fields::default()
-    });
+    let record = Record::new(Fields::new("key_1"));
     Verdict::Active(Rc::new(record.unwrap()))
 }
 

@@ -6,13 +6,7 @@ fn active(fields: Fields<'_>) -> Result<(Status, Record), String> {
     Ok((Status::Active, Record::new(fields).unwrap()))
 }
 
-const MINIMAL: Fields<'static> = Fields {
-    key_id: "key_1",
-    account_id: None,
-    environment: None,
-    expires_at: None,
-    endpoints: None,
-};
+const MINIMAL: Fields<'static> = Fields::new("key_1");
 
 #[test]
 fn a_record_is_read() {

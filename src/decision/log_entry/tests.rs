@@ -5,11 +5,8 @@ use crate::auth::record::Fields;
 use crate::decision::denial::Denial;
 
 const FIELDS: Fields<'static> = Fields {
-    key_id: "key_1",
     account_id: Some("acct_1"),
-    environment: None,
-    expires_at: None,
-    endpoints: None,
+    ..Fields::new("key_1")
 };
 
 fn record(fields: Fields<'_>) -> Record {

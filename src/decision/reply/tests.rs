@@ -126,10 +126,7 @@ fn timestamps_never_fail() {
 
 #[test]
 fn an_active_key_is_told_its_record_and_no_more() {
-    let bare = Fields {
-        key_id: "key_1",
-        ..Fields::default()
-    };
+    let bare = Fields::new("key_1");
     let full = Fields {
         key_id: "key_1",
         account_id: Some("acct_1"),

@@ -31,10 +31,7 @@ fn hash(key: usize) -> KeyHash {
 }
 
 fn active() -> Verdict {
-    let record = Record::new(Fields {
-        key_id: "key_1",
-        ..Fields::default()
-    });
+    let record = Record::new(Fields::new("key_1"));
     Verdict::Active(Rc::new(record.unwrap()))
 }
 
