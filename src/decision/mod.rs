@@ -21,15 +21,6 @@ use crate::request::credential::Credential;
 use crate::request::headers::{Header, Request, same_name};
 use crate::request::key_hash::KeyHash;
 
-/// What [`begin`] found.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Begun<'a> {
-    /// Headers to remove before anything else, all their repeats included.
-    pub remove: Vec<&'a str>,
-    /// What to do after the removal.
-    pub next: Next,
-}
-
 /// What a request needs, by its headers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Next {
@@ -84,28 +75,34 @@ impl From<Denial> for Refusal {
     }
 }
 
-/// Takes a request through rows 0 to 4 of the decision table.
-pub fn begin<'a>(policy: &Policy, request: &'a Request) -> Begun<'a> {
+/// Takes a request through rows 0 to 4 of the decision table. `remove` gets the name of each header
+/// to be removed before anything else, all its repeats included.
+pub fn begin<'a>(policy: &Policy, request: &'a Request, remove: impl FnMut(&'a str)) -> Next {
     if policy.exempt.cover(request) {
-        return Begun {
-            remove: kept_back(policy, request),
-            next: Next::Forward,
-        };
+        keep_back(policy, request, remove);
+        return Next::Forward;
     }
     let headers = request.headers_of(policy.watched);
-    let next = match policy.credential.extract(&headers) {
+    let headers = headers.as_slice();
+    let (credential, holders) = policy.credential.extract(headers);
+    // A refused request loses its credential too: access logs and other filters still see it.
+    let rules = &policy.credential;
+    each_once(
+        headers,
+        |at, header| {
+            is_unwanted(policy, header)
+                || rules.is_held_back(holders, at, header)
+                || rules.is_stray_key(header)
+        },
+        remove,
+    );
+    match credential {
         Credential::Missing => Next::Refuse(Denial::Missing),
         Credential::Invalid => Next::Refuse(Denial::Invalid),
         Credential::Key(key) => Next::Ask {
             hash: policy.hasher.hash(key.bytes()),
             introspects: introspects(policy, request),
         },
-    };
-    // A refused request loses its credential too: access logs and other filters still see it.
-    let credentials = policy.credential.headers_to_remove(&headers);
-    Begun {
-        remove: unique(unwanted(policy, &headers).chain(credentials)),
-        next,
     }
 }
 
@@ -153,10 +150,14 @@ pub fn permit<P: AsRef<[u8]>>(
     }
 }
 
-/// What never reaches the upstream, of an exempt request's headers or of any request's trailers.
-pub fn kept_back<'a>(policy: &Policy, headers: &'a Request) -> Vec<&'a str> {
+/// Gives `remove` what never reaches the upstream, of an exempt request's headers or of any request's
+/// trailers: their `authorization` may be meant for the upstream, so only what looks like one of our
+/// keys is kept back.
+pub fn keep_back<'a>(policy: &Policy, headers: &'a Request, remove: impl FnMut(&'a str)) {
     let headers = headers.headers_of(policy.watched);
-    unique(unwanted(policy, &headers).chain(policy.credential.stray_keys(&headers)))
+    let is_kept_back =
+        |_, header| is_unwanted(policy, header) || policy.credential.is_stray_key(header);
+    each_once(headers.as_slice(), is_kept_back, remove);
 }
 
 /// Whether a request asks about its own key. Not in the format of gRPC, in which Envoy could not
@@ -168,27 +169,32 @@ fn introspects(policy: &Policy, request: &Request) -> bool {
         && !request.is_grpc()
 }
 
-/// The headers by which a client could pass for somebody else, or its request for another one: an
-/// identity header, or one of `strip_headers`, in any spelling that an upstream might take for it.
-fn unwanted<'a>(policy: &Policy, headers: &[Header<'a>]) -> impl Iterator<Item = &'a [u8]> {
+/// Whether a client could pass for somebody else by this header, or its request for another one: it is
+/// an identity header, or one of `strip_headers`, in any spelling that an upstream might take for it.
+fn is_unwanted(policy: &Policy, (name, _): Header<'_>) -> bool {
     let identities = policy.identity_headers.iter().map(|(name, _)| name);
-    let names = identities.chain(&policy.strip_headers);
-    headers.iter().map(|(name, _)| *name).filter(move |name| {
-        let mut names = names.clone();
-        names.any(|other| same_name(other.as_bytes(), name))
-    })
+    let mut names = identities.chain(&policy.strip_headers);
+    names.any(|other| same_name(other.as_bytes(), name))
 }
 
-/// Each name once: a removal takes all repeats with it. Names are ASCII: Envoy takes no others, and
-/// each is the same as a configured one.
-fn unique<'a>(names: impl Iterator<Item = &'a [u8]>) -> Vec<&'a str> {
-    let mut unique = Vec::new();
-    for name in names.filter_map(|name| std::str::from_utf8(name).ok()) {
-        if !unique.contains(&name) {
-            unique.push(name);
+/// Gives `remove` the names of those headers that are to be removed, each once: a removal takes all
+/// repeats with it. Names are ASCII: Envoy takes no others, and each is the same as a configured one.
+fn each_once<'a>(
+    headers: &[Header<'a>],
+    is_removed: impl Fn(usize, Header<'a>) -> bool,
+    mut remove: impl FnMut(&'a str),
+) {
+    for (at, header) in headers.iter().enumerate() {
+        let (name, _) = header;
+        let is_repeat =
+            |(at, other): (usize, &Header<'a>)| other.0 == *name && is_removed(at, *other);
+        if is_removed(at, *header)
+            && !headers.iter().take(at).enumerate().any(is_repeat)
+            && let Ok(name) = std::str::from_utf8(name)
+        {
+            remove(name);
         }
     }
-    unique
 }
 
 #[cfg(test)]

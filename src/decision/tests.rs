@@ -46,7 +46,7 @@ fn active(fields: Fields<'_>) -> Verdict {
 /// Takes a request with a good key to where it needs a verdict, and that through the rest of the table.
 fn decided(policy: &Policy, request: &Request, verdict: Verdict) -> Result<Rc<Record>, Refusal> {
     assert!(matches!(
-        begin(policy, request).next,
+        begin(policy, request, |_| {}),
         Next::Ask {
             introspects: false,
             ..
@@ -247,7 +247,7 @@ fn without_a_key_no_lookup_is_made() {
     for (name, headers, expected) in cases {
         let request = request("GET", "/", headers);
         assert_eq!(
-            begin(&config, &request).next,
+            begin(&config, &request, |_| {}),
             Next::Refuse(expected),
             "{name}"
         );
@@ -323,7 +323,7 @@ fn grpc_requests_get_the_grpc_format() {
 fn the_key_is_in_no_callout() {
     let settings = settings("");
     let request = with_key("/");
-    let Next::Ask { hash, .. } = begin(&settings.policy, &request).next else {
+    let Next::Ask { hash, .. } = begin(&settings.policy, &request, |_| {}) else {
         panic!("no lookup");
     };
     let text = format!(

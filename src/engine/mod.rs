@@ -99,11 +99,8 @@ impl<H: Host> Engine<H> {
         now: Duration,
     ) -> Flow {
         let request = host.headers(stream).ending_with_headers(ends);
-        let begun = decision::begin(&self.settings.policy, &request);
-        for name in &begun.remove {
-            host.remove(stream, Part::Headers, name);
-        }
-        match begun.next {
+        let remove = |name: &str| host.remove(stream, Part::Headers, name);
+        match decision::begin(&self.settings.policy, &request, remove) {
             Next::Forward => {
                 let exempt = Outcome::Exempt;
                 self.reporter.forwarded(host, stream, exempt, None, None);
@@ -129,9 +126,8 @@ impl<H: Host> Engine<H> {
     /// A request's trailers are there.
     pub fn on_trailers(&mut self, host: &mut H, stream: H::Stream) -> Flow {
         let trailers = host.trailers(stream);
-        for name in decision::kept_back(&self.settings.policy, &trailers) {
-            host.remove(stream, Part::Trailers, name);
-        }
+        let remove = |name: &str| host.remove(stream, Part::Trailers, name);
+        decision::keep_back(&self.settings.policy, &trailers, remove);
         // A proxy holds back the trailers of a paused request by itself; should it not, they must
         // not send the request on.
         if self.sessions.contains(stream) {

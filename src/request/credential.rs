@@ -178,59 +178,69 @@ pub struct CredentialRules {
     pub forward: bool,
 }
 
+/// Which of a list of headers hold a credential, as far as 64 bits say.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Holders(u64);
+
+impl Holders {
+    /// `None` past the last bit.
+    fn bit(place: usize) -> Option<u64> {
+        1_u64.checked_shl(u32::try_from(place).ok()?)
+    }
+
+    fn add(&mut self, place: usize) {
+        self.0 |= Self::bit(place).unwrap_or_default();
+    }
+}
+
 impl CredentialRules {
     /// The credential in a request's headers, of which only those with the name of a source
-    /// matter.
+    /// matter, and which of them hold one.
     ///
     /// A repeated header is the same as one with its values joined by commas (RFC 9110 section
     /// 5.2), and both are more than one credential, so the elements of all values are counted.
-    pub fn extract<'a>(&self, headers: &[Header<'a>]) -> Credential<'a> {
+    pub fn extract<'a>(&self, headers: &[Header<'a>]) -> (Credential<'a>, Holders) {
         let mut found: Option<&[u8]> = None;
+        let mut is_one = true;
+        let mut holders = Holders::default();
         for source in &self.sources {
             let mut elements = 0_usize;
             let mut credential = None;
-            let values = headers
-                .iter()
-                .filter(|(name, _)| *name == source.header.as_bytes());
-            for element in values.flat_map(|(_, value)| elements_of(value)) {
-                elements = elements.saturating_add(1);
-                credential = credential.or_else(|| source.credential(element));
+            let of_source = headers.iter().enumerate();
+            let of_source = of_source.filter(|(_, (name, _))| *name == source.header.as_bytes());
+            for (at, (_, value)) in of_source {
+                for element in elements_of(value) {
+                    elements = elements.saturating_add(1);
+                    if let Some(held) = source.credential(element) {
+                        holders.add(at);
+                        credential = credential.or(Some(held));
+                    }
+                }
             }
-            let Some(credential) = credential else {
-                continue;
-            };
-            if elements > 1 || found.is_some_and(|other| other != credential) {
-                return Credential::Invalid;
+            if let Some(credential) = credential {
+                is_one &= elements == 1 && found.is_none_or(|other| other == credential);
+                found = Some(credential);
             }
-            found = Some(credential);
         }
-        match found {
+        let credential = match found {
             None => Credential::Missing,
-            Some(key) if self.format.matches(key) => Credential::Key(ApiKey(key)),
+            Some(key) if is_one && self.format.matches(key) => Credential::Key(ApiKey(key)),
             Some(_) => Credential::Invalid,
-        }
+        };
+        (credential, holders)
     }
 
-    /// The headers that must not reach the upstream: those that hold a credential, and those in
-    /// which a key stands where it is none (behind another scheme, or without one). Nothing when
-    /// the credential is to be forwarded. Repeated headers are named once for each repeat.
-    pub fn headers_to_remove<'a>(&self, headers: &[Header<'a>]) -> impl Iterator<Item = &'a [u8]> {
-        headers.iter().filter_map(|(name, value)| {
-            let of_name = |source: &&Source| source.header.as_bytes() == *name;
-            let mut sources = self.sources.iter().filter(of_name);
-            let holds_credential =
-                sources.any(|source| elements_of(value).any(|e| source.credential(e).is_some()));
-            ((holds_credential && !self.forward) || self.is_stray_key(name, value)).then_some(*name)
-        })
-    }
-
-    /// The same for a request that needs no key, and for trailers: its `authorization` may be
-    /// meant for the upstream, so only what looks like one of our keys is kept back.
-    pub fn stray_keys<'a>(&self, headers: &[Header<'a>]) -> impl Iterator<Item = &'a [u8]> {
-        headers
-            .iter()
-            .filter(|(name, value)| self.is_stray_key(name, value))
-            .map(|(name, _)| *name)
+    /// Whether the upstream does not get the header at this place, as it holds a credential;
+    /// `holders` are what [`Self::extract`] found.
+    pub fn is_held_back(&self, holders: Holders, place: usize, (name, value): Header<'_>) -> bool {
+        let holds = match Holders::bit(place) {
+            Some(bit) => holders.0 & bit != 0,
+            None => self.sources.iter().any(|source| {
+                source.header.as_bytes() == name
+                    && elements_of(value).any(|element| source.credential(element).is_some())
+            }),
+        };
+        holds && !self.forward
     }
 
     /// Whether a value may have a key in it, in whatever shape.
@@ -238,8 +248,10 @@ impl CredentialRules {
         self.format.may_be_in(value)
     }
 
-    /// Whether a header that is a source, or that a server might take for one, has a key in it.
-    fn is_stray_key(&self, name: &[u8], value: &[u8]) -> bool {
+    /// Whether a header that is a source, or that a server might take for one, has a key in it where
+    /// it is no credential: after another scheme, or without one. None is, if the credential is to be
+    /// forwarded.
+    pub fn is_stray_key(&self, (name, value): Header<'_>) -> bool {
         !self.forward
             && self.sources.iter().any(|source| {
                 same_name(source.header.as_bytes(), name)

@@ -36,6 +36,45 @@ impl NameLengths {
     }
 }
 
+/// Headers that were picked from a request. Few are, so they take no memory of their own.
+#[derive(Debug, Default)]
+pub struct Picked<'a> {
+    few: [Header<'a>; Picked::FEW],
+    count: usize,
+    /// All of them, if they are more than a few.
+    many: Vec<Header<'a>>,
+}
+
+impl<'a> Picked<'a> {
+    const FEW: usize = 12;
+
+    /// In order.
+    pub fn as_slice(&self) -> &[Header<'a>] {
+        match self.few.get(..self.count) {
+            Some(few) if self.many.is_empty() => few,
+            _ => &self.many,
+        }
+    }
+
+    fn push(&mut self, header: Header<'a>) {
+        match self.few.get_mut(self.count) {
+            Some(place) => {
+                *place = header;
+                self.count = self.count.saturating_add(1);
+            }
+            None => self.push_one_of_many(header),
+        }
+    }
+
+    #[cold]
+    fn push_one_of_many(&mut self, header: Header<'a>) {
+        if self.many.is_empty() {
+            self.many.extend(self.few);
+        }
+        self.many.push(header);
+    }
+}
+
 impl<'a> FromIterator<&'a str> for NameLengths {
     fn from_iter<T: IntoIterator<Item = &'a str>>(names: T) -> Self {
         let bits = names.into_iter().map(|name| Self::bit(name.len()));
@@ -69,11 +108,14 @@ impl Request {
     }
 
     /// The headers, in order, whose names are as long as one that matters.
-    pub fn headers_of(&self, lengths: NameLengths) -> Vec<Header<'_>> {
-        self.places()
-            .filter(|place| lengths.contains(place.name_length))
-            .map_while(|place| self.header(&place))
-            .collect()
+    pub fn headers_of(&self, lengths: NameLengths) -> Picked<'_> {
+        let mut picked = Picked::default();
+        let places = self.places();
+        let places = places.filter(|place| lengths.contains(place.name_length));
+        for header in places.map_while(|place| self.header(&place)) {
+            picked.push(header);
+        }
+        picked
     }
 
     /// All values of a header, in order. `name` is in lower case.
@@ -295,9 +337,23 @@ mod tests {
         ];
         for (wanted, expected) in cases {
             let picked = request.headers_of(wanted.iter().copied().collect());
-            let picked: Vec<_> = picked.iter().map(|(name, _)| *name).collect();
+            let picked = picked.as_slice().iter();
+            let picked: Vec<_> = picked.map(|(name, _)| *name).collect();
             let expected: Vec<_> = expected.iter().map(|name| name.as_bytes()).collect();
             assert_eq!(picked, expected, "{wanted:?}");
+        }
+    }
+
+    #[test]
+    fn many_headers_are_picked_in_order() {
+        for count in 0..40 {
+            let values: Vec<_> = (0..count).map(|n: usize| n.to_string()).collect();
+            let headers: Vec<_> = values.iter().map(|value| ("a", value.as_bytes())).collect();
+            let request = Request::new(&headers);
+            let picked = request.headers_of(["a"].into_iter().collect());
+            let picked: Vec<_> = picked.as_slice().iter().map(|(_, value)| *value).collect();
+            let expected: Vec<_> = values.iter().map(String::as_bytes).collect();
+            assert_eq!(picked, expected);
         }
     }
 

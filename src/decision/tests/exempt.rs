@@ -4,7 +4,7 @@ use super::*;
 
 /// Whether [`begin`] takes a request for exempt.
 fn is_exempt(config: &Policy, request: &Request) -> bool {
-    begin(config, request).next == Next::Forward
+    begin(config, request, |_| {}) == Next::Forward
 }
 
 #[test]
