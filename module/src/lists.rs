@@ -48,6 +48,25 @@ pub const HOST_CALLS: [&str; 19] = [
 /// operator needs to allow it: a VM that panics ends either way.
 pub const PANIC_CALLS: [&str; 4] = ["environ_get", "environ_sizes_get", "fd_write", "proc_exit"];
 
+/// What only the SDK's own callbacks call, by way of its traits. These callbacks are not exported, but
+/// the functions' addresses stay in the module's table, and the functions with them.
+pub const SDK_CALLS: [&str; 14] = [
+    "proxy_call_foreign_function",
+    "proxy_dequeue_shared_queue",
+    "proxy_done",
+    "proxy_enqueue_shared_queue",
+    "proxy_get_shared_data",
+    "proxy_get_status",
+    "proxy_grpc_call",
+    "proxy_grpc_cancel",
+    "proxy_grpc_close",
+    "proxy_grpc_send",
+    "proxy_grpc_stream",
+    "proxy_register_shared_queue",
+    "proxy_resolve_shared_queue",
+    "proxy_set_shared_data",
+];
+
 /// All that the module exports.
 pub fn exports() -> impl Iterator<Item = &'static str> {
     KEPT.into_iter().chain(CALLBACKS)
