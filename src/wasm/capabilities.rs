@@ -4,8 +4,9 @@
 //! Envoy answers such a call with an internal failure, on which the SDK panics. In a callback that
 //! would be the end of the VM, and a request that it held would hang. So each call is tried when
 //! the filter is loaded, which refuses the configuration, with arguments that the host turns down
-//! before it does anything: memory that the module does not have, or a number of nothing. The
-//! calls that loading makes anyway need no such trial.
+//! before it does anything: memory that the module does not have, or a number of nothing. Loading
+//! itself calls `proxy_get_buffer_bytes`, `proxy_define_metric` and
+//! `proxy_set_tick_period_milliseconds`, which need no such trial.
 //!
 //! Callbacks can be taken away too. Those are beyond what a module can find out.
 
