@@ -7,16 +7,16 @@ use crate::auth::record::Record;
 use crate::decision::outcome::Outcome;
 use crate::decision::reply::RequestId;
 
-/// An entry in logfmt: `outcome=allowed source=cache key_id=key_01J…`, and with a reply
+/// Writes an entry in logfmt: `outcome=allowed source=cache key_id=key_01J…`, and with a reply
 /// `request_id=req_…`. `record` is that of the request's key, if it has one. One string, as each
 /// one costs a call to the host.
-pub fn log_entry(
+pub fn write_log_entry(
+    entry: &mut String,
     outcome: Outcome,
     source: Option<Source>,
     record: Option<&Record>,
     reply: Option<RequestId>,
-) -> String {
-    let mut entry = String::with_capacity(128);
+) {
     entry.push_str("outcome=");
     entry.push_str(outcome.name());
     if let Some(source) = source {
@@ -25,13 +25,12 @@ pub fn log_entry(
     }
     if let Some(record) = record {
         entry.push_str(" key_id=");
-        push_value(&mut entry, record.key_id());
+        push_value(entry, record.key_id());
     }
     if let Some(id) = reply {
         entry.push_str(" request_id=");
         entry.push_str(&id.to_string());
     }
-    entry
 }
 
 /// A value, in quotes where it would not end at the next space or could be taken for more than one

@@ -9,7 +9,7 @@ use crate::auth::answer::{Cause, Source};
 use crate::auth::record::Record;
 use crate::clock::ms;
 use crate::decision::Refusal;
-use crate::decision::log_entry::log_entry;
+use crate::decision::log_entry::write_log_entry;
 use crate::decision::outcome::Outcome;
 use crate::decision::reply::{self, Replies, ReplyFormat, RequestId};
 use crate::engine::host::{Host, Level};
@@ -32,6 +32,8 @@ pub(crate) struct Reporter {
     warnings: Throttle,
     /// For request IDs, drawn before they are needed.
     random: Vec<u128>,
+    /// Where entries for the access log are written, one after the other.
+    entry: String,
 }
 
 impl Reporter {
@@ -44,6 +46,7 @@ impl Reporter {
             observed: Vec::new(),
             warnings: Throttle::default(),
             random: Vec::new(),
+            entry: String::new(),
         }
     }
 
@@ -56,8 +59,7 @@ impl Reporter {
         source: Option<Source>,
         record: Option<&Record>,
     ) {
-        self.record(outcome, source);
-        host.log_entry(stream, &log_entry(outcome, source, record, None));
+        self.record(host, stream, outcome, source, record, None);
     }
 
     /// Answers a request with the record of its key.
@@ -71,8 +73,7 @@ impl Reporter {
         let wall = host.wall_time();
         let id = self.request_id(host, wall);
         let outcome = Outcome::Introspected;
-        self.record(outcome, source);
-        host.log_entry(stream, &log_entry(outcome, source, Some(record), Some(id)));
+        self.record(host, stream, outcome, source, Some(record), Some(id));
         host.reply(stream, &reply::describe(record, id));
     }
 
@@ -92,9 +93,8 @@ impl Reporter {
             self.warn(host, id, cause, wall);
         }
         let outcome = Outcome::Refused(refusal.denial);
-        self.record(outcome, source);
         let record = refusal.record.as_deref();
-        host.log_entry(stream, &log_entry(outcome, source, record, Some(id)));
+        self.record(host, stream, outcome, source, record, Some(id));
         let reply = self.replies.render(refusal.denial, format, id, wall);
         host.reply(stream, &reply);
     }
@@ -135,11 +135,23 @@ impl Reporter {
         }
     }
 
-    fn record(&mut self, outcome: Outcome, source: Option<Source>) {
+    /// Counts an outcome, and leaves it to the access log.
+    fn record<H: Host>(
+        &mut self,
+        host: &mut H,
+        stream: H::Stream,
+        outcome: Outcome,
+        source: Option<Source>,
+        record: Option<&Record>,
+        reply: Option<RequestId>,
+    ) {
         self.count(Counter::of_request(outcome));
         if let Some(source) = source {
             self.count(Counter::of_source(source));
         }
+        self.entry.clear();
+        write_log_entry(&mut self.entry, outcome, source, record, reply);
+        host.log_entry(stream, &self.entry);
     }
 
     /// A name for a request that is answered here. Without randomness, the names of one

@@ -16,9 +16,9 @@ use crate::engine::host::{Host, Level, Part, Token};
 use crate::engine::stats::{self, Counter, Gauge};
 use crate::request::headers::{self, Request};
 
-/// Host calls of the proxy-wasm ABI 0.2.1 that the SDK makes in another way: it copies each name and
-/// each value of a header map by itself, builds the path of a property, and has callouts answered to
-/// its own callbacks.
+/// Host calls of the proxy-wasm ABI 0.2.1 and WASI preview 1 that the SDK and the standard library make
+/// in another way: they copy each name and each value of a header map by itself, build the path of a
+/// property, have callouts answered to the SDK's callbacks, and panic without a clock.
 #[allow(unsafe_code, reason = "host calls can only be declared like this")]
 pub(super) mod raw {
     use proxy_wasm::types::MapType;
@@ -47,6 +47,14 @@ pub(super) mod raw {
             trailers_size: usize,
             timeout: u32,
             token: *mut u32,
+        ) -> u32;
+    }
+    #[link(wasm_import_module = "wasi_snapshot_preview1")]
+    unsafe extern "C" {
+        pub(in crate::wasm) fn clock_time_get(
+            clock: u32,
+            precision: u64,
+            nanoseconds: *mut u64,
         ) -> u32;
     }
 }
@@ -277,6 +285,23 @@ fn increment(metric: Option<&Option<u32>>, change: i64) {
     // By nothing would be an error.
     if let Some(id) = metric.copied().flatten().filter(|_| change != 0) {
         let _ = hostcalls::increment_metric(id, change);
+    }
+}
+
+/// The time since some moment before the first callback, by a clock that nobody sets. Should there be
+/// none, it is the end of time, when no verdict is fresh and nobody waits any longer.
+#[allow(
+    unsafe_code,
+    reason = "a host call, made as the standard library makes it"
+)]
+pub(super) fn monotonic_time() -> Duration {
+    const MONOTONIC: u32 = 1;
+
+    let mut nanoseconds = 0;
+    // SAFETY: the pointer is valid for the call.
+    match unsafe { raw::clock_time_get(MONOTONIC, 1, &mut nanoseconds) } {
+        OK => Duration::from_nanos(nanoseconds),
+        _ => Duration::MAX,
     }
 }
 

@@ -36,8 +36,11 @@ const SPREAD: Seed = Seed::new(0x9e37_79b9_7f4a_7c15);
 
 /// All that lives in this VM.
 struct Vm {
+    /// The oldest first. There are several while a new configuration takes an old one's place, and
+    /// where the same module is loaded more than once.
     roots: Vec<Root>,
-    /// From each stream context to its root context.
+    /// From each stream context to its root context, except for those of the oldest one: mostly
+    /// there are no others, and a request that is resolved at once leaves no trace.
     streams: HashMap<u32, u32, Seed>,
 }
 
@@ -54,8 +57,34 @@ impl Vm {
     }
 
     fn root_of(&mut self, stream: u32) -> Option<&mut Root> {
-        let root = *self.streams.get(&stream)?;
-        self.root(root)
+        match self.streams.get(&stream) {
+            Some(root) => {
+                let root = *root;
+                self.root(root)
+            }
+            None => self.roots.first_mut(),
+        }
+    }
+
+    /// A context is there; `parent` is 0 for a root context.
+    fn created(&mut self, id: u32, parent: u32) {
+        if parent == 0 {
+            self.roots.push(Root::new(id));
+        } else if self.roots.first().is_none_or(|root| root.id != parent) {
+            self.streams.insert(id, parent);
+        }
+    }
+
+    /// A context is gone. Envoy keeps a root context for as long as it has streams.
+    fn deleted(&mut self, id: u32) {
+        if let Some(at) = self.roots.iter().position(|root| root.id == id) {
+            self.roots.remove(at).close();
+        } else {
+            if let Some(root) = self.root_of(id) {
+                root.on_gone(id);
+            }
+            self.streams.remove(&id);
+        }
     }
 }
 
@@ -88,11 +117,7 @@ callbacks! {
     /// A root context (`parent` is 0), or a stream's.
     "keystile_on_context_create": fn on_context_create(id: u32, parent: u32) -> (),
     otherwise (), |vm| {
-        if parent == 0 {
-            vm.roots.push(Root::new(id));
-        } else {
-            vm.streams.insert(id, parent);
-        }
+        vm.created(id, parent);
     };
 
     "keystile_on_configure": fn on_configure(id: u32, size: u32) -> u32,
@@ -105,7 +130,7 @@ callbacks! {
     otherwise STOP_ALL_ITERATION_AND_WATERMARK, |vm| {
         let flow = match vm.root_of(id) {
             Some(root) => root.on_request(id, ends != 0),
-            // A stream that nobody has announced.
+            // Of a root context that nobody has announced.
             None => Root::new(0).on_request(id, ends != 0),
         };
         match flow {
@@ -143,12 +168,6 @@ callbacks! {
     /// neither resumed nor answered.
     "keystile_on_delete": fn on_delete(id: u32) -> (),
     otherwise (), |vm| {
-        if let Some(root) = vm.streams.remove(&id) {
-            if let Some(root) = vm.root(root) {
-                root.on_gone(id);
-            }
-        } else if let Some(at) = vm.roots.iter().position(|root| root.id == id) {
-            vm.roots.swap_remove(at).close();
-        }
+        vm.deleted(id);
     };
 }

@@ -2,8 +2,6 @@
 
 #![forbid(unsafe_code)]
 
-use std::time::Instant;
-
 use sha2::{Digest, Sha256};
 
 use super::calls::{self, Calls};
@@ -29,8 +27,6 @@ pub(super) struct Root {
     filter: Filter,
     /// The hash of the configuration that the filter has.
     configuration: Option<[u8; 32]>,
-    /// Where the monotonic clock began.
-    began: Instant,
 }
 
 enum Filter {
@@ -47,7 +43,6 @@ impl Root {
             proxy: Proxy::default(),
             filter: refusing(),
             configuration: None,
-            began: Instant::now(),
         }
     }
 
@@ -97,7 +92,7 @@ impl Root {
     /// A request's headers are there; `ends` says whether nothing follows them.
     pub(super) fn on_request(&mut self, stream: u32, ends: bool) -> Flow {
         self.proxy.enter(stream);
-        let now = self.began.elapsed();
+        let now = calls::monotonic_time();
         match &mut self.filter {
             Filter::Refusing(filter) => filter.on_request(&mut self.proxy, stream),
             Filter::Configured(engine) => engine.on_request(&mut self.proxy, stream, ends, now),
@@ -123,7 +118,7 @@ impl Root {
     /// A callout is answered, or has failed.
     pub(super) fn on_answer(&mut self, token: u32, headers: usize, body_size: usize) {
         self.proxy.enter(self.id);
-        let now = self.began.elapsed();
+        let now = calls::monotonic_time();
         if let Filter::Configured(engine) = &mut self.filter {
             let response = Response {
                 headers: calls::answer_headers(headers),
@@ -136,7 +131,7 @@ impl Root {
 
     pub(super) fn on_tick(&mut self) {
         self.proxy.enter(self.id);
-        let now = self.began.elapsed();
+        let now = calls::monotonic_time();
         match &mut self.filter {
             Filter::Refusing(filter) => filter.on_tick(&mut self.proxy),
             Filter::Configured(engine) => engine.on_tick(&mut self.proxy, now),
@@ -146,7 +141,7 @@ impl Root {
     /// The filter's time is over.
     pub(super) fn close(&mut self) {
         self.proxy.enter(self.id);
-        let now = self.began.elapsed();
+        let now = calls::monotonic_time();
         match std::mem::replace(&mut self.filter, refusing()) {
             Filter::Refusing(mut filter) => filter.on_tick(&mut self.proxy),
             Filter::Configured(engine) => engine.close(&mut self.proxy, now),

@@ -9,6 +9,17 @@ const FIELDS: Fields<'static> = Fields {
     ..Fields::new("key_1")
 };
 
+fn log_entry(
+    outcome: Outcome,
+    source: Option<Source>,
+    record: Option<&Record>,
+    reply: Option<RequestId>,
+) -> String {
+    let mut entry = String::new();
+    write_log_entry(&mut entry, outcome, source, record, reply);
+    entry
+}
+
 fn record(fields: Fields<'_>) -> Record {
     Record::new(fields).unwrap()
 }
