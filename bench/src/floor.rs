@@ -49,7 +49,7 @@ const KEPT: &str = "(i32.load (i32.add (i32.const 0x10000) (i32.shl (i32.and (lo
 /// Where what the host gives is said to be.
 const GIVEN: &str = "(i32.const 0) (i32.const 4)";
 
-const LOG_ENTRY: &str = "outcome=allowed source=cache";
+const LOG_ENTRY: &str = "outcome=allowed source=cache key_id=key_01J9ZQ4M7T5V8W2X3Y6Z0A1B2C";
 const KEY_ID: (&str, &str) = ("x-keystile-key-id", "key_01J9ZQ4M7T5V8W2X3Y6Z0A1B2C");
 const ACCOUNT_ID: (&str, &str) = ("x-keystile-account-id", "acct_01J9ZQ4M7T5V8W2X3Y6Z0A1B2");
 const BODY: &str = r#"{"success":false,"error":"api_key_not_found","message":"The provided API key was not found. Verify the key in your Asterwise dashboard.","details":[],"retry_after":null,"doc_url":"https://docs.asterwise.com/reference/errors/api_key_not_found","request_id":"req_01HXYZABCDEFGHJKMNPQRSTVWX","timestamp":"2026-05-25T12:34:56Z"}"#;
