@@ -101,7 +101,7 @@ enum By {
 }
 
 /// Takes a script. Every request comes to one end, in time, and by a verdict that counts
-/// ([`model::Model::counts`]).
+/// (`model.rs`).
 pub fn verdicts(script: &[u8]) {
     let (rules, events) = match script.split_first() {
         Some((first, rest)) => (number(*first), rest),
