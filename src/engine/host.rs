@@ -54,7 +54,7 @@ pub trait Host {
     /// The trailers of a request in the callback that brings them.
     fn trailers(&mut self, stream: Self::Stream) -> Request;
 
-    /// The target (`:path`, with its query) of a paused request; empty where there is none.
+    /// The target (`:path`, with its query) of a paused request; empty if there is none.
     fn target(&mut self, stream: Self::Stream) -> Vec<u8>;
 
     /// Removes a header or trailer with all its repeats.
@@ -92,11 +92,11 @@ pub trait Host {
     /// least 1 ms.
     fn tick_every(&mut self, period: Duration);
 
-    /// The time since the Unix epoch; the end of time where it is not known, when every key that
+    /// The time since the Unix epoch; the end of time if it is not known, when every key that
     /// can expire has. A call of its own, as it is seldom needed.
     fn wall_time(&mut self) -> Duration;
 
-    /// Fills in random bytes; `false` where there are none.
+    /// Fills in random bytes; `false` if there are none.
     fn random(&mut self, bytes: &mut [u8]) -> bool;
 
     /// Writes a line to the proxy's log.

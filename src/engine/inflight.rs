@@ -25,7 +25,7 @@ pub(crate) const MAX_REFRESHES: usize = 64;
 
 /// How much later than its timeout a lookup is given up: the proxy reports the timeout itself,
 /// unless it has forgotten the lookup.
-pub(crate) const FORGOTTEN: Duration = Duration::from_secs(2);
+const FORGOTTEN: Duration = Duration::from_secs(2);
 
 /// What a lookup was started for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,6 +52,27 @@ pub(crate) struct Lookup<S> {
     pub(crate) sent_again: bool,
     /// The requests waiting for its answer, in the order in which they came.
     pub(crate) waiting: Vec<S>,
+}
+
+impl<S> Lookup<S> {
+    /// One that is sent now, for the first time.
+    pub(crate) fn new(
+        purpose: Purpose,
+        callout: Callout,
+        tests_outage: bool,
+        waiting: Vec<S>,
+        now: Duration,
+    ) -> Self {
+        Self {
+            purpose,
+            callout,
+            since: now,
+            tests_outage,
+            outdated: false,
+            sent_again: false,
+            waiting,
+        }
+    }
 }
 
 /// A lookup of which nothing is kept, for one request.
@@ -93,6 +114,11 @@ impl<S: Copy + Eq + Hash> InFlight<S> {
             timeout,
             refreshes: 0,
         }
+    }
+
+    /// How long a lookup takes at the longest, until it is given up.
+    pub(crate) fn longest(&self) -> Duration {
+        self.timeout.saturating_add(FORGOTTEN)
     }
 
     /// The lookup of a hash.
@@ -170,7 +196,7 @@ impl<S: Copy + Eq + Hash> InFlight<S> {
 
     /// Takes out the lookups that the proxy has forgotten.
     pub(crate) fn take_forgotten(&mut self, now: Duration) -> Vec<Answered<S>> {
-        let longest = self.timeout.saturating_add(FORGOTTEN);
+        let longest = self.longest();
         let is_forgotten = |since: Duration| since.saturating_add(longest) <= now;
         let uncached = self.uncached.iter();
         let uncached = uncached.filter(|(_, lookup)| is_forgotten(lookup.since));

@@ -22,7 +22,7 @@ use crate::auth::lookup::Callout;
 use crate::engine::Engine;
 use crate::engine::cache::Found;
 use crate::engine::host::{Flow, Host, Token};
-use crate::engine::inflight::{Answered, FORGOTTEN, Lookup, Purpose, Uncached};
+use crate::engine::inflight::{Answered, Lookup, Purpose, Uncached};
 use crate::engine::session::{Pending, Session, Subject};
 use crate::engine::stats::Counter;
 use crate::request::headers::Request;
@@ -82,15 +82,9 @@ impl<H: Host> Engine<H> {
                 let callout = self.callout(&hash, request);
                 match self.send(host, &callout) {
                     Ok(token) => {
-                        let lookup = Lookup {
-                            purpose: Purpose::Request,
-                            callout,
-                            since: now,
-                            tests_outage: within(failed, OUTAGE),
-                            outdated: false,
-                            sent_again: false,
-                            waiting: vec![stream],
-                        };
+                        let (purpose, waiting) = (Purpose::Request, vec![stream]);
+                        let tests_outage = within(failed, OUTAGE);
+                        let lookup = Lookup::new(purpose, callout, tests_outage, waiting, now);
                         self.inflight.sent(token, hash, lookup);
                         self.pause(stream, subject.pending(), hash, Source::Lookup, now);
                         return Flow::Pause;
@@ -215,15 +209,8 @@ impl<H: Host> Engine<H> {
         let callout = self.callout(&hash, &Request::default());
         match self.send(host, &callout) {
             Ok(token) => {
-                let lookup = Lookup {
-                    purpose: Purpose::Refresh,
-                    callout,
-                    since: now,
-                    tests_outage,
-                    outdated: false,
-                    sent_again: false,
-                    waiting: Vec::new(),
-                };
+                let (purpose, nobody) = (Purpose::Refresh, Vec::new());
+                let lookup = Lookup::new(purpose, callout, tests_outage, nobody, now);
                 self.inflight.sent(token, hash, lookup);
             }
             Err(reason) => {
@@ -283,12 +270,11 @@ impl<H: Host> Engine<H> {
         source: Source,
         now: Duration,
     ) {
-        let longest = self.settings.lookup.timeout.saturating_add(FORGOTTEN);
         let session = Session::Waiting {
             request,
             hash,
             source,
-            deadline: now.saturating_add(longest),
+            deadline: now.saturating_add(self.inflight.longest()),
         };
         self.sessions.pause(stream, session);
     }

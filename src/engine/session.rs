@@ -145,27 +145,25 @@ impl<S: Copy + Eq + Hash> Sessions<S> {
     /// A request that waits has its verdict; `instead` is where that came from if not from the
     /// lookup. `false` where the request does not wait.
     pub(crate) fn decide(&mut self, stream: S, verdict: &Verdict, instead: Option<Source>) -> bool {
-        let Some(session) = self.remove(stream) else {
+        let Some(session) = self.sessions.get_mut(&stream) else {
             return false;
         };
         let (request, of_lookup) = match session {
             Session::Waiting {
                 request, source, ..
-            } => (request, source),
-            Session::Uncached(request) => (request, Source::Lookup),
-            Session::Decided(_) => {
-                self.sessions.insert(stream, session);
-                return false;
-            }
+            } => (*request, *source),
+            Session::Uncached(request) => (*request, Source::Lookup),
+            Session::Decided(_) => return false,
         };
+        if session.is_coalesced() {
+            self.coalesced = self.coalesced.saturating_sub(1);
+        }
         let is_verdict = !matches!(verdict, Verdict::Indeterminate(_));
-        let source = instead.or(is_verdict.then_some(of_lookup));
-        let decided = Decided {
+        *session = Session::Decided(Decided {
             request,
             verdict: verdict.clone(),
-            source,
-        };
-        self.sessions.insert(stream, Session::Decided(decided));
+            source: instead.or(is_verdict.then_some(of_lookup)),
+        });
         true
     }
 
