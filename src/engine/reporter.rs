@@ -145,7 +145,7 @@ impl Reporter {
         record: Option<&Record>,
         reply: Option<RequestId>,
     ) {
-        self.count(Counter::of_request(outcome));
+        self.count(Counter::Requests(outcome));
         if let Some(source) = source {
             self.count(Counter::of_source(source));
         }

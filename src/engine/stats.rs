@@ -187,8 +187,16 @@ impl Stats {
         }
     }
 
-    /// What has been counted since this was last asked, without zeros.
+    /// What has been counted since this was last asked, without zeros. Outcomes of one name are
+    /// counted apart until then: to find their counter takes longer than to count.
     pub fn take_counts(&mut self) -> impl Iterator<Item = (Counter, u64)> {
+        for outcome in Outcome::all() {
+            let (counted, counter) = (Counter::Requests(outcome), Counter::of_request(outcome));
+            if counted != counter {
+                let events = self.counts.get_mut(counted.place()).map(std::mem::take);
+                self.add(counter, events.unwrap_or_default());
+            }
+        }
         let counts = std::mem::replace(&mut self.counts, [0; Counter::PLACES]);
         Counter::all()
             .map(move |counter| (counter, counts.get(counter.place()).copied().unwrap_or(0)))
@@ -235,6 +243,13 @@ mod tests {
         let counter = |denial| Counter::of_request(Outcome::Refused(denial));
         assert_eq!(counter(Denial::Expired), counter(Denial::Revoked));
         assert_ne!(counter(Denial::Revoked), counter(Denial::NotFound));
+        let mut stats = Stats::default();
+        for (denial, events) in [(Denial::Expired, 2), (Denial::Revoked, 3)] {
+            stats.add(Counter::Requests(Outcome::Refused(denial)), events);
+        }
+        let counts: Vec<_> = stats.take_counts().collect();
+        assert_eq!(counts, [(counter(Denial::Revoked), 5)]);
+        assert_eq!(stats.take_counts().count(), 0);
     }
 
     #[test]

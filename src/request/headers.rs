@@ -359,7 +359,7 @@ mod tests {
 
     /// The bytes that the SDK's own reader is tested with.
     #[test]
-    fn the_map_is_that_of_proxy_wasm() {
+    fn the_map_is_that_of_the_abi() {
         let map = b"\x02\0\0\0\x07\0\0\0\x03\0\0\0\x05\0\0\0\x01\0\0\0:method\0GET\0:path\0/\0";
         let request = Request::from_map(map.to_vec());
         let expected: [(&[u8], &[u8]); 2] = [(b":method", b"GET"), (b":path", b"/")];
