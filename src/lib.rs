@@ -41,8 +41,6 @@ pub mod config;
 pub mod decision;
 pub mod engine;
 mod json;
-#[cfg(test)]
-mod layers;
 pub mod request;
 pub mod throttle;
 mod wasm;

@@ -40,8 +40,6 @@ mod server;
 mod timestamp;
 
 #[cfg(test)]
-mod layers;
-#[cfg(test)]
 #[path = "../tests/support/database.rs"]
 mod test_database;
 #[cfg(test)]

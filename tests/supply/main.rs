@@ -1,5 +1,5 @@
 //! What Keystile is built from and with, and what comes out: locked crates, pinned downloads, base
-//! images, advisories, limits of containers, the module's exports and imports, and releases. The
+//! images, advisories, limits of containers, the order of modules, the module's exports and imports, and releases. The
 //! scripts are run as they are, with fake or throw-away things where the real ones are elsewhere: no
 //! test needs a network, Docker or Envoy.
 
@@ -7,6 +7,7 @@ mod advisories;
 mod base_images;
 mod compose_file;
 mod envoy_wheels;
+mod layers;
 mod locked;
 mod module;
 mod release;
