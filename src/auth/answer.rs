@@ -78,7 +78,7 @@ pub enum Unsent {
 pub enum Cause {
     /// The filter has no configuration to look anything up by.
     NotConfigured,
-    /// The filter was configured anew while the request waited.
+    /// The filter was reconfigured while the request waited.
     Replaced,
     /// The callout could not be made.
     NotSent(Unsent),
@@ -120,7 +120,7 @@ impl fmt::Display for Cause {
                 f.write_str("no lookup was made: the filter has no configuration")
             }
             Self::Replaced => {
-                f.write_str("no answer: the filter was configured anew while the request waited")
+                f.write_str("no answer: the filter was reconfigured while the request waited")
             }
             Self::NotSent(reason) => write!(f, "no lookup was made: {reason}"),
             Self::NoAnswer => f.write_str("no answer: the connection was reset"),
