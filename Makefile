@@ -44,7 +44,7 @@ test-faults: setup build $(FAILPOINTS) ## Run all cases of faults and abuse, the
 soak: setup build ## Traffic of all kinds, one fault after the other, and new configurations; MINUTES (10)
 	SOAK_MINUTES=$(or $(MINUTES),10) cargo test --locked --package keystile-e2e --test faults -- --include-ignored --exact soak
 
-test-matrix: setup build ## Run the end-to-end tests on each Envoy of envoy/versions, into README.md; VERSIONS, FILTER
+test-matrix: setup build ## Run the end-to-end tests on each Envoy of envoy/versions, into docs/compatibility.md; VERSIONS, FILTER
 	@scripts/test-matrix.sh
 
 test-docker: setup build ## Run the tests of the containers, with Docker; COMPOSE ("docker compose", docker-compose)

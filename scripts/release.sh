@@ -15,7 +15,7 @@ fail() { printf 'release: %s\n' "$*" >&2; exit 1; }
 # The build takes minutes, so everything that can be checked before it is.
 case ${SIGN:-} in
 '' | minisign) ;;
-*) fail "SIGN=$SIGN is neither empty nor minisign; for cosign, see \"Releases\" in the README" ;;
+*) fail "SIGN=$SIGN is neither empty nor minisign; for cosign, see docs/releases.md" ;;
 esac
 [ -z "${SIGN:-}" ] || scripts/sign-release.sh --check
 commit=$(git rev-parse --verify HEAD 2>/dev/null) || fail "the provenance names the Git commit, and this is not a Git repository with a commit"

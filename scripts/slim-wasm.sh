@@ -4,7 +4,7 @@
 set -euo pipefail
 
 from=$1 to=$2
-# No others: what is written must be understood by every V8 that the README names.
+# No others: what is written must be understood by the V8 of each Envoy in envoy/versions.
 features=(
     --enable-bulk-memory --enable-multivalue --enable-mutable-globals
     --enable-nontrapping-float-to-int --enable-reference-types --enable-sign-ext

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # Runs the end-to-end tests on each Envoy of envoy/versions, one after the other, and writes the
-# table in the README. VERSIONS="1.36.4 1.40.0" takes some, FILTER=name only tests whose name has
-# it: both are for a quick try, and leave the README alone.
+# table in docs/compatibility.md. VERSIONS="1.36.4 1.40.0" takes some, FILTER=name only tests whose name has
+# it: both are for a quick try, and leave the table alone.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-readme=README.md
+page=docs/compatibility.md
 begin='<!-- versions: made by make test-matrix -->'
 end='<!-- end -->'
 mapfile -t all < <(grep '^[0-9]' envoy/versions)
@@ -17,7 +17,7 @@ fail() { printf 'test-matrix: %s\n' "$*" >&2; exit 1; }
 
 # What is wrong is better known before half an hour of tests than after.
 for mark in "$begin" "$end"; do
-    [ "$(grep -cxF -- "$mark" "$readme")" = 1 ] || fail "$readme must have one line '$mark'"
+    [ "$(grep -cxF -- "$mark" "$page")" = 1 ] || fail "$page must have one line '$mark'"
 done
 
 scripts/setup.sh all "${versions[@]}"
@@ -55,10 +55,10 @@ if [ "${versions[*]}" = "${all[*]}" ] && [ ${#filter[@]} = 0 ]; then
     made=$(TABLE=$table awk -v begin="$begin" -v end="$end" '
         $0 == end { within = 0 }
         !within
-        $0 == begin { within = 1; print ENVIRON["TABLE"] }' "$readme")
-    printf '%s\n' "$made" >"$readme"
-    echo "test-matrix: the table is in $readme"
+        $0 == begin { within = 1; print ENVIRON["TABLE"] }' "$page")
+    printf '%s\n' "$made" >"$page"
+    echo "test-matrix: the table is in $page"
 else
-    echo "test-matrix: $readme is as it was, for not all was run"
+    echo "test-matrix: $page is as it was, for not all was run"
 fi
 [ -z "$failed" ] || fail "not passed on:$failed; what was printed is in $logs"

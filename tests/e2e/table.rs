@@ -228,7 +228,7 @@ impl Case {
     }
 }
 
-/// What the contract says of a reply: the filter's own table, which is that of the README.
+/// What the contract says of a reply: the filter's own table, which docs/replies.md has too.
 pub(crate) struct Reply {
     error: String,
     pub(crate) status: u16,

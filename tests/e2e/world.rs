@@ -166,7 +166,7 @@ impl World {
 }
 
 /// All loggers at their most talkative, but for those by which Envoy itself prints the headers
-/// of each request: no filter can keep it from that, and the README says so.
+/// of each request: no filter can keep it from that, and docs/auth-service.md says so.
 const LOG_OPTIONS: &[&str] = &[
     "--concurrency",
     "2",

@@ -1,11 +1,11 @@
-//! What Keystile is built from and with, and what comes out: locked crates, pinned downloads, base
-//! images, advisories, limits of containers, the order of modules, the module's exports and imports, and releases. The
-//! scripts are run as they are, with fake or throw-away things where the real ones are elsewhere: no
-//! test needs a network, Docker or Envoy.
+//! The project itself: locked crates, pinned downloads, base images, advisories, limits of containers,
+//! the order of modules, the module's exports and imports, documents, and releases. Scripts run as they
+//! are, against fakes of what is elsewhere: no test needs a network, Docker or Envoy.
 
 mod advisories;
 mod base_images;
 mod compose_file;
+mod documents;
 mod envoy_wheels;
 mod layers;
 mod locked;

@@ -1,4 +1,4 @@
-//! The README's table of fields: each has its row there, with its default.
+//! The table of fields in `docs/configuration.md`: each has its row there, with its default.
 
 use std::fs;
 
@@ -10,7 +10,7 @@ use super::*;
 /// A field, and its default where that is JSON.
 type Row = (String, Option<Value>);
 
-/// Defaults that the README has in words.
+/// Defaults that the page has in words.
 fn in_words(field: &str) -> Option<Value> {
     Some(match field {
         "lookup.cluster" | "lookup.authority" | "feed.cluster" => json!("auth"),
@@ -22,7 +22,7 @@ fn in_words(field: &str) -> Option<Value> {
 }
 
 fn rows() -> Vec<Row> {
-    let page = concat!(env!("CARGO_MANIFEST_DIR"), "/README.md");
+    let page = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/configuration.md");
     let page = fs::read_to_string(page).unwrap();
     let (_, table) = page.split_once("| field | default | meaning |\n").unwrap();
     let lines = table.lines().skip(1).take_while(|line| !line.is_empty());
@@ -101,10 +101,10 @@ fn each_field_is_documented() {
         let is_documented = |(name, _): &Row| name == field || name.starts_with(&section);
         assert!(
             rows.iter().any(is_documented),
-            "{field} is not in README.md"
+            "{field} is not in docs/configuration.md"
         );
     }
     for (name, _) in rows {
-        assert!(fields.contains(&name.as_str()), "{name} is no field");
+        assert!(fields.contains(&name.as_str()), "there is no field {name}");
     }
 }
