@@ -1,8 +1,9 @@
-//! JSON objects as they are written: each field once, by its name and with its type. Errors say
-//! which field and what would be right, and never repeat a value, which may be a secret in the
-//! wrong place.
+//! JSON objects whose fields are taken one by one, by name and type. A field must not be repeated.
+//! Errors say which field is wrong and what would be right. They never repeat a value, because it
+//! may be a secret in the wrong place.
 //!
-//! A derived reader for each type would do too, but those make up a third of the module.
+//! Derived `Deserialize` implementations would do the same, but would make up a third of the
+//! module.
 
 #![forbid(unsafe_code)]
 
@@ -15,7 +16,7 @@ use serde::{Deserialize, Deserializer};
 /// What is wrong with a field.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct FieldError {
-    /// The field's path; empty for the whole.
+    /// The field's path; empty for the whole document.
     pub(crate) path: String,
     /// What would be right.
     pub(crate) problem: String,
@@ -26,8 +27,8 @@ impl FieldError {
         Self::of(path.as_ref(), problem.as_ref())
     }
 
-    /// There are dozens of callers, none of which is in a hurry: a copy for each would only make the
-    /// module larger.
+    /// Not generic and never inlined, because there are dozens of callers, all on cold paths. A
+    /// copy for each would only make the module larger.
     #[cold]
     #[inline(never)]
     fn of(path: &str, problem: &str) -> Self {
@@ -52,11 +53,11 @@ impl From<FieldError> for String {
     }
 }
 
-/// Why there is no object to take fields from.
+/// Why an object could not be read.
 pub(crate) enum ReadError {
     /// It is not JSON.
     Json(serde_json::Error),
-    /// It is, but has other fields.
+    /// It is JSON, but not an object with the right fields.
     Field(FieldError),
 }
 
@@ -69,7 +70,7 @@ impl From<ReadError> for String {
     }
 }
 
-/// Strings without escapes stay where they are.
+/// A JSON value. Strings without escapes are borrowed.
 enum Json<'a> {
     Null,
     Bool(bool),
@@ -80,7 +81,7 @@ enum Json<'a> {
     Object(Vec<(Cow<'a, str>, Json<'a>)>),
 }
 
-/// A JSON object, of which fields are taken one by one.
+/// A JSON object whose fields are taken one by one.
 pub(crate) struct Object<'a> {
     path: String,
     fields: Vec<(Cow<'a, str>, Json<'a>)>,
@@ -89,14 +90,14 @@ pub(crate) struct Object<'a> {
 /// Which fields an object may have.
 #[derive(Clone, Copy)]
 pub(crate) enum Fields<'a> {
-    /// These. Others are refused.
+    /// These fields. Others are rejected.
     Only(&'a [&'a str]),
-    /// These and others, which are ignored.
+    /// These fields. Others are ignored.
     With(&'a [&'a str]),
 }
 
 impl<'a> Object<'a> {
-    /// Reads an object with these fields. Those to be ignored may hold whatever JSON there is.
+    /// Reads an object with these fields. Ignored fields may contain any JSON.
     pub(crate) fn read(bytes: &'a [u8], fields: Fields<'_>) -> Result<Self, ReadError> {
         let read = Read {
             only: match fields {
@@ -107,7 +108,7 @@ impl<'a> Object<'a> {
         let mut json = serde_json::Deserializer::from_slice(bytes);
         let whole = read.deserialize(&mut json).map_err(ReadError::Json)?;
         json.end().map_err(ReadError::Json)?;
-        // Strings that are ignored were not looked at.
+        // Strings in ignored fields have not been checked yet.
         if std::str::from_utf8(bytes).is_err() {
             let problem = FieldError::new(String::new(), "must be UTF-8");
             return Err(ReadError::Field(problem));
@@ -115,7 +116,7 @@ impl<'a> Object<'a> {
         Self::new(String::new(), whole, fields).map_err(ReadError::Field)
     }
 
-    /// One without fields, at `path`.
+    /// Creates an object without fields, at `path`.
     fn empty(path: &str) -> Self {
         Self {
             path: path.to_owned(),
@@ -140,13 +141,16 @@ impl<'a> Object<'a> {
                 && !known.contains(&&**name)
             {
                 let known = known.join(", ");
-                return Err(object.error(name, &format!("is unknown here; known are {known}")));
+                return Err(object.error(
+                    name,
+                    &format!("is not a known field; must be one of: {known}"),
+                ));
             }
         }
         Ok(object)
     }
 
-    /// The path of a field.
+    /// Returns the path of a field.
     pub(crate) fn path(&self, name: &str) -> String {
         if self.path.is_empty() {
             name.to_owned()
@@ -164,15 +168,15 @@ impl<'a> Object<'a> {
         Some(self.fields.swap_remove(at).1)
     }
 
-    /// A null in this field is as good as nothing.
+    /// Treats a null in this field as an absent field.
     pub(crate) fn or_null(&mut self, name: &str) -> &mut Self {
         self.fields
             .retain(|(other, json)| other != name || !matches!(json, Json::Null));
         self
     }
 
-    /// A field that may be absent, made what it is to be by `pick`, which gives back what it is
-    /// not.
+    /// Takes a field, if it is present, and converts it with `pick`. If the type is wrong, `pick`
+    /// returns the JSON unchanged.
     fn taken<T>(
         &mut self,
         name: &str,
@@ -183,12 +187,12 @@ impl<'a> Object<'a> {
         picked.map_err(|json| self.error(name, &wrong(expected, &json)))
     }
 
-    /// A string, if it is there.
+    /// Takes a string, if it is present.
     pub(crate) fn string(&mut self, name: &str) -> Result<Option<Cow<'a, str>>, FieldError> {
         self.taken(name, "a string", string)
     }
 
-    /// True or false, if it is there.
+    /// Takes a boolean, if it is present.
     pub(crate) fn bool(&mut self, name: &str) -> Result<Option<bool>, FieldError> {
         self.taken(name, "true or false", |json| match json {
             Json::Bool(value) => Ok(value),
@@ -196,15 +200,16 @@ impl<'a> Object<'a> {
         })
     }
 
-    /// A whole number, if it is there; one that is too large is the largest, which no field allows.
+    /// Takes a whole number, if it is present. A number that is too large becomes [`u32::MAX`],
+    /// which no field allows.
     pub(crate) fn integer(&mut self, name: &str) -> Result<Option<u32>, FieldError> {
-        self.taken(name, "a whole number above 0", |json| match json {
+        self.taken(name, "a positive integer", |json| match json {
             Json::Integer(number) => Ok(u32::try_from(number).unwrap_or(u32::MAX)),
             json => Err(json),
         })
     }
 
-    /// A number, if it is there.
+    /// Takes a number, if it is present.
     pub(crate) fn number(&mut self, name: &str) -> Result<Option<f64>, FieldError> {
         self.taken(name, "a number", |json| match json {
             #[allow(clippy::cast_precision_loss, reason = "as JSON's readers do")]
@@ -214,7 +219,7 @@ impl<'a> Object<'a> {
         })
     }
 
-    /// An array of strings, if it is there.
+    /// Takes an array of strings, if it is present.
     pub(crate) fn strings(&mut self, name: &str) -> Result<Option<Vec<Cow<'a, str>>>, FieldError> {
         let Some(array) = self.array(name)? else {
             return Ok(None);
@@ -226,7 +231,7 @@ impl<'a> Object<'a> {
         strings.collect::<Result<_, _>>().map(Some)
     }
 
-    /// An array of objects with these fields, if it is there.
+    /// Takes an array of objects with these fields, if it is present.
     pub(crate) fn objects(
         &mut self,
         name: &str,
@@ -248,7 +253,7 @@ impl<'a> Object<'a> {
         })
     }
 
-    /// An object with these fields and no others, if it is there.
+    /// Takes an object with only these fields, if it is present.
     pub(crate) fn object(
         &mut self,
         name: &str,
@@ -260,7 +265,7 @@ impl<'a> Object<'a> {
         object.transpose()
     }
 
-    /// The same; where it is absent, one without fields.
+    /// Like [`Self::object`], but returns an object without fields if it is absent.
     pub(crate) fn object_or_empty(
         &mut self,
         name: &str,
@@ -270,7 +275,7 @@ impl<'a> Object<'a> {
         Ok(object.unwrap_or_else(|| Self::empty(&self.path(name))))
     }
 
-    /// An object of strings with names of its writer's choice, in order, if it is there.
+    /// Takes an object of strings with any field names, in order, if it is present.
     pub(crate) fn entries(
         &mut self,
         name: &str,
@@ -313,7 +318,7 @@ fn wrong(expected: &str, json: &Json<'_>) -> String {
     format!("must be {expected}{got}")
 }
 
-/// Reads any JSON; of the fields of an object `only` these, where it is said which.
+/// Reads any JSON. If `only` is given, other fields of the outermost object are skipped.
 #[derive(Clone, Copy)]
 struct Read<'a> {
     only: Option<&'a [&'a str]>,

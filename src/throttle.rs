@@ -1,10 +1,10 @@
-//! Keeps a log readable in an outage: one line a second, and how many were left out.
+//! Limits a log to one line a second, so that it stays readable in an outage.
 
 #![forbid(unsafe_code)]
 
 use std::time::Duration;
 
-/// Lets one event through in a second.
+/// Lets one event through per second.
 #[derive(Debug, Default)]
 pub struct Throttle {
     last: Option<Duration>,
@@ -12,9 +12,9 @@ pub struct Throttle {
 }
 
 impl Throttle {
-    /// `Some` with the number of events that were suppressed since the last one let through, or
-    /// `None` to suppress this one too. `now` is the time since the Unix epoch; a clock that was
-    /// set back lets the next event through.
+    /// Returns the number of events that were suppressed since the last one let through, or `None`
+    /// to suppress this one too. `now` is the time since the Unix epoch. If the clock was set back,
+    /// the next event is let through.
     pub fn permit(&mut self, now: Duration) -> Option<u64> {
         let too_soon = self.last.is_some_and(|last| {
             now.checked_sub(last)

@@ -1,10 +1,10 @@
-//! What the module exports and which of the host's calls it makes: the lists that the build, the
-//! tests and the benchmark's floor share, and the build step that makes the module keep to them.
+//! The module's exports and host calls: the lists that the build, the tests and the benchmark's floor
+//! share, and the build step that makes the module match them.
 //!
-//! The filter has callbacks of its own, but the SDK exports all that the proxy-wasm ABI knows,
-//! under the names that Envoy looks for. So the filter exports its callbacks as `keystile_on_…`,
-//! and [`swap`] makes `proxy_on_…` of them in the place of the SDK's. The calls that only the SDK's
-//! make are no longer imports: instead of each, there is a function that ends the VM.
+//! The filter has its own callbacks, but the SDK exports all callbacks of the proxy-wasm ABI, under
+//! the names that Envoy looks for. So the filter exports its callbacks as `keystile_on_…`, and
+//! [`swap`] renames them to `proxy_on_…`, in place of the SDK's. Host calls that only the SDK's
+//! callbacks make are no longer imported: each is replaced by a function that ends the VM.
 
 mod lists;
 mod rewrite;
@@ -16,32 +16,32 @@ use wasmparser::{Import, Parser, Payload, TypeRef};
 
 pub use lists::{CALLBACKS, HOST_CALLS, KEPT, PANIC_CALLS, SDK_CALLS, exports};
 
-/// What the names of the filter's own callbacks begin with.
+/// The prefix of the filter's own callbacks.
 const OURS: &str = "keystile_on_";
-/// What the names of callbacks begin with in the ABI.
+/// The prefix of callbacks in the ABI.
 const ABI: &str = "proxy_on_";
 
-/// The module with the filter's callbacks instead of the SDK's.
+/// Returns the module with the filter's callbacks instead of the SDK's.
 ///
 /// # Errors
-/// When `module` is no module, or the result would not keep to the lists.
+/// Fails if `module` is not a WebAssembly module, or if the result does not match the lists.
 pub fn swap(module: &[u8]) -> Result<Vec<u8>> {
     let swapped = rewrite::rewritten(module)?;
     check(&swapped)?;
     Ok(swapped)
 }
 
-/// Checks that a module exports what is listed, each once, and nothing else, and that it imports
-/// nothing that is in no list.
+/// Checks that a module exports everything that is listed, each once, and nothing else, and that it
+/// imports only what is listed.
 ///
 /// # Errors
-/// When it does not.
+/// Fails if it does not.
 pub fn check(module: &[u8]) -> Result<()> {
     let mut found = BTreeSet::new();
     for name in exported(module)? {
         ensure!(
             exports().any(|listed| listed == name),
-            "the module exports {name}, which is in no list of module/src/lists.rs"
+            "the module exports {name}, which is not listed in module/src/lists.rs"
         );
         let message = format!("the module exports {name} twice");
         ensure!(found.insert(name), message);
@@ -51,22 +51,22 @@ pub fn check(module: &[u8]) -> Result<()> {
         .collect();
     ensure!(
         missing.is_empty(),
-        "the module does not export {}; the filter has to export its callbacks as {OURS}…",
+        "the module does not export {}; the filter must export its callbacks as {OURS}…",
         missing.join(", ")
     );
     for name in imported(module)? {
         ensure!(
             HOST_CALLS.contains(&&*name) || PANIC_CALLS.contains(&&*name),
-            "the module calls {name}, which is in no list of module/src/lists.rs"
+            "the module imports {name}, which is not listed in module/src/lists.rs"
         );
     }
     Ok(())
 }
 
-/// The names of what a module exports, in its order.
+/// Returns the names of a module's exports, in order.
 ///
 /// # Errors
-/// When it is no module.
+/// Fails if it is not a WebAssembly module.
 pub fn exported(module: &[u8]) -> Result<Vec<String>> {
     let mut names = Vec::new();
     for payload in payloads(module) {
@@ -79,10 +79,10 @@ pub fn exported(module: &[u8]) -> Result<Vec<String>> {
     Ok(names)
 }
 
-/// The names of what a module imports, in its order.
+/// Returns the names of a module's imports, in order.
 ///
 /// # Errors
-/// When it is no module, or imports what is no function.
+/// Fails if it is not a WebAssembly module, or imports anything but functions.
 pub fn imported(module: &[u8]) -> Result<Vec<String>> {
     let imports = imports(module)?;
     Ok(imports
@@ -91,7 +91,7 @@ pub fn imported(module: &[u8]) -> Result<Vec<String>> {
         .collect())
 }
 
-/// What a module imports, in its order, each with the number of its type.
+/// Returns a module's imports, in order, each with the index of its type.
 fn imports(module: &[u8]) -> Result<Vec<(&str, u32)>> {
     let mut imports = Vec::new();
     for payload in payloads(module) {
@@ -100,7 +100,9 @@ fn imports(module: &[u8]) -> Result<Vec<(&str, u32)>> {
                 let Import { name, ty, .. } = import?;
                 match ty {
                     TypeRef::Func(ty) => imports.push((name, ty)),
-                    other => bail!("the import {name} is a {other:?}: only functions can be"),
+                    other => bail!(
+                        "the import {name} is a {other:?}, but only functions may be imported"
+                    ),
                 }
             }
         }
@@ -111,7 +113,7 @@ fn imports(module: &[u8]) -> Result<Vec<(&str, u32)>> {
 fn payloads(module: &[u8]) -> impl Iterator<Item = Result<Payload<'_>>> {
     Parser::new(0)
         .parse_all(module)
-        .map(|payload| payload.context("this is no WebAssembly module"))
+        .map(|payload| payload.context("not a WebAssembly module"))
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
-//! The lists.
+//! The lists of exports and host calls.
 
-/// What Envoy needs of the module besides callbacks, as the SDK and wasi-libc export it.
+/// What Envoy needs besides callbacks, as exported by the SDK and wasi-libc.
 pub const KEPT: [&str; 4] = [
     "memory",
     "_initialize",
@@ -8,9 +8,9 @@ pub const KEPT: [&str; 4] = [
     "proxy_on_memory_allocate",
 ];
 
-/// The callbacks that the filter has. Envoy calls each that a module exports, for each request, so
-/// none is here that does nothing. A request's end is told by `proxy_on_delete`; without
-/// `proxy_on_done` and `proxy_on_log`, nothing is put off until then.
+/// The filter's callbacks. Envoy calls every callback that a module exports, for each request, so
+/// each of these has a purpose. `proxy_on_delete` reports the end of a request; without
+/// `proxy_on_done` and `proxy_on_log`, nothing is deferred until then.
 pub const CALLBACKS: [&str; 7] = [
     "proxy_on_context_create",
     "proxy_on_configure",
@@ -21,7 +21,7 @@ pub const CALLBACKS: [&str; 7] = [
     "proxy_on_delete",
 ];
 
-/// The host's calls that the filter makes.
+/// The host calls that the filter makes.
 pub const HOST_CALLS: [&str; 19] = [
     "proxy_log",
     "proxy_get_current_time_nanoseconds",
@@ -44,12 +44,12 @@ pub const HOST_CALLS: [&str; 19] = [
     "random_get",
 ];
 
-/// What std calls when the filter panics, where std was not built with `immediate-abort`. No
-/// operator needs to allow it: a VM that panics ends either way.
+/// What std calls when the filter panics, unless std was built with `immediate-abort`. Operators need
+/// not allow these calls: a VM that panics ends either way.
 pub const PANIC_CALLS: [&str; 4] = ["environ_get", "environ_sizes_get", "fd_write", "proc_exit"];
 
-/// What only the SDK's own callbacks call, by way of its traits. These callbacks are not exported, but
-/// the functions' addresses stay in the module's table, and the functions with them.
+/// The calls that only the SDK's own callbacks make, through its traits. These callbacks are not
+/// exported, but their addresses stay in the module's table, and so the functions stay too.
 pub const SDK_CALLS: [&str; 14] = [
     "proxy_call_foreign_function",
     "proxy_dequeue_shared_queue",
@@ -67,7 +67,7 @@ pub const SDK_CALLS: [&str; 14] = [
     "proxy_set_shared_data",
 ];
 
-/// All that the module exports.
+/// Returns everything that the module exports.
 pub fn exports() -> impl Iterator<Item = &'static str> {
     KEPT.into_iter().chain(CALLBACKS)
 }

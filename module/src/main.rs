@@ -1,5 +1,5 @@
-//! A step of `scripts/build-wasm.sh`, `keystile-module FROM TO`: the filter's callbacks instead of
-//! the SDK's. The library says why.
+//! A step of `scripts/build-wasm.sh`: `keystile-module FROM TO` replaces the SDK's callbacks with the
+//! filter's. The library says why.
 
 use std::fs;
 use std::process::ExitCode;
@@ -19,7 +19,7 @@ fn main() -> ExitCode {
 fn run() -> Result<()> {
     let arguments: Vec<_> = std::env::args_os().skip(1).collect();
     let [from, to] = arguments.as_slice() else {
-        bail!("what to read and what to write are needed, and nothing else: FROM TO");
+        bail!("usage: keystile-module FROM TO");
     };
     let module = fs::read(from).with_context(|| from.display().to_string())?;
     let swapped = keystile_module::swap(&module).with_context(|| from.display().to_string())?;

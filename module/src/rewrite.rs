@@ -1,7 +1,7 @@
-//! The module as it was read, with other exports and fewer imports.
+//! Copies a module, with other exports and fewer imports.
 //!
-//! Imported functions are numbered first, and then the module's own. So with an import that is left
-//! out, each function after it gets another number; what stands for it is numbered last.
+//! Functions are numbered: first the imported ones, then the module's own. When an import is left
+//! out, each function after it gets another number. The replacement for the import is numbered last.
 
 use std::convert::Infallible;
 
@@ -22,14 +22,14 @@ pub(crate) fn rewritten(module: &[u8]) -> Result<Vec<u8>> {
     let mut rewritten = wasm_encoder::Module::new();
     rewrite
         .parse_core_module(&mut rewritten, Parser::new(0), module)
-        .map_err(|problem| anyhow!("the module cannot be written again: {problem}"))?;
+        .map_err(|problem| anyhow!("cannot rewrite the module: {problem}"))?;
     Ok(rewritten.finish())
 }
 
 struct Rewrite {
     /// The new number of each imported function.
     imported: Vec<u32>,
-    /// The types of those that are left out.
+    /// The types of the imports that are left out.
     left_out: Vec<u32>,
 }
 
@@ -120,7 +120,7 @@ impl Reencode for Rewrite {
 
     fn parse_export(&mut self, section: &mut ExportSection, export: Export<'_>) -> Done {
         let ours = export.name.strip_prefix(OURS);
-        // What the SDK has and no list names.
+        // An export of the SDK that is in no list.
         if ours.is_none() && export.name.starts_with("proxy_") && !KEPT.contains(&export.name) {
             return Ok(());
         }

@@ -1,6 +1,6 @@
 use super::*;
 
-/// A module as a text, of which each part is given as it stands there.
+/// Builds a module from text, with each part as given.
 fn module(imports: &[&str], functions: &[(Option<&str>, String)], elements: &str) -> Vec<u8> {
     let mut text = String::from("(module\n");
     for name in imports {
@@ -16,12 +16,12 @@ fn module(imports: &[&str], functions: &[(Option<&str>, String)], elements: &str
     wat::parse_str(text).unwrap()
 }
 
-/// A function that can be told from others.
+/// Returns a function that can be told from others.
 fn numbered(number: usize) -> String {
     format!("(result i32) (i32.const {number})")
 }
 
-/// What rustc exports: the filter's callbacks beside all of the SDK's.
+/// What rustc exports: the filter's callbacks, and all of the SDK's.
 fn built() -> Vec<String> {
     let ours = CALLBACKS.map(|name| name.replace(ABI, OURS));
     let kept = KEPT.into_iter().filter(|name| *name != "memory");
@@ -107,13 +107,13 @@ fn what_would_not_keep_to_the_lists_is_refused() {
             name: "a callback that is in no list",
             without: "",
             with: "keystile_on_log",
-            says: "exports proxy_on_log, which is in no list",
+            says: "exports proxy_on_log, which is not listed",
         },
         Case {
             name: "another export",
             without: "",
             with: "malloc",
-            says: "exports malloc, which is in no list",
+            says: "exports malloc, which is not listed",
         },
     ];
     for case in cases {
@@ -138,7 +138,9 @@ fn an_import_that_is_in_no_list_is_refused() {
         ("fd_write", None),
         (
             "proxy_close_stream",
-            Some("the module calls proxy_close_stream, which is in no list of module/src/lists.rs"),
+            Some(
+                "the module imports proxy_close_stream, which is not listed in module/src/lists.rs",
+            ),
         ),
     ] {
         let problem = swap(&module(&[import], &functions, "0")).err();
@@ -149,8 +151,8 @@ fn an_import_that_is_in_no_list_is_refused() {
 
 #[test]
 fn an_export_that_is_there_twice_is_refused() {
-    // Such a module is not valid, and a text of it is not taken: so the second name is changed in a
-    // binary to one of the same length.
+    // Such a module is invalid, and its text would be rejected. So the second name is changed in a
+    // binary, to another of the same length.
     let mut names = built();
     names.push("keystile_on_tock".to_owned());
     let names: Vec<_> = names.iter().map(String::as_str).collect();
@@ -166,6 +168,6 @@ fn an_export_that_is_there_twice_is_refused() {
 fn what_is_no_module_is_refused() {
     for bytes in [&b"text"[..], b"", &exporting(&["_initialize"])[..60]] {
         let problem = swap(bytes).expect_err("no module");
-        assert_eq!(problem.to_string(), "this is no WebAssembly module");
+        assert_eq!(problem.to_string(), "not a WebAssembly module");
     }
 }

@@ -1,4 +1,4 @@
-//! The verdict: what an answer of the auth cluster amounts to, and how long it may be kept.
+//! The verdict: what the auth cluster's answer means, and how long it may be kept.
 
 #![forbid(unsafe_code)]
 
@@ -13,10 +13,10 @@ use crate::request::key_hash::KeyHash;
 /// The largest answer that is read, in bytes.
 pub const MAX_ANSWER: usize = 64 * 1024;
 
-/// A record as most are.
+/// A typical record.
 const USUAL: &[u8] = br#"{"key_id":"key_01HXYZABCDEFGHJKMNPQRSTVWX","status":"active","account_id":"acct_01HXYZABCDEFGHJKMNPQRSTVWX","environment":"production","expires_at":"2999-01-01T00:00:00Z","endpoints":["/v1/numerology/"]}"#;
 
-/// What a lookup came to. Cheap to clone.
+/// The outcome of a lookup. Cheap to clone.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// There is an active record.
@@ -25,25 +25,26 @@ pub enum Verdict {
     Revoked(Rc<Record>),
     /// There is no record.
     NotFound,
-    /// Nobody knows: neither an allow nor a denial.
+    /// There is no usable answer. This is neither an allow nor a denial.
     Indeterminate(Cause),
 }
 
 /// Where a request's verdict came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Source {
-    /// A lookup of its own.
+    /// The request's own lookup.
     Lookup,
     /// The cache.
     Cache,
-    /// The cache, past its time, in an outage.
+    /// An expired cache entry, used in an outage.
     Stale,
-    /// A lookup that another request or the cache had begun.
+    /// A lookup that another request or a cache refresh had started.
     Coalesced,
 }
 
 impl Source {
-    /// The source of what a request's own lookup came to; `None` where that is no verdict.
+    /// Returns the source of a verdict from the request's own lookup, or `None` if it is
+    /// indeterminate.
     pub const fn of_lookup(verdict: &Verdict) -> Option<Self> {
         match verdict {
             Verdict::Indeterminate(_) => None,
@@ -51,7 +52,7 @@ impl Source {
         }
     }
 
-    /// The name in statistics and access logs.
+    /// Returns the name in statistics and access logs.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Lookup => "lookup",
@@ -76,35 +77,35 @@ pub enum Unsent {
 /// Why a verdict is indeterminate, for the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Cause {
-    /// The filter has no configuration to look anything up by.
+    /// The filter has no configuration, so it cannot look anything up.
     NotConfigured,
     /// The filter was reconfigured while the request waited.
     Replaced,
-    /// The callout could not be made.
+    /// The callout could not be sent.
     NotSent(Unsent),
-    /// The call ended without an answer.
+    /// The callout ended without an answer.
     NoAnswer,
-    /// The request waited for a lookup as long as one may take.
+    /// The request waited for a lookup that it had not started, for as long as a lookup may take.
     Waited,
-    /// Too many requests wait for a verdict.
+    /// Too many requests are waiting for a verdict.
     TooManyWait,
-    /// An answer with a status that is no verdict.
+    /// The answer has a status that is not a verdict.
     Status(u16),
-    /// A 200 with a body over [`MAX_ANSWER`].
+    /// The answer is a 200 with a body over [`MAX_ANSWER`].
     TooLarge {
         /// The body's size.
         bytes: usize,
     },
-    /// A 200 whose body is not a record.
+    /// The answer is a 200 whose body is not a record.
     Unreadable(String),
-    /// An answer that says it is about another hash.
+    /// The answer names another hash.
     OfAnother,
 }
 
 impl fmt::Display for Unsent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::NoCluster => "Envoy knows no such cluster",
+            Self::NoCluster => "Envoy has no such cluster",
             Self::Overflow => "the cluster's circuit breaker is full",
             Self::NotAccepted => {
                 "Envoy could not send it: no healthy host, or a full circuit breaker"
@@ -124,15 +125,19 @@ impl fmt::Display for Cause {
             }
             Self::NotSent(reason) => write!(f, "no lookup was made: {reason}"),
             Self::NoAnswer => f.write_str("no answer: the connection was reset"),
-            Self::Waited => f.write_str("no answer within lookup.timeout to a lookup of others"),
-            Self::TooManyWait => f.write_str("no lookup was made: too many requests wait for one"),
+            Self::Waited => f.write_str(
+                "no answer within lookup.timeout: the lookup was started by another request",
+            ),
+            Self::TooManyWait => {
+                f.write_str("no lookup was made: too many requests are already waiting")
+            },
             Self::Status(504) => {
-                f.write_str("answer 504: lookup.timeout passed, or the auth cluster said so")
+                f.write_str("answer 504: lookup.timeout passed, or the auth cluster returned it")
             }
             Self::Status(503) => f.write_str(
-                "answer 503: no connection to the auth cluster, or the auth cluster said so",
+                "answer 503: no connection to the auth cluster, or the auth cluster returned it",
             ),
-            Self::Status(status) => write!(f, "answer {status}, which is no verdict"),
+            Self::Status(status) => write!(f, "answer {status}; expected 200, 404 or 410"),
             Self::TooLarge { bytes } => {
                 write!(
                     f,
@@ -141,24 +146,24 @@ impl fmt::Display for Cause {
             }
             Self::Unreadable(problem) => write!(f, "answer 200, but not a record: {problem}"),
             Self::OfAnother => f.write_str(
-                "an answer about another hash: its x-keystile-key-hash is not the one asked about",
+                "an answer about another key: its x-keystile-key-hash is not the hash that was looked up",
             ),
         }
     }
 }
 
-/// A verdict as the auth cluster gave it.
+/// An answer from the auth cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answer {
     /// The verdict.
     pub verdict: Verdict,
-    /// The longest that it may be kept, where the answer says; zero is not at all.
+    /// How long the verdict may be kept at most, if the answer says so. Zero means not at all.
     pub max_age: Option<Duration>,
 }
 
 impl Answer {
-    /// Reads an answer. `status` is its `:status`, `None` where there is none, and
-    /// `cache_control` all values of that header; `body` is called only for a verdict's body that is
+    /// Reads an answer. `status` is its `:status`, or `None` if it has none. `cache_control` has
+    /// all values of that header. `body` is called only if the status is a verdict and the body is
     /// not too large.
     pub fn read<'a>(
         status: Option<&[u8]>,
@@ -179,8 +184,8 @@ impl Answer {
                 Err(problem) => Verdict::Indeterminate(Cause::Unreadable(problem)),
             },
             404 | 410 => {
-                // As much work as with a record: by the time, a client could tell that there is one,
-                // in another environment.
+                // Do as much work as for a record. Otherwise, a client could tell by the response
+                // time that there is a record in another environment.
                 if body_size <= MAX_ANSWER {
                     let _ = black_box((body(), record::read(black_box(USUAL))));
                 }
@@ -194,8 +199,8 @@ impl Answer {
         }
     }
 
-    /// The answer to the lookup of `hash`, where each of the hashes that it says it is about is that
-    /// one; otherwise no verdict: a connection or a cache on the way has mixed answers up.
+    /// Returns the answer to the lookup of `hash` if every hash that it names is that one.
+    /// Otherwise, a connection or a cache on the way has mixed up answers, and there is no verdict.
     pub fn about<'a>(self, hash: &KeyHash, mut said: impl Iterator<Item = &'a [u8]>) -> Self {
         let is_verdict = !matches!(self.verdict, Verdict::Indeterminate(_));
         if is_verdict && said.any(|said| KeyHash::from_hex(said).as_ref() != Some(hash)) {
@@ -204,7 +209,7 @@ impl Answer {
         self
     }
 
-    /// No answer, or none that could be read.
+    /// Returns an answer without a verdict.
     pub fn none(cause: Cause) -> Self {
         Self {
             verdict: Verdict::Indeterminate(cause),
@@ -213,7 +218,7 @@ impl Answer {
     }
 }
 
-/// The number in a `:status`, which has three digits (RFC 9110 section 15).
+/// Parses a `:status`, which has three digits (RFC 9110 section 15).
 pub(crate) fn parse_status(status: &[u8]) -> Option<u16> {
     let digits = Some(status).filter(|status| status.len() == 3)?;
     digits.iter().try_fold(0_u16, |number, byte| {
@@ -226,8 +231,8 @@ pub(crate) fn parse_status(status: &[u8]) -> Option<u16> {
     })
 }
 
-/// The shortest life that `cache-control` (RFC 9111 section 5.2.2) gives an answer. Directives
-/// are compared without case; what cannot be read counts as the shortest (section 4.2.1).
+/// Returns the shortest lifetime in a `cache-control` (RFC 9111 section 5.2.2), if it sets one.
+/// Directives are compared without case. An unreadable lifetime counts as zero (section 4.2.1).
 fn max_age(value: &[u8]) -> Option<Duration> {
     let lives = value.split(|byte| *byte == b',').filter_map(|directive| {
         let (name, argument) = match directive.iter().position(|byte| *byte == b'=') {
@@ -244,7 +249,8 @@ fn max_age(value: &[u8]) -> Option<Duration> {
     lives.min()
 }
 
-/// `=60` or `="60"`; a number beyond all measure is the longest (RFC 9111 section 1.2.2).
+/// Parses `=60` or `="60"`. A number that is too large becomes the longest duration (RFC 9111
+/// section 1.2.2).
 fn delta_seconds(argument: &[u8]) -> Duration {
     let digits = argument
         .trim_ascii()

@@ -1,16 +1,17 @@
-//! The change feed: which keys have changed since their verdicts were made.
+//! The change feed: which keys have changed since their last lookup.
 //!
-//! Each worker polls it by itself. Whatever was looked up before a change was read is forgotten
-//! then, so a kept verdict is right as of the last poll that was answered, however long ago it was made. While that poll is too long ago the feed is *stale*, and
-//! verdicts have to show for themselves again.
+//! Each worker polls the feed by itself. When a poll reports that a key has changed, the verdict of
+//! earlier lookups of that key is forgotten. So a cached verdict is as current as the last answered
+//! poll, no matter how old it is. If that poll is too long ago, the feed is *stale*, and active
+//! verdicts are fresh only for `allow_ttl_when_stale`.
 //!
-//! | answer | means |
+//! | answer | meaning |
 //! |---|---|
 //! | 204 | nothing has changed |
-//! | 200, `{"cursor":"…","changes":[{"key_hash":"…"}],"reset":false}` | these have |
-//! | 200, `"reset":true` | any may have |
-//! | the first 200 of all, whatever it says | any may have: there was no cursor to ask with |
-//! | anything else | nobody knows: the poll failed |
+//! | 200, `{"cursor":"…","changes":[{"key_hash":"…"}],"reset":false}` | these keys have changed |
+//! | 200, `"reset":true` | any key may have changed |
+//! | the first 200, whatever it says | any key may have changed, because the poll had no cursor |
+//! | anything else, or a 204 before the first 200 | unknown, because the poll failed |
 
 #![forbid(unsafe_code)]
 
@@ -29,54 +30,54 @@ pub const MAX_PAGE: usize = 1024 * 1024;
 /// The longest cursor, in bytes.
 const MAX_CURSOR: usize = 512;
 
-/// A page of so many changes may have more behind it, which are read at once. So pages must not be
-/// shorter.
+/// A page with at least this many changes may be followed by more, so the next poll is made at
+/// once. `feed.path` must not ask for shorter pages.
 pub(crate) const LONG_PAGE: usize = 100;
 
-/// The share of the interval, as a divisor, by which a poll may come early, so that workers and
-/// proxies that started together do not go on together.
+/// The largest share of the interval, as a divisor, by which a poll may come early. It spreads the
+/// polls of workers and proxies that started together.
 const JITTER: u64 = 5;
 
-/// How the feed is read.
+/// How the feed is polled.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FeedRules {
     /// The Envoy cluster that is polled.
     pub cluster: String,
-    /// The path at the auth cluster, with a place for the cursor.
+    /// The path at the auth cluster, with a placeholder for the cursor.
     pub path: PathTemplate,
-    /// The longest time from one poll to the next.
+    /// The longest time between two polls.
     pub interval: Duration,
-    /// How long after the last poll that was answered the feed counts as stale.
+    /// How long after the last answered poll the feed becomes stale.
     pub stale_after: Duration,
     /// How long an active record is fresh while the feed is stale.
     pub allow_ttl_when_stale: Duration,
 }
 
-/// The feed as one worker knows it. Times are of the monotonic clock.
+/// The feed as one worker knows it. Times are on the monotonic clock.
 #[derive(Debug)]
 pub struct Feed {
     rules: FeedRules,
     cursor: Option<String>,
-    /// When the poll that is in flight was made.
+    /// When the poll in flight was made.
     in_flight: Option<Duration>,
     next: Duration,
     complete_until: Option<Duration>,
     /// Whether the last poll failed.
     failing: bool,
-    /// How many of the last polls said that any key may have changed.
+    /// How many answered polls in a row said that any key may have changed.
     resets: u32,
 }
 
-/// What a poll was answered.
+/// The answer to a poll.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Page {
-    /// Nothing new.
+    /// Nothing has changed.
     Current,
-    /// Where to go on, and what has changed.
+    /// Some keys have changed.
     News {
-        /// What to ask with next.
+        /// The cursor for the next poll.
         cursor: String,
-        /// What has changed.
+        /// The keys that have changed.
         changed: Changed,
     },
 }
@@ -84,38 +85,38 @@ pub enum Page {
 /// Which keys have changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Changed {
-    /// Those of these hashes.
+    /// The keys with these hashes.
     Keys(Vec<KeyHash>),
-    /// There is no telling.
+    /// Any key may have changed.
     Any,
 }
 
-/// What has become of a poll.
+/// The outcome of a poll.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Polled {
-    /// Which keys have changed; where the poll failed, why.
+    /// Which keys have changed, or why the poll failed.
     pub changes: Result<Changed, String>,
-    /// Whether the poll before it ended the other way, so that it is worth a line in the log.
+    /// Whether this poll failed and the one before did not, or vice versa. Such a poll is logged.
     pub changed: bool,
-    /// How many of the last polls, this one included, said that any key may have changed.
+    /// How many answered polls in a row, up to this one, said that any key may have changed.
     pub resets: u32,
 }
 
-/// What kept verdicts are worth, by the feed. Without a feed: the default.
+/// How far the feed confirms cached verdicts. Without a feed, the default applies.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Freshness {
-    /// Until when, on the monotonic clock, all changes are known.
+    /// The time up to which all changes are known, on the monotonic clock.
     pub complete_until: Option<Duration>,
-    /// For how long at most an active record is fresh.
+    /// The longest time for which an active record is fresh, if the feed is stale.
     pub allow_limit: Option<Duration>,
 }
 
 impl Page {
-    /// Reads an answer. `status` is its `:status`, `None` where there is none; `body` is called
-    /// only for a body that is worth reading.
+    /// Reads an answer. `status` is its `:status`, or `None` if it has none. `body` is called only
+    /// if the body is needed and not too large.
     ///
     /// # Errors
-    /// What would be right, without what the answer says.
+    /// What is wrong, without quoting the answer.
     pub fn read(
         status: Option<&[u8]>,
         body_size: usize,
@@ -131,14 +132,14 @@ impl Page {
                 .map_err(|problem| format!("answer 200, but not a page of changes: {problem}")),
             Some(503) => Err(Cause::Status(503).to_string()),
             Some(504) => {
-                Err("answer 504: none came in time, or the auth cluster said so".to_owned())
+                Err("answer 504: the poll timed out, or the auth cluster returned it".to_owned())
             }
             Some(status) => Err(format!("answer {status}; expected 200 or 204")),
         }
     }
 
-    /// Fields that are not known are ignored, `kind` among them: whatever happened to a key, its
-    /// verdict is an old one.
+    /// Parses a page. Unknown fields are ignored, and so is `kind`: whatever happened to a key, its
+    /// verdict is out of date.
     fn parse(body: &[u8]) -> Result<Self, String> {
         let fields = ["cursor", "changes", "reset"];
         let mut page = Object::read(body, Fields::With(&fields))?;
@@ -164,7 +165,7 @@ impl Page {
 }
 
 impl Feed {
-    /// Knows nothing yet, and is stale until it does.
+    /// Creates a feed without a cursor. It is stale until the first poll is answered.
     pub fn new(rules: FeedRules) -> Self {
         Self {
             rules,
@@ -177,8 +178,8 @@ impl Feed {
         }
     }
 
-    /// The callout of the next poll, when it is time for it. What comes of it goes to
-    /// [`Self::polled`]; a poll that was forgotten is made anew.
+    /// Returns the callout of the next poll, if one is due. Its outcome goes to [`Self::polled`]. A
+    /// poll without an outcome is given up some time after its timeout, and made again.
     pub fn poll(&mut self, now: Duration) -> Option<Callout> {
         if now < self.next_deadline() {
             return None;
@@ -189,9 +190,9 @@ impl Feed {
         Some(Callout::to(path, self.timeout()))
     }
 
-    /// When [`Self::poll`] has something to do next, on the monotonic clock.
+    /// Returns when [`Self::poll`] is due next, on the monotonic clock.
     pub fn next_deadline(&self) -> Duration {
-        /// How much later than its timeout a poll is given up.
+        /// How long after its timeout a poll is given up.
         const FORGOTTEN: Duration = Duration::from_secs(2);
 
         match self.in_flight {
@@ -202,14 +203,14 @@ impl Feed {
         }
     }
 
-    /// A poll was answered, or failed for the reason that is given. `random` is any number.
+    /// Takes the answer to a poll, or the reason why it failed. `random` is any number.
     pub fn polled(&mut self, page: Result<Page, String>, now: Duration, random: u64) -> Polled {
         let since = self.in_flight.take();
         let begun = since.unwrap_or(now);
         self.next = begun.saturating_add(self.pause(random));
         let changes = page.and_then(|page| {
-            // What was known when a poll was made that nobody remembers cannot be told.
-            let since = since.ok_or("an answer to a poll that was given up")?;
+            // The start of a poll that was given up is unknown, so its answer cannot be used.
+            let since = since.ok_or("answered after the poll had been given up")?;
             self.read(page, since, now)
         });
         let failing = changes.is_err();
@@ -230,7 +231,7 @@ impl Feed {
         let (cursor, changed) = match page {
             Page::Current if self.cursor.is_none() => {
                 return Err(
-                    "answer 204 to a poll without a cursor; expected 200 and one".to_owned(),
+                    "answer 204 to a poll without a cursor; expected 200 with a cursor".to_owned(),
                 );
             }
             Page::Current => (None, Changed::Keys(Vec::new())),
@@ -243,20 +244,21 @@ impl Feed {
         };
         let moves = cursor.is_some() && cursor != self.cursor;
         match &changed {
-            // A page that comes again and again is no reason to hurry, nor any news.
+            // More changes may follow, so the feed is not complete. Poll at once, unless the same
+            // page came again.
             Changed::Keys(hashes) if hashes.len() >= LONG_PAGE => {
                 if moves {
                     self.next = now;
                 }
             }
-            // All that had changed when the poll was made is in its answer.
+            // The answer contains all changes from before the poll was made.
             _ => self.complete_until = Some(since),
         }
         self.cursor = cursor.or(self.cursor.take());
         Ok(changed)
     }
 
-    /// What kept verdicts are worth now.
+    /// Returns how far cached verdicts are confirmed now.
     pub fn freshness(&self, now: Duration) -> Freshness {
         let limit = self.rules.allow_ttl_when_stale;
         Freshness {
@@ -265,13 +267,14 @@ impl Feed {
         }
     }
 
-    /// Whether the last poll that was answered is too long ago.
+    /// Returns whether the last answered poll is too long ago.
     pub fn is_stale(&self, now: Duration) -> bool {
         self.complete_until
             .is_none_or(|known| now.saturating_sub(known) >= self.rules.stale_after)
     }
 
-    /// Nobody waits for a poll, so it may take until the next one is due.
+    /// Returns the timeout of a poll: the interval, limited to 1 to 10 seconds. No request waits
+    /// for a poll.
     fn timeout(&self) -> Duration {
         const SHORTEST: Duration = Duration::from_secs(1);
         const LONGEST: Duration = Duration::from_secs(10);
@@ -279,7 +282,7 @@ impl Feed {
         self.rules.interval.clamp(SHORTEST, LONGEST)
     }
 
-    /// From one poll to the next: the interval, or less.
+    /// Returns the time from one poll to the next: the interval, or up to a fifth less.
     fn pause(&self, random: u64) -> Duration {
         let interval = self.rules.interval;
         let early = ms(interval) / JITTER;
@@ -288,14 +291,14 @@ impl Feed {
     }
 }
 
-/// All but what RFC 3986 section 2.3 leaves as it is.
+/// Percent-encodes everything except unreserved characters (RFC 3986 section 2.3).
 fn percent_encoded(text: &str) -> String {
     let mut encoded = String::new();
     for byte in text.bytes() {
         if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
             encoded.push(char::from(byte));
         } else {
-            // Writing to a text cannot fail.
+            // Writing to a `String` cannot fail.
             let _ = write!(encoded, "%{byte:02X}");
         }
     }

@@ -10,33 +10,35 @@ use crate::request::credential::CredentialRules;
 use crate::request::headers::Request;
 use crate::request::key_hash::KeyHash;
 
-/// The longest value that is carried on, in bytes; W3C Trace Context section 3.3.1.5 asks for 512.
+/// The longest header value that a lookup passes on, in bytes. W3C Trace Context section 3.3.1.5
+/// asks for at least 512.
 const MAX_TRACE: usize = 1024;
 
-/// The most values of one header that are carried on: clients must not make lookups long.
+/// The largest number of values of one header that a lookup passes on, so that clients cannot make
+/// lookups long.
 const MAX_REPEATS: usize = 4;
 
-/// Headers of the client's request that its lookup carries on, for tracing.
+/// Headers of the client's request that its lookup passes on, for tracing.
 pub(crate) const CARRIED_ON: [&str; 3] = ["x-request-id", "traceparent", "tracestate"];
 
-/// The header that names the only environment whose records count, so that the auth cluster can
-/// answer 404 to what is of another: to find that out here takes longer than to be told that there
-/// is no record, and clients could tell.
+/// The header that names the only environment whose records count. With it, the auth cluster can
+/// answer 404 for keys of other environments. If it returned their records instead, the filter
+/// would take longer to reject them than to handle a 404, and clients could tell.
 const ENVIRONMENT: &str = "x-keystile-environment";
 
-/// The header of an answer that names the hash which it is about, so that no other lookup takes it
-/// for its own. Auth clusters may leave it out.
+/// The header of an answer that names its key hash, so that no other lookup takes the answer for
+/// its own. Auth clusters may leave it out.
 pub(crate) const KEY_HASH: &str = "x-keystile-key-hash";
 
-/// Whether what looks like an answer is Envoy's own, and says that the cluster's circuit breaker was
-/// full when the lookup was to be sent. Envoy names how long an upstream took in each answer of one.
+/// Returns whether an answer is Envoy's own local reply because the cluster's circuit breaker was
+/// full. Envoy adds `x-envoy-upstream-service-time` to every answer that comes from an upstream.
 pub(crate) fn is_overflow(answer: &Request) -> bool {
     answer.first("x-envoy-overloaded").is_some()
         && answer.first("x-envoy-upstream-service-time").is_none()
         && answer.first(":status") == Some(b"503")
 }
 
-/// A path with one place for what is asked about.
+/// A path with a placeholder for the key hash or the cursor.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PathTemplate {
     before: String,
@@ -44,7 +46,7 @@ pub struct PathTemplate {
 }
 
 impl PathTemplate {
-    /// The path that begins and ends with these.
+    /// Creates a path from the parts before and after the placeholder.
     pub fn new(before: &str, after: &str) -> Self {
         Self {
             before: before.to_owned(),
@@ -68,13 +70,14 @@ impl PathTemplate {
                 Ok(Self::new(before, after))
             }
             _ => Err(format!(
-                "must start with \"/\", hold {placeholder} exactly once, and be visible ASCII \
-                 without \"#\" and other braces, such as \"{example}\""
+                "must start with \"/\", contain {placeholder} exactly once, and be visible ASCII \
+                 without \"#\" or other braces, such as \"{example}\""
             )),
         }
     }
 
-    /// The number in a parameter `limit` of the query, where there is one; 0 where that is no number.
+    /// Returns the number in the query parameter `limit`, if there is one, or 0 if it is not a
+    /// number.
     pub(crate) fn limit(&self) -> Option<u64> {
         let parts = [&self.before, &self.after];
         let mut parameters = parts.into_iter().flat_map(|part| part.split(['?', '&']));
@@ -82,24 +85,25 @@ impl PathTemplate {
         Some(limit.parse().unwrap_or_default())
     }
 
-    /// The path with a value in the placeholder's place, as it is.
+    /// Returns the path with a value in place of the placeholder. The value is not encoded.
     pub(crate) fn fill(&self, value: impl fmt::Display) -> String {
         format!("{}{value}{}", self.before, self.after)
     }
 }
 
-/// How the auth cluster is asked.
+/// How lookups are sent to the auth cluster.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Lookup {
     /// The Envoy cluster.
     pub cluster: String,
     /// The `:authority` of the request.
     pub authority: String,
-    /// The path, with a place for the hash.
+    /// The path, with a placeholder for the key hash.
     pub path: PathTemplate,
-    /// How long an answer may take; whole milliseconds, never 0 (which Envoy takes for none).
+    /// How long an answer may take, in whole milliseconds. It is never 0, which means no timeout to
+    /// Envoy.
     pub timeout: Duration,
-    /// Headers that each callout has, names in lower case. The values may be secrets.
+    /// Headers of every callout, names in lower case. The values may be secrets.
     pub headers: Vec<(String, String)>,
 }
 
@@ -123,15 +127,15 @@ pub struct Callout {
     pub path: String,
     /// How long the answer may take.
     pub timeout: Duration,
-    /// What it carries on of the client's request.
+    /// Headers that it passes on from the client's request.
     carried_on: Vec<(&'static str, String)>,
 }
 
 impl Lookup {
-    /// The callout that asks about a hash on behalf of a request (an empty one: of nobody's). A
-    /// configured header replaces one that would be there otherwise. The request's own headers are
-    /// carried on unless there may be a key in them: clients put keys in the wrong places, and the
-    /// auth cluster must never see one.
+    /// Returns the callout that looks up a hash for a request. If no request waits for it,
+    /// `request` is empty. Configured headers replace default and passed-on ones. Headers of the
+    /// request are not passed on if they may contain a key: clients put keys in the wrong places,
+    /// and the auth cluster must never see one.
     pub fn callout(
         &self,
         hash: &KeyHash,
@@ -152,7 +156,7 @@ impl Lookup {
         callout
     }
 
-    /// The pseudo-headers and headers of a callout.
+    /// Returns the pseudo-headers and headers of a callout.
     pub fn headers<'a>(&'a self, callout: &'a Callout) -> Vec<(&'a str, &'a str)> {
         let text = |(name, value): &'a (String, String)| (name.as_str(), value.as_str());
         let carried_on = callout.carried_on.iter();
@@ -169,7 +173,7 @@ impl Lookup {
         headers
     }
 
-    /// Adds the header that names the environment, where there is one.
+    /// Adds the header that names the environment, if there is one.
     pub(crate) fn in_environment(mut self, environment: Option<&str>) -> Self {
         if let Some(environment) = environment
             && !self.configures(ENVIRONMENT)
@@ -186,7 +190,7 @@ impl Lookup {
 }
 
 impl Callout {
-    /// One that carries nothing on.
+    /// Creates a callout that passes on no headers.
     pub(crate) fn to(path: String, timeout: Duration) -> Self {
         Self {
             path,

@@ -1,4 +1,4 @@
-//! What the auth cluster is asked, and what it answers.
+//! Requests to the auth cluster, and its answers.
 
 pub mod answer;
 pub mod feed;

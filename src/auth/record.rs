@@ -1,4 +1,4 @@
-//! What the auth cluster knows of a key.
+//! Records: what the auth cluster knows about a key.
 
 #![forbid(unsafe_code)]
 
@@ -13,44 +13,45 @@ use crate::clock::ms;
 use crate::json::{self, Object};
 use crate::request::path;
 
-/// The longest name in a record, in bytes: they end in headers.
+/// The longest identity field, in bytes. Identity fields are sent in headers.
 pub(crate) const MAX_ID: usize = 256;
 
-/// Ends each part of [`Record::text`]. No header and no path that Envoy accepts has one.
+/// Ends each part of [`Record::text`]. No header and no path that Envoy accepts contains it.
 const END: char = '\0';
 
-/// Never, as the end of a key.
+/// The `expires_at` of a key that never expires.
 const NEVER: u64 = u64::MAX;
 
-/// The record of an active or revoked key. Tens of thousands of them are kept, so all its texts
-/// share one allocation.
+/// The record of an active or revoked key. Tens of thousands of records are kept, so all text of a
+/// record shares one allocation.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Record {
-    /// The names of [`IdentityField::ALL`], each followed by [`END`], empty if absent; after them,
-    /// if the key may not call every path, [`END`] and the endpoints, each followed by it.
+    /// The values of [`IdentityField::ALL`], empty if absent, each followed by [`END`]. If the key
+    /// may not call every path, another [`END`] comes next, and then the endpoints, each followed
+    /// by [`END`].
     text: Box<str>,
-    /// Where in it the names end.
+    /// Where each identity field ends in `text`.
     ends: [u16; IdentityField::ALL.len()],
     /// In ms since the Unix epoch, or [`NEVER`].
     expires_at: u64,
 }
 
-/// A name in a record that an identity header can carry.
+/// A field of a record that an identity header can carry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum IdentityField {
-    /// The key's public name.
+    /// The key's public ID.
     KeyId,
-    /// Whom the key belongs to.
+    /// The account that the key belongs to.
     AccountId,
-    /// Where the key is good.
+    /// The environment that the key is for.
     Environment,
 }
 
 impl IdentityField {
-    /// All of them, as a record has them.
+    /// All fields, in the order of a record.
     pub const ALL: [Self; 3] = [Self::KeyId, Self::AccountId, Self::Environment];
 
-    /// The name in the record's JSON, and in the configuration.
+    /// Returns the name in the record's JSON and in the configuration.
     pub const fn name(self) -> &'static str {
         match self {
             Self::KeyId => "key_id",
@@ -60,23 +61,24 @@ impl IdentityField {
     }
 }
 
-/// What a record is made of.
+/// The fields of a record, to be packed by [`Record::new`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Fields<'a> {
-    /// The key's public name, 1 to 256 bytes.
+    /// The key's public ID, 1 to 256 bytes.
     pub key_id: &'a str,
-    /// Whom the key belongs to, 1 to 256 bytes.
+    /// The account that the key belongs to, 1 to 256 bytes.
     pub account_id: Option<&'a str>,
-    /// Where the key is good, 1 to 256 bytes.
+    /// The environment that the key is for, 1 to 256 bytes.
     pub environment: Option<&'a str>,
-    /// When the key ends, since the Unix epoch; kept in whole ms, rounded down.
+    /// When the key expires, since the Unix epoch. It is kept in whole ms, rounded down.
     pub expires_at: Option<Duration>,
-    /// The path prefixes that the key may call; `None` is every path.
+    /// The path prefixes that the key may call. `None` means every path.
     pub endpoints: Option<&'a [&'a str]>,
 }
 
 impl<'a> Fields<'a> {
-    /// Those of a key that ends never, may call every path, and of which nothing else is known.
+    /// Returns the fields of a key that never expires and may call every path. Everything else is
+    /// absent.
     pub const fn new(key_id: &'a str) -> Self {
         Self {
             key_id,
@@ -87,12 +89,12 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// In the order of [`IdentityField::ALL`].
+    /// Returns the identity fields in the order of [`IdentityField::ALL`].
     fn names(&self) -> [Option<&'a str>; IdentityField::ALL.len()] {
         [Some(self.key_id), self.account_id, self.environment]
     }
 
-    /// The bytes of the record's text, and a few more.
+    /// Returns the size of the record's text in bytes, or a few bytes more.
     fn size(&self) -> usize {
         let names = self.names().into_iter().flatten();
         let endpoints = self.endpoints.into_iter().flatten().copied();
@@ -103,7 +105,8 @@ impl<'a> Fields<'a> {
 }
 
 impl Record {
-    /// Packs the fields; `None` when a name is empty, too long, or no name.
+    /// Packs the fields. Returns `None` if an identity field is empty, too long, or contains a zero
+    /// byte.
     pub fn new(fields: Fields<'_>) -> Option<Self> {
         let mut text = String::with_capacity(fields.size());
         let mut ends = [0; IdentityField::ALL.len()];
@@ -117,7 +120,7 @@ impl Record {
         }
         if let Some(endpoints) = fields.endpoints {
             text.push(END);
-            // One with an end inside would be read as two, and it can match no path anyway.
+            // An endpoint that contains `END` would be read as two. It matches no path anyway.
             for endpoint in endpoints.iter().filter(|endpoint| !endpoint.contains(END)) {
                 text.push_str(endpoint);
                 text.push(END);
@@ -130,7 +133,7 @@ impl Record {
         })
     }
 
-    /// A name in the record, if it is there.
+    /// Returns an identity field, if the record has it.
     pub fn identity(&self, field: IdentityField) -> Option<&str> {
         let place = field as usize;
         let end = usize::from(*self.ends.get(place)?);
@@ -145,35 +148,35 @@ impl Record {
         (!name.is_empty()).then_some(name)
     }
 
-    /// The key's public name.
+    /// Returns the key's public ID.
     pub fn key_id(&self) -> &str {
         self.identity(IdentityField::KeyId).unwrap_or_default()
     }
 
-    /// Whom the key belongs to.
+    /// Returns the account that the key belongs to.
     pub fn account_id(&self) -> Option<&str> {
         self.identity(IdentityField::AccountId)
     }
 
-    /// Where the key is good.
+    /// Returns the environment that the key is for.
     pub fn environment(&self) -> Option<&str> {
         self.identity(IdentityField::Environment)
     }
 
-    /// Whether it counts in this environment; `None`: every record does. One without an environment
-    /// proves none.
+    /// Returns whether the record counts in this environment. If that is `None`, every record
+    /// counts. Otherwise, a record without an environment does not.
     pub fn is_of(&self, environment: Option<&str>) -> bool {
         environment.is_none() || self.environment() == environment
     }
 
-    /// Whether the key has ended at `wall`, the time since the Unix epoch: it has at the very
-    /// moment that the record names. `wall` is asked only if the key can end.
+    /// Returns whether the key has expired at `wall`, the time since the Unix epoch. It expires at
+    /// the very moment that the record names. `wall` is called only if the key can expire.
     pub fn has_expired(&self, wall: impl FnOnce() -> Duration) -> bool {
         self.expires_at != NEVER && self.expires_at <= ms(wall())
     }
 
-    /// Whether the key may call a path. `path` gives it without its query, and is asked only where
-    /// the key may not call every path.
+    /// Returns whether the key may call a path. `path` returns the path without its query, and is
+    /// called only if the key may not call every path.
     pub fn permits<P: AsRef<[u8]>>(&self, path: impl FnOnce() -> P) -> bool {
         self.endpoints().is_none_or(|mut prefixes| {
             let path = path();
@@ -181,17 +184,17 @@ impl Record {
         })
     }
 
-    /// When the key ends, since the Unix epoch.
+    /// Returns when the key expires, since the Unix epoch.
     pub(crate) fn expires_at(&self) -> Option<Duration> {
         (self.expires_at != NEVER).then(|| Duration::from_millis(self.expires_at))
     }
 
-    /// The bytes that its texts take.
+    /// Returns the size of its text, in bytes.
     pub(crate) fn size(&self) -> usize {
         self.text.len()
     }
 
-    /// The path prefixes that the key may call; `None` is every path.
+    /// Returns the path prefixes that the key may call. `None` means every path.
     pub(crate) fn endpoints(&self) -> Option<impl Iterator<Item = &str>> {
         let [.., end] = self.ends;
         let after_names = self.text.get(usize::from(end).saturating_add(1)..)?;
@@ -213,17 +216,18 @@ impl fmt::Debug for Record {
     }
 }
 
-/// What the auth cluster says of a key's record.
+/// A key's status, as the auth cluster reports it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Status {
     Active,
     Revoked,
 }
 
-/// Reads a record from JSON. Unknown fields are ignored; a known field given twice is an error.
+/// Reads a record from JSON. Unknown fields are ignored. A known field that is given twice is an
+/// error.
 ///
 /// # Errors
-/// What would be right, without the value: an auth cluster may echo what is secret.
+/// What would be right, without the value: the auth cluster may have sent a secret.
 pub(crate) fn read(body: &[u8]) -> Result<(Status, Record), String> {
     const OTHERS: [&str; 3] = ["status", "expires_at", "endpoints"];
     const KEY_ID: &str = IdentityField::KeyId.name();
@@ -271,16 +275,17 @@ fn not_a_name(field: &str) -> String {
     format!("{field} must be 1 to {MAX_ID} characters of visible ASCII")
 }
 
-/// RFC 3339, to the time since the Unix epoch; what lies before it has passed in any case.
+/// Parses an RFC 3339 time into the time since the Unix epoch. Earlier times become zero, which has
+/// passed as well.
 fn parse_time(text: &str) -> Result<Duration, String> {
     let time = OffsetDateTime::parse(text, &Rfc3339)
-        .map_err(|_| "expires_at must be a time of RFC 3339".to_owned())?;
+        .map_err(|_| "expires_at must be an RFC 3339 time".to_owned())?;
     Ok(u64::try_from(time.unix_timestamp())
         .map(|seconds| Duration::new(seconds, time.nanosecond()))
         .unwrap_or(Duration::ZERO))
 }
 
-/// The value as text when it can stand in a header as it is.
+/// Returns the value as text if it can be sent in a header unchanged.
 pub(crate) fn header_safe(value: &[u8], longest: usize) -> Option<&str> {
     let visible = |byte: &u8| byte.is_ascii_graphic() || *byte == b' ';
     std::str::from_utf8(value).ok().filter(|text| {

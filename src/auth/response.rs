@@ -1,4 +1,4 @@
-//! What came back from a callout, whatever it asked for.
+//! The response to a callout, be it a lookup or a poll.
 
 #![forbid(unsafe_code)]
 
@@ -10,16 +10,17 @@ use crate::request::key_hash::KeyHash;
 
 /// The response to a callout, as the proxy has it.
 pub struct Response<'a> {
-    /// Its headers, `:status` included; none where the call was reset, or the response too large.
+    /// Its headers, including `:status`. There are none if the call was reset or the response too
+    /// large.
     pub headers: Request,
     /// The size of its body, in bytes.
     pub body_size: usize,
-    /// Reads its body, which is not always worth it.
+    /// Reads its body. Not every body is needed.
     pub body: &'a dyn Fn() -> Vec<u8>,
 }
 
 impl Response<'_> {
-    /// What it says as the answer to the lookup of a hash.
+    /// Reads the response as the answer to the lookup of a hash.
     pub fn answer(&self, hash: &KeyHash) -> Answer {
         if is_overflow(&self.headers) {
             return Answer::none(Cause::NotSent(Unsent::Overflow));
@@ -30,10 +31,10 @@ impl Response<'_> {
             .about(hash, self.headers.values(KEY_HASH))
     }
 
-    /// What it says as the answer to a poll of the feed.
+    /// Reads the response as the answer to a poll of the feed.
     ///
     /// # Errors
-    /// What would be right, without what the response says.
+    /// What is wrong, without quoting the response.
     pub fn page(&self) -> Result<Page, String> {
         Page::read(self.headers.first(":status"), self.body_size, self.body)
     }

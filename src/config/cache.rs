@@ -45,7 +45,7 @@ pub(super) fn parse(json: &mut Object<'_>) -> Result<CacheRules, ConfigError> {
     reader::ttl(&mut json, "stale_if_error", &mut rules.stale_if_error)?;
     if let Some(given) = refresh_ahead {
         let ratio = Ratio::new(given).filter(|ratio| *ratio != Ratio::default());
-        let ratio = ratio.ok_or("must be a number above 0 and at most 1, which is off");
+        let ratio = ratio.ok_or("must be a number above 0 and at most 1; 1 turns it off");
         rules.refresh_ahead = at("cache.refresh_ahead", ratio)?;
     }
     if let Some(given) = jitter {
@@ -57,13 +57,13 @@ pub(super) fn parse(json: &mut Object<'_>) -> Result<CacheRules, ConfigError> {
     Ok(rules)
 }
 
-/// How many verdicts a pool holds.
+/// Reads how many verdicts a pool holds.
 fn entries(json: &mut Object<'_>, name: &str, value: &mut usize) -> Result<(), ConfigError> {
     const MOST: usize = 1_000_000;
 
     reader::integer(json, name, value)?;
     if !(1..=MOST).contains(value) {
-        let problem = format!("must be from 1 to {MOST}; a TTL of \"0s\" keeps none");
+        let problem = format!("must be from 1 to {MOST}; to cache nothing, set the TTL to \"0s\"");
         return Err(ConfigError::new(json.path(name), problem));
     }
     Ok(())

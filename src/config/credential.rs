@@ -54,7 +54,7 @@ pub(super) fn parse(json: &mut Object<'_>) -> Result<CredentialRules, ConfigErro
     Ok(rules)
 }
 
-/// Whether a header holds the credential, or some server would take it for one that does.
+/// Returns whether a header is a source of credentials, or some server would take it for one.
 pub(super) fn is_source(rules: &CredentialRules, name: &str) -> bool {
     let mut sources = rules.sources.iter();
     sources.any(|source| same_name(source.header.as_bytes(), name.as_bytes()))
@@ -85,8 +85,8 @@ fn sources(json: Vec<Object<'_>>) -> Result<Vec<Source>, ConfigError> {
         if sources.iter().any(|other| other.overlaps(&source)) {
             return Err(ConfigError::new(
                 path,
-                "reads the same value as a source before it; name a header more than once only \
-                 with different schemes",
+                "reads the same value as an earlier source; a header may be listed more than once \
+                 only with different schemes",
             ));
         }
         sources.push(source);
@@ -118,7 +118,7 @@ fn format(json: &mut Object<'_>, format: &mut Format) -> Result<(), ConfigError>
         return Err(ConfigError::new(
             "credential.format.min_length",
             format!(
-                "counts the prefix, so it must be more than {}, and at most {LONGEST}",
+                "includes the prefix, so it must be more than {} and at most {LONGEST}",
                 format.prefix.len()
             ),
         ));

@@ -1,4 +1,4 @@
-//! `environment`: the only one whose records count; by default, all do.
+//! `environment`: the only environment whose records count. By default, all records count.
 
 use std::borrow::Cow;
 
@@ -17,9 +17,9 @@ pub(super) fn parse(json: &mut Object<'_>) -> Result<Option<String>, ConfigError
     Ok(environment.map(Cow::into_owned))
 }
 
-/// What a record can have for an environment, so that the two can be equal.
+/// Checks that a record could have this environment.
 fn check(value: &str) -> Result<(), &'static str> {
     header_safe(value.as_bytes(), MAX_ID)
         .map(drop)
-        .ok_or("must be 1 to 256 characters of visible ASCII, as in a record; null is any")
+        .ok_or("must be 1 to 256 characters of visible ASCII, as in a record; null accepts every environment")
 }

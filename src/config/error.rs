@@ -1,14 +1,14 @@
-//! Why a configuration is rejected.
+//! The error for a rejected configuration.
 
 use std::fmt;
 
 use crate::json::FieldError;
 
-/// As much of a field's path as a message shows, in characters.
+/// How much of a field's path a message shows, in characters.
 const LONGEST_PATH: usize = 200;
 
-/// Why a configuration is rejected: the field's path, what is wrong and what would be right.
-/// Never the value of a field that may hold a secret.
+/// The reason why a configuration is rejected: the path of the field, what is wrong, and what would
+/// be right. It never contains the value of a field that may hold a secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigError(FieldError);
 
@@ -32,7 +32,8 @@ impl fmt::Display for ConfigError {
         } else {
             path
         };
-        // The names in it are an operator's, and the message is a line of Envoy's log.
+        // The path may contain long names of the operator's choice, but must fit on a line of
+        // Envoy's log.
         write!(f, "{path:.LONGEST_PATH$}: {problem}")
     }
 }

@@ -34,7 +34,7 @@ pub(super) fn parse(json: &mut Object<'_>) -> Result<Exemptions, ConfigError> {
         let problem = if methods.is_empty() {
             Some("must name at least one method; without it, GET and HEAD are exempt")
         } else if exempt.paths.is_empty() && exempt.path_prefixes.is_empty() {
-            Some("must have exempt.paths or exempt.path_prefixes beside it, or exempts nothing")
+            Some("has no effect alone: exempt.paths or exempt.path_prefixes must be set too")
         } else {
             None
         };
@@ -50,8 +50,8 @@ pub(super) fn parse(json: &mut Object<'_>) -> Result<Exemptions, ConfigError> {
     Ok(exempt)
 }
 
-/// The method of a request, which has upper and lower case (RFC 9110 section 9.1); all that are in
-/// use are in upper case.
+/// Checks a method. Methods are case-sensitive (RFC 9110 section 9.1), and all that are in use are
+/// in upper case.
 fn check_method(value: &str) -> Result<(), &'static str> {
     if token(value).is_err() || value.bytes().any(|byte| byte.is_ascii_lowercase()) {
         Err("must be a method in upper case, such as \"GET\" or \"POST\"")

@@ -1,4 +1,4 @@
-//! `feed`: how the change feed is read; without it, it is not.
+//! `feed`: how the change feed is polled. It is off by default.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use crate::auth::feed::{FeedRules, LONG_PAGE};
 use crate::auth::lookup::{Lookup, PathTemplate};
 use crate::json::Object;
 
-/// All but the cluster, which is that of the lookups.
+/// All defaults except the cluster, which is that of the lookups.
 impl Default for FeedRules {
     fn default() -> Self {
         Self {
@@ -51,7 +51,7 @@ pub(super) fn parse(
     {
         return Err(ConfigError::new(
             "feed.path",
-            format!("must ask for at least {LONG_PAGE} changes at once, or set no limit"),
+            format!("must have a limit of at least {LONG_PAGE}, or none"),
         ));
     }
     reader::duration(&mut json, "interval", &mut rules.interval)?;

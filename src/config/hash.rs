@@ -1,4 +1,4 @@
-//! `hash`: how a key becomes a hash; by default, by plain SHA-256.
+//! `hash`: how keys are hashed. The default is plain SHA-256.
 
 use super::ConfigError;
 use super::reader::at;
@@ -15,7 +15,7 @@ pub(super) fn parse(json: &mut Object<'_>) -> Result<KeyHasher, ConfigError> {
     if pepper.is_empty() {
         return Err(ConfigError::new(
             "hash.pepper",
-            "must not be empty; null is plain SHA-256",
+            "must not be empty; use null for plain SHA-256",
         ));
     }
     let hasher = KeyHasher::new(Some(&pepper));

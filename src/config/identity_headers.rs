@@ -1,4 +1,4 @@
-//! `identity_headers`: by which headers the upstream learns who calls.
+//! `identity_headers`: the headers that tell the upstream who is calling.
 
 use super::credential::is_source;
 use super::reader::at;
@@ -8,7 +8,7 @@ use crate::json::Object;
 use crate::request::credential::CredentialRules;
 use crate::request::headers::same_name;
 
-/// Names in lower case, and what each carries.
+/// Header names in lower case, with the field that each carries.
 struct IdentityHeaders(Vec<(String, IdentityField)>);
 
 impl Default for IdentityHeaders {
@@ -45,8 +45,8 @@ pub(super) fn parse(
         if others.any(|other| same_name(other.as_bytes(), name.as_bytes())) {
             return Err(ConfigError::new(
                 path,
-                "must differ from the others by letters or digits: to some servers, all other \
-                 characters are the same",
+                "must differ from the other names in a letter or digit: some servers treat all \
+                 other characters as equal",
             ));
         }
         headers.push((name, at(path, parse_field(&field))?));

@@ -1,11 +1,11 @@
-//! `introspection`: the path where a key may ask about itself; without it, there is none.
+//! `introspection`: the path at which clients can ask about their own key. It is off by default.
 
 use super::{ConfigError, reader};
 use crate::decision::exempt::Exemptions;
 use crate::json::Object;
 use crate::request::path;
 
-/// The section, where it is given.
+/// The section, if it is given.
 struct Introspection {
     path: String,
 }
@@ -31,7 +31,7 @@ pub(super) fn parse(
     let Introspection { mut path } = Introspection::default();
     let check = |path: &str| path::check(path).map_err(str::to_owned);
     reader::string(&mut json, "path", &mut path, check)?;
-    // Envoy would have made another path of it.
+    // Envoy may rewrite such a path before the filter sees it.
     if path.contains("//") || path.contains('%') {
         return Err(ConfigError::new(
             "introspection.path",
@@ -41,7 +41,7 @@ pub(super) fn parse(
     if exempt.cover_path(path.as_bytes()) && exempt.cover_method(b"HEAD") {
         return Err(ConfigError::new(
             "introspection.path",
-            "is exempt, so nobody would be asked for a key there; take it out of exempt",
+            "is exempt, so requests to it would need no key; remove it from exempt",
         ));
     }
     Ok(Some(path))

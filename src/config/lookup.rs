@@ -1,4 +1,4 @@
-//! `lookup`: how the auth cluster is asked.
+//! `lookup`: how lookups are sent to the auth cluster.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use super::{ConfigError, check};
 use crate::auth::lookup::{Lookup, PathTemplate};
 use crate::json::Object;
 
-/// All but the cluster, which must be given, and the authority, which follows from it.
+/// All defaults except the cluster, which must be given, and the authority, which follows from it.
 impl Default for Lookup {
     fn default() -> Self {
         Self {
@@ -57,17 +57,18 @@ pub(super) fn parse(json: &mut Object<'_>) -> Result<Lookup, ConfigError> {
     Ok(lookup)
 }
 
-/// Istio's cluster names end in the host: `outbound|80||auth.default.svc.cluster.local`.
+/// Returns the host in a cluster's name. Istio's names end in it:
+/// `outbound|80||auth.default.svc.cluster.local`.
 fn host(cluster: &str) -> &str {
     cluster.rsplit('|').next().unwrap_or_default()
 }
 
-/// RFC 3986 section 3.2, without user information.
+/// Checks for an authority (RFC 3986 section 3.2), without user information.
 fn check_authority(value: &str) -> Result<(), &'static str> {
     let is_host = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~:[]".contains(&byte);
     if value.is_empty() || !value.bytes().all(is_host) {
         Err(
-            "must be a host, such as \"auth.example.com:8080\"; by default it is the cluster's name",
+            "must be a host, such as \"auth.example.com:8080\"; the default is the host in the cluster's name",
         )
     } else {
         Ok(())

@@ -1,11 +1,11 @@
 //! The plugin configuration: JSON text in, valid [`Settings`] out.
 //!
-//! Each section has a file with its defaults, how it is parsed, and what it rejects. A section's
-//! `Default` is the only place with its default values: parsing starts from it and replaces the
-//! fields that are given. The structs themselves are where they are used, below this module.
+//! Each section has a file with its defaults, its parsing and its checks. A section's `Default` is
+//! the only place with its default values: parsing starts from it and replaces the fields that are
+//! given. The structs themselves are defined in the modules that use them.
 //!
-//! Parsing is pure. Envoy runs it on several threads, and an error on one worker alone would leave
-//! that worker without the filter, so the same bytes always give the same answer.
+//! Parsing is pure: the same bytes always give the same result. Envoy parses on several threads,
+//! and an error on only one worker would leave that worker without the filter.
 
 #![forbid(unsafe_code)]
 
@@ -30,7 +30,7 @@ use crate::decision::policy::Policy;
 use crate::engine::settings::Settings;
 use crate::json::{Fields, Object, ReadError};
 
-/// The sections.
+/// The names of the sections.
 const FIELDS: [&str; 11] = [
     "lookup",
     "cache",
@@ -45,11 +45,11 @@ const FIELDS: [&str; 11] = [
     "replies",
 ];
 
-/// Reads the plugin configuration (JSON, UTF-8).
+/// Parses the plugin configuration (JSON, UTF-8).
 ///
 /// # Errors
-/// The first problem, with its field's path: not JSON, an unknown or repeated field, a wrong
-/// type, an impossible value, or no `lookup.cluster`.
+/// The first problem, with its field's path: not JSON, an unknown or repeated field, a wrong type,
+/// an impossible value, or no `lookup.cluster`.
 pub fn parse(bytes: &[u8]) -> Result<Settings, ConfigError> {
     let json = &mut object(bytes)?;
     let environment = environment::parse(json)?;
@@ -79,25 +79,25 @@ pub fn parse(bytes: &[u8]) -> Result<Settings, ConfigError> {
     })
 }
 
-/// The JSON object that Envoy hands over, or what operators were misled to write instead.
+/// Reads the JSON object that Envoy hands over. The errors explain the usual mistakes.
 #[cold]
 #[inline(never)]
 fn object(bytes: &[u8]) -> Result<Object<'_>, ConfigError> {
     if bytes.iter().all(u8::is_ascii_whitespace) {
         return Err(ConfigError::new(
             "lookup.cluster",
-            "is required: the configuration is empty, and the smallest is \
+            "is required: the configuration is empty; a minimal one is \
              {\"lookup\": {\"cluster\": \"auth\"}}",
         ));
     }
-    // A protobuf Struct begins with the byte 0x0A, which JSON would take for white space, and may
-    // go on with a brace. Its fields' tag 0x12 is a byte that no JSON has.
+    // A protobuf Struct begins with the byte 0x0A, which is whitespace in JSON, and a brace may
+    // follow. It also contains the tag 0x12, a byte that never occurs in JSON.
     if bytes.trim_ascii_start().first() != Some(&b'{') || bytes.contains(&0x12) {
         return Err(ConfigError::new(
             "",
-            "must be a JSON object as text, beginning with \"{\". In envoy.yaml write it as a string: \
-             \"@type\": type.googleapis.com/google.protobuf.StringValue, with `value: |` and the \
-             JSON below; a google.protobuf.Struct reaches the filter as raw protobuf",
+            "must be a JSON object, starting with \"{\". In envoy.yaml, pass it as a string: \
+             \"@type\": type.googleapis.com/google.protobuf.StringValue, with the JSON under \
+             `value: |`. A google.protobuf.Struct reaches the filter as raw protobuf",
         ));
     }
     Object::read(bytes, Fields::Only(&FIELDS)).map_err(|error| match error {

@@ -1,4 +1,4 @@
-//! Reads single fields: each replaces its section's default value, if it is given.
+//! Reads single fields. Each replaces its section's default value, if it is given.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use super::ConfigError;
 use crate::auth::lookup::PathTemplate;
 use crate::json::Object;
 
-/// Puts the field's path before what a check found.
+/// Puts the field's path before the problem that a check found.
 pub(super) fn at<T>(
     path: impl AsRef<str>,
     checked: Result<T, impl AsRef<str>>,
@@ -15,7 +15,7 @@ pub(super) fn at<T>(
     checked.map_err(|problem| ConfigError::new(path, problem))
 }
 
-/// A string, checked.
+/// Reads a string and checks it.
 pub(super) fn string(
     json: &mut Object<'_>,
     name: &str,
@@ -29,7 +29,7 @@ pub(super) fn string(
     Ok(())
 }
 
-/// An array of strings, each checked, if it is given.
+/// Reads an array of strings, if it is given, and checks each of them.
 pub(super) fn strings(
     json: &mut Object<'_>,
     name: &str,
@@ -44,7 +44,7 @@ pub(super) fn strings(
     Ok(Some(strings.into_iter().map(Cow::into_owned).collect()))
 }
 
-/// An integer.
+/// Reads an integer.
 pub(super) fn integer(
     json: &mut Object<'_>,
     name: &str,
@@ -56,7 +56,7 @@ pub(super) fn integer(
     Ok(())
 }
 
-/// A duration: `"250ms"`, `"10s"`, `"5m"`, `"1h"`.
+/// Reads a duration: `"250ms"`, `"10s"`, `"5m"`, `"1h"`.
 pub(super) fn duration(
     json: &mut Object<'_>,
     name: &str,
@@ -68,13 +68,12 @@ pub(super) fn duration(
     Ok(())
 }
 
-/// How long a verdict may be fresh, or serve.
+/// Reads how long a verdict may be used: 30 days at most.
 pub(super) fn ttl(
     json: &mut Object<'_>,
     name: &str,
     value: &mut Duration,
 ) -> Result<(), ConfigError> {
-    /// 30 days.
     const LONGEST: Duration = Duration::from_secs(30 * 24 * 3600);
 
     duration(json, name, value)?;
@@ -87,7 +86,7 @@ pub(super) fn ttl(
     Ok(())
 }
 
-/// The field `path`, which has a place for what is asked about.
+/// Reads the field `path`, which must contain the placeholder.
 pub(super) fn path_template(
     json: &mut Object<'_>,
     placeholder: &str,
@@ -100,7 +99,7 @@ pub(super) fn path_template(
     Ok(())
 }
 
-/// A whole number and its unit.
+/// Parses a whole number and its unit.
 fn parse_duration(text: &str) -> Result<Duration, &'static str> {
     const EXPECTED: &str =
         "must be a whole number with its unit, such as \"250ms\", \"10s\", \"5m\" or \"1h\"";
@@ -114,6 +113,6 @@ fn parse_duration(text: &str) -> Result<Duration, &'static str> {
         _ => return Err(EXPECTED),
     };
     let number: u64 = number.parse().map_err(|_| EXPECTED)?;
-    // Each duration has an upper bound, and this is above all of them.
+    // A saturated value exceeds the upper bound that every duration has.
     Ok(Duration::from_millis(number.saturating_mul(unit_ms)))
 }

@@ -1,4 +1,4 @@
-//! `replies`: what refused requests are answered.
+//! `replies`: the replies to refused requests.
 
 use super::ConfigError;
 use super::reader::{self, at};
@@ -17,7 +17,7 @@ impl Default for ReplyRules {
     }
 }
 
-/// The replies of a filter that has no configuration to take them from.
+/// The replies of a filter without a configuration.
 impl Default for Replies {
     fn default() -> Self {
         Self::new(&ReplyRules::default())
@@ -64,15 +64,15 @@ pub(super) fn parse(json: &mut Object<'_>) -> Result<Replies, ConfigError> {
     Ok(Replies::new(&rules))
 }
 
-/// Text that ends in a reply: not blank, no control characters, and silent about what became of
-/// a key.
+/// Checks a text that becomes part of a reply: it must not be empty, contain control characters, or
+/// disclose whether a key once existed.
 fn check_text(value: &str, longest: usize) -> Result<(), String> {
     if value.trim().is_empty()
         || value.chars().count() > longest
         || value.contains(char::is_control)
     {
         return Err(format!(
-            "must be a text of 1 to {longest} characters, not blank, without control characters"
+            "must be 1 to {longest} characters, not only spaces, without control characters"
         ));
     }
     let words = value.to_ascii_lowercase();
@@ -98,16 +98,16 @@ fn check_url(value: &str) -> Result<(), String> {
     if rest.is_some_and(|rest| !rest.is_empty()) && value.bytes().all(|b| b.is_ascii_graphic()) {
         Ok(())
     } else {
-        Err("must be an http:// or https:// address, to which the error's code is added".to_owned())
+        Err("must be an http:// or https:// URL; the error code is appended to it".to_owned())
     }
 }
 
-/// Text that needs no escape in a quoted string (RFC 9110 section 5.6.4).
+/// Checks for text that needs no escape in a quoted string (RFC 9110 section 5.6.4).
 fn check_quotable(value: &str) -> Result<(), String> {
     check_text(value, 128)?;
     let plain = |byte: u8| (byte.is_ascii_graphic() || byte == b' ') && !b"\"\\".contains(&byte);
     if !value.bytes().all(plain) {
-        Err("must be visible ASCII, without \" and \\".to_owned())
+        Err("must be visible ASCII or spaces, without \" or \\".to_owned())
     } else {
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! `strip_headers`: the headers that no upstream gets.
+//! `strip_headers`: the headers that never reach the upstream.
 
 use super::credential::is_source;
 use super::reader::at;
@@ -11,8 +11,8 @@ use crate::request::headers::same_name;
 /// Names in lower case.
 struct StripHeaders(Vec<String>);
 
-/// Headers by which some framework takes a request for one of another path or method than Envoy
-/// routed and the filter decided on.
+/// Headers that make some frameworks use another path or method than the one that Envoy routed and
+/// the filter checked.
 impl Default for StripHeaders {
     fn default() -> Self {
         let names = [
@@ -48,15 +48,15 @@ pub(super) fn parse(
         if is_source(credential, &name) {
             return Err(ConfigError::new(
                 path,
-                "carries the credential, so it must not be listed; credential.forward says whether \
-                 the upstream gets it",
+                "carries the credential, so it must not be listed; credential.forward decides \
+                 whether it reaches the upstream",
             ));
         }
         if identities.any(|(identity, _)| same_name(identity.as_bytes(), name.as_bytes())) {
             return Err(ConfigError::new(
                 path,
-                "is an identity header, so it must not be listed; what clients send in it never \
-                 reaches the upstream",
+                "is an identity header, so it must not be listed; a client's value for it \
+                 never reaches the upstream",
             ));
         }
         headers.push(name);

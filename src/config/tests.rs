@@ -24,7 +24,7 @@ fn the_feed_is_polled_at_the_cluster_of_the_lookups_unless_it_has_its_own() {
     }
 }
 
-/// Only requests to the path that introspection answers must not be exempt.
+/// An exemption conflicts with introspection only if it covers the same path and method.
 #[test]
 fn an_exempt_path_may_be_introspected_by_a_method_that_is_not_exempt() {
     let config = |methods: &str| {
@@ -50,10 +50,13 @@ fn a_partial_object_keeps_the_other_defaults() {
     assert_eq!(config.policy.credential.format.max_length, 64);
 }
 
-/// What stands in the configuration beside the cluster, and how its refusal begins.
+/// Text that is added after `lookup`, and how its message begins.
 const REFUSED: &[(&str, &str)] = &[
     // unknown fields and wrong types, at every level
-    (r#""lookups":{}"#, "lookups: is unknown here; known are "),
+    (
+        r#""lookups":{}"#,
+        "lookups: is not a known field; must be one of: ",
+    ),
     (r#""lookup":null"#, "lookup: is given more than once"),
     (
         r#""credential":[]"#,
@@ -65,31 +68,31 @@ const REFUSED: &[(&str, &str)] = &[
     ),
     (
         r#""cache":{"ttl":"1s"}"#,
-        "cache.ttl: is unknown here; known are ",
+        "cache.ttl: is not a known field; must be one of: ",
     ),
     (r#""cache":[]"#, "cache: must be an object, not an array"),
     (r#""feed":[]"#, "feed: must be an object, not an array"),
     (r#""feed":true"#, "feed: must be an object, not a boolean"),
     (
         r#""feed":{"url":"/"}"#,
-        "feed.url: is unknown here; known are ",
+        "feed.url: is not a known field; must be one of: ",
     ),
     (
         r#""feed":{"path":"/v1/changes"}"#,
-        "feed.path: must start with \"/\", hold {cursor} exactly once, and be visible ASCII \
-         without \"#\" and other braces, such as \"/v1/changes?after={cursor}\"",
+        "feed.path: must start with \"/\", contain {cursor} exactly once, and be visible ASCII \
+         without \"#\" or other braces, such as \"/v1/changes?after={cursor}\"",
     ),
     (
         r#""feed":{"path":"/v1/{key_hash}?after={cursor}"}"#,
-        "feed.path: must start with \"/\", hold {cursor} exactly once",
+        "feed.path: must start with \"/\", contain {cursor} exactly once",
     ),
     (
         r#""feed":{"path":"/v1/changes?limit=99&after={cursor}"}"#,
-        "feed.path: must ask for at least 100 changes at once",
+        "feed.path: must have a limit of at least 100 changes at once",
     ),
     (
         r#""feed":{"path":"/v1/changes?after={cursor}&limit=0"}"#,
-        "feed.path: must ask for at least 100 changes at once",
+        "feed.path: must have a limit of at least 100 changes at once",
     ),
     (
         r#""feed":{"stale_after":"1999ms"}"#,
@@ -105,11 +108,11 @@ const REFUSED: &[(&str, &str)] = &[
     ),
     (
         r#""feed":{"path":"/v1/{cursor}/{cursor}"}"#,
-        "feed.path: must start with \"/\", hold {cursor} exactly once",
+        "feed.path: must start with \"/\", contain {cursor} exactly once",
     ),
     (
         r#""feed":{"path":"/v1/{key_hash}"}"#,
-        "feed.path: must start with \"/\", hold {cursor} exactly once",
+        "feed.path: must start with \"/\", contain {cursor} exactly once",
     ),
     (
         r#""feed":{"interval":1}"#,
@@ -161,7 +164,7 @@ const REFUSED: &[(&str, &str)] = &[
     ),
     (
         r#""introspection":{"paths":[]}"#,
-        "introspection.paths: is unknown here; known are ",
+        "introspection.paths: is not a known field; must be one of: ",
     ),
     (
         r#""introspection":{"path":"v1/keys/me"}"#,
@@ -177,11 +180,11 @@ const REFUSED: &[(&str, &str)] = &[
     ),
     (
         r#""introspection":{},"exempt":{"paths":["/v1/keys/me"]}"#,
-        "introspection.path: is exempt, so nobody would be asked for a key there",
+        "introspection.path: is exempt, so requests to it would need no key for a key there",
     ),
     (
         r#""introspection":{"path":"/me"},"exempt":{"path_prefixes":["/"]}"#,
-        "introspection.path: is exempt, so nobody would be asked for a key there",
+        "introspection.path: is exempt, so requests to it would need no key for a key there",
     ),
     (
         r#""cache":{"allow_ttl":60}"#,
@@ -237,7 +240,7 @@ const REFUSED: &[(&str, &str)] = &[
     ),
     (
         r#""cache":{"max_allow_entries":0}"#,
-        "cache.max_allow_entries: must be from 1 to 1000000; a TTL of \"0s\" keeps none",
+        "cache.max_allow_entries: must be from 1 to 1000000; to cache nothing, set the TTL to \"0s\"",
     ),
     (
         r#""cache":{"max_deny_entries":1000001}"#,
@@ -249,7 +252,7 @@ const REFUSED: &[(&str, &str)] = &[
     ),
     (
         r#""credential":{"source":[]}"#,
-        "credential.source: is unknown here; known are ",
+        "credential.source: is not a known field; must be one of: ",
     ),
     (
         r#""credential":{"sources":{}}"#,
@@ -273,19 +276,19 @@ const REFUSED: &[(&str, &str)] = &[
     ),
     (
         r#""credential":{"sources":[{"header":""}]}"#,
-        "credential.sources[0].header: must be a header's name",
+        "credential.sources[0].header: must be a header name",
     ),
     (
         r#""credential":{"sources":[{"header":"x api"}]}"#,
-        "credential.sources[0].header: must be a header's name",
+        "credential.sources[0].header: must be a header name",
     ),
     (
         r#""credential":{"sources":[{"header":":path"}]}"#,
-        "credential.sources[0].header: must be a header's name",
+        "credential.sources[0].header: must be a header name",
     ),
     (
         r#""credential":{"sources":[{"header":"Host"}]}"#,
-        "credential.sources[0].header: is a header that HTTP itself governs",
+        "credential.sources[0].header: is a header that HTTP or Envoy controls",
     ),
     (
         r#""credential":{"sources":[{"header":"a","scheme":""}]}"#,
@@ -297,7 +300,7 @@ const REFUSED: &[(&str, &str)] = &[
     ),
     (
         r#""credential":{"sources":[{"header":"a","query":"b"}]}"#,
-        "credential.sources[0].query: is unknown here; known are ",
+        "credential.sources[0].query: is not a known field; must be one of: ",
     ),
     (
         r#""credential":{"sources":[{"header":"a"},{"header":"A"}]}"#,
@@ -345,15 +348,15 @@ const REFUSED: &[(&str, &str)] = &[
     ),
     (
         r#""credential":{"format":{"min_length":"43"}}"#,
-        "credential.format.min_length: must be a whole number above 0, not a string",
+        "credential.format.min_length: must be a positive integer, not a string",
     ),
     (
         r#""credential":{"format":{"min_length":3}}"#,
-        "credential.format.min_length: counts the prefix, so it must be more than 3",
+        "credential.format.min_length: includes the prefix, so it must be more than 3",
     ),
     (
         r#""credential":{"format":{"min_length":0,"prefix":""}}"#,
-        "credential.format.min_length: counts the prefix, so it must be more than 0",
+        "credential.format.min_length: includes the prefix, so it must be more than 0",
     ),
     (
         r#""credential":{"format":{"max_length":42}}"#,
@@ -386,7 +389,7 @@ const REFUSED: &[(&str, &str)] = &[
     ),
     (
         r#""hash":{"salt":"x"}"#,
-        "hash.salt: is unknown here; known are ",
+        "hash.salt: is not a known field; must be one of: ",
     ),
     (
         r#""environment":"""#,
@@ -472,11 +475,11 @@ const REFUSED: &[(&str, &str)] = &[
     ),
     (
         r#""exempt":{"method":["GET"]}"#,
-        "exempt.method: is unknown here; known are ",
+        "exempt.method: is not a known field; must be one of: ",
     ),
     (
         r#""exempt":{"methods":["GET"]}"#,
-        "exempt.methods: must have exempt.paths or exempt.path_prefixes beside it",
+        "exempt.methods: has no effect alone: exempt.paths or exempt.path_prefixes must beside it",
     ),
     (
         r#""exempt":{"paths":["/a"],"methods":[]}"#,
@@ -500,7 +503,7 @@ const REFUSED: &[(&str, &str)] = &[
     ),
     (
         r#""identity_headers":{"x-user":"key_id","x.user":"account_id"}"#,
-        "identity_headers.x.user: must differ from the others by letters or digits",
+        "identity_headers.x.user: must differ from the other names in a letter or digit",
     ),
     (
         r#""identity_headers":[]"#,
@@ -508,7 +511,7 @@ const REFUSED: &[(&str, &str)] = &[
     ),
     (
         r#""identity_headers":{"x a":"key_id"}"#,
-        "identity_headers.x a: must be a header's name",
+        "identity_headers.x a: must be a header name",
     ),
     (
         r#""identity_headers":{"x-a":"plan"}"#,
@@ -536,11 +539,11 @@ const REFUSED: &[(&str, &str)] = &[
     ),
     (
         r#""replies":{"service_name":""}"#,
-        "replies.service_name: must be a text of 1 to 64 characters",
+        "replies.service_name: must be 1 to 64 characters",
     ),
     (
         r#""replies":{"service_name":"a\nb"}"#,
-        "replies.service_name: must be a text of 1 to 64 characters",
+        "replies.service_name: must be 1 to 64 characters",
     ),
     (
         r#""replies":{"doc_base_url":"docs"}"#,
@@ -571,11 +574,11 @@ const REFUSED: &[(&str, &str)] = &[
     ),
     (
         r#""replies":{"messages":{"oops":"x"}}"#,
-        "replies.messages.oops: is unknown here; known are ",
+        "replies.messages.oops: is not a known field; must be one of: ",
     ),
     (
         r#""replies":{"messages":{"api_key_missing":""}}"#,
-        "replies.messages.api_key_missing: must be a text of 1 to 199",
+        "replies.messages.api_key_missing: must be 1 to 199",
     ),
     (
         r#""replies":{"messages":{"api_key_revoked":"The key was Deleted."}}"#,
@@ -595,11 +598,11 @@ const REFUSED: &[(&str, &str)] = &[
     ),
 ];
 
-/// The same for what stands beside the cluster inside `lookup`.
+/// Text that is added inside `lookup`, and how its message begins.
 const REFUSED_IN_LOOKUP: &[(&str, &str)] = &[
     (
         r#""clusters":"b""#,
-        "lookup.clusters: is unknown here; known are ",
+        "lookup.clusters: is not a known field; must be one of: ",
     ),
     (
         r#""cluster":"b""#,
@@ -614,7 +617,7 @@ const REFUSED_IN_LOOKUP: &[(&str, &str)] = &[
     (r#""path":"""#, "lookup.path: must start with \"/\""),
     (
         r#""path":"/v1/keys""#,
-        "lookup.path: must start with \"/\", hold {key_hash} exactly once",
+        "lookup.path: must start with \"/\", contain {key_hash} exactly once",
     ),
     (r#""path":"v1/{key_hash}""#, "lookup.path: must start with"),
     (
@@ -686,35 +689,35 @@ const REFUSED_IN_LOOKUP: &[(&str, &str)] = &[
     (r#""headers":{"a":1}"#, "lookup.headers.a: must be a string"),
     (
         r#""headers":{"a b":"c"}"#,
-        "lookup.headers.a b: must be a header's name",
+        "lookup.headers.a b: must be a header name",
     ),
     (
         r#""headers":{"":"c"}"#,
-        "lookup.headers.: must be a header's name",
+        "lookup.headers.: must be a header name",
     ),
     (
         r#""headers":{":path":"/x"}"#,
-        "lookup.headers.:path: must be a header's name",
+        "lookup.headers.:path: must be a header name",
     ),
     (
         r#""headers":{"host":"x"}"#,
-        "lookup.headers.host: is a header that HTTP itself governs",
+        "lookup.headers.host: is a header that HTTP or Envoy controls",
     ),
     (
         r#""headers":{"Content-Length":"7"}"#,
-        "lookup.headers.Content-Length: is a header that HTTP itself governs",
+        "lookup.headers.Content-Length: is a header that HTTP or Envoy controls",
     ),
     (
         r#""headers":{"a":"b\r\nc: d"}"#,
-        "lookup.headers.a: must be a header's value",
+        "lookup.headers.a: must be a header value",
     ),
     (
         r#""headers":{"a":"ü"}"#,
-        "lookup.headers.a: must be a header's value",
+        "lookup.headers.a: must be a header value",
     ),
     (
         r#""headers":{"a":" b"}"#,
-        "lookup.headers.a: must not begin or end with a blank",
+        "lookup.headers.a: must not begin or end with a space or tab",
     ),
     (
         r#""headers":{"a":"b","A":"c"}"#,
@@ -726,7 +729,7 @@ const REFUSED_IN_LOOKUP: &[(&str, &str)] = &[
     ),
 ];
 
-/// Whole texts.
+/// Whole configurations, and how their messages begin.
 const REFUSED_TEXTS: &[(&str, &str)] = &[
     ("", "lookup.cluster: is required"),
     (" \n ", "lookup.cluster: is required"),
@@ -754,25 +757,28 @@ const REFUSED_TEXTS: &[(&str, &str)] = &[
     ),
     (
         r#"[{"lookup":{"cluster":"auth"}}]"#,
-        "configuration: must be a JSON object as text",
+        "configuration: must be a JSON object, starting with",
     ),
     (
         r#""lookup""#,
-        "configuration: must be a JSON object as text",
+        "configuration: must be a JSON object, starting with",
     ),
-    ("null", "configuration: must be a JSON object as text"),
+    (
+        "null",
+        "configuration: must be a JSON object, starting with",
+    ),
     (
         "lookup:\n  cluster: auth\n",
-        "configuration: must be a JSON object as text",
+        "configuration: must be a JSON object, starting with",
     ),
-    // a protobuf Struct, and one whose first length is the code of "{"
+    // a protobuf Struct, and one whose first length byte is the code of "{"
     (
         "\n\x1f\n\x06lookup\x12\x15*\x13\n\x11\n\x07cluster\x12\x06\x1a\x04auth",
-        "configuration: must be a JSON object as text",
+        "configuration: must be a JSON object, starting with",
     ),
     (
         "\n{\n\x06lookup\x12\x15*\x13\n\x11\n\x07cluster\x12\x06\x1a\x04auth",
-        "configuration: must be a JSON object as text",
+        "configuration: must be a JSON object, starting with",
     ),
     ("{", "configuration: is not JSON: EOF"),
     (

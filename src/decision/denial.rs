@@ -1,25 +1,25 @@
-//! The denials: one table of everything that goes with each.
+//! The denials, and one table of their properties.
 
 #![forbid(unsafe_code)]
 
-/// What goes with a denial.
+/// The properties of a denial.
 #[derive(Clone, Copy)]
 struct Row {
-    /// The code that clients branch on, and that requests are counted by.
+    /// The error code, which clients branch on and statistics use.
     code: &'static str,
     /// The HTTP status.
     status: u16,
-    /// The gRPC status: the one that Envoy makes of the HTTP status.
+    /// The gRPC status, which Envoy derives from the HTTP status.
     grpc_status: u8,
-    /// What `www-authenticate` says.
+    /// The value of `www-authenticate`.
     challenge: Challenge,
-    /// The default message; `{service_name}` is where it names the service.
+    /// The default message; `{service_name}` stands for the name of the service.
     message: &'static str,
     /// The message's name in the configuration, if it is not the code.
     message_name: Option<&'static str>,
 }
 
-/// What `www-authenticate` says (RFC 6750 section 3).
+/// The value of `www-authenticate` (RFC 6750 section 3).
 #[derive(Clone, Copy)]
 enum Challenge {
     None,
@@ -27,7 +27,7 @@ enum Challenge {
     Error(&'static str),
 }
 
-/// The client must bring another credential.
+/// The client needs another credential.
 const UNAUTHENTICATED: Row = Row {
     code: "",
     status: 401,
@@ -88,7 +88,7 @@ denials! {
         message: "Invalid API key format.",
         ..UNAUTHENTICATED
     },
-    /// No record, or one of another environment: deliberately the same.
+    /// No record, or a record of another environment: deliberately the same.
     NotFound: Row {
         code: "api_key_not_found",
         message: "The provided API key was not found. Verify the key in your {service_name} dashboard.",
@@ -100,7 +100,7 @@ denials! {
         message: "This API key has been revoked.",
         ..UNAUTHENTICATED
     },
-    /// An active record that has ended; to clients a kind of revoked.
+    /// An expired record; clients get the same code as for a revoked one.
     Expired: Row {
         message: "This API key has expired.",
         message_name: Some("api_key_expired"),
@@ -121,22 +121,22 @@ denials! {
 }
 
 impl Denial {
-    /// The code that clients branch on. Denials with the same code are counted as one.
+    /// Returns the code that clients branch on. Denials with the same code are counted as one.
     pub const fn code(self) -> &'static str {
         self.row().code
     }
 
-    /// The HTTP status.
+    /// Returns the HTTP status.
     pub const fn status(self) -> u16 {
         self.row().status
     }
 
-    /// The gRPC status that Envoy makes of the HTTP status.
+    /// Returns the gRPC status that Envoy derives from the HTTP status.
     pub const fn grpc_status(self) -> u8 {
         self.row().grpc_status
     }
 
-    /// The name of the message in the configuration.
+    /// Returns the name of the message in the configuration.
     pub const fn message_name(self) -> &'static str {
         match self.row().message_name {
             Some(name) => name,
@@ -144,7 +144,7 @@ impl Denial {
         }
     }
 
-    /// What `www-authenticate` says, if it is there.
+    /// Returns the value of `www-authenticate`, if the reply has one.
     pub fn challenge(self, realm: &str) -> Option<String> {
         match self.row().challenge {
             Challenge::None => None,
@@ -153,7 +153,7 @@ impl Denial {
         }
     }
 
-    /// Whether the client may try again later, and is told when.
+    /// Returns true if the client may try again later, and is told when.
     pub const fn is_temporary(self) -> bool {
         self.status() == 503
     }
@@ -186,7 +186,7 @@ impl<T> PerDenial<T> {
 pub struct Messages(PerDenial<String>);
 
 impl Messages {
-    /// The default messages, which name the service where they send a client to its dashboard.
+    /// Returns the default messages. `name` is the service whose dashboard they mention.
     pub fn for_service(name: &str) -> Self {
         Self(PerDenial::new(|denial| {
             denial.row().message.replace("{service_name}", name)
@@ -196,18 +196,18 @@ impl Messages {
     /// Replaces a message by its name: an error code, or `api_key_expired`.
     ///
     /// # Errors
-    /// When there is no message of that name; says which there are.
+    /// Fails if no message has this name; the error lists the known names.
     pub fn set(&mut self, name: &str, message: String) -> Result<(), String> {
         let denial = Denial::ALL.into_iter().find(|d| d.message_name() == name);
         let Some(denial) = denial else {
             let names = Denial::ALL.map(Denial::message_name).join(", ");
-            return Err(format!("is unknown here; known are {names}"));
+            return Err(format!("is not a known field; must be one of: {names}"));
         };
         *self.0.of_mut(denial) = message;
         Ok(())
     }
 
-    /// The message of a denial.
+    /// Returns the message of a denial.
     pub fn of(&self, denial: Denial) -> &str {
         self.0.of(denial)
     }
@@ -219,8 +219,8 @@ mod tests {
 
     use super::*;
 
-    /// Envoy is not told a gRPC status, and makes one of the HTTP status (`httpToGrpcStatus` in
-    /// `source/common/grpc/status.cc`).
+    /// Envoy gets no gRPC status from the filter, and derives it from the HTTP status
+    /// (`httpToGrpcStatus` in `source/common/grpc/status.cc`).
     #[test]
     fn envoy_makes_the_grpc_status_of_the_http_status() {
         for denial in Denial::ALL {
@@ -250,7 +250,7 @@ mod tests {
         }
     }
 
-    /// The row of an error in a page, as cells.
+    /// Returns the cells of an error's row on a page.
     fn documented(page: &str, code: &str) -> Vec<String> {
         let start = format!("| `{code}` | ");
         let mut lines = page.lines().filter(|line| line.starts_with(&start));

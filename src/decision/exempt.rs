@@ -10,7 +10,7 @@ use crate::request::path::PathPrefix;
 pub struct Exemptions {
     pub(crate) paths: Vec<String>,
     pub(crate) path_prefixes: Vec<PathPrefix>,
-    /// Those that are exempt on these paths, in upper case. GET includes HEAD.
+    /// The methods that are exempt on these paths, in upper case. GET includes HEAD.
     pub(crate) methods: Vec<String>,
     /// Whether requests to these paths may have a body: an exempt request whose body never ends
     /// occupies the upstream.
@@ -19,7 +19,7 @@ pub struct Exemptions {
 }
 
 impl Exemptions {
-    /// Whether this request is exempt.
+    /// Returns true if this request is exempt.
     pub fn cover(&self, request: &Request) -> bool {
         self.cover_path_of(request) || (self.preflight && request.is_genuine_preflight())
     }
@@ -31,7 +31,7 @@ impl Exemptions {
             && (self.bodies || request.has_no_body())
     }
 
-    /// Whether requests to this path (no query) are exempt, if their method is.
+    /// Returns true if requests to this path (no query) are exempt, provided that their method is.
     pub(crate) fn cover_path(&self, path: &[u8]) -> bool {
         self.paths.iter().any(|exempt| exempt.as_bytes() == path)
             || self.path_prefixes.iter().any(|prefix| prefix.covers(path))

@@ -1,4 +1,4 @@
-//! What the access log gets of a request.
+//! A request's entry for the access log.
 
 #![forbid(unsafe_code)]
 
@@ -8,8 +8,8 @@ use crate::decision::outcome::Outcome;
 use crate::decision::reply::RequestId;
 
 /// Writes an entry in logfmt: `outcome=allowed source=cache key_id=key_01J…`, and with a reply
-/// `request_id=req_…`. `record` is that of the request's key, if it has one. One string, as each
-/// one costs a call to the host.
+/// `request_id=req_…`. `record` is that of the request's key, if there is one. The entry is a single
+/// string, because each string costs a call to the host.
 pub fn write_log_entry(
     entry: &mut String,
     outcome: Outcome,
@@ -33,8 +33,8 @@ pub fn write_log_entry(
     }
 }
 
-/// A value, in quotes where it would not end at the next space or could be taken for more than one
-/// field.
+/// Writes a value, in quotes if it would not end at the next space or could be taken for more than
+/// one field.
 fn push_value(entry: &mut String, value: &str) {
     let is_plain = |byte: u8| byte.is_ascii_graphic() && !b"\"=\\".contains(&byte);
     if value.bytes().all(is_plain) {

@@ -21,23 +21,23 @@ use crate::request::credential::Credential;
 use crate::request::headers::{Header, Request, same_name};
 use crate::request::key_hash::KeyHash;
 
-/// What a request needs, by its headers.
+/// The next step for a request, according to its headers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Next {
-    /// Nothing: it is forwarded without authentication (row 1).
+    /// It is forwarded without authentication (row 1).
     Forward,
-    /// A refusal (rows 2 to 4).
+    /// It is refused (rows 2 to 4).
     Refuse(Denial),
-    /// A verdict on its key.
+    /// It needs a verdict on its key.
     Ask {
         /// The hash of its key.
         hash: KeyHash,
-        /// Whether it asks what is known of its key, and no more. It gets a lookup of its own.
+        /// Whether it is an introspection request, which gets its own, uncached lookup.
         introspects: bool,
     },
 }
 
-/// Why a request is refused, and what the logs say of it.
+/// Why a request is refused, with the details for the logs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
     /// Which reply it gets.
@@ -49,7 +49,7 @@ pub struct Refusal {
 }
 
 impl Refusal {
-    /// For lack of a verdict (row 10).
+    /// Creates the refusal for lack of a verdict (row 10).
     pub fn undecided(cause: Cause) -> Self {
         Self {
             cause: Some(cause),
@@ -75,8 +75,8 @@ impl From<Denial> for Refusal {
     }
 }
 
-/// Takes a request through rows 0 to 4 of the decision table. `remove` gets the name of each header
-/// to be removed before anything else, all its repeats included.
+/// Takes a request through rows 0 to 4 of the decision table. Calls `remove` with the name of each
+/// header that must be removed, with all its repeats, before anything else happens.
 pub fn begin<'a>(policy: &Policy, request: &'a Request, remove: impl FnMut(&'a str)) -> Next {
     if policy.exempt.cover(request) {
         keep_back(policy, request, remove);
@@ -85,7 +85,8 @@ pub fn begin<'a>(policy: &Policy, request: &'a Request, remove: impl FnMut(&'a s
     let headers = request.headers_of(policy.watched);
     let headers = headers.as_slice();
     let (credential, holders) = policy.credential.extract(headers);
-    // A refused request loses its credential too: access logs and other filters still see it.
+    // Refused requests lose their credential too: access logs and other filters still see their
+    // headers.
     let rules = &policy.credential;
     each_once(
         headers,
@@ -106,11 +107,11 @@ pub fn begin<'a>(policy: &Policy, request: &'a Request, remove: impl FnMut(&'a s
     }
 }
 
-/// Takes a verdict through rows 5 to 7 and 10: the record of a key that may be used. `wall` is the
-/// time since the Unix epoch, and asked only for a record that expires.
+/// Takes a verdict through rows 5 to 7 and 10. Returns the record of a key that may be used. `wall`
+/// returns the time since the Unix epoch, and is called only for a record that expires.
 ///
 /// # Errors
-/// Why the request is refused.
+/// Returns why the request is refused.
 pub fn judge(
     policy: &Policy,
     verdict: Verdict,
@@ -134,11 +135,11 @@ pub fn judge(
     Ok(record)
 }
 
-/// Takes the record of a key that may be used through row 8. `path` is the request's, without its
-/// query, and asked only where the key may not call every path.
+/// Takes the record of a key that may be used through row 8. `path` returns the request's path
+/// without its query, and is called only if the key may not call every path.
 ///
 /// # Errors
-/// Why the request is refused.
+/// Returns why the request is refused.
 pub fn permit<P: AsRef<[u8]>>(
     record: Rc<Record>,
     path: impl FnOnce() -> P,
@@ -150,9 +151,9 @@ pub fn permit<P: AsRef<[u8]>>(
     }
 }
 
-/// Gives `remove` what never reaches the upstream, of an exempt request's headers or of any request's
-/// trailers: their `authorization` may be meant for the upstream, so only what looks like one of our
-/// keys is kept back.
+/// Calls `remove` with the names of an exempt request's headers, or any request's trailers, that must
+/// not reach the upstream. An `authorization` among them may be meant for the upstream, so it is
+/// removed only if it looks like one of our keys.
 pub fn keep_back<'a>(policy: &Policy, headers: &'a Request, remove: impl FnMut(&'a str)) {
     let headers = headers.headers_of(policy.watched);
     let is_kept_back =
@@ -160,8 +161,8 @@ pub fn keep_back<'a>(policy: &Policy, headers: &'a Request, remove: impl FnMut(&
     each_once(headers.as_slice(), is_kept_back, remove);
 }
 
-/// Whether a request asks about its own key. Not in the format of gRPC, in which Envoy could not
-/// give the answer.
+/// Returns true if this is an introspection request. gRPC requests are not: Envoy could not send the
+/// record in their format.
 fn introspects(policy: &Policy, request: &Request) -> bool {
     let path = policy.introspection.as_deref();
     path.is_some_and(|path| path.as_bytes() == request.path())
@@ -169,16 +170,17 @@ fn introspects(policy: &Policy, request: &Request) -> bool {
         && !request.is_grpc()
 }
 
-/// Whether a client could pass for somebody else by this header, or its request for another one: it is
-/// an identity header, or one of `strip_headers`, in any spelling that an upstream might take for it.
+/// Returns true if a client could use this header to pass for somebody else, or its request for
+/// another one: it is an identity header or one of `strip_headers`, in any spelling that an upstream
+/// might accept.
 fn is_unwanted(policy: &Policy, (name, _): Header<'_>) -> bool {
     let identities = policy.identity_headers.iter().map(|(name, _)| name);
     let mut names = identities.chain(&policy.strip_headers);
     names.any(|other| same_name(other.as_bytes(), name))
 }
 
-/// Gives `remove` the names of those headers that are to be removed, each once: a removal takes all
-/// repeats with it. Names are ASCII: Envoy takes no others, and each is the same as a configured one.
+/// Calls `remove` with the name of each header to be removed, once for all its repeats. Names are
+/// ASCII: Envoy accepts no others, and each matches a configured one.
 fn each_once<'a>(
     headers: &[Header<'a>],
     is_removed: impl Fn(usize, Header<'a>) -> bool,

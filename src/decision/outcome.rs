@@ -1,33 +1,33 @@
-//! What becomes of a request.
+//! The outcome of a request.
 
 #![forbid(unsafe_code)]
 
 use crate::decision::denial::Denial;
 
-/// What became of a request.
+/// The outcome of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// Forwarded with an identity (row 9).
     Allowed,
     /// Forwarded without authentication (row 1).
     Exempt,
-    /// Answered here with the key's own record (row 9, at the path of the introspection).
+    /// Answered here with the key's own record (row 9, at the introspection path).
     Introspected,
     /// Answered here (all other rows).
     Refused(Denial),
 }
 
 impl Outcome {
-    /// How many there are.
+    /// The number of outcomes.
     pub const COUNT: usize = OTHERS.len().saturating_add(Denial::ALL.len());
 
-    /// All outcomes, by [`Self::place`].
+    /// Returns all outcomes, in the order of [`Self::place`].
     pub fn all() -> impl Iterator<Item = Self> {
         let refused = Denial::ALL.into_iter().map(Self::Refused);
         OTHERS.into_iter().chain(refused)
     }
 
-    /// The place among all.
+    /// Returns the place among all outcomes.
     pub const fn place(self) -> usize {
         match self {
             Self::Allowed => 0,
@@ -37,7 +37,7 @@ impl Outcome {
         }
     }
 
-    /// The name in statistics and access logs: `allowed`, `exempt`, `introspected`, or the
+    /// Returns the name in statistics and access logs: `allowed`, `exempt`, `introspected`, or the
     /// denial's code.
     pub const fn name(self) -> &'static str {
         match self {
@@ -49,7 +49,7 @@ impl Outcome {
     }
 }
 
-/// All but the denials.
+/// All outcomes except the denials.
 const OTHERS: [Outcome; 3] = [Outcome::Allowed, Outcome::Exempt, Outcome::Introspected];
 
 #[cfg(test)]

@@ -15,23 +15,23 @@ pub struct Policy {
     pub credential: CredentialRules,
     /// Turns keys into hashes.
     pub hasher: KeyHasher,
-    /// When set, only records of this environment count.
+    /// If set, records of other environments count as not found.
     pub environment: Option<String>,
     /// Requests that need no key.
     pub exempt: Exemptions,
-    /// The path where the filter itself says what it knows of a key, if there is one.
+    /// The introspection path, at which the filter itself returns a key's record, if there is one.
     pub introspection: Option<String>,
     /// Headers set for the upstream, names in lower case.
     pub identity_headers: Vec<(String, IdentityField)>,
-    /// Headers that no upstream gets, names in lower case.
+    /// Headers that never reach an upstream, names in lower case.
     pub strip_headers: Vec<String>,
     /// The lengths of the names of all headers that hold credentials or identities, or are stripped.
     pub watched: NameLengths,
 }
 
 impl Policy {
-    /// The headers by which the upstream learns who calls: names in lower case, none of which is in
-    /// the request any more, and their values.
+    /// Returns the headers that tell the upstream who is calling, and their values. The names are in
+    /// lower case, and the request has no such headers any more.
     pub fn identity<'a>(&'a self, record: &'a Record) -> impl Iterator<Item = (&'a str, &'a str)> {
         let headers = self.identity_headers.iter();
         headers.filter_map(|(name, field)| Some((name.as_str(), record.identity(*field)?)))

@@ -1,4 +1,4 @@
-//! The replies to refused requests, and the answer to a key that asks about itself.
+//! The replies to refused requests and to introspection requests.
 
 #![forbid(unsafe_code)]
 
@@ -16,12 +16,13 @@ use crate::clock::ms;
 use crate::decision::denial::{Denial, Messages, PerDenial};
 use crate::request::headers::Request;
 
-/// `req_` and a ULID: what client, log and reply call one request that is answered here.
+/// The ID of a request that is answered here, for its client and the logs: `req_` and a ULID.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RequestId(Ulid);
 
 impl RequestId {
-    /// `now` is the time since the Unix epoch; of `random` the lower 80 bits count.
+    /// Creates an ID. `now` is the time since the Unix epoch; only the lower 80 bits of `random` are
+    /// used.
     pub fn new(now: Duration, random: u128) -> Self {
         Self(Ulid::from_parts(ms(now), random))
     }
@@ -33,7 +34,7 @@ impl fmt::Display for RequestId {
     }
 }
 
-/// The form of a reply. A `HEAD` request gets the HTTP form, whose body Envoy leaves out.
+/// The format of a reply. A `HEAD` request gets the HTTP format, whose body Envoy leaves out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReplyFormat {
     /// Status, headers and a JSON body.
@@ -43,7 +44,7 @@ pub enum ReplyFormat {
 }
 
 impl ReplyFormat {
-    /// The form that Envoy will give to a reply to this request.
+    /// Returns the format in which Envoy sends a reply to this request.
     pub fn of(request: &Request) -> Self {
         if request.is_grpc() {
             Self::Grpc
@@ -58,22 +59,22 @@ impl ReplyFormat {
 pub struct LocalReply<'a> {
     /// The HTTP status.
     pub status: u16,
-    /// Headers, names in lower case.
+    /// The headers, with names in lower case.
     pub headers: Vec<(&'static str, Cow<'a, str>)>,
     /// The body, or the message of a gRPC reply.
     pub body: String,
 }
 
-/// What the replies to refused requests say.
+/// The settings of the replies to refused requests.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReplyRules {
     /// The messages to clients.
     pub messages: Messages,
-    /// Where errors are documented; an error's address is this and its code.
+    /// Where errors are documented; an error's URL is this followed by its code.
     pub doc_base_url: String,
     /// The realm of `www-authenticate`.
     pub realm: String,
-    /// After how long a client may try again when there was no verdict.
+    /// When a client may try again if there was no verdict.
     pub retry_after_seconds: u32,
 }
 
@@ -81,17 +82,17 @@ pub struct ReplyRules {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Replies(PerDenial<Template>);
 
-/// What is the same in each reply to a denial.
+/// The parts that are the same in each reply to a denial.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Template {
     message: String,
     doc_url: String,
     challenge: Option<String>,
-    /// In seconds, as a header and in the body.
+    /// In seconds, for the header and the body.
     retry_after: Option<(String, u32)>,
 }
 
-/// The eight fields of a body, in their order.
+/// The eight fields of a body, in order.
 #[derive(Serialize)]
 struct Body<'a> {
     success: bool,
@@ -104,7 +105,7 @@ struct Body<'a> {
     timestamp: &'a str,
 }
 
-/// What an active key is told of itself.
+/// The body of the reply to an introspection request.
 #[derive(Serialize)]
 struct Description<'a> {
     success: bool,
@@ -112,7 +113,7 @@ struct Description<'a> {
     data: Data<'a>,
 }
 
-/// The fields of a record that keys are looked up by, and no others that an auth cluster may add.
+/// The fields of a record that the filter knows, without others that an auth cluster may add.
 #[derive(Serialize)]
 struct Data<'a> {
     key_id: &'a str,
@@ -123,7 +124,7 @@ struct Data<'a> {
     endpoints: Option<Vec<&'a str>>,
 }
 
-/// The answer to an active key that asks about itself: 200, and its record.
+/// Returns the reply to an introspection request with an active key: 200, and the key's record.
 pub fn describe(record: &Record, id: RequestId) -> LocalReply<'static> {
     let body = Description {
         success: true,
@@ -149,7 +150,7 @@ pub fn describe(record: &Record, id: RequestId) -> LocalReply<'static> {
 }
 
 impl Replies {
-    /// Takes checked rules.
+    /// Prepares the replies from checked rules.
     #[cold]
     pub fn new(rules: &ReplyRules) -> Self {
         let ReplyRules {
@@ -169,7 +170,7 @@ impl Replies {
         }))
     }
 
-    /// The reply to a refused request. `now` is the time since the Unix epoch.
+    /// Returns the reply to a refused request. `now` is the time since the Unix epoch.
     pub fn render(
         &self,
         denial: Denial,
@@ -217,21 +218,21 @@ impl Replies {
     }
 }
 
-/// Writes a body.
+/// Serialises a body.
 fn json(body: &impl Serialize) -> String {
-    // Plain strings and numbers: writing them as JSON cannot fail.
+    // Plain strings and numbers can always be written as JSON.
     let mut json = Vec::with_capacity(512);
     let _ = serde_json::to_writer(&mut json, body);
     String::from_utf8(json).unwrap_or_default()
 }
 
-/// RFC 3339 in UTC, whole seconds.
+/// Returns a time in RFC 3339, in UTC and whole seconds.
 fn timestamp(now: Duration) -> String {
     let seconds = Duration::from_secs(now.as_secs());
     rfc3339(seconds).unwrap_or_else(|| "1970-01-01T00:00:00Z".to_owned())
 }
 
-/// RFC 3339 in UTC; `None` past the year 9999, where it ends.
+/// Returns a time in RFC 3339, in UTC; `None` after the year 9999, the last that it can express.
 fn rfc3339(since_epoch: Duration) -> Option<String> {
     let nanoseconds = i128::try_from(since_epoch.as_nanos()).ok()?;
     let time = OffsetDateTime::from_unix_timestamp_nanos(nanoseconds).ok()?;

@@ -43,7 +43,8 @@ fn active(fields: Fields<'_>) -> Verdict {
     Verdict::Active(record(fields))
 }
 
-/// Takes a request with a good key to where it needs a verdict, and that through the rest of the table.
+/// Takes a request with a valid key to the point where it needs a verdict, and this verdict through
+/// the rest of the table.
 fn decided(policy: &Policy, request: &Request, verdict: Verdict) -> Result<Rc<Record>, Refusal> {
     assert!(matches!(
         begin(policy, request, |_| {}),
@@ -370,7 +371,8 @@ fn path_and_time_matter_to_some_keys_alone() {
     }
 }
 
-/// Only requests with a known key are logged with one. A record of another environment is none.
+/// Only requests with a known key are logged with its ID. A record of another environment does not
+/// count.
 #[test]
 fn a_refusal_has_the_record_of_a_known_key() {
     let production = config(r#","environment":"production""#);

@@ -1,4 +1,4 @@
-//! The cache of verdicts: two bounded pools, and for how long each verdict counts.
+//! The cache of verdicts: two bounded pools, and the rules for how long each verdict may be used.
 
 #![forbid(unsafe_code)]
 
@@ -16,7 +16,7 @@ use crate::request::key_hash::KeyHash;
 use pool::Pool;
 pub use pool::Seed;
 
-/// A record that takes more than this, in bytes, is not kept: entries are counted, not weighed.
+/// The largest record that is kept, in bytes: pools limit the number of entries, not their size.
 const MAX_RECORD: usize = 4096;
 
 /// A ratio from 0, the default, to 1.
@@ -26,7 +26,7 @@ pub struct Ratio(u32);
 impl Ratio {
     const WHOLE: u64 = 1_000_000;
 
-    /// `None` for what is not from 0 to 1. Kept to six digits.
+    /// Creates a ratio, rounded to six digits; `None` if the number is not from 0 to 1.
     pub fn new(ratio: f64) -> Option<Self> {
         #[allow(
             clippy::cast_possible_truncation,
@@ -38,7 +38,7 @@ impl Ratio {
             .then(|| Self((ratio * 1_000_000.0).round() as u32))
     }
 
-    /// So many hundredths, at most all of them.
+    /// Creates a ratio from a percentage, at most 100.
     pub const fn percent(percent: u32) -> Self {
         let percent = if percent > 100 { 100 } else { percent };
         Self(percent.saturating_mul(10_000))
@@ -52,62 +52,62 @@ impl Ratio {
 /// How long verdicts are kept, and how many.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CacheRules {
-    /// How long an active record is fresh; zero in this and the next two: not kept.
+    /// How long an active record is fresh. Zero, here and in the next two, means that it is not kept.
     pub allow_ttl: Duration,
     /// How long "no record" is fresh.
     pub not_found_ttl: Duration,
     /// How long a revoked record is fresh.
     pub revoked_ttl: Duration,
-    /// How long after its lookup an active record serves in an outage; zero: only while fresh.
+    /// How long after its lookup an active record may be used in an outage; zero: only while fresh.
     pub stale_if_error: Duration,
-    /// The ratio of its time after which an active record in use is looked up again.
+    /// The ratio of its TTL after which an active record in use is looked up again.
     pub refresh_ahead: Ratio,
-    /// The ratio of its time by which a verdict may end early, depending on its hash.
+    /// The largest ratio of its TTL by which a verdict may end early, depending on its hash.
     pub jitter: Ratio,
-    /// The most active records.
+    /// The maximum number of active records.
     pub max_allow_entries: usize,
-    /// The most other verdicts.
+    /// The maximum number of other verdicts.
     pub max_deny_entries: usize,
 }
 
-/// A verdict that is kept. Times are in ms, and count from when its lookup began: what changed
-/// while the answer was on its way is not in it.
+/// A cached verdict. Times are in ms, counted from the start of its lookup: the answer may miss
+/// changes that were made while it was on its way.
 #[derive(Clone, Debug)]
 struct Entry {
     verdict: Verdict,
     since: u64,
-    /// From `since`.
+    /// Relative to `since`.
     fresh_for: u32,
-    /// From `since`: when a lookup last failed, or [`NOT_YET`].
+    /// When a lookup last failed, relative to `since`, or [`NOT_YET`].
     failed_after: u32,
 }
 
 const NOT_YET: u32 = u32::MAX;
 
-/// What the cache has on a hash.
+/// What the cache knows of a hash.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Found {
-    /// A verdict that counts.
+    /// A fresh verdict.
     Fresh {
         /// The verdict.
         verdict: Verdict,
-        /// Whether it nears its end, so that it should be looked up again meanwhile.
+        /// Whether it is about to become stale, and should be looked up again.
         ends_soon: bool,
         /// How long ago a lookup failed.
         failed: Option<Duration>,
     },
-    /// A verdict that counts only where no lookup gives one.
+    /// A stale verdict, to be used only if no lookup returns one.
     Grace {
         /// An active record, which may have expired.
         record: Rc<Record>,
         /// How long ago a lookup failed.
         failed: Option<Duration>,
-        /// How long it has not been fresh.
+        /// How long it has been stale.
         stale_for: Duration,
     },
 }
 
-/// The pools of the cache, as they are named in statistics.
+/// The pools of the cache, as named in statistics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PoolName {
     /// Active records.
@@ -117,11 +117,11 @@ pub enum PoolName {
 }
 
 impl PoolName {
-    /// Both.
+    /// Both pools.
     pub const ALL: [Self; 2] = [Self::Allow, Self::Deny];
 }
 
-/// The verdicts that one worker keeps.
+/// The cached verdicts of one worker.
 #[derive(Debug)]
 pub struct Cache {
     rules: CacheRules,
@@ -130,7 +130,7 @@ pub struct Cache {
 }
 
 impl Cache {
-    /// An empty cache. It takes memory as it fills.
+    /// Creates an empty cache. It takes memory only as it fills.
     pub fn new(rules: CacheRules, seed: Seed) -> Self {
         Self {
             allow: Pool::new(rules.max_allow_entries, seed),
@@ -139,7 +139,7 @@ impl Cache {
         }
     }
 
-    /// What counts for this hash now.
+    /// Returns what may be used for this hash now.
     pub fn find(&mut self, hash: &KeyHash, freshness: Freshness, now: Duration) -> Option<Found> {
         let (entry, in_use) = match self.allow.get(hash) {
             Some(entry) => (entry, true),
@@ -163,7 +163,7 @@ impl Cache {
         let Verdict::Active(record) = &entry.verdict else {
             return None;
         };
-        // What the feed has not changed since is as good as looked up then, while it is fresh.
+        // A fresh record that the feed has not changed is as good as if looked up at the last poll.
         let end = entry.since.saturating_add(u64::from(entry.fresh_for));
         let complete_until = freshness.complete_until.map_or(entry.since, ms).min(end);
         let confirmed = entry.since.max(complete_until);
@@ -177,8 +177,8 @@ impl Cache {
         })
     }
 
-    /// Keeps what a lookup that began at `since` came to, instead of what was known before. An
-    /// indeterminate verdict changes nothing. `max_age` shortens the time, never lengthens it.
+    /// Keeps the verdict of a lookup that began at `since`, and replaces the one before. An
+    /// indeterminate verdict changes nothing. `max_age` may shorten the TTL, but never lengthens it.
     pub fn keep(
         &mut self,
         hash: KeyHash,
@@ -207,7 +207,7 @@ impl Cache {
             into.remove(&hash);
             return;
         }
-        // Early only: a revoked key is never served for longer than the time that is configured.
+        // Jitter only shortens the TTL: a revoked key is never served for longer than configured.
         let early = self
             .rules
             .jitter
@@ -224,19 +224,19 @@ impl Cache {
         into.insert(hash, entry);
     }
 
-    /// Forgets what is known of a hash.
+    /// Forgets the verdict on a hash.
     pub fn remove(&mut self, hash: &KeyHash) {
         self.allow.remove(hash);
         self.deny.remove(hash);
     }
 
-    /// Forgets all.
+    /// Forgets all verdicts.
     pub fn clear(&mut self) {
         self.allow.clear();
         self.deny.clear();
     }
 
-    /// Whether another verdict is known of a hash, of whatever age.
+    /// Returns true if a different verdict on a hash is cached, however old.
     pub fn contradicts(&self, hash: &KeyHash, verdict: &Verdict) -> bool {
         let known = self.allow.peek(hash).or_else(|| self.deny.peek(hash));
         known.is_some_and(|entry| entry.verdict != *verdict)
@@ -250,7 +250,7 @@ impl Cache {
         });
     }
 
-    /// How many verdicts a pool holds, those past their time included.
+    /// Returns how many verdicts a pool holds, including stale ones.
     pub fn entries(&self, pool: PoolName) -> usize {
         match pool {
             PoolName::Allow => self.allow.len(),
@@ -258,7 +258,7 @@ impl Cache {
         }
     }
 
-    /// How many verdicts a pool had to give up for others since this was last asked.
+    /// Returns how many verdicts a pool has evicted since the last call.
     pub fn take_evictions(&mut self, pool: PoolName) -> u64 {
         match pool {
             PoolName::Allow => self.allow.take_evictions(),

@@ -1,5 +1,5 @@
-//! A proxy in memory, for tests: it does what the engine asks, remembers it, and fails a test where
-//! the engine asks for what a proxy would not survive.
+//! An in-memory proxy for tests. It does what the engine asks and records it. It fails a test if the
+//! engine asks for something that a real proxy would not survive.
 
 #![forbid(unsafe_code)]
 
@@ -17,23 +17,23 @@ use crate::request::headers::Request;
 /// A callout that was sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sent {
-    /// By which its answer is delivered.
+    /// Identifies its answer.
     pub token: Token,
-    /// Where to.
+    /// The cluster that it was sent to.
     pub cluster: String,
-    /// Pseudo-headers included.
+    /// Including pseudo-headers.
     pub headers: Vec<(String, String)>,
     /// How long the answer may take.
     pub timeout: Duration,
 }
 
 impl Sent {
-    /// Its `:path`.
+    /// Returns its `:path`.
     pub fn path(&self) -> &str {
         self.header(":path").unwrap_or_default()
     }
 
-    /// The first value of a header.
+    /// Returns the first value of a header.
     pub fn header(&self, name: &str) -> Option<&str> {
         let mut headers = self.headers.iter();
         let found = headers.find(|(other, _)| other == name);
@@ -41,10 +41,10 @@ impl Sent {
     }
 }
 
-/// What became of a request.
+/// How a request ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum End {
-    /// It goes on, to the upstream.
+    /// It was forwarded to the upstream.
     Forwarded,
     /// It was answered with this status, these headers and this body.
     Answered {
@@ -57,21 +57,21 @@ pub enum End {
     },
 }
 
-/// A request, as the proxy has it.
+/// A request in the proxy.
 #[derive(Clone, Debug, Default)]
 pub struct Stream {
     headers: Vec<(String, Vec<u8>)>,
     trailers: Vec<(String, Vec<u8>)>,
-    /// What became of it; `None` while it is paused.
+    /// How it ended; `None` while it is paused.
     pub end: Option<End>,
-    /// What the access log got.
+    /// Its entry for the access log.
     pub log_entry: Option<String>,
     /// Whether the proxy has answered it by itself.
     pub is_over: bool,
 }
 
 impl Stream {
-    /// All values of a header, as they are now.
+    /// Returns all current values of a header.
     pub fn values(&self, name: &str) -> Vec<String> {
         let headers = self.headers.iter().filter(|(other, _)| other == name);
         headers
@@ -79,7 +79,7 @@ impl Stream {
             .collect()
     }
 
-    /// Whether there is such a trailer now.
+    /// Returns true if this trailer has not been removed.
     pub fn has_trailer(&self, name: &str) -> bool {
         self.trailers.iter().any(|(other, _)| other == name)
     }
@@ -90,21 +90,21 @@ impl Stream {
 pub struct FakeHost {
     /// The time since the Unix epoch.
     pub wall: Duration,
-    /// Those that are not gone.
+    /// The requests that are not gone.
     pub streams: BTreeMap<u32, Stream>,
     /// Callouts without an answer, in the order in which they were sent.
     pub callouts: Vec<Sent>,
-    /// Whether there are no random bytes.
+    /// Whether random bytes are unavailable.
     pub lacks_randomness: bool,
     /// Why callouts cannot be sent, if they cannot.
     pub unsent: Option<Unsent>,
     /// The paths of the callouts that could not be sent.
     pub not_sent: Vec<String>,
-    /// How long from one tick to the next.
+    /// The tick period.
     pub period: Duration,
     /// The lines of the log.
     pub log: Vec<(Level, String)>,
-    /// How long lookups took, in ms.
+    /// The durations of lookups, in ms.
     pub observed: Vec<u64>,
     counters: BTreeMap<String, u64>,
     gauges: BTreeMap<&'static str, i64>,
@@ -137,7 +137,7 @@ fn request(headers: &[(String, Vec<u8>)]) -> Request {
     reason = "a test that asks for what does not exist is to fail"
 )]
 impl FakeHost {
-    /// One where nothing depends on chance.
+    /// Creates a host that provides no random bytes.
     pub fn without_randomness() -> Self {
         Self {
             lacks_randomness: true,
@@ -145,8 +145,8 @@ impl FakeHost {
         }
     }
 
-    /// A request comes, with these headers; returns its name. Where it is not paused, see
-    /// [`Stream::end`].
+    /// Starts a request with these headers, and returns its ID. [`Stream::end`] says how it ended,
+    /// unless it is paused.
     pub fn request(
         &mut self,
         engine: &mut Engine<Self>,
@@ -168,7 +168,7 @@ impl FakeHost {
         stream
     }
 
-    /// The trailers of a request come.
+    /// Delivers the trailers of a request.
     pub fn trailers(
         &mut self,
         engine: &mut Engine<Self>,
@@ -179,14 +179,14 @@ impl FakeHost {
         engine.on_trailers(self, stream)
     }
 
-    /// The client of a request leaves, or the request is over; returns what it was last.
+    /// Ends a request, as when its client leaves or it is complete; returns its last state.
     pub fn leaves(&mut self, engine: &mut Engine<Self>, stream: u32) -> Stream {
         let left = self.streams.remove(&stream).expect("a request");
         engine.on_gone(stream);
         left
     }
 
-    /// A callout is answered with these headers, of which none are a reset, and this body.
+    /// Answers a callout with these headers and this body. No headers stand for a reset.
     pub fn answers(
         &mut self,
         engine: &mut Engine<Self>,
@@ -206,19 +206,19 @@ impl FakeHost {
         engine.on_answer(self, token, response, now);
     }
 
-    /// How often an event was counted, as far as the host was told.
+    /// Returns how often an event was counted, as reported to the host.
     pub fn counted(&self, counter: Counter) -> u64 {
         let count = self.counters.get(&*counter.name());
         count.copied().unwrap_or_default()
     }
 
-    /// The value of a gauge.
+    /// Returns the value of a gauge.
     pub fn gauge(&self, gauge: Gauge) -> i64 {
         let value = self.gauges.get(gauge.name());
         value.copied().unwrap_or_default()
     }
 
-    /// The callouts to a path that begins like this.
+    /// Returns the callouts to paths with this prefix.
     pub fn callouts_to(&self, path: &str) -> Vec<Sent> {
         let callouts = self.callouts.iter();
         let callouts = callouts.filter(|sent| sent.path().starts_with(path));
@@ -231,12 +231,12 @@ impl FakeHost {
         request.end = Some(end);
     }
 
-    /// A request that is not gone.
+    /// Returns a request that is not gone.
     fn stream(&mut self, stream: u32) -> &mut Stream {
         self.streams.get_mut(&stream).expect("a request, not gone")
     }
 
-    /// A request that has neither gone on nor been answered.
+    /// Returns a request that has been neither forwarded nor answered.
     fn live(&mut self, stream: u32) -> &mut Stream {
         let request = self.stream(stream);
         assert!(request.end.is_none(), "a request comes to two ends");

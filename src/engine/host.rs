@@ -1,4 +1,4 @@
-//! What the engine asks of a proxy.
+//! The interface that the engine needs from a proxy.
 
 #![forbid(unsafe_code)]
 
@@ -11,29 +11,29 @@ use crate::decision::reply::LocalReply;
 use crate::engine::stats::{Counter, Gauge};
 use crate::request::headers::Request;
 
-/// Names a callout until its answer is here.
+/// Identifies a callout until it is answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Token(pub u64);
 
-/// Which headers of a request are meant.
+/// Whether a request's headers or its trailers are meant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Part {
-    /// Those before its body.
+    /// The headers before the body.
     Headers,
-    /// Those after its body.
+    /// The trailers after the body.
     Trailers,
 }
 
 /// What the proxy does with a request when a callback returns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Flow {
-    /// It goes on to the next filter.
+    /// The request goes on to the next filter.
     Continue,
-    /// It stays, headers, body and trailers, until it is resumed or answered.
+    /// The request, with its body and trailers, stays until it is resumed or answered.
     Pause,
 }
 
-/// How much a line of the log matters.
+/// The severity of a log line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Level {
     /// Something that operators may want to know.
@@ -42,45 +42,45 @@ pub enum Level {
     Warn,
 }
 
-/// A proxy, as the engine of one worker sees it. A host executes and decides nothing: where it
-/// cannot do what it is asked, it does nothing.
+/// A proxy, as the engine of one worker sees it. A host decides nothing: it does what it is told, or
+/// nothing if it cannot.
 pub trait Host {
-    /// Names a request until the engine is told that it is gone. Names are not used again.
+    /// Identifies a request until the engine is told that it is gone. Values are not reused.
     type Stream: Copy + Debug + Eq + Hash;
 
-    /// The headers of a request in the callback that brings them.
+    /// Returns a request's headers, in the callback that delivers them.
     fn headers(&mut self, stream: Self::Stream) -> Request;
 
-    /// The trailers of a request in the callback that brings them.
+    /// Returns a request's trailers, in the callback that delivers them.
     fn trailers(&mut self, stream: Self::Stream) -> Request;
 
-    /// The target (`:path`, with its query) of a paused request; empty if there is none.
+    /// Returns the target (`:path`, with its query) of a paused request; empty if there is none.
     fn target(&mut self, stream: Self::Stream) -> Vec<u8>;
 
     /// Removes a header or trailer with all its repeats.
     fn remove(&mut self, stream: Self::Stream, part: Part, name: &str);
 
-    /// Adds a header to a request that has not gone on yet.
+    /// Adds a header to a request that has not been forwarded yet.
     fn add_header(&mut self, stream: Self::Stream, name: &str, value: &str);
 
-    /// Whether nobody waits for this paused request any more: it is gone, or the proxy has answered
-    /// it by itself, as at a timeout.
+    /// Returns true if this paused request needs no answer any more: it is gone, or the proxy has
+    /// answered it by itself, for example at a timeout.
     fn is_over(&mut self, stream: Self::Stream) -> bool;
 
-    /// Sends a paused request on. Its headers are out of reach afterwards.
+    /// Resumes a paused request. Its headers are not accessible afterwards.
     fn resume(&mut self, stream: Self::Stream);
 
-    /// Answers a request. Its headers are out of reach afterwards.
+    /// Answers a request. Its headers are not accessible afterwards.
     fn reply(&mut self, stream: Self::Stream, reply: &LocalReply<'_>);
 
-    /// Leaves an entry for the access log, in logfmt.
+    /// Sets the request's entry for the access log, in logfmt.
     fn log_entry(&mut self, stream: Self::Stream, entry: &str);
 
-    /// Sends a `GET` without a body to a cluster; pseudo-headers are among its headers. The answer
+    /// Sends a `GET` without a body to a cluster; `headers` includes the pseudo-headers. The answer
     /// comes with the token.
     ///
     /// # Errors
-    /// Why it was not sent. There is no answer then.
+    /// Returns why the callout was not sent. No answer follows then.
     fn dispatch(
         &mut self,
         cluster: &str,
@@ -88,15 +88,15 @@ pub trait Host {
         timeout: Duration,
     ) -> Result<Token, Unsent>;
 
-    /// Calls the engine's [`on_tick`](crate::engine::Engine::on_tick) each `period` from now on; at
-    /// least 1 ms.
+    /// Calls the engine's [`on_tick`](crate::engine::Engine::on_tick) every `period` from now on,
+    /// which is at least 1 ms.
     fn tick_every(&mut self, period: Duration);
 
-    /// The time since the Unix epoch; the end of time if it is not known, when every key that
-    /// can expire has. A call of its own, as it is seldom needed.
+    /// Returns the time since the Unix epoch. If it is not known, returns the largest value, at which
+    /// every key that can expire has expired. A separate call, because it is seldom needed.
     fn wall_time(&mut self) -> Duration;
 
-    /// Fills in random bytes; `false` if there are none.
+    /// Fills `bytes` with random bytes; returns `false` if there are none.
     fn random(&mut self, bytes: &mut [u8]) -> bool;
 
     /// Writes a line to the proxy's log.
@@ -105,9 +105,9 @@ pub trait Host {
     /// Adds to a counter.
     fn count(&mut self, counter: Counter, events: u64);
 
-    /// Adds to a gauge, or takes away from it. All workers share it.
+    /// Adds to a gauge, or subtracts from it. All workers share it.
     fn change(&mut self, gauge: Gauge, by: i64);
 
-    /// Takes how long a lookup took, in ms.
+    /// Records the duration of a lookup, in ms.
     fn observe_lookup(&mut self, ms: u64);
 }

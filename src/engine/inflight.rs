@@ -1,7 +1,7 @@
 //! In-flight lookups, and the requests waiting for each.
 //!
-//! Every lookup belongs to the worker: whoever leaves, its answer comes, and is of use. For one hash
-//! there is one lookup at a time, except for uncached ones.
+//! Every lookup belongs to the worker: its answer arrives and is used even if the requests waiting
+//! for it are gone. For each hash there is at most one lookup at a time, except for uncached ones.
 
 #![forbid(unsafe_code)]
 
@@ -14,25 +14,25 @@ use crate::engine::cache::Seed;
 use crate::engine::host::Token;
 use crate::request::key_hash::KeyHash;
 
-/// The most requests on one worker that wait for lookups which others started.
+/// The most requests on one worker that may wait for lookups started by others.
 pub(crate) const MAX_WAITING: usize = 8192;
 
-/// The most requests that wait for one lookup, so that one key leaves places for the others.
+/// The most requests that may wait for one lookup, so that one key leaves room for the others.
 pub(crate) const MAX_WAITING_FOR_ONE: usize = 2048;
 
-/// The most lookups at a time that no request has asked for.
+/// The most refreshes in flight at a time.
 pub(crate) const MAX_REFRESHES: usize = 64;
 
-/// How much later than its timeout a lookup is given up: the proxy reports the timeout itself,
+/// How long after its timeout a lookup is given up. Usually the proxy reports the timeout itself,
 /// unless it has forgotten the lookup.
 const FORGOTTEN: Duration = Duration::from_secs(2);
 
-/// What a lookup was started for.
+/// Why a lookup was started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Purpose {
     /// For a request.
     Request,
-    /// To know sooner than anybody asks.
+    /// To renew a verdict before it becomes stale.
     Refresh,
 }
 
@@ -40,22 +40,22 @@ pub(crate) enum Purpose {
 #[derive(Debug)]
 pub(crate) struct Lookup<S> {
     pub(crate) purpose: Purpose,
-    /// To send it again.
+    /// Kept so that the lookup can be sent again.
     pub(crate) callout: Callout,
     /// When it was sent, on the monotonic clock.
     pub(crate) since: Duration,
-    /// Whether it only asks if an outage is over, so that others need not wait for it.
+    /// Whether it tests if an outage is over, so that other requests need not wait for it.
     pub(crate) tests_outage: bool,
     /// Whether its key has changed since it was sent.
     pub(crate) outdated: bool,
-    /// Whether it has been sent again for that.
+    /// Whether it has been sent again for that reason.
     pub(crate) sent_again: bool,
-    /// The requests waiting for its answer, in the order in which they came.
+    /// The requests waiting for its answer, in order of arrival.
     pub(crate) waiting: Vec<S>,
 }
 
 impl<S> Lookup<S> {
-    /// One that is sent now, for the first time.
+    /// Creates a lookup that is sent now, for the first time.
     pub(crate) fn new(
         purpose: Purpose,
         callout: Callout,
@@ -75,7 +75,7 @@ impl<S> Lookup<S> {
     }
 }
 
-/// A lookup of which nothing is kept, for one request.
+/// A lookup for one request, whose answer is not cached.
 #[derive(Debug)]
 pub(crate) struct Uncached<S> {
     pub(crate) hash: KeyHash,
@@ -84,28 +84,28 @@ pub(crate) struct Uncached<S> {
     pub(crate) stream: S,
 }
 
-/// Where an answer belongs.
+/// The lookup that an answer belongs to.
 #[derive(Debug)]
 pub(crate) enum Answered<S> {
-    /// To the lookup of this hash.
+    /// The shared lookup of this hash.
     Lookup(KeyHash, Lookup<S>),
-    /// To a request's own lookup.
+    /// The uncached lookup of one request.
     Uncached(Uncached<S>),
 }
 
-/// All lookups of one worker that have no answer yet.
+/// The in-flight lookups of one worker.
 #[derive(Debug)]
 pub(crate) struct InFlight<S> {
     lookups: HashMap<KeyHash, Lookup<S>, Seed>,
     uncached: HashMap<Token, Uncached<S>, Seed>,
-    /// Of `lookups`.
+    /// The hash of each of the `lookups`.
     tokens: HashMap<Token, KeyHash, Seed>,
     timeout: Duration,
     refreshes: usize,
 }
 
 impl<S: Copy + Eq + Hash> InFlight<S> {
-    /// None yet. Each may take `timeout`.
+    /// Creates an empty set of lookups, each with this timeout.
     pub(crate) fn new(timeout: Duration, seed: Seed) -> Self {
         Self {
             lookups: HashMap::with_hasher(seed),
@@ -116,27 +116,27 @@ impl<S: Copy + Eq + Hash> InFlight<S> {
         }
     }
 
-    /// How long a lookup takes at the longest, until it is given up.
+    /// Returns the longest time until a lookup is given up.
     pub(crate) fn longest(&self) -> Duration {
         self.timeout.saturating_add(FORGOTTEN)
     }
 
-    /// The lookup of a hash.
+    /// Returns the shared lookup of a hash.
     pub(crate) fn get(&self, hash: &KeyHash) -> Option<&Lookup<S>> {
         self.lookups.get(hash)
     }
 
-    /// Whether there is any shared lookup.
+    /// Returns true if any shared lookup is in flight.
     pub(crate) fn any(&self) -> bool {
         !self.lookups.is_empty()
     }
 
-    /// Whether another refresh may be sent for this hash.
+    /// Returns true if a refresh of this hash may be sent.
     pub(crate) fn may_refresh(&self, hash: &KeyHash) -> bool {
         self.refreshes < MAX_REFRESHES && !self.lookups.contains_key(hash)
     }
 
-    /// A lookup was sent, which no other of its hash is in flight beside.
+    /// Adds a lookup that was sent. No other lookup of its hash may be in flight.
     pub(crate) fn sent(&mut self, token: Token, hash: KeyHash, lookup: Lookup<S>) {
         if lookup.purpose == Purpose::Refresh {
             self.refreshes = self.refreshes.saturating_add(1);
@@ -145,13 +145,13 @@ impl<S: Copy + Eq + Hash> InFlight<S> {
         self.lookups.insert(hash, lookup);
     }
 
-    /// An uncached lookup was sent.
+    /// Adds an uncached lookup that was sent.
     pub(crate) fn sent_uncached(&mut self, token: Token, lookup: Uncached<S>) {
         self.uncached.insert(token, lookup);
     }
 
-    /// A request waits for the lookup of its hash; `false` where there is none, or enough wait for
-    /// it.
+    /// Lets a request wait for the lookup of its hash. Returns `false` if there is no lookup, or if
+    /// too many requests wait for it.
     pub(crate) fn wait(&mut self, hash: &KeyHash, stream: S) -> bool {
         let lookup = self.lookups.get_mut(hash);
         let Some(lookup) = lookup.filter(|lookup| lookup.waiting.len() < MAX_WAITING_FOR_ONE)
@@ -162,28 +162,28 @@ impl<S: Copy + Eq + Hash> InFlight<S> {
         true
     }
 
-    /// A request waits no longer for the lookup of its hash.
+    /// Removes a request from those waiting for the lookup of its hash.
     pub(crate) fn leave(&mut self, hash: &KeyHash, stream: S) {
         if let Some(lookup) = self.lookups.get_mut(hash) {
             lookup.waiting.retain(|other| *other != stream);
         }
     }
 
-    /// A key has changed: the answer that is on its way may be of before.
+    /// Marks the lookup of a changed key: its answer may predate the change.
     pub(crate) fn outdate(&mut self, hash: &KeyHash) {
         if let Some(lookup) = self.lookups.get_mut(hash) {
             lookup.outdated = true;
         }
     }
 
-    /// Any key may have changed.
+    /// Marks all lookups, because any key may have changed.
     pub(crate) fn outdate_all(&mut self) {
         for lookup in self.lookups.values_mut() {
             lookup.outdated = true;
         }
     }
 
-    /// Takes out the lookup that a token names; `None` if there is none, or none any more.
+    /// Takes out the lookup with this token; `None` if there is none, or no longer.
     pub(crate) fn answered(&mut self, token: Token) -> Option<Answered<S>> {
         if let Some(uncached) = self.uncached.remove(&token) {
             return Some(Answered::Uncached(uncached));

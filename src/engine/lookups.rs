@@ -1,17 +1,17 @@
-//! Where a request's verdict comes from: the cache, a lookup, or one that is in flight.
+//! Where a request's verdict comes from: the cache, a new lookup, or one that is already in flight.
 //!
 //! | the cache has | and | then |
 //! |---|---|---|
-//! | a fresh verdict | | it counts; an active one near its end is looked up meanwhile |
-//! | an active record in grace | a lookup failed less than a second ago | it counts, as stale |
-//! | | another request is finding out whether the outage is over | it counts, as stale |
-//! | | a lookup is in flight | its answer counts, or the record if it gives no verdict |
-//! | | else | a lookup is sent; its answer counts, or the record if it gives no verdict |
-//! | nothing that counts | a lookup is in flight | its answer counts |
-//! | | else | a lookup is sent, and its answer counts |
+//! | a fresh verdict | | it is used; an active record that is about to become stale is also looked up again |
+//! | an active record in grace | its lookup failed less than a second ago | it is used, as stale |
+//! | | another request tests whether the outage is over | it is used, as stale |
+//! | | a lookup is in flight | its answer is used, or the record if there is no verdict |
+//! | | otherwise | a lookup is sent; its answer is used, or the record if there is no verdict |
+//! | nothing usable | a lookup is in flight | its answer is used |
+//! | | otherwise | a lookup is sent, and its answer is used |
 //!
-//! An indeterminate answer is never kept. Where a key has changed while its lookup was in flight and
-//! requests wait for that, it is sent again.
+//! An indeterminate answer is never kept. If a key changes while its lookup is in flight and requests
+//! wait for it, the lookup is sent again.
 
 #![forbid(unsafe_code)]
 
@@ -28,14 +28,14 @@ use crate::engine::stats::Counter;
 use crate::request::headers::Request;
 use crate::request::key_hash::KeyHash;
 
-/// How often at most a key is tried again whose lookup failed.
+/// The shortest time between two attempts to look up a key after a failure.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// For how long a lookup that failed tells of an outage.
+/// How long a failed lookup counts as a sign of an outage.
 const OUTAGE: Duration = Duration::from_secs(2);
 
 impl<H: Host> Engine<H> {
-    /// Gets a verdict on a request's key, from wherever it can be had.
+    /// Gets a verdict on a request's key: from the cache, an in-flight lookup or a new one.
     pub(super) fn ask(
         &mut self,
         host: &mut H,
@@ -71,7 +71,7 @@ impl<H: Host> Engine<H> {
                     self.pause(stream, subject.pending(), hash, Source::Coalesced, now);
                     return Flow::Pause;
                 }
-                // That is no outage, so a record in grace does not count.
+                // Too many waiting requests are not an outage, so a record in grace is not used.
                 (Verdict::Indeterminate(Cause::TooManyWait), None)
             }
             found => {
@@ -96,7 +96,7 @@ impl<H: Host> Engine<H> {
         self.resolve(host, stream, &subject, verdict, source)
     }
 
-    /// Gets a verdict on a request's key by a lookup that is sent now, for this request alone.
+    /// Gets a verdict on a request's key from a new lookup, for this request alone.
     pub(super) fn ask_uncached(
         &mut self,
         host: &mut H,
@@ -129,8 +129,8 @@ impl<H: Host> Engine<H> {
         }
     }
 
-    /// A lookup is answered: whoever waits for it is to be resolved next. Where its key has changed
-    /// since, it is sent again instead.
+    /// Handles the answer to a lookup. The requests waiting for it are resolved next, or it is sent
+    /// again if its key has changed since.
     pub(super) fn complete(
         &mut self,
         host: &mut H,
@@ -160,7 +160,7 @@ impl<H: Host> Engine<H> {
         self.decide(&lookup.waiting, &verdict, instead);
     }
 
-    /// An uncached lookup is answered: its request is to be resolved next.
+    /// Handles the answer to an uncached lookup, whose request is resolved next.
     pub(super) fn complete_uncached(
         &mut self,
         host: &mut H,
@@ -179,7 +179,8 @@ impl<H: Host> Engine<H> {
         self.decide(&[lookup.stream], &answer.verdict, None);
     }
 
-    /// Whoever has waited too long is to be resolved next.
+    /// Gives up on forgotten lookups and on requests that have waited too long. These requests are
+    /// resolved next.
     pub(super) fn give_up(&mut self, host: &mut H, now: Duration) {
         for forgotten in self.inflight.take_forgotten(now) {
             match forgotten {
@@ -200,7 +201,7 @@ impl<H: Host> Engine<H> {
         }
     }
 
-    /// Looks a key up before its verdict ends, unless enough others are.
+    /// Looks up a key before its verdict becomes stale, unless too many refreshes are in flight.
     #[cold]
     fn refresh(&mut self, host: &mut H, hash: KeyHash, tests_outage: bool, now: Duration) {
         if !self.inflight.may_refresh(&hash) {
@@ -219,8 +220,8 @@ impl<H: Host> Engine<H> {
         }
     }
 
-    /// Sends a lookup again whose answer may be of before a change. The requests waiting for it wait
-    /// again, at most once.
+    /// Sends a lookup again, because its answer may predate a change. The requests waiting for it get
+    /// more time, at most once.
     fn send_again(
         &mut self,
         host: &mut H,
@@ -246,7 +247,8 @@ impl<H: Host> Engine<H> {
         }
     }
 
-    /// The callout that asks about a hash on behalf of a request; an empty one: of nobody's.
+    /// Returns the callout that asks about a hash on behalf of a request. An empty request stands for
+    /// none.
     fn callout(&self, hash: &KeyHash, request: &Request) -> Callout {
         let credential = &self.settings.policy.credential;
         self.settings.lookup.callout(hash, request, credential)
@@ -279,7 +281,7 @@ impl<H: Host> Engine<H> {
         self.sessions.pause(stream, session);
     }
 
-    /// These requests have their verdict, and are to be resolved next.
+    /// Gives these requests their verdict. They are resolved next.
     fn decide(&mut self, streams: &[H::Stream], verdict: &Verdict, instead: Option<Source>) {
         for stream in streams {
             if self.sessions.decide(*stream, verdict, instead) {

@@ -1,7 +1,7 @@
-//! One worker of the proxy: its paused requests, in-flight lookups, kept verdicts and statistics.
+//! The filter on one worker: its paused requests, in-flight lookups, cached verdicts and statistics.
 //!
-//! [`Engine`] makes every decision; a [`Host`] only executes. Time is passed in, by a
-//! monotonic clock that nobody sets, since some moment before the first callback.
+//! [`Engine`] makes every decision; a [`Host`] only carries them out. Time is passed in, as read from
+//! a monotonic clock that starts some time before the first callback.
 
 #![forbid(unsafe_code)]
 
@@ -40,42 +40,42 @@ use crate::engine::settings::Settings;
 use crate::engine::stats::{Counter, Gauge};
 use crate::engine::verdicts::Verdicts;
 
-/// How often the host is told what was counted.
+/// How often counts are reported to the host.
 const FLUSH: Duration = Duration::from_millis(500);
 
-/// How soon what is left over from one callback goes on in the next: the shortest tick that there is.
+/// The tick period when work is left over from one callback for the next: the shortest possible.
 const SOON: Duration = Duration::from_millis(1);
 
-/// How many paused requests are resolved in one callback. Envoy puts off what becomes of them until
-/// that has returned, and then each reply is sent from within the one before, as it calls into the
-/// VM itself: V8's stack ends at about 300.
+/// How many paused requests are resolved in one callback. Envoy acts on them only after the callback
+/// has returned. It then sends each reply from within the previous one, because each reply calls into
+/// the VM: V8's stack ends at about 300.
 const AT_A_TIME: usize = 64;
 
-/// The filter on one worker. Nothing of it is static: several filters, and the old and the new
-/// configuration of one, can live in the same process or VM.
+/// The filter on one worker. It has no static state: several filters, and the old and the new
+/// configuration of one filter, can live in the same process or VM.
 #[derive(Debug)]
 pub struct Engine<H: Host> {
     settings: Settings,
     verdicts: Verdicts,
     inflight: InFlight<H::Stream>,
     sessions: Sessions<H::Stream>,
-    /// Paused requests that have their verdict, to be resolved [`AT_A_TIME`].
+    /// Paused requests that have their verdict. Each callback resolves up to [`AT_A_TIME`] of them.
     decided: VecDeque<H::Stream>,
-    /// The poll of the feed that is in flight.
+    /// The in-flight poll of the feed.
     poll: Option<Token>,
     reporter: Reporter,
-    /// From one tick to the next.
+    /// The current tick period.
     period: Duration,
 }
 
 impl<H: Host> Engine<H> {
-    /// Starts a worker that knows nothing yet, and its ticks.
+    /// Starts a worker with an empty cache, and its ticks.
     pub fn start(host: &mut H, settings: Settings) -> Self {
         let mut random = [0; 8];
-        // Where there is no randomness, the seed is one that can be known.
+        // Without randomness, the seed is predictable.
         host.random(&mut random);
         let seed = Seed::new(u64::from_le_bytes(random));
-        // What is looked up before the feed is first read is forgotten then.
+        // Poll the feed soon: its first answer discards everything that was looked up before.
         let period = if settings.feed.is_some() { SOON } else { FLUSH };
         host.tick_every(period);
         Self {
@@ -90,7 +90,7 @@ impl<H: Host> Engine<H> {
         }
     }
 
-    /// A request's headers are there; `ends` says whether nothing follows them.
+    /// Handles a request's headers; `ends` says whether the request ends with them.
     pub fn on_request(
         &mut self,
         host: &mut H,
@@ -123,12 +123,12 @@ impl<H: Host> Engine<H> {
         }
     }
 
-    /// A request's trailers are there.
+    /// Handles a request's trailers.
     pub fn on_trailers(&mut self, host: &mut H, stream: H::Stream) -> Flow {
         let trailers = host.trailers(stream);
         let remove = |name: &str| host.remove(stream, Part::Trailers, name);
         decision::keep_back(&self.settings.policy, &trailers, remove);
-        // A proxy holds back the trailers of a paused request by itself; should it not, they must
+        // The proxy holds back the trailers of a paused request by itself. If it does not, they must
         // not send the request on.
         if self.sessions.contains(stream) {
             Flow::Pause
@@ -137,14 +137,14 @@ impl<H: Host> Engine<H> {
         }
     }
 
-    /// A request is gone: from now on it can be neither resumed nor answered.
+    /// Handles the end of a request, which can be neither resumed nor answered from now on.
     pub fn on_gone(&mut self, stream: H::Stream) {
         if let Some(Session::Waiting { hash, .. }) = self.sessions.remove(stream) {
             self.inflight.leave(&hash, stream);
         }
     }
 
-    /// A callout is answered, or has failed.
+    /// Handles the answer to a callout, or its failure.
     pub fn on_answer(&mut self, host: &mut H, token: Token, response: Response<'_>, now: Duration) {
         if self.poll.take_if(|poll| *poll == token).is_some() {
             self.polled(host, response.page(), now);
@@ -167,7 +167,7 @@ impl<H: Host> Engine<H> {
         }
     }
 
-    /// Time has passed: since the last tick, at least the period that the host was asked for.
+    /// Handles a tick. At least the requested period has passed since the last one.
     pub fn on_tick(&mut self, host: &mut H, now: Duration) {
         self.poll_feed(host, now);
         self.give_up(host, now);
@@ -176,8 +176,8 @@ impl<H: Host> Engine<H> {
         self.flush(host, now);
     }
 
-    /// The filter is configured anew or taken out: everybody who still waits is answered, and what
-    /// was counted is reported.
+    /// Shuts down, because the filter is reconfigured or removed. All waiting requests are answered,
+    /// and all counts are reported.
     pub fn close(mut self, host: &mut H, now: Duration) {
         for stream in self.sessions.streams() {
             let closed = Verdict::Indeterminate(Cause::Replaced);
@@ -192,7 +192,7 @@ impl<H: Host> Engine<H> {
         self.reporter.flush(host, |_| 0);
     }
 
-    /// Resolves paused requests that have their verdict, as many as one callback may.
+    /// Resolves paused requests that have their verdict, up to the limit for one callback.
     fn resolve_decided(&mut self, host: &mut H) {
         let mut resolved = 0_usize;
         while resolved < AT_A_TIME
@@ -229,7 +229,7 @@ impl<H: Host> Engine<H> {
         let policy = &self.settings.policy;
         let introspects = subject.introspects();
         let judged = match decision::judge(policy, verdict, || host.wall_time()) {
-            // Each key may ask about itself, whatever its endpoints.
+            // Every key may introspect itself, whatever its endpoints.
             Ok(record) if !introspects => {
                 decision::permit(record, || subject.path(|| host.target(stream)))
             }
@@ -257,7 +257,7 @@ impl<H: Host> Engine<H> {
         }
     }
 
-    /// Reports what was counted since the last time.
+    /// Reports the counts since the last flush.
     fn flush(&mut self, host: &mut H, now: Duration) {
         for pool in PoolName::ALL {
             let evictions = self.verdicts.take_evictions(pool);
@@ -270,7 +270,7 @@ impl<H: Host> Engine<H> {
         });
     }
 
-    /// Has the next tick come when it is needed.
+    /// Schedules the next tick for when it is needed.
     fn tick_in_time(&mut self, host: &mut H, now: Duration) {
         let deadlines = [self.sessions.next_deadline(), self.verdicts.next_poll()];
         let left = match deadlines.into_iter().flatten().min() {

@@ -22,14 +22,14 @@ impl<H: Host> Engine<H> {
         match host.dispatch(&feed.cluster, &headers, callout.timeout) {
             Ok(token) => self.poll = Some(token),
             Err(reason) => {
-                // One that was forgotten has none to come any more.
+                // If the host forgot an earlier poll, its answer does not come any more.
                 self.poll = None;
-                self.polled(host, Err(format!("not polled: {reason}")), now);
+                self.polled(host, Err(format!("the poll was not sent: {reason}")), now);
             }
         }
     }
 
-    /// The feed was polled.
+    /// Handles the result of a poll.
     pub(super) fn polled(&mut self, host: &mut H, page: Result<Page, String>, now: Duration) {
         let mut random = [0; 8];
         host.random(&mut random);
@@ -49,7 +49,7 @@ impl<H: Host> Engine<H> {
         self.tick_in_time(host, now);
     }
 
-    /// Writes a line where a poll ended otherwise than the one before.
+    /// Logs the result of a poll if it differs from the one before.
     #[cold]
     fn log_poll(&self, host: &mut H, polled: Polled) {
         let Polled {
@@ -59,14 +59,14 @@ impl<H: Host> Engine<H> {
         } = polled;
         let (level, what) = match changes {
             Err(problem) if changed => (Level::Warn, problem),
-            Ok(Changed::Any) if resets == 1 => (Level::Info, "read from anew".to_owned()),
+            Ok(Changed::Any) if resets == 1 => (Level::Info, "reset: all verdicts are looked up again".to_owned()),
             Ok(Changed::Any) if resets == 2 => (
                 Level::Warn,
-                "each answer is a reset, so nothing is kept; does feed.path hand the cursor over \
-                 as the auth cluster expects it?"
+                "each answer is a reset, so no verdict stays cached; does feed.path pass the cursor \
+                 in the way the auth cluster expects?"
                     .to_owned(),
             ),
-            Ok(_) if changed => (Level::Info, "goes on".to_owned()),
+            Ok(_) if changed => (Level::Info, "polls are answered again".to_owned()),
             _ => return,
         };
         let cluster = self.settings.feed.as_ref().map(|feed| &*feed.cluster);

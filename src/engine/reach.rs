@@ -1,18 +1,18 @@
-//! Whether the auth cluster can be reached, as far as one worker knows: an outage must be told from
-//! a circuit breaker that is full.
+//! Whether the auth cluster can be reached, as far as one worker knows. This tells an outage from a
+//! full circuit breaker.
 //!
-//! Envoy mostly reports both in the same way, and at once: the callout is not sent. While other lookups
-//! come to verdicts, or are in flight and none has failed, there are hosts, so it is the circuit
-//! breaker. Where nothing speaks for that, it is an outage.
+//! Envoy usually reports both in the same way, and at once: the callout is not sent. If other lookups
+//! return verdicts, or are in flight and none has failed, the cluster has hosts, so the circuit
+//! breaker is full. Without such evidence, it is an outage.
 
 #![forbid(unsafe_code)]
 
 use std::time::Duration;
 
-/// For how long an answer shows that there are hosts.
+/// How long an answer proves that the cluster has hosts.
 const RECENTLY: Duration = Duration::from_secs(5);
 
-/// What callouts have shown.
+/// What callouts have shown so far.
 #[derive(Debug, Default)]
 pub(crate) struct Reach {
     /// When the last answer came, on the monotonic clock.
@@ -22,19 +22,19 @@ pub(crate) struct Reach {
 }
 
 impl Reach {
-    /// A callout was answered as it should be.
+    /// Records that a callout was answered as expected.
     pub(crate) fn answers(&mut self, now: Duration) {
         self.answered = Some(now);
         self.failing = false;
     }
 
-    /// A callout that was sent came to nothing.
+    /// Records that a callout was sent but failed.
     pub(crate) fn fails(&mut self) {
         self.failing = true;
     }
 
-    /// Whether a callout that was not sent just now found the circuit breaker full, rather than no
-    /// host. `any_in_flight` says whether other callouts are.
+    /// Returns true if a callout that could not be sent just now found the circuit breaker full,
+    /// rather than no host. `any_in_flight` says whether other callouts are in flight.
     pub(crate) fn is_breaker_full(&self, any_in_flight: bool, now: Duration) -> bool {
         let recently = self
             .answered

@@ -1,4 +1,4 @@
-//! A filter that has no configuration to enforce: it refuses every request with 503.
+//! A filter without a configuration to enforce: it refuses every request with 503.
 
 #![forbid(unsafe_code)]
 
@@ -14,18 +14,18 @@ use crate::engine::reporter::Reporter;
 pub struct Refusing(Reporter);
 
 impl Refusing {
-    /// Takes the replies to give.
+    /// Creates a filter that sends these replies.
     pub fn new(replies: Replies) -> Self {
         Self(Reporter::new(replies, ""))
     }
 
-    /// The same, and has the host call [`Self::on_tick`].
+    /// Like [`Self::new`], and asks the host to call [`Self::on_tick`].
     pub fn start<H: Host>(host: &mut H, replies: Replies) -> Self {
         host.tick_every(FLUSH);
         Self::new(replies)
     }
 
-    /// Answers a request when its headers are there.
+    /// Refuses a request when its headers arrive.
     pub fn on_request<H: Host>(&mut self, host: &mut H, stream: H::Stream) -> Flow {
         let format = ReplyFormat::of(&host.headers(stream));
         let refusal = Refusal::undecided(Cause::NotConfigured);
@@ -33,7 +33,7 @@ impl Refusing {
         Flow::Pause
     }
 
-    /// Reports what was counted.
+    /// Reports the counts.
     pub fn on_tick<H: Host>(&mut self, host: &mut H) {
         self.0.flush(host, |_| 0);
     }

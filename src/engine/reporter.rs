@@ -1,5 +1,5 @@
-//! What is told of a request's outcome: to statistics, access log, the proxy's log and, where it is
-//! answered here, its client.
+//! Reports the outcomes of requests: to the statistics, the access log, the proxy's log and, if a
+//! request is answered here, its client.
 
 #![forbid(unsafe_code)]
 
@@ -16,8 +16,8 @@ use crate::engine::host::{Host, Level};
 use crate::engine::stats::{Counter, Gauge, Stats};
 use crate::throttle::Throttle;
 
-/// How many numbers or durations go to or come from the host at once: one call costs more than they
-/// do.
+/// How many durations are reported, or random numbers drawn, at once: a call to the host costs more
+/// than they do.
 const AT_ONCE: usize = 64;
 
 /// Reports the outcomes of one worker's requests.
@@ -27,17 +27,17 @@ pub(crate) struct Reporter {
     /// The cluster of the lookups, for the log.
     cluster: String,
     stats: Stats,
-    /// How long lookups took, in ms; not yet reported to the host.
+    /// The durations of lookups, in ms; not yet reported to the host.
     observed: Vec<u64>,
     warnings: Throttle,
-    /// For request IDs, drawn before they are needed.
+    /// Random numbers for request IDs, drawn in advance.
     random: Vec<u128>,
-    /// Where entries for the access log are written, one after the other.
+    /// A buffer for entries of the access log, reused for each.
     entry: String,
 }
 
 impl Reporter {
-    /// Has nothing to report yet. `cluster` is that of the lookups, if there are any.
+    /// Starts with nothing to report. `cluster` is that of the lookups, or empty if there are none.
     pub(crate) fn new(replies: Replies, cluster: &str) -> Self {
         Self {
             replies,
@@ -50,7 +50,7 @@ impl Reporter {
         }
     }
 
-    /// Reports the outcome of a request that is not answered here.
+    /// Reports the outcome of a request that is forwarded.
     pub(crate) fn forwarded<H: Host>(
         &mut self,
         host: &mut H,
@@ -104,12 +104,12 @@ impl Reporter {
         self.stats.add(counter, 1);
     }
 
-    /// Counts so many events.
+    /// Adds `events` to a counter.
     pub(crate) fn add(&mut self, counter: Counter, events: u64) {
         self.stats.add(counter, events);
     }
 
-    /// Remembers how long a lookup took.
+    /// Records the duration of a lookup.
     pub(crate) fn observe_lookup<H: Host>(&mut self, host: &mut H, took: Duration) {
         self.observed.push(ms(took));
         if self.observed.len() >= AT_ONCE {
@@ -117,8 +117,8 @@ impl Reporter {
         }
     }
 
-    /// Tells the host what was counted since the last time, and how its gauges change now that
-    /// `gauges` has their values on this worker.
+    /// Reports the counts since the last flush, and the changes of gauges; `gauges` returns their
+    /// values on this worker.
     pub(crate) fn flush<H: Host>(&mut self, host: &mut H, gauges: impl Fn(Gauge) -> usize) {
         for (gauge, change) in self.stats.take_changes(gauges) {
             host.change(gauge, change);
@@ -135,7 +135,7 @@ impl Reporter {
         }
     }
 
-    /// Counts an outcome, and leaves it to the access log.
+    /// Counts an outcome, and passes it to the access log.
     fn record<H: Host>(
         &mut self,
         host: &mut H,
@@ -154,7 +154,7 @@ impl Reporter {
         host.log_entry(stream, &self.entry);
     }
 
-    /// A name for a request that is answered here. Without randomness, the names of one
+    /// Returns an ID for a request that is answered here. Without randomness, all IDs of one
     /// millisecond are the same.
     fn request_id<H: Host>(&mut self, host: &mut H, wall: Duration) -> RequestId {
         if self.random.is_empty() {
@@ -177,7 +177,7 @@ impl Reporter {
         let cluster = &self.cluster;
         let line = format!(
             "keystile: {id} refused with 503, cluster {cluster:?}: {cause} \
-             ({suppressed} more since the last such line)"
+             ({suppressed} similar lines suppressed)"
         );
         host.log(Level::Warn, &line);
     }

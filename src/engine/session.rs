@@ -1,4 +1,4 @@
-//! The state of a request that is paused. One that was resolved at once leaves nothing behind.
+//! The state of paused requests. A request that is resolved at once leaves no state.
 
 #![forbid(unsafe_code)]
 
@@ -14,30 +14,30 @@ use crate::engine::inflight::MAX_WAITING;
 use crate::request::headers::{Request, without_query};
 use crate::request::key_hash::KeyHash;
 
-/// What must be known of a request when its verdict is there. Deliberately without its path,
-/// which may be long, and which the proxy keeps anyway.
+/// What is remembered of a paused request until its verdict arrives. Deliberately not its path, which
+/// may be long, and which the proxy keeps anyway.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Pending {
     /// The format of its reply, if it is refused.
     pub(crate) format: ReplyFormat,
-    /// Whether it asks what is known of its key, and no more.
+    /// Whether it is an introspection request.
     pub(crate) introspects: bool,
 }
 
-/// A request that is about to be resolved: what must be known of it is found when it matters.
+/// A request that is about to be resolved. Its details are computed only if they are needed.
 pub(crate) enum Subject<'a> {
-    /// Its headers are here.
+    /// Its headers are at hand.
     Present {
         request: &'a Request,
-        /// Whether it asks what is known of its key, and no more.
+        /// Whether it is an introspection request.
         introspects: bool,
     },
-    /// The proxy has them.
+    /// It was paused, and the proxy has its headers.
     Paused(Pending),
 }
 
 impl Subject<'_> {
-    /// What to remember of it when it is paused.
+    /// Returns what to remember of it while it is paused.
     pub(crate) fn pending(&self) -> Pending {
         Pending {
             format: self.format(),
@@ -45,7 +45,7 @@ impl Subject<'_> {
         }
     }
 
-    /// The format of its reply, if it is refused.
+    /// Returns the format of its reply, if it is refused.
     pub(crate) fn format(&self) -> ReplyFormat {
         match self {
             Self::Present { request, .. } => ReplyFormat::of(request),
@@ -53,7 +53,7 @@ impl Subject<'_> {
         }
     }
 
-    /// Whether it asks what is known of its key, and no more.
+    /// Returns true if it is an introspection request.
     pub(crate) fn introspects(&self) -> bool {
         match self {
             Self::Present { introspects, .. } => *introspects,
@@ -61,7 +61,7 @@ impl Subject<'_> {
         }
     }
 
-    /// Its path without the query; `target` has that of a paused request.
+    /// Returns its path without the query; `target` returns the target of a paused request.
     pub(crate) fn path(&self, target: impl FnOnce() -> Vec<u8>) -> Cow<'_, [u8]> {
         match self {
             Self::Present { request, .. } => request.path().into(),
@@ -75,24 +75,23 @@ impl Subject<'_> {
 pub(crate) struct Decided {
     pub(crate) request: Pending,
     pub(crate) verdict: Verdict,
-    /// Where the verdict came from; `None` where there is none.
+    /// Where the verdict came from; `None` if there is none.
     pub(crate) source: Option<Source>,
 }
 
 /// A paused request.
 #[derive(Debug)]
 pub(crate) enum Session {
-    /// It waits for the lookup of its hash, which others may wait for as well.
+    /// It waits for the lookup of its hash, and other requests may wait as well.
     Waiting {
         request: Pending,
         hash: KeyHash,
-        /// Where its verdict will have come from: [`Source::Lookup`] if the request started the
-        /// lookup.
+        /// Where a verdict of the lookup comes from: [`Source::Lookup`] if this request started it.
         source: Source,
-        /// On the monotonic clock: when it has waited too long.
+        /// When it has waited too long, on the monotonic clock.
         deadline: Duration,
     },
-    /// It waits for an uncached lookup, which is its own.
+    /// It waits for its own, uncached lookup.
     Uncached(Pending),
     /// It is about to be resolved.
     Decided(Decided),
@@ -102,12 +101,12 @@ pub(crate) enum Session {
 #[derive(Debug)]
 pub(crate) struct Sessions<S> {
     sessions: HashMap<S, Session, Seed>,
-    /// How many wait for lookups that others started.
+    /// How many wait for lookups that other requests started.
     coalesced: usize,
 }
 
 impl<S: Copy + Eq + Hash> Sessions<S> {
-    /// None yet.
+    /// Starts without any requests.
     pub(crate) fn new(seed: Seed) -> Self {
         Self {
             sessions: HashMap::with_hasher(seed),
@@ -115,17 +114,17 @@ impl<S: Copy + Eq + Hash> Sessions<S> {
         }
     }
 
-    /// Whether a request is paused.
+    /// Returns true if a request is paused.
     pub(crate) fn contains(&self, stream: S) -> bool {
         self.sessions.contains_key(&stream)
     }
 
-    /// Whether another request may wait for a lookup that it has not started.
+    /// Returns true if another request may wait for a lookup that it did not start.
     pub(crate) fn have_room(&self) -> bool {
         self.coalesced < MAX_WAITING
     }
 
-    /// A request is paused.
+    /// Adds a paused request.
     pub(crate) fn pause(&mut self, stream: S, session: Session) {
         if session.is_coalesced() {
             self.coalesced = self.coalesced.saturating_add(1);
@@ -133,7 +132,7 @@ impl<S: Copy + Eq + Hash> Sessions<S> {
         self.sessions.insert(stream, session);
     }
 
-    /// A request is paused no longer.
+    /// Removes a paused request.
     pub(crate) fn remove(&mut self, stream: S) -> Option<Session> {
         let session = self.sessions.remove(&stream)?;
         if session.is_coalesced() {
@@ -142,8 +141,8 @@ impl<S: Copy + Eq + Hash> Sessions<S> {
         Some(session)
     }
 
-    /// A request that waits has its verdict; `instead` is where that came from if not from the
-    /// lookup. `false` where the request does not wait.
+    /// Gives a waiting request its verdict; `instead` is where that came from, if not from the
+    /// lookup. Returns `false` if the request is not waiting.
     pub(crate) fn decide(&mut self, stream: S, verdict: &Verdict, instead: Option<Source>) -> bool {
         let Some(session) = self.sessions.get_mut(&stream) else {
             return false;
@@ -178,7 +177,7 @@ impl<S: Copy + Eq + Hash> Sessions<S> {
         }
     }
 
-    /// Lets these requests wait until a later time.
+    /// Extends the deadline of these requests.
     pub(crate) fn extend(&mut self, streams: &[S], until: Duration) {
         for stream in streams {
             if let Some(Session::Waiting { deadline, .. }) = self.sessions.get_mut(stream) {
@@ -187,7 +186,7 @@ impl<S: Copy + Eq + Hash> Sessions<S> {
         }
     }
 
-    /// The requests that have waited too long, and what for.
+    /// Returns the requests that have waited too long, with their hashes.
     pub(crate) fn overdue(&self, now: Duration) -> Vec<(S, KeyHash)> {
         let overdue = self.sessions.iter();
         let overdue = overdue.filter_map(|(stream, session)| match session {
@@ -197,7 +196,7 @@ impl<S: Copy + Eq + Hash> Sessions<S> {
         overdue.collect()
     }
 
-    /// When the next request will have waited too long.
+    /// Returns the earliest deadline of a waiting request.
     pub(crate) fn next_deadline(&self) -> Option<Duration> {
         let deadlines = self.sessions.values().filter_map(|session| match session {
             Session::Waiting { deadline, .. } => Some(*deadline),
@@ -206,7 +205,7 @@ impl<S: Copy + Eq + Hash> Sessions<S> {
         deadlines.min()
     }
 
-    /// All of them.
+    /// Returns all paused requests.
     pub(crate) fn streams(&self) -> Vec<S> {
         self.sessions.keys().copied().collect()
     }

@@ -1,4 +1,4 @@
-//! What one worker's engine is configured by.
+//! The settings of one worker's engine.
 
 #![forbid(unsafe_code)]
 
@@ -8,14 +8,14 @@ use crate::decision::policy::Policy;
 use crate::decision::reply::Replies;
 use crate::engine::cache::CacheRules;
 
-/// What one worker's engine is configured by.
+/// The settings of one worker's engine.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// How the auth cluster is asked.
+    /// How keys are looked up in the auth cluster.
     pub lookup: Lookup,
-    /// How long its verdicts are kept, and how many.
+    /// How long verdicts are cached, and how many.
     pub cache: CacheRules,
-    /// How its change feed is read, where it is.
+    /// How the change feed is read, if there is one.
     pub feed: Option<FeedRules>,
     /// How requests are decided.
     pub policy: Policy,

@@ -1,4 +1,4 @@
-//! Statistics: their names, and which counter an event counts in.
+//! Statistics: their names, and the counter for each event.
 //!
 //! A counter's name is `keystile.<what>.<kind>.total`, which Prometheus shows as
 //! `keystile_<what>_<kind>_total`; `stats_config` in `envoy/envoy.yaml` makes a label of `<kind>`.
@@ -25,7 +25,7 @@ macro_rules! counters {
             $($counter,)*
         }
 
-        /// The places of the others, behind those of the outcomes.
+        /// The places of the other counters, after those of the outcomes.
         #[derive(Clone, Copy)]
         enum Other {
             $($counter,)*
@@ -73,10 +73,10 @@ counters! {
 }
 
 impl Counter {
-    /// How many places there are. Those of outcomes that are counted as another are not used.
+    /// The number of places. Those of outcomes that are counted as another outcome stay unused.
     pub const PLACES: usize = Outcome::COUNT.saturating_add(Self::OTHERS.len());
 
-    /// All counters, to be defined once.
+    /// Returns all counters, each once.
     pub fn all() -> impl Iterator<Item = Self> {
         let requests = Outcome::all().map(Self::Requests);
         let requests = requests.filter(|counter| match counter {
@@ -86,7 +86,8 @@ impl Counter {
         requests.chain(Self::OTHERS)
     }
 
-    /// The counter of a request that came to `outcome`: one for each name.
+    /// Returns the counter of requests with this outcome. Outcomes with the same name share a
+    /// counter.
     pub fn of_request(outcome: Outcome) -> Self {
         let Outcome::Refused(_) = outcome else {
             return Self::Requests(outcome);
@@ -95,7 +96,7 @@ impl Counter {
         Self::Requests(named.next().unwrap_or(outcome))
     }
 
-    /// The counter of a verdict that came from `source`.
+    /// Returns the counter of verdicts from this source.
     pub const fn of_source(source: Source) -> Self {
         match source {
             Source::Lookup => Self::VerdictsLookup,
@@ -105,7 +106,7 @@ impl Counter {
         }
     }
 
-    /// The counter of verdicts that a pool gave up for others.
+    /// Returns the counter of verdicts that were evicted from a pool.
     pub const fn of_evictions(pool: PoolName) -> Self {
         match pool {
             PoolName::Allow => Self::EvictionsAllow,
@@ -113,7 +114,7 @@ impl Counter {
         }
     }
 
-    /// The counter of a poll of the feed that came to `changed`.
+    /// Returns the counter of feed polls with this result.
     pub const fn of_poll(changed: &Result<Changed, String>) -> Self {
         match changed {
             Ok(Changed::Any) => Self::PollsReset,
@@ -123,7 +124,7 @@ impl Counter {
         }
     }
 
-    /// The counter of a lookup that came to `verdict`.
+    /// Returns the counter of lookups with this verdict.
     pub const fn of_lookup(verdict: &Verdict) -> Self {
         match verdict {
             Verdict::Active(_) => Self::LookupsActive,
@@ -137,14 +138,14 @@ impl Counter {
 /// A gauge, summed over all workers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Gauge {
-    /// How many verdicts a pool holds.
+    /// The number of verdicts in a pool.
     Entries(PoolName),
-    /// How many workers find their feed stale.
+    /// The number of workers whose feed is stale.
     FeedStale,
 }
 
 impl Gauge {
-    /// All gauges, to be defined once.
+    /// All gauges, each once.
     pub const ALL: [Self; 3] = [
         Self::Entries(PoolName::Allow),
         Self::Entries(PoolName::Deny),
@@ -161,12 +162,12 @@ impl Gauge {
     }
 }
 
-/// Counts that the host has not been told yet: telling it costs more than counting.
+/// Counts that are not yet reported to the host: a report costs more than counting.
 #[derive(Debug)]
 pub struct Stats {
     /// By [`Counter::place`].
     counts: [u64; Counter::PLACES],
-    /// Of each gauge, as the host knows it.
+    /// The value of each gauge as last reported to the host.
     gauges: [i64; Gauge::ALL.len()],
 }
 
@@ -180,15 +181,15 @@ impl Default for Stats {
 }
 
 impl Stats {
-    /// Counts so many events.
+    /// Adds `events` to a counter.
     pub fn add(&mut self, counter: Counter, events: u64) {
         if let Some(count) = self.counts.get_mut(counter.place()) {
             *count = count.saturating_add(events);
         }
     }
 
-    /// What has been counted since this was last asked, without zeros. Outcomes of one name are
-    /// counted apart until then: to find their counter takes longer than to count.
+    /// Returns the counts since the last call, without zeros. Outcomes with the same name are added
+    /// up only here, because finding their counter takes longer than counting.
     pub fn take_counts(&mut self) -> impl Iterator<Item = (Counter, u64)> {
         for outcome in Outcome::all() {
             let (counted, counter) = (Counter::Requests(outcome), Counter::of_request(outcome));
@@ -203,8 +204,8 @@ impl Stats {
             .filter(|(_, count)| *count > 0)
     }
 
-    /// By how much each gauge must change, without zeros, now that `values` gives its value on
-    /// this worker. Workers share the gauges, so none may set one.
+    /// Returns by how much each gauge must change, without zeros; `values` returns its value on this
+    /// worker. Workers share the gauges, so none may set one.
     pub fn take_changes(
         &mut self,
         values: impl Fn(Gauge) -> usize,
@@ -351,7 +352,7 @@ mod tests {
         assert!(places.iter().all(|place| *place < Counter::PLACES));
     }
 
-    /// In full, or by what tells it from the one before: `…_stale_total`.
+    /// Either by the full name, or by the part that differs from the one before: `…_stale_total`.
     #[test]
     fn each_statistic_is_documented() {
         let page = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/observability.md");

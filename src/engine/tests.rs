@@ -1,21 +1,21 @@
-//! Tables over time: what happens when, and what must come of it.
+//! Tables of events over time, with the expected result of each.
 //!
-//! Requests are letters. All are about one key, unless a row names another. A request that is over is
-//! gone, so its letter is free.
+//! Requests are letters. All have the same key, unless a row names another. Once a request has ended,
+//! its letter can be used again.
 //!
 //! | event | means |
 //! |---|---|
-//! | `A asks`, `A asks about k2` | a request comes |
-//! | `A asks in vain` | the same, but no callout is accepted, for whatever reason |
-//! | `A asks in overflow` | the same, as the circuit breaker is full |
+//! | `A asks`, `A asks about k2` | a request arrives |
+//! | `A asks in vain` | the same, but no callout is accepted, for an unknown reason |
+//! | `A asks in overflow` | the same, because the circuit breaker is full |
 //! | `A gets active, max-age=7` | the answer to the lookup that A started |
-//! | `refresh gets nothing` | the answer to the oldest lookup that nobody asked for |
-//! | `A leaves` | its client is gone |
-//! | `tick` | whoever has waited too long is answered |
+//! | `refresh gets nothing` | the answer to the oldest refresh |
+//! | `A leaves` | its client disconnects |
+//! | `tick` | requests that have waited too long are answered |
 //! | `feed polls` | the feed is polled, if it is time |
 //! | `feed gets k1 k2, cursor 7` | changes of these keys; `any`: a reset; `current`: 204 |
-//! | `feed fails` | the poll was answered otherwise |
-//! | `live active` | a request asks about its own key, and its lookup came to a verdict |
+//! | `feed fails` | the poll gets no answer |
+//! | `live active` | an introspection request, whose lookup returns this verdict |
 
 #![allow(
     clippy::arithmetic_side_effects,
@@ -45,19 +45,19 @@ use crate::auth::answer::Unsent;
 use crate::engine::fake_host::{End, FakeHost, Sent, Stream};
 use crate::request::key_hash::{KeyHash, KeyHasher};
 
-/// In ms since the Unix epoch, by the wall clock: when each table begins.
+/// When each table begins by the wall clock, in ms since the Unix epoch.
 const EPOCH: u64 = 1_800_000_000_000;
 
-/// In ms: when each table begins, by the monotonic clock.
+/// When each table begins by the monotonic clock, in ms.
 const START: u64 = 7_000_000;
 
-/// Exact times: nothing ends early, and nothing is refreshed.
+/// Exact times: no jitter and no refreshes.
 const EXACT: &str = r#"{"jitter":0,"refresh_ahead":1}"#;
 
-/// An hour is the allow TTL, the feed is stale after 10 s, and allows count 60 s then.
+/// The allow TTL is an hour. The feed is stale after 10 s; active records are then fresh for 60 s.
 const FEED: &str = r#"{"jitter":0,"refresh_ahead":1,"allow_ttl":"1h"},"feed":{}"#;
 
-/// Of 100 changes.
+/// A page of 100 changes.
 const LONG_PAGE: &str = "feed gets \
     x x x x x x x x x x x x x x x x x x x x x x x x x x x x x x x x x x x x x x x x x x x x x x x x x x \
     x x x x x x x x x x x x x x x x x x x x x x x x x x x x x x x x x x x x x x x x x x x x x x x x x x, \
@@ -66,11 +66,11 @@ const LONG_PAGE: &str = "feed gets \
 struct Scene {
     engine: Engine<FakeHost>,
     host: FakeHost,
-    /// The requests that are paused.
+    /// The paused requests.
     paused: HashMap<char, u32>,
     /// The key of each request's last lookup.
     keys: HashMap<char, KeyHash>,
-    /// The lookups that nobody asked for.
+    /// The callouts that no request started: refreshes, and the poll in flight.
     refreshes: Vec<Token>,
 }
 
@@ -82,9 +82,9 @@ fn at(ms: u64) -> Duration {
     Duration::from_millis(START + ms)
 }
 
-/// `active`, `active until 5000` (ms), `active in staging`, `active large staging` (more than is
-/// kept), `revoked`, `revoked in staging`, `not_found`, `nothing` (no answer at all) or `overflow`;
-/// each may have `, max-age=7`.
+/// Returns the headers and body for `active`, `active until 5000` (ms), `active in staging`,
+/// `active large staging` (too large to be kept), `revoked`, `revoked in staging`, `not_found`,
+/// `nothing` (no answer at all) or `overflow`; each may have `, max-age=7`.
 fn answer(text: &str) -> (Vec<(&'static str, Vec<u8>)>, String) {
     let (text, max_age) = match text.split_once(", max-age=") {
         None => (text, None),
@@ -132,7 +132,7 @@ fn answer(text: &str) -> (Vec<(&'static str, Vec<u8>)>, String) {
     (headers, body)
 }
 
-/// `active cache`, `nothing`: what a request came to, and where its verdict came from.
+/// Returns a request's outcome, and where its verdict came from: `active cache`, `nothing`.
 fn shown(stream: &Stream) -> String {
     let entry = stream.log_entry.as_deref().unwrap();
     let field = |name: &str| {
@@ -161,14 +161,14 @@ fn shown(stream: &Stream) -> String {
 }
 
 impl Scene {
-    /// `cache` is that part of the configuration, and may go on with others.
+    /// `cache` is that section of the configuration, and may continue with other sections.
     fn new(cache: &str) -> Self {
         let config = format!(
             r#"{{"lookup":{{"cluster":"auth"}},"environment":"production","introspection":{{}},
                 "credential":{{"format":{{"prefix":"k","min_length":2,"max_length":64}}}},
                 "cache":{cache}}}"#
         );
-        // So that polls come when they are due at the latest.
+        // So that no poll comes early.
         let mut host = FakeHost::without_randomness();
         let engine = Engine::start(&mut host, crate::config::parse(config.as_bytes()).unwrap());
         Self {
@@ -180,7 +180,7 @@ impl Scene {
         }
     }
 
-    /// What comes of an event.
+    /// Plays an event and returns its result.
     fn happens(&mut self, ms: u64, event: &str) -> String {
         let now = at(ms);
         self.host.wall = Duration::from_millis(EPOCH + ms);
@@ -272,7 +272,7 @@ impl Scene {
         }
     }
 
-    /// `again` where the answer is of before a change, and the lookup has been sent again.
+    /// Returns `again` if the answer predates a change and the lookup has been sent again.
     fn gets(&mut self, token: Token, what: &str, now: Duration) -> String {
         let callouts = self.host.callouts.len();
         self.answers(token, what.strip_prefix("gets ").unwrap(), now);
@@ -292,7 +292,7 @@ impl Scene {
             .answers(&mut self.engine, token, &headers, body.as_bytes(), now);
     }
 
-    /// `A: active lookup; B: active coalesced`: those that are paused no longer.
+    /// Returns the requests that are no longer paused: `A: active lookup; B: active coalesced`.
     fn resolved(&mut self) -> String {
         let ended = self.paused.iter();
         let mut ended: Vec<_> = ended
@@ -342,7 +342,7 @@ impl Scene {
         let mut counted = kinds.iter().zip(before);
         let counted = counted.find(|((counter, _), before)| self.host.counted(*counter) > *before);
         let ((_, kind), _) = counted.unwrap();
-        let is_turn = |line: &str| kind == &"failed" || line.ends_with("goes on");
+        let is_turn = |line: &str| kind == &"failed" || line.ends_with("answered again");
         let turns = self.host.log[lines..].iter().any(|(_, line)| {
             line.starts_with("keystile: change feed of cluster ") && is_turn(line)
         });
@@ -350,7 +350,7 @@ impl Scene {
     }
 }
 
-/// Rows: ms, event, what must come of it.
+/// Rows: ms, event, expected result.
 type Rows<'a> = &'a [(u64, &'a str, &'a str)];
 
 fn play(name: &str, cache: &str, rows: Rows<'_>) -> Scene {

@@ -1,11 +1,11 @@
-//! What a worker knows of keys without asking: kept verdicts, what the feed says of them, and
-//! whether the auth cluster can be reached.
+//! What a worker knows of keys without a lookup: cached verdicts, changes from the feed, and whether
+//! the auth cluster can be reached.
 //!
-//! What is known of a key is forgotten when the [`feed`](crate::auth::feed) says that it has changed.
+//! A verdict is forgotten when the [`feed`](crate::auth::feed) says that its key has changed.
 //!
-//! A lookup that is not sent because the circuit breaker is full is not an outage: anybody can fill
-//! that with made-up keys, and would keep revoked keys alive. For that reason alone, a record in grace
-//! counts only for a short time after it was fresh.
+//! A full circuit breaker is not an outage: anybody can fill it with made-up keys, and could keep
+//! revoked keys alive that way. If a lookup is not sent for that reason alone, a record in grace is
+//! used only for a short time after it was fresh.
 
 #![forbid(unsafe_code)]
 
@@ -19,26 +19,27 @@ use crate::engine::reach::Reach;
 use crate::engine::settings::Settings;
 use crate::request::key_hash::KeyHash;
 
-/// For how long a record that is not fresh counts because of a full circuit breaker, without a feed.
+/// How long a stale record is used because of a full circuit breaker, without a feed.
 const OVERFLOW_GRACE: Duration = Duration::from_secs(60);
 
-/// The verdicts of one worker. Times are of the monotonic clock, but for `wall`, the time since the
-/// Unix epoch, which is asked only for a record in grace that expires.
+/// The verdicts of one worker. Times are of the monotonic clock, except `wall`, the time since the
+/// Unix epoch, which is read only for a record in grace that expires.
 #[derive(Debug)]
 pub(crate) struct Verdicts {
     cache: Cache,
     feed: Option<Feed>,
-    /// Whether polls of the feed go to the cluster of the lookups, and so tell whether it has hosts.
+    /// Whether the feed is polled on the cluster of the lookups, so that polls show if it has hosts.
     polls_share_cluster: bool,
     reach: Reach,
-    /// For how long a record that is not fresh counts because of a full circuit breaker.
+    /// How long a stale record is used because of a full circuit breaker.
     overflow_grace: Duration,
-    /// Only records of this environment are records; `None`: all are.
+    /// Records of other environments count as not found; `None`: records of all environments are
+    /// valid.
     environment: Option<String>,
 }
 
 impl Verdicts {
-    /// Knows nothing yet.
+    /// Starts without any verdicts.
     pub(crate) fn new(settings: &Settings, seed: Seed) -> Self {
         let feed = settings.feed.as_ref();
         Self {
@@ -51,7 +52,7 @@ impl Verdicts {
         }
     }
 
-    /// What counts for a hash now.
+    /// Returns what may be used for a hash now.
     pub(crate) fn find(
         &mut self,
         hash: &KeyHash,
@@ -68,26 +69,25 @@ impl Verdicts {
         (!is_over).then_some(found)
     }
 
-    /// A lookup that was sent at `since` came to a verdict. It is kept, unless its key has changed
-    /// since.
+    /// Keeps the verdict of a lookup that was sent at `since`. Its key must not have changed since.
     pub(crate) fn keep(&mut self, hash: KeyHash, answer: &Answer, since: Duration) {
         self.cache
             .keep(hash, &answer.verdict, answer.max_age, since);
     }
 
-    /// An uncached lookup came to this verdict. Where another is known, that is forgotten.
+    /// Returns true if the verdict of an uncached lookup contradicts the cached one.
     pub(crate) fn contradicts(&self, hash: &KeyHash, verdict: &Verdict) -> bool {
         !matches!(verdict, Verdict::Indeterminate(_)) && self.cache.contradicts(hash, verdict)
     }
 
-    /// What is known of a key is of the past.
+    /// Forgets the verdict on a key.
     pub(crate) fn forget(&mut self, hash: &KeyHash) {
         self.cache.remove(hash);
     }
 
-    /// Takes note of what an answer says of the way to the auth cluster, and makes a record of
-    /// another environment none, from here on: whatever would be done with it otherwise, such as not
-    /// to keep a large one, could be told from outside.
+    /// Records what an answer says about whether the auth cluster can be reached. Replaces a record
+    /// of another environment by "not found" right away: any other treatment, such as not caching a
+    /// large record, could be noticed from outside.
     pub(crate) fn answered(&mut self, answer: &mut Answer, now: Duration) {
         match &answer.verdict {
             Verdict::Active(record) | Verdict::Revoked(record)
@@ -104,8 +104,8 @@ impl Verdicts {
         }
     }
 
-    /// What counts where a lookup came to nothing, or was not sent. `any_in_flight` says whether
-    /// other lookups are.
+    /// Returns the verdict to use if a lookup failed or was not sent. `any_in_flight` says whether
+    /// other lookups are in flight.
     pub(crate) fn failed(
         &mut self,
         hash: &KeyHash,
@@ -117,7 +117,7 @@ impl Verdicts {
         if self.is_overflow(&cause, any_in_flight, now)
             && let Some(Found::Grace { stale_for, .. }) = self.find(hash, now, &mut wall)
         {
-            // Deliberately not noted as a failure: the next request may find a place.
+            // Deliberately not noted as a failure: the next request may find room.
             if stale_for >= self.overflow_grace {
                 return (Verdict::Indeterminate(cause), None);
             }
@@ -127,7 +127,7 @@ impl Verdicts {
         self.without_answer(hash, cause, now, wall)
     }
 
-    /// What counts where no answer is to be had.
+    /// Returns the verdict to use if there is no answer.
     pub(crate) fn without_answer(
         &mut self,
         hash: &KeyHash,
@@ -142,13 +142,13 @@ impl Verdicts {
         }
     }
 
-    /// The callout that polls the feed, when it is time for it. What comes of it goes to
+    /// Returns the callout that polls the feed, if it is time for it. Its result goes to
     /// [`Self::polled`].
     pub(crate) fn poll(&mut self, now: Duration) -> Option<Callout> {
         self.feed.as_mut()?.poll(now)
     }
 
-    /// The feed was polled; `random` is any number. `None` without a feed.
+    /// Handles the result of a poll; `random` is any number. Returns `None` without a feed.
     pub(crate) fn polled(
         &mut self,
         page: Result<Page, String>,
@@ -167,27 +167,27 @@ impl Verdicts {
         Some(polled)
     }
 
-    /// Whether there is a feed, and it is stale.
+    /// Returns true if there is a feed and it is stale.
     pub(crate) fn is_feed_stale(&self, now: Duration) -> bool {
         self.feed.as_ref().is_some_and(|feed| feed.is_stale(now))
     }
 
-    /// When [`Self::poll`] must be called next.
+    /// Returns when [`Self::poll`] must be called next.
     pub(crate) fn next_poll(&self) -> Option<Duration> {
         self.feed.as_ref().map(Feed::next_deadline)
     }
 
-    /// How many verdicts a pool of the cache holds.
+    /// Returns how many verdicts a pool of the cache holds.
     pub(crate) fn entries(&self, pool: PoolName) -> usize {
         self.cache.entries(pool)
     }
 
-    /// How many verdicts a pool gave up for others since this was last asked.
+    /// Returns how many verdicts a pool has evicted since the last call.
     pub(crate) fn take_evictions(&mut self, pool: PoolName) -> u64 {
         self.cache.take_evictions(pool)
     }
 
-    /// Whether a lookup was not sent because the circuit breaker is full.
+    /// Returns true if a lookup was not sent because the circuit breaker is full.
     fn is_overflow(&self, cause: &Cause, any_in_flight: bool, now: Duration) -> bool {
         match cause {
             Cause::NotSent(Unsent::Overflow) => true,

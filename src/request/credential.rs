@@ -1,4 +1,4 @@
-//! The credential: where it is taken from, and what it must look like.
+//! The credential: where it is read from, and what it must look like.
 
 #![forbid(unsafe_code)]
 
@@ -6,12 +6,12 @@ use std::fmt;
 
 use crate::request::headers::{Header, same_name};
 
-/// An API key as the client sent it. `Debug` shows nothing of it, and there is no `Display`.
+/// An API key as the client sent it. `Debug` does not show it, and there is no `Display`.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct ApiKey<'a>(&'a [u8]);
 
 impl<'a> ApiKey<'a> {
-    /// The key itself, to be hashed.
+    /// Returns the key itself, to be hashed.
     pub fn bytes(self) -> &'a [u8] {
         self.0
     }
@@ -47,7 +47,7 @@ impl Alphabet {
     }
 
     fn contains_all(self, bytes: &[u8]) -> bool {
-        // One loop for each, without the choice between them inside.
+        // One loop for each alphabet, to keep the choice out of the loop.
         match self {
             Self::Alphanumeric => bytes.iter().all(|byte| Self::Alphanumeric.contains(*byte)),
             Self::Base64 => bytes.iter().all(|byte| Self::Base64.contains(*byte)),
@@ -57,21 +57,21 @@ impl Alphabet {
     }
 }
 
-/// The shape of a key. Lengths are in bytes and count the prefix.
+/// The shape of a key. Lengths are in bytes and include the prefix.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Format {
-    /// What each key begins with; may be empty.
+    /// The start of every key; may be empty.
     pub prefix: String,
-    /// The shortest key.
+    /// The length of the shortest key.
     pub min_length: usize,
-    /// The longest key.
+    /// The length of the longest key.
     pub max_length: usize,
     /// The characters after the prefix.
     pub alphabet: Alphabet,
 }
 
 impl Format {
-    /// A prefix shorter than this (bytes) says too little to call a string a key by it alone.
+    /// The length, in bytes, from which a prefix alone is enough to take a string for a key.
     const TELLING_PREFIX: usize = 3;
 
     fn matches(&self, value: &[u8]) -> bool {
@@ -81,7 +81,7 @@ impl Format {
                 .is_some_and(|rest| self.alphabet.contains_all(rest))
     }
 
-    /// Whether a value may have a key anywhere in it, whatever stands around that. This is stricter
+    /// Returns whether a value may contain a key anywhere, whatever surrounds it. This is stricter
     /// than [`Self::resembles_key`]: it also finds keys that are glued to something else.
     fn may_be_in(&self, value: &[u8]) -> bool {
         let prefix = self.prefix.as_bytes();
@@ -95,9 +95,10 @@ impl Format {
             })
     }
 
-    /// Whether some word in a header's value is a key, or a damaged one by its prefix. Such a
-    /// value is kept from the upstream even where the request needs no key. Words end where no
-    /// key goes on, so that quotes, `token=` and the like hide nothing.
+    /// Returns whether some word in a header's value is a key, or has the prefix of one and may be
+    /// damaged. Such a value never reaches the upstream, even if the request needs no key. A word
+    /// ends at any byte that cannot be part of a key, so quotes, `token=` and the like hide
+    /// nothing.
     fn resembles_key(&self, value: &[u8]) -> bool {
         let of_key =
             |byte: u8| self.alphabet.contains(byte) || self.prefix.as_bytes().contains(&byte);
@@ -109,17 +110,18 @@ impl Format {
     }
 }
 
-/// One place where a credential may stand.
+/// A place where a credential may be sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Source {
-    /// The header's name, lowercase.
+    /// The header's name, in lower case.
     pub header: String,
-    /// The scheme before the key, compared without case; `None`: the whole value is the key.
+    /// The scheme before the key, compared without case. If it is `None`, the whole value is the
+    /// key.
     pub scheme: Option<String>,
 }
 
 impl Source {
-    /// Whether some value could be a credential to both.
+    /// Returns whether both sources could read a credential from the same value.
     pub(crate) fn overlaps(&self, other: &Self) -> bool {
         self.header == other.header
             && match (&self.scheme, &other.scheme) {
@@ -128,7 +130,8 @@ impl Source {
             }
     }
 
-    /// What stands behind the scheme, also where no blank is between; all of the value without it.
+    /// Returns the part of a value after the scheme, even if no space follows it. If the scheme is
+    /// missing, returns the whole value.
     fn behind_scheme<'a>(&self, value: &'a [u8]) -> &'a [u8] {
         let scheme = self.scheme.as_deref().unwrap_or_default();
         match value.split_at_checked(scheme.len()) {
@@ -137,8 +140,8 @@ impl Source {
         }
     }
 
-    /// The credential in one element of a header's value; `None` when it is blank or of another
-    /// scheme.
+    /// Returns the credential in one element of a header's value, or `None` if it is empty or has
+    /// another scheme.
     fn credential<'a>(&self, element: &'a [u8]) -> Option<&'a [u8]> {
         let credential = match &self.scheme {
             None => element,
@@ -156,12 +159,12 @@ impl Source {
     }
 }
 
-/// What a request's headers hold by way of a credential (rows 2 to 4 of the decision table).
+/// The credential in a request's headers (rows 2 to 4 of the decision table).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Credential<'a> {
-    /// None: absent, blank, or of another scheme.
+    /// None: absent, empty, or with another scheme.
     Missing,
-    /// More than one, or one that is not shaped like a key.
+    /// More than one, or not shaped like a key.
     Invalid,
     /// Exactly one, shaped like a key.
     Key(ApiKey<'a>),
@@ -170,20 +173,20 @@ pub enum Credential<'a> {
 /// Where credentials are looked for and what a key looks like.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CredentialRules {
-    /// In order; two that hold the same key count as one.
+    /// The sources, in order. Two that hold the same key count as one.
     pub sources: Vec<Source>,
     /// The shape of a key.
     pub format: Format,
-    /// Whether the upstream gets the credential too.
+    /// Whether the credential is forwarded to the upstream.
     pub forward: bool,
 }
 
-/// Which of a list of headers hold a credential, as far as 64 bits say.
+/// The headers in a list that hold a credential. Only the first 64 are recorded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Holders(u64);
 
 impl Holders {
-    /// `None` past the last bit.
+    /// Returns `None` past the last bit.
     fn bit(place: usize) -> Option<u64> {
         1_u64.checked_shl(u32::try_from(place).ok()?)
     }
@@ -194,11 +197,11 @@ impl Holders {
 }
 
 impl CredentialRules {
-    /// The credential in a request's headers, of which only those with the name of a source
-    /// matter, and which of them hold one.
+    /// Returns the credential in a request's headers, and which of the headers hold one. Only
+    /// headers that are named as a source matter.
     ///
-    /// A repeated header is the same as one with its values joined by commas (RFC 9110 section
-    /// 5.2), and both are more than one credential, so the elements of all values are counted.
+    /// A repeated header means the same as one header with the values joined by commas (RFC 9110
+    /// section 5.2). Both hold more than one credential, so the elements of all values are counted.
     pub fn extract<'a>(&self, headers: &[Header<'a>]) -> (Credential<'a>, Holders) {
         let mut found: Option<&[u8]> = None;
         let mut is_one = true;
@@ -230,8 +233,8 @@ impl CredentialRules {
         (credential, holders)
     }
 
-    /// Whether the upstream does not get the header at this place, as it holds a credential;
-    /// `holders` are what [`Self::extract`] found.
+    /// Returns whether the header at this place is kept from the upstream because it holds a
+    /// credential. `holders` is what [`Self::extract`] returned.
     pub fn is_held_back(&self, holders: Holders, place: usize, (name, value): Header<'_>) -> bool {
         let holds = match Holders::bit(place) {
             Some(bit) => holders.0 & bit != 0,
@@ -243,14 +246,14 @@ impl CredentialRules {
         holds && !self.forward
     }
 
-    /// Whether a value may have a key in it, in whatever shape.
+    /// Returns whether a value may contain a key anywhere.
     pub(crate) fn may_hold_key(&self, value: &[u8]) -> bool {
         self.format.may_be_in(value)
     }
 
-    /// Whether a header that is a source, or that a server might take for one, has a key in it where
-    /// it is no credential: after another scheme, or without one. None is, if the credential is to be
-    /// forwarded.
+    /// Returns whether a header contains a key that is not a credential there, because its scheme
+    /// is another or missing. Only sources, and headers that a server might take for one, are
+    /// checked. If credentials are forwarded, the result is always false.
     pub fn is_stray_key(&self, (name, value): Header<'_>) -> bool {
         !self.forward
             && self.sources.iter().any(|source| {
@@ -265,7 +268,7 @@ fn elements_of(value: &[u8]) -> impl Iterator<Item = &[u8]> {
     value.split(|byte| *byte == b',').map(trim)
 }
 
-/// Without the blanks of RFC 9110 section 5.6.3 (OWS) on either side.
+/// Removes the optional whitespace (RFC 9110 section 5.6.3, OWS) on both sides.
 fn trim(mut value: &[u8]) -> &[u8] {
     while let [first, rest @ ..] = value
         && is_blank(first)

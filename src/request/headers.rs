@@ -1,30 +1,30 @@
-//! What the decision needs to know of a request, read from its headers.
+//! A request's headers, and what the decision needs to know from them.
 
 #![forbid(unsafe_code)]
 
 /// A request's headers as the proxy has them: names in lower case, values as bytes, repeats kept,
-/// pseudo-headers (`:method`, `:path`) included. Kept as the proxy hands them over, in one piece:
-/// most are only looked at once, to see that they do not matter.
+/// pseudo-headers (`:method`, `:path`) included. They stay in the one buffer that the proxy hands
+/// over, because most of them are irrelevant, and are looked at only once.
 #[derive(Clone, Default)]
 pub struct Request {
     /// Whether nothing follows the headers: no body and no trailers.
     ends_with_headers: bool,
-    /// As proxy-wasm writes header maps: how many there are; for each, how long its name and its
-    /// value are; for each, name and value, with a zero byte behind either. Numbers are of 32
-    /// bits, the lowest byte first.
+    /// The header map as proxy-wasm encodes it: the number of headers; then the lengths of each
+    /// name and value; then each name and value, with a zero byte after each. Numbers have 32 bits,
+    /// the lowest byte first.
     map: Vec<u8>,
 }
 
 /// A header: its name in lower case, and its value.
 pub type Header<'a> = (&'a [u8], &'a [u8]);
 
-/// How long, in bytes, the names of headers are that matter. Most headers do not, and need not be
-/// looked at then.
+/// The lengths, in bytes, of the header names that matter. Headers with other lengths can be
+/// skipped without a look at their names.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct NameLengths(u64);
 
 impl NameLengths {
-    /// Names from this length on count as of one length.
+    /// Names of this length or longer count as equally long.
     const LONG: usize = 63;
 
     fn bit(length: usize) -> u64 {
@@ -36,19 +36,19 @@ impl NameLengths {
     }
 }
 
-/// Headers that were picked from a request. Few are, so they take no memory of their own.
+/// Headers picked from a request. Usually there are only a few, which need no allocation.
 #[derive(Debug, Default)]
 pub struct Picked<'a> {
     few: [Header<'a>; Picked::FEW],
     count: usize,
-    /// All of them, if they are more than a few.
+    /// All of them, if they do not fit into `few`.
     many: Vec<Header<'a>>,
 }
 
 impl<'a> Picked<'a> {
     const FEW: usize = 12;
 
-    /// In order.
+    /// Returns the headers in order.
     pub fn as_slice(&self) -> &[Header<'a>] {
         match self.few.get(..self.count) {
             Some(few) if self.many.is_empty() => few,
@@ -83,8 +83,8 @@ impl<'a> FromIterator<&'a str> for NameLengths {
 }
 
 impl Request {
-    /// Takes the header map as proxy-wasm writes it. Of one that is damaged, what comes before the
-    /// damage counts.
+    /// Takes a header map as proxy-wasm encodes it. If the map is damaged, only the headers before
+    /// the damage count.
     pub fn from_map(map: Vec<u8>) -> Self {
         Self {
             map,
@@ -92,8 +92,8 @@ impl Request {
         }
     }
 
-    /// Says whether nothing follows the headers, as the proxy tells with them. Without this,
-    /// a body may follow.
+    /// Sets whether nothing follows the headers, as the proxy reports. By default, a body may
+    /// follow.
     #[must_use]
     pub fn ending_with_headers(self, ends_with_headers: bool) -> Self {
         Self {
@@ -102,12 +102,12 @@ impl Request {
         }
     }
 
-    /// Takes the header list. Values may be any bytes; nothing is assumed about UTF-8.
+    /// Takes a list of headers. Values may be any bytes, not only UTF-8.
     pub fn new(headers: &[(&str, &[u8])]) -> Self {
         Self::from_map(to_map(headers))
     }
 
-    /// The headers, in order, whose names are as long as one that matters.
+    /// Returns the headers, in order, whose names have one of these lengths.
     pub fn headers_of(&self, lengths: NameLengths) -> Picked<'_> {
         let mut picked = Picked::default();
         let places = self.places();
@@ -118,36 +118,37 @@ impl Request {
         picked
     }
 
-    /// All values of a header, in order. `name` is in lower case.
+    /// Returns all values of a header, in order. `name` is in lower case.
     pub fn values<'a>(&'a self, name: &str) -> impl Iterator<Item = &'a [u8]> {
         self.places()
-            // Most names differ in length already, and are not even looked at then.
+            // Most names differ in length, so their bytes are not compared.
             .filter(move |place| {
                 place.name_length == name.len() && self.name(place) == Some(name.as_bytes())
             })
             .map_while(|place| self.value(&place))
     }
 
-    /// The first value of a header. `name` is in lower case.
+    /// Returns the first value of a header. `name` is in lower case.
     pub fn first(&self, name: &str) -> Option<&[u8]> {
         self.values(name).next()
     }
 
-    /// The value of a header that is there exactly once.
+    /// Returns the value of a header that occurs exactly once.
     fn only(&self, name: &str) -> Option<&[u8]> {
         let mut values = self.values(name);
         let value = values.next()?;
         values.next().is_none().then_some(value)
     }
 
-    /// The path as Envoy routes it, without the query; empty when there is none (`CONNECT`).
+    /// Returns the path as Envoy routes it, without the query. It is empty if there is none
+    /// (`CONNECT`).
     pub fn path(&self) -> &[u8] {
         without_query(self.first(":path").unwrap_or_default())
     }
 
-    /// Whether this is a genuine CORS preflight: what browsers send (Fetch standard, "CORS-preflight
-    /// fetch"), and nothing that a server could take for more than that. It carries no credentials,
-    /// and neither a body nor the beginning of one.
+    /// Returns whether this is a genuine CORS preflight: exactly what browsers send (Fetch
+    /// standard, "CORS-preflight fetch"), and nothing that a server could take for another request.
+    /// It has no credentials and no body, and announces none.
     pub fn is_genuine_preflight(&self) -> bool {
         self.first(":method") == Some(b"OPTIONS")
             && self.only("origin").is_some_and(is_origin)
@@ -159,15 +160,16 @@ impl Request {
             && self.has_no_body()
     }
 
-    /// Whether the request is complete with its headers, and they announce no body either.
+    /// Returns whether the request ends with its headers, and they announce no body.
     pub fn has_no_body(&self) -> bool {
         self.ends_with_headers
             && self.values("content-length").all(|length| length == b"0")
             && self.first("transfer-encoding").is_none()
     }
 
-    /// Whether Envoy answers this request in the gRPC form (`Grpc::Common::isGrpcRequestHeaders`):
-    /// `application/grpc` or `application/grpc+…`, but not gRPC-Web.
+    /// Returns whether Envoy answers this request in gRPC form
+    /// (`Grpc::Common::isGrpcRequestHeaders`): `application/grpc` or `application/grpc+…`, but not
+    /// gRPC-Web.
     pub fn is_grpc(&self) -> bool {
         self.first("content-type")
             .and_then(|value| value.strip_prefix(b"application/grpc"))
@@ -175,7 +177,7 @@ impl Request {
             && self.first(":path").is_some()
     }
 
-    /// Where the headers are, in order.
+    /// Returns the positions of the headers, in order.
     fn places(&self) -> impl Iterator<Item = Place> {
         let (count, rest) = self.map.split_first_chunk().unwrap_or((&[0; 4], &[]));
         let size = number(*count).saturating_mul(8);
@@ -211,13 +213,13 @@ impl Request {
     }
 }
 
-/// Writes headers as proxy-wasm writes header maps.
+/// Encodes headers as a proxy-wasm header map.
 pub fn to_map<V: AsRef<[u8]>>(headers: &[(&str, V)]) -> Vec<u8> {
     let length = |bytes: &[u8]| u32::try_from(bytes.len()).unwrap_or(u32::MAX).to_le_bytes();
     let sizes = headers
         .iter()
         .map(|(name, value)| name.len().saturating_add(value.as_ref().len()));
-    // Two lengths and two zero bytes each.
+    // Each header has two lengths and two zero bytes.
     let size = sizes.fold(4, |all: usize, size| {
         all.saturating_add(size).saturating_add(10)
     });
@@ -236,7 +238,7 @@ pub fn to_map<V: AsRef<[u8]>>(headers: &[(&str, V)]) -> Vec<u8> {
     map
 }
 
-/// Where a header is in the map.
+/// The position of a header in the map.
 struct Place {
     name_at: usize,
     name_length: usize,
@@ -248,7 +250,7 @@ fn number(bytes: [u8; 4]) -> usize {
     usize::try_from(u32::from_le_bytes(bytes)).unwrap_or(usize::MAX)
 }
 
-/// The path of a request's target, without its query.
+/// Returns the path of a request's target, without its query.
 pub fn without_query(target: &[u8]) -> &[u8] {
     target
         .split(|byte| *byte == b'?')
@@ -256,9 +258,9 @@ pub fn without_query(target: &[u8]) -> &[u8] {
         .unwrap_or_default()
 }
 
-/// Whether some server takes two header names, both in lower case, for one. CGI, WSGI and PHP make
-/// variables of headers and replace what a variable's name cannot have, so all characters other than
-/// letters and digits are equal.
+/// Returns whether some server treats two header names, both in lower case, as the same. CGI, WSGI
+/// and PHP turn headers into variables and replace characters that a variable's name cannot
+/// contain. So all characters except letters and digits are equal.
 pub(crate) fn same_name(one: &[u8], other: &[u8]) -> bool {
     let same = |(one, other): (&u8, &u8)| {
         one == other || !(one.is_ascii_alphanumeric() || other.is_ascii_alphanumeric())
@@ -266,13 +268,14 @@ pub(crate) fn same_name(one: &[u8], other: &[u8]) -> bool {
     one.len() == other.len() && one.iter().zip(other).all(same)
 }
 
-/// Whether this is a token (RFC 9110 section 5.6.2), such as a method or the name of a header.
+/// Returns whether this is a token (RFC 9110 section 5.6.2), such as a method or the name of a
+/// header.
 pub(crate) fn is_token(value: &[u8]) -> bool {
     let of_token = |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte);
     !value.is_empty() && value.iter().all(of_token)
 }
 
-/// Whether this is the origin of a page as browsers send it (RFC 6454 section 7.1): `null`, or a
+/// Returns whether this is an origin as browsers send it (RFC 6454 section 7.1): `null`, or a
 /// scheme and a host, perhaps with a port.
 fn is_origin(value: &[u8]) -> bool {
     let Some(at) = value.windows(3).position(|part| part == b"://") else {
@@ -368,7 +371,7 @@ mod tests {
             request.map,
             Request::new(&[(":method", b"GET"), (":path", b"/")]).map
         );
-        // Cut off anywhere, or with any byte changed, it gives no more than there is.
+        // A map that is cut off or has a changed byte never yields extra headers.
         for at in 0..map.len() {
             assert!(all(&Request::from_map(map[..at].to_vec())).len() < 2);
             let mut damaged = map.to_vec();

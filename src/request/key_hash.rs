@@ -1,4 +1,4 @@
-//! The hash of a key: what the auth cluster is asked about.
+//! Key hashes, by which the auth cluster looks up keys.
 
 #![forbid(unsafe_code)]
 
@@ -8,30 +8,32 @@ use std::hash::{Hash, Hasher};
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest, Sha256};
 
-/// SHA-256 of a key's bytes, or HMAC-SHA-256 under a pepper. `Display` is lowercase hex.
+/// The SHA-256 of a key's bytes, or their HMAC-SHA-256 if there is a pepper. `Display` writes
+/// lowercase hex.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct KeyHash([u8; 32]);
 
 impl KeyHash {
-    /// Reads 64 hex digits; `None` for anything else.
+    /// Parses 64 hex digits. Returns `None` for anything else.
     pub fn from_hex(hex: &[u8]) -> Option<Self> {
         let digits = Some(hex).filter(|hex| hex.len() == 64)?;
         const_hex::decode_to_array(digits).ok().map(Self)
     }
 
-    /// The 32 bytes of the hash.
+    /// Returns the 32 bytes of the hash.
     pub fn as_bytes(&self) -> &[u8; 32] {
         &self.0
     }
 
-    /// A number that is even over all hashes, and independent of where [`Hash`] puts them.
+    /// Returns a number that is evenly distributed over all hashes, and independent of what
+    /// [`Hash`] uses.
     pub fn spread(&self) -> u32 {
         let [.., a, b, c, d] = self.0;
         u32::from_be_bytes([a, b, c, d])
     }
 }
 
-/// Eight bytes of the hash tell keys apart well enough to find them; equality compares all.
+/// Uses only the first eight bytes, which are enough for a hash table. Equality compares all bytes.
 impl Hash for KeyHash {
     fn hash<H: Hasher>(&self, state: &mut H) {
         let [a, b, c, d, e, f, g, h, ..] = self.0;
@@ -58,10 +60,11 @@ pub struct KeyHasher {
 }
 
 impl KeyHasher {
-    /// Plain SHA-256 without a pepper; HMAC-SHA-256 (RFC 2104) under one.
+    /// Creates a hasher: plain SHA-256, or HMAC-SHA-256 (RFC 2104) if there is a pepper.
     ///
     /// # Errors
-    /// None of HMAC's own: it takes a pepper of any length. The type of the error is the library's.
+    /// None in practice, because HMAC takes a pepper of any length. The error type is that of the
+    /// library.
     pub fn new(pepper: Option<&str>) -> Result<Self, hmac::digest::InvalidLength> {
         let pepper = pepper
             .map(|pepper| Hmac::new_from_slice(pepper.as_bytes()))
@@ -69,7 +72,7 @@ impl KeyHasher {
         Ok(Self { pepper })
     }
 
-    /// The hash of a key's bytes.
+    /// Returns the hash of a key's bytes.
     pub fn hash(&self, key: &[u8]) -> KeyHash {
         KeyHash(match &self.pepper {
             None => Sha256::digest(key).into(),

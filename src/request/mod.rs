@@ -1,4 +1,4 @@
-//! What the client sent.
+//! The client's request: its headers, path and credential.
 
 pub mod credential;
 pub mod headers;

@@ -1,29 +1,30 @@
-//! Paths: exemptions and a key's endpoints, compared with the path as Envoy routes it.
+//! Path prefixes, for exemptions and a key's endpoints. They are compared with the path as Envoy
+//! routes it.
 
 #![forbid(unsafe_code)]
 
-/// A path prefix that ends on a segment border: `/v1/astro` covers `/v1/astro` and
-/// `/v1/astro/natal`, not `/v1/astrology`. One that does not begin with `/` covers nothing.
+/// A path prefix that ends on a segment boundary: `/v1/astro` covers `/v1/astro` and
+/// `/v1/astro/natal`, not `/v1/astrology`. A prefix that does not begin with `/` covers nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PathPrefix(String);
 
 impl PathPrefix {
-    /// Takes the prefix as it is; see [`check`] for what an operator may configure.
+    /// Takes the prefix unchecked; see [`check`] for what an operator may configure.
     pub fn new(prefix: String) -> Self {
         Self(prefix)
     }
 
-    /// Whether `path` (no query) lies under this prefix.
+    /// Returns whether `path` (no query) lies under this prefix.
     pub fn covers(&self, path: &[u8]) -> bool {
         covers(&self.0, path)
     }
 }
 
-/// Whether `path` (no query) lies under `prefix`, as [`PathPrefix`] has it.
+/// Returns whether `path` (no query) lies under `prefix`, by the rules of [`PathPrefix`].
 ///
-/// A path that may climb out of it again is not covered: Envoy resolves `..` before this filter
-/// only where `normalize_path` is on, and leaves `%2f` alone even then, but the upstream may
-/// resolve both. Out of `/` no path leads.
+/// A path that may climb out of the prefix is not covered. Envoy resolves `..` before this filter
+/// only if `normalize_path` is on, and leaves `%2f` alone even then, but the upstream may resolve
+/// both. No path climbs out of `/`.
 pub fn covers(prefix: &str, path: &[u8]) -> bool {
     let Some(rest) = path.strip_prefix(prefix.as_bytes()) else {
         return false;
@@ -32,10 +33,10 @@ pub fn covers(prefix: &str, path: &[u8]) -> bool {
     prefix.starts_with('/') && on_border && (prefix == "/" || !may_climb(rest))
 }
 
-/// Says what is wrong with a path in an operator's configuration, if anything is.
+/// Checks a path in an operator's configuration.
 ///
 /// # Errors
-/// What would be right, to be shown behind the field's path.
+/// What would be right, to be shown after the field's path.
 pub fn check(path: &str) -> Result<(), &'static str> {
     if !path.starts_with('/') {
         Err("must start with \"/\"")
@@ -44,21 +45,21 @@ pub fn check(path: &str) -> Result<(), &'static str> {
     } else if path.contains(['?', '#']) {
         Err("is compared without the query, so it must not have \"?\" or \"#\"")
     } else if may_climb(path.as_bytes()) || path.split('/').any(|segment| segment == ".") {
-        Err("must not have a \".\" or \"..\" segment: write the path that it leads to")
+        Err("must not have a \".\" or \"..\" segment; write the resolved path")
     } else {
         Ok(())
     }
 }
 
-/// Whether some reader of this path could find a `..` segment in it: behind `/`, `\` or their
+/// Returns whether some parser could find a `..` segment in this path: after `/`, `\` or their
 /// percent-encoded forms, with encoded dots, encoded more than once, with parameters (`..;x`), cut
-/// off (`..%3f`) or trimmed (`..%20`). What only broken decoders understand (overlong UTF-8, `%u`)
-/// counts as well, and so do control characters, which some readers leave out (`.%0a.`).
+/// off (`..%3f`) or trimmed (`..%20`). Forms that only broken decoders understand (overlong UTF-8,
+/// `%u`) count as well. So do control characters, which some parsers leave out (`.%0a.`).
 fn may_climb(path: &[u8]) -> bool {
-    /// More layers than any chain of servers takes off.
+    /// More layers of encoding than any chain of servers removes.
     const LAYERS: usize = 4;
 
-    // What could make it climb, in whatever way; few paths have any of it.
+    // Without one of these bytes, a path cannot climb. Few paths have any.
     if !path
         .iter()
         .any(|byte| matches!(byte, b'%' | b'.') || misread(byte))
@@ -87,8 +88,8 @@ fn may_climb(path: &[u8]) -> bool {
         .any(|segment| segment.trim_ascii() == b"..")
 }
 
-/// Whether a broken decoder may make something else of this byte, or a reader leave it out: who
-/// parses URLs as browsers do takes `.`, tab, `.` for `..`.
+/// Returns whether a broken decoder may turn this byte into another, or a parser leave it out.
+/// Parsers that treat URLs as browsers do read `.`, tab, `.` as `..`.
 fn misread(byte: &u8) -> bool {
     byte.is_ascii_control() || matches!(byte, 0xc0 | 0xc1)
 }

@@ -1,8 +1,8 @@
-//! Each call to the proxy-wasm host, and nothing that could be said without it.
+//! All calls to the proxy-wasm host, and nothing that works without it.
 //!
-//! Only the `_bytes` variants of the SDK are used: the others panic on a header that is not
-//! UTF-8, and a panic ends the VM for every request on its worker. What the SDK returns as an error
-//! is told apart where something follows from it; on all else it panics by itself.
+//! Only the `_bytes` variants of the SDK are used: the others panic on a header that is not UTF-8,
+//! and a panic ends the VM for every request on its worker. The errors that the SDK returns are told
+//! apart only if that makes a difference; on all others, the SDK itself panics.
 
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -16,9 +16,9 @@ use crate::engine::host::{Host, Level, Part, Token};
 use crate::engine::stats::{self, Counter, Gauge};
 use crate::request::headers::{self, Request};
 
-/// Host calls of the proxy-wasm ABI 0.2.1 and WASI preview 1 that the SDK and the standard library make
-/// in another way: they copy each name and each value of a header map by itself, build the path of a
-/// property, have callouts answered to the SDK's callbacks, and panic without a clock.
+/// Host calls of the proxy-wasm ABI 0.2.1 and WASI preview 1, which the SDK and the standard library
+/// make differently: they copy each name and value of a header map separately, build the path of a
+/// property, pass the answers to callouts to the SDK's callbacks, and panic without a clock.
 #[allow(unsafe_code, reason = "host calls can only be declared like this")]
 pub(super) mod raw {
     use proxy_wasm::types::MapType;
@@ -59,20 +59,20 @@ pub(super) mod raw {
     }
 }
 
-/// What the host answers to a call, as the ABI numbers it.
+/// The host's answers to a call, as numbered by the ABI.
 const OK: u32 = 0;
 const BAD_ARGUMENT: u32 = 2;
 
-/// The proxy, from within one of its callbacks.
+/// The proxy, as seen from within one of its callbacks.
 #[derive(Debug, Default)]
 pub(super) struct Calls {
-    /// The context that calls are about.
+    /// The context that calls apply to.
     effective: u32,
     metrics: Metrics,
 }
 
 impl Calls {
-    /// The callback of a context has begun: it is effective.
+    /// Notes that a callback of this context has begun, which makes it effective.
     pub(super) fn enter(&mut self, context: u32) {
         self.effective = context;
     }
@@ -82,7 +82,7 @@ impl Calls {
         self.metrics = Metrics::define();
     }
 
-    /// Makes calls be about a stream; `false` when it is gone.
+    /// Makes calls apply to a stream; returns `false` if it is gone.
     fn act_for(&mut self, stream: u32) -> bool {
         if self.effective == stream {
             return true;
@@ -130,7 +130,7 @@ impl Host for Calls {
         let _ = hostcalls::add_map_value(MapType::HttpRequestHeaders, name, value);
     }
 
-    /// Envoy's own "100 Continue" is no answer.
+    /// Envoy's own "100 Continue" is not an answer.
     fn is_over(&mut self, stream: u32) -> bool {
         if !self.act_for(stream) {
             return true;
@@ -241,7 +241,7 @@ impl Host for Calls {
     }
 }
 
-/// Defined metrics; `None` where the host would not.
+/// The defined metrics; `None` if the host refused to define one.
 #[derive(Debug, Default)]
 struct Metrics {
     counters: Vec<(Counter, Option<u32>)>,
@@ -249,13 +249,14 @@ struct Metrics {
     lookup_duration: Option<u32>,
 }
 
-/// A statistic that cannot be kept is no reason to treat a request otherwise, so what the host
-/// says of it is left alone.
+/// A statistic that cannot be kept must not affect requests, so the host's errors are ignored.
 impl Metrics {
     fn define() -> Self {
         let define = |kind, name: &str| {
             hostcalls::define_metric(kind, name)
-                .inspect_err(|status| warn(&format!("no statistic {name}: {status:?}")))
+                .inspect_err(|status| {
+                    warn(&format!("cannot define the statistic {name}: {status:?}"))
+                })
                 .ok()
         };
         Self {
@@ -282,14 +283,14 @@ impl Metrics {
 }
 
 fn increment(metric: Option<&Option<u32>>, change: i64) {
-    // By nothing would be an error.
+    // An increment by zero would be an error.
     if let Some(id) = metric.copied().flatten().filter(|_| change != 0) {
         let _ = hostcalls::increment_metric(id, change);
     }
 }
 
-/// The time since some moment before the first callback, by a clock that nobody sets. Should there be
-/// none, it is the end of time, when no verdict is fresh and nobody waits any longer.
+/// Returns the time of a monotonic clock that starts some time before the first callback. Without a
+/// clock, returns the largest value, at which no verdict is fresh and no request waits any longer.
 #[allow(
     unsafe_code,
     reason = "a host call, made as the standard library makes it"
@@ -305,21 +306,21 @@ pub(super) fn monotonic_time() -> Duration {
     }
 }
 
-/// The plugin's configuration as the operator wrote it.
+/// Returns the plugin's configuration as the operator wrote it.
 pub(super) fn plugin_configuration() -> Vec<u8> {
     buffer(BufferType::PluginConfiguration, usize::MAX)
 }
 
-/// The headers of the answer to a callout, in its callback.
+/// Returns the headers of the answer to a callout, in its callback.
 pub(super) fn answer_headers(number: usize) -> Request {
-    // Without headers there is no map to ask: the call was reset, or its answer too large.
+    // Without headers there is no map to read: the callout was reset, or its answer was too large.
     match number {
         0 => Request::default(),
         _ => headers_of(MapType::HttpCallResponseHeaders),
     }
 }
 
-/// The body of the answer to a callout, in its callback.
+/// Returns the body of the answer to a callout, in its callback.
 pub(super) fn answer_body(size: usize) -> Vec<u8> {
     buffer(BufferType::HttpCallResponseBody, size)
 }
@@ -329,7 +330,7 @@ fn buffer(buffer: BufferType, size: usize) -> Vec<u8> {
     bytes.ok().flatten().unwrap_or_default()
 }
 
-/// Writes a line to Envoy's log, as an error.
+/// Writes an error to Envoy's log.
 pub(super) fn error(line: &str) {
     let _ = hostcalls::log(LogLevel::Error, &format!("keystile: {line}"));
 }
@@ -338,12 +339,12 @@ fn warn(line: &str) {
     let _ = hostcalls::log(LogLevel::Warn, &format!("keystile: {line}"));
 }
 
-/// The headers or trailers of the effective context's request, or of an answer.
+/// Returns the headers or trailers of the effective context's request, or of an answer.
 #[allow(unsafe_code, reason = "a host call, made as the SDK makes it")]
 fn headers_of(map: MapType) -> Request {
     let (mut data, mut size) = (std::ptr::null_mut(), 0);
-    // SAFETY: both pointers are valid for the call. With `OK` and a pointer, the host hands over
-    // `size` bytes in what `proxy_on_memory_allocate` gave it, which is a `Vec<u8>` of that size.
+    // SAFETY: both pointers are valid for the call. With `OK` and a pointer, the host returns `size`
+    // bytes in memory from `proxy_on_memory_allocate`, which is a `Vec<u8>` of that size.
     let map = unsafe {
         match raw::proxy_get_header_map_pairs(map, &mut data, &mut size) {
             OK if !data.is_null() => Vec::from_raw_parts(data, size, size),

@@ -1,14 +1,13 @@
-//! Which of the host's calls the operator has taken away, by Envoy's
-//! `capability_restriction_config`.
+//! Which host calls the operator has disabled with Envoy's `capability_restriction_config`.
 //!
-//! Envoy answers such a call with an internal failure, on which the SDK panics. In a callback that
-//! would be the end of the VM, and a request that it held would hang. So each call is tried when
-//! the filter is loaded, which refuses the configuration, with arguments that the host turns down
-//! before it does anything: memory that the module does not have, or a number of nothing. Loading
-//! itself calls `proxy_get_buffer_bytes`, `proxy_define_metric` and
+//! Envoy answers a disabled call with an internal failure, on which the SDK panics. In a callback,
+//! that would end the VM, and a request that it held would hang. So each call is tried when the
+//! filter is loaded, and the configuration is refused if one is disabled. The host rejects the
+//! arguments of these trials before it does anything: they are memory that the module does not have,
+//! or the ID of nothing. Loading itself calls `proxy_get_buffer_bytes`, `proxy_define_metric` and
 //! `proxy_set_tick_period_milliseconds`, which need no such trial.
 //!
-//! Callbacks can be taken away too. Those are beyond what a module can find out.
+//! Callbacks can be disabled too, but a module cannot find that out.
 
 use std::ptr::{without_provenance, without_provenance_mut};
 
@@ -16,17 +15,17 @@ use proxy_wasm::types::MapType;
 
 use super::calls::raw;
 
-/// What Envoy answers to a call of the proxy-wasm ABI that is not allowed: `InternalFailure`.
+/// Envoy's answer to a disabled call of the proxy-wasm ABI: `InternalFailure`.
 const RESTRICTED: u32 = 10;
-/// The same of WASI: `notcapable`.
+/// The same for WASI: `notcapable`.
 const NOT_CAPABLE: u32 = 76;
-/// The end of the address space, which no module has memory at.
+/// The end of the address space, where no module has memory.
 const NOWHERE: usize = usize::MAX;
-/// No context, no metric and no stream has it.
+/// The ID of no context, metric or stream.
 const NOTHING: u32 = u32::MAX;
 
-/// Whether the filter may make each call that it would make in a callback of a request or an
-/// answer. Envoy's log names those that it may not.
+/// Returns true if the filter may make all the calls that it makes to handle requests and answers.
+/// Envoy's log names those that it may not make.
 #[allow(
     unsafe_code,
     reason = "host calls of the proxy-wasm ABI 0.2.1 and WASI preview 1; the SDK panics on what is \
@@ -74,7 +73,7 @@ pub(super) fn are_all_allowed() -> bool {
     }
 
     let nowhere = without_provenance(NOWHERE);
-    // SAFETY: addresses are numbers to the host, which checks them against the module's memory.
+    // SAFETY: the host takes addresses as numbers, and checks them against the module's memory.
     let answers = unsafe {
         [
             proxy_log(0, NOWHERE, 1),
@@ -106,8 +105,8 @@ pub(super) fn are_all_allowed() -> bool {
             proxy_set_effective_context(NOTHING),
             proxy_increment_metric(NOTHING, 1),
             proxy_record_metric(NOTHING, 1),
-            // The two lists of errors differ, but what stands for the other's meaning in one cannot
-            // be the answer to such arguments.
+            // ABI and WASI number errors differently, but neither returns the other's number for such
+            // arguments.
             raw::clock_time_get(0, 1, without_provenance_mut(NOWHERE)),
             random_get(NOWHERE, 1),
         ]

@@ -1,8 +1,8 @@
 //! Envoy's callbacks.
 //!
-//! The SDK has some of its own, which dispatch to traits. The build puts these in their place: each is
-//! exported as `keystile_…`, and becomes `proxy_…`. So an answer always reaches the worker, also when
-//! the request that asked has gone, and a request that is resolved at once costs no state.
+//! The SDK has its own callbacks, which dispatch to traits. The build replaces them with these: each
+//! is exported as `keystile_…` and becomes `proxy_…`. An answer therefore always reaches the worker,
+//! even if the request that asked is gone, and a request that is resolved at once needs no state.
 
 #![allow(
     unsafe_code,
@@ -23,24 +23,25 @@ static ALLOCATOR: talc::wasm::WasmDynamicTalc = talc::wasm::new_wasm_dynamic_all
 // The SDK's `_initialize`, which runs constructors.
 proxy_wasm::main! {{}}
 
-/// As the proxy-wasm ABI numbers what callbacks return.
+/// The return values of callbacks, as numbered by the proxy-wasm ABI.
 const CONTINUE: u32 = 0;
 const STOP_ITERATION: u32 = 1;
-/// The whole request waits. StopIteration would let its body in, with the plugin's
-/// `allow_on_headers_stop_iteration`, which is answered with 413 where it outgrows Envoy's buffer,
-/// and lost or sent twice after the verdict (<https://github.com/envoyproxy/envoy/issues/46841>).
+/// The whole request waits. With StopIteration and the plugin's `allow_on_headers_stop_iteration`,
+/// Envoy would let the body in. If it outgrew Envoy's buffer, the request would be answered with 413;
+/// after the verdict, the body would be lost or sent twice
+/// (<https://github.com/envoyproxy/envoy/issues/46841>).
 const STOP_ALL_ITERATION_AND_WATERMARK: u32 = 4;
 
-/// Envoy numbers contexts as they come; this spreads them. It is the golden ratio's fraction.
+/// Envoy numbers contexts in sequence; this spreads them. It is the fraction of the golden ratio.
 const SPREAD: Seed = Seed::new(0x9e37_79b9_7f4a_7c15);
 
-/// All that lives in this VM.
+/// All state in this VM.
 struct Vm {
-    /// The oldest first. There are several while a new configuration takes an old one's place, and
-    /// where the same module is loaded more than once.
+    /// The root contexts, oldest first. There are several while a new configuration replaces an old
+    /// one, or if the same module is loaded more than once.
     roots: Vec<Root>,
-    /// From each stream context to its root context, except for those of the oldest one: mostly
-    /// there are no others, and a request that is resolved at once leaves no trace.
+    /// The root context of each stream context, except for those of the oldest root. Usually there
+    /// are no others, so that a request that is resolved at once leaves no state.
     streams: HashMap<u32, u32, Seed>,
 }
 
@@ -66,7 +67,7 @@ impl Vm {
         }
     }
 
-    /// A context is there; `parent` is 0 for a root context.
+    /// Handles the creation of a context; `parent` is 0 for a root context.
     fn created(&mut self, id: u32, parent: u32) {
         if parent == 0 {
             self.roots.push(Root::new(id));
@@ -75,7 +76,7 @@ impl Vm {
         }
     }
 
-    /// A context is gone. Envoy keeps a root context for as long as it has streams.
+    /// Handles the deletion of a context. Envoy keeps a root context for as long as it has streams.
     fn deleted(&mut self, id: u32) {
         if let Some(at) = self.roots.iter().position(|root| root.id == id) {
             self.roots.remove(at).close();
@@ -89,8 +90,8 @@ impl Vm {
 }
 
 /// Defines callbacks: the name under which each is exported, its arguments, and what it does with the
-/// VM. Envoy never calls one from within another: it puts off whatever a host call would lead to. If
-/// it did, the inner one would return `otherwise`.
+/// VM. Envoy never calls one from within another, because it defers the effects of host calls. If it
+/// did, the inner one would return `otherwise`.
 macro_rules! callbacks {
     ($(
         $(#[$doc:meta])*
@@ -114,7 +115,7 @@ macro_rules! callbacks {
 }
 
 callbacks! {
-    /// A root context (`parent` is 0), or a stream's.
+    /// A root context (`parent` is 0) or a stream context is created.
     "keystile_on_context_create": fn on_context_create(id: u32, parent: u32) -> (),
     otherwise (), |vm| {
         vm.created(id, parent);
@@ -130,7 +131,7 @@ callbacks! {
     otherwise STOP_ALL_ITERATION_AND_WATERMARK, |vm| {
         let flow = match vm.root_of(id) {
             Some(root) => root.on_request(id, ends != 0),
-            // Of a root context that nobody has announced.
+            // The creation of its root context was not reported.
             None => Root::new(0).on_request(id, ends != 0),
         };
         match flow {
@@ -164,7 +165,7 @@ callbacks! {
         }
     };
 
-    /// A context is gone. A stream's can still be made effective until it is deleted, but must be
+    /// A context is deleted. A stream's context can still be made effective until then, but must be
     /// neither resumed nor answered.
     "keystile_on_delete": fn on_delete(id: u32) -> (),
     otherwise (), |vm| {

@@ -1,10 +1,10 @@
-//! Only with the feature `failpoints`, for tests of what is left when a VM dies: a request's header
-//! names the point at which the VM ends, when that is reached next.
+//! Failpoints, only with the feature `failpoints`: they test what is left when a VM dies. A request's
+//! header names the point at which the VM ends, the next time that point is reached.
 //!
 //! | point | reached |
 //! |---|---|
 //! | `keystile_on_tick` and the other callbacks | when Envoy calls it |
-//! | `keystile_on_http_call_response PATH` | when Envoy calls it with the answer to a callout to a path that begins like this |
+//! | `keystile_on_http_call_response PATH` | when Envoy calls it with the answer to a callout whose path begins with `PATH` |
 //! | `proxy_continue_stream` | when a paused request has been resumed |
 
 #![forbid(unsafe_code)]
@@ -25,13 +25,13 @@ const ON_REQUEST_HEADERS: &str = "keystile_on_request_headers";
 const ON_ANSWER: &str = "keystile_on_http_call_response";
 
 thread_local! {
-    /// Deliberately of the VM and not of a filter: it is the VM that dies, with all that it holds.
+    /// Deliberately in the VM and not in a filter: it is the VM that dies, with everything in it.
     static ARMED: RefCell<String> = const { RefCell::new(String::new()) };
     /// The path of each callout that was sent, by its token.
     static PATHS: RefCell<HashMap<u64, String>> = RefCell::default();
 }
 
-/// A callback is called, with these arguments.
+/// Handles the call of a callback with these arguments.
 pub(super) fn reached(callback: &str, arguments: &[u32]) {
     let path = match arguments {
         [_, token, ..] if callback == ON_ANSWER => {
@@ -42,14 +42,14 @@ pub(super) fn reached(callback: &str, arguments: &[u32]) {
     hit(&format!("{callback} {}", path.unwrap_or_default()));
 }
 
-/// Ends the VM, if this is the point to end it at.
+/// Ends the VM if this is the armed point.
 fn hit(point: &str) {
     if ARMED.with_borrow(|armed| !armed.is_empty() && point.starts_with(armed.as_str())) {
         std::process::abort();
     }
 }
 
-/// A host that takes note of what a request asks for, and on which a VM may die.
+/// A host that arms the failpoints that requests name, and that may end the VM.
 #[derive(Debug, Default)]
 pub(super) struct Failpoints<H>(H);
 
@@ -74,7 +74,7 @@ impl<H: Host> Host for Failpoints<H> {
         let request = self.0.headers(stream);
         if let Some(point) = request.first(HEADER) {
             ARMED.set(String::from_utf8_lossy(point).into_owned());
-            // It has been reached by the request that names it.
+            // The request that names this point has reached it.
             hit(ON_REQUEST_HEADERS);
         }
         request

@@ -1,5 +1,5 @@
-//! The proxy-wasm host: Envoy's callbacks in ([`exports`]), calls to Envoy out ([`calls`]). It decides
-//! nothing.
+//! The proxy-wasm adapter: Envoy's callbacks ([`exports`]) and calls to Envoy ([`calls`]). It makes
+//! no decisions.
 
 mod calls;
 mod capabilities;

@@ -25,18 +25,18 @@ pub(super) struct Root {
     pub(super) id: u32,
     proxy: Proxy,
     filter: Filter,
-    /// The hash of the configuration that the filter has.
+    /// The hash of the filter's configuration.
     configuration: Option<[u8; 32]>,
 }
 
 enum Filter {
-    /// There is no configuration to enforce, or not yet.
+    /// There is no configuration to enforce, at least not yet.
     Refusing(Box<Refusing>),
     Configured(Box<Engine<Proxy>>),
 }
 
 impl Root {
-    /// It refuses every request until it is configured.
+    /// Creates a root context that refuses every request until it is configured.
     pub(super) fn new(id: u32) -> Self {
         Self {
             id,
@@ -46,22 +46,22 @@ impl Root {
         }
     }
 
-    /// Runs once on the main thread and once on each worker. Only what is wrong with the bytes
-    /// may refuse here: Envoy would run a worker that alone refuses without the filter. `size` is
-    /// how many bytes Envoy has to hand over.
+    /// Handles the configuration, once on the main thread and once on each worker. Returns `false`
+    /// only if all of them do, for disabled host calls or wrong bytes: if a worker alone refused,
+    /// Envoy would run it without the filter. `size` is how many bytes Envoy has to deliver.
     #[cold]
     pub(super) fn on_configure(&mut self, size: usize) -> bool {
         self.proxy.enter(self.id);
         if !capabilities::are_all_allowed() {
             calls::error(
-                "capability_restriction_config.allowed_capabilities: lacks what is named above",
+                "capability_restriction_config.allowed_capabilities: the capabilities named above are missing",
             );
             return false;
         }
         let bytes = calls::plugin_configuration();
         let parsed = match config::parse(&bytes) {
             Err(_) if bytes.len() != size => {
-                calls::error("Envoy did not hand over the configuration; refusing all requests");
+                calls::error("Envoy did not deliver the configuration; refusing all requests");
                 None
             }
             Err(problem) => {
@@ -89,7 +89,7 @@ impl Root {
         true
     }
 
-    /// A request's headers are there; `ends` says whether nothing follows them.
+    /// Handles a request's headers; `ends` says whether the request ends with them.
     pub(super) fn on_request(&mut self, stream: u32, ends: bool) -> Flow {
         self.proxy.enter(stream);
         let now = calls::monotonic_time();
@@ -99,7 +99,7 @@ impl Root {
         }
     }
 
-    /// A request's trailers are there.
+    /// Handles a request's trailers.
     pub(super) fn on_trailers(&mut self, stream: u32) -> Flow {
         self.proxy.enter(stream);
         match &mut self.filter {
@@ -108,14 +108,14 @@ impl Root {
         }
     }
 
-    /// A request is gone.
+    /// Handles the end of a request.
     pub(super) fn on_gone(&mut self, stream: u32) {
         if let Filter::Configured(engine) = &mut self.filter {
             engine.on_gone(stream);
         }
     }
 
-    /// A callout is answered, or has failed.
+    /// Handles the answer to a callout, or its failure.
     pub(super) fn on_answer(&mut self, token: u32, headers: usize, body_size: usize) {
         self.proxy.enter(self.id);
         let now = calls::monotonic_time();
@@ -138,7 +138,7 @@ impl Root {
         }
     }
 
-    /// The filter's time is over.
+    /// Shuts the filter down.
     pub(super) fn close(&mut self) {
         self.proxy.enter(self.id);
         let now = calls::monotonic_time();

@@ -1,4 +1,4 @@
-//! How an auth cluster's answer is written in an input.
+//! The notation for an auth cluster's answer in an input.
 //!
 //! ```text
 //! 200 +70000
@@ -7,14 +7,14 @@
 //! {"key_id":"key_1"}
 //! ```
 //!
-//! The status (`-`: none), and how many bytes longer than it is the body claims to be; a value of
-//! `cache-control` on each line; an empty line; the body.
+//! The first line has the status (`-`: none), and by how many bytes the body claims to be longer than
+//! it is. Each line after it is a value of `cache-control`. An empty line and the body follow.
 
 pub(crate) struct Answer<'a> {
     pub(crate) status: Option<&'a [u8]>,
     pub(crate) cache_control: Vec<&'a [u8]>,
     pub(crate) body: &'a [u8],
-    /// In bytes.
+    /// The size that the body claims to have, in bytes.
     pub(crate) size: usize,
 }
 
@@ -44,7 +44,7 @@ impl<'a> Answer<'a> {
         }
     }
 
-    /// The body, which only an answer of one of these statuses has a use for.
+    /// Returns the body. Panics unless the answer has one of these statuses and is not too long.
     pub(crate) fn body(&self, statuses: &[&[u8]], longest: usize) -> Vec<u8> {
         let is_one = self.status.is_some_and(|status| statuses.contains(&status));
         assert!(is_one, "the body of another status is read");

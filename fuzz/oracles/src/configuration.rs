@@ -1,5 +1,5 @@
-//! The plugin configuration: refused with the field's path and without a secret, or good for any
-//! request.
+//! The plugin configuration: either refused with the field's path and without a secret, or usable for
+//! any request.
 
 mod serving;
 
@@ -11,7 +11,7 @@ use crate::json::Json;
 
 use serving::serves;
 
-/// The fields of the whole.
+/// The top-level fields.
 const FIELDS: [&str; 11] = [
     "lookup",
     "cache",
@@ -26,9 +26,9 @@ const FIELDS: [&str; 11] = [
     "replies",
 ];
 
-/// Takes a configuration. It is read the same way twice. A refusal begins with the path of a
-/// field, and neither it nor what is printed of a configuration depends on a secret's letters. By
-/// one that is accepted requests are begun, lookups made, and refusals written.
+/// Takes a configuration. It must be read the same way twice. A refusal must begin with the path of a
+/// field. Neither the refusal nor the debug output of a configuration may depend on a secret's
+/// letters. An accepted configuration is used to start requests, make lookups and write refusals.
 pub fn configuration(bytes: &[u8]) {
     let read = config::parse(bytes);
     let again = config::parse(bytes);
@@ -61,8 +61,8 @@ fn printed(read: &Result<Settings, config::ConfigError>) -> String {
     }
 }
 
-/// Whether each object in an accepted configuration has fields that are known there, once each: by
-/// another name, each is refused.
+/// Checks that each object in an accepted configuration has only known fields, once each: with
+/// another name, each field must be refused.
 fn has_known_fields(bytes: &[u8]) {
     let whole: Json = serde_json::from_slice(bytes).expect("JSON");
     has_each_field_once("", &whole);
@@ -77,7 +77,7 @@ fn has_known_fields(bytes: &[u8]) {
         let refusal = config::parse(renamed.to_string().as_bytes()).err();
         let refusal = refusal.map(|refusal| refusal.to_string());
         assert!(
-            refusal.is_some_and(|refusal| refusal.contains(": is unknown here; known are ")),
+            refusal.is_some_and(|refusal| refusal.contains(": is not a known field; must be one of: ")),
             "{field} is taken by another name"
         );
     }
@@ -96,7 +96,7 @@ fn has_each_field_once(path: &str, json: &Json) {
     }
 }
 
-/// JSON pointers to all fields whose names are not of the operator's choice.
+/// Returns JSON pointers to all fields whose names the operator does not choose.
 fn fields(json: &Value, path: &str) -> Vec<String> {
     let is_free = ["/lookup/headers", "/identity_headers"].contains(&path);
     let inner: Vec<(String, &Value)> = match json {
@@ -127,8 +127,8 @@ fn names_a_field(refusal: &str, bytes: &[u8]) {
         let rest = refusal.strip_prefix(field);
         rest.is_some_and(|rest| rest.starts_with([':', '.', '[']))
     });
-    // A field that is not known is called what it is called.
-    let misnamed = refusal.contains(": is unknown here; known are ")
+    // An error about an unknown field begins with the name of that field.
+    let misnamed = refusal.contains(": is not a known field; must be one of: ")
         || refusal.contains(": is given more than once");
     assert!(known || misnamed, "no field's path: {refusal}");
     let problem = refusal.split_once(": ").map_or("", |(_, problem)| problem);
@@ -139,11 +139,11 @@ fn names_a_field(refusal: &str, bytes: &[u8]) {
     );
 }
 
-/// The same with letters and digits of secrets replaced: of what is in `hash`, and in
-/// `lookup.headers`. Texts with escapes stay. As far as it goes, this reads what is broken too.
+/// Returns the input with the letters and digits of secrets replaced: those in `hash` and in
+/// `lookup.headers`. Strings with escapes stay. As far as possible, this reads broken JSON too.
 fn masked(bytes: &[u8]) -> Vec<u8> {
     let mut masked = bytes.to_vec();
-    // The field that is read, and those around it.
+    // The field that is being read, and those around it.
     let mut field: Vec<u8> = Vec::new();
     let mut around: Vec<Vec<u8>> = Vec::new();
     let mut at = 0;
@@ -177,7 +177,7 @@ fn masked(bytes: &[u8]) -> Vec<u8> {
                 while bytes.get(at).is_some_and(of_number) {
                     at += 1;
                 }
-                // Others may not be numbers any more with other digits.
+                // Other numbers may be invalid with other digits.
                 if bytes[begin..at].iter().all(u8::is_ascii_digit) {
                     let digits = masked[begin..at].iter_mut();
                     digits.filter(|digit| **digit != b'0').for_each(mask);
@@ -189,7 +189,7 @@ fn masked(bytes: &[u8]) -> Vec<u8> {
     masked
 }
 
-/// Whether it stands in `hash` or `lookup.headers`, at whatever depth, or in their place.
+/// Returns true for values in `hash` or `lookup.headers`, at any depth, or in their place.
 fn is_secret(around: &[Vec<u8>], field: &[u8]) -> bool {
     let mut path: Vec<&[u8]> = around.iter().map(Vec::as_slice).collect();
     path.push(field);

@@ -1,5 +1,5 @@
-//! Rows 0 to 4 of the decision table: which headers never reach the upstream, and whether there
-//! is a key to ask about.
+//! Rows 0 to 4 of the decision table: which headers never reach the upstream, and whether there is a
+//! key to look up.
 
 mod reading;
 
@@ -12,14 +12,14 @@ use keystile::request::key_hash::KeyHasher;
 
 use reading::{Expected, SETUPS, is_grpc, is_preflight};
 
-/// Bytes as characters, one each, so that texts can be cut and compared.
+/// Returns bytes as characters, one each, so that texts can be cut and compared.
 fn text(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| char::from(*byte)).collect()
 }
 
-/// Takes the number of a configuration on the first line, with a letter after it where more than
-/// headers follow, and a header on each other, as `name: value`. The outcome is that of a second
-/// reading, and so are the headers that the upstream does not get.
+/// Takes the number of a configuration on the first line, followed by a letter if the request does
+/// not end with its headers. Each other line is a header, as `name: value`. The outcome and the
+/// headers that are removed must be those of a second implementation.
 pub fn credential(input: &[u8]) {
     let mut lines = input.split(|byte| *byte == b'\n');
     let first = lines.next().unwrap_or_default();
@@ -71,7 +71,7 @@ pub fn credential(input: &[u8]) {
         }
     };
     let exempt = setup.exempts(&headers, path, ends);
-    // Whether a path of such bytes climbs out of the exemption is not for this reading to say.
+    // The second implementation does not say whether a path with such bytes leaves the exemption.
     let intricate = path.contains(['.', '%', '\0', '\u{c0}', '\u{c1}']);
     let expected = match (exempt, intricate) {
         (true, true) => {
@@ -88,7 +88,7 @@ pub fn credential(input: &[u8]) {
     }
     let kept_back = setup.kept_back(&headers, actual == Expected::Exempt);
     assert_removed(&removed, &kept_back);
-    // As trailers, credentials are none, but a key is a key.
+    // In trailers, credentials are not recognised, but keys are.
     let mut trailers = Vec::new();
     decision::keep_back(&policy, &request, |name| trailers.push(name));
     assert_removed(&trailers, &setup.kept_back(&headers, true));
@@ -100,7 +100,7 @@ fn assert_removed(remove: &[&str], kept_back: &BTreeSet<String>) {
     assert_eq!(removed, *kept_back, "what the upstream does not get");
 }
 
-/// As proxy-wasm writes it.
+/// Returns the headers as proxy-wasm writes them.
 fn map(headers: &[(Vec<u8>, Vec<u8>)]) -> Vec<u8> {
     let number = |size: usize| u32::try_from(size).expect("a short input").to_le_bytes();
     let mut map = number(headers.len()).to_vec();

@@ -1,4 +1,4 @@
-//! What an answer of the change feed amounts to, and what it does to verdicts that are kept.
+//! What an answer of the change feed means, and what it does to cached verdicts.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use serde_json::Value;
 use crate::answer::Answer;
 use crate::json::{Fields, Json};
 
-/// The keys whose verdicts are kept when the page comes.
+/// The keys whose verdicts are cached when the page arrives.
 const KEPT: [&str; 2] = ["one", "two"];
 
 /// The key whose lookup is in flight then.
@@ -22,7 +22,7 @@ const IN_FLIGHT: &str = "three";
 
 const RECORD: &str = r#"{"key_id":"key_1","status":"active"}"#;
 
-/// A page as it is written; `None` is any key.
+/// A page as written in the answer; `None` means any key.
 #[derive(Debug, PartialEq)]
 enum Expected {
     Current,
@@ -30,9 +30,9 @@ enum Expected {
     Broken,
 }
 
-/// Takes an answer as `answer.rs` has it written. It is read as a second reading says; verdicts are
-/// forgotten that it names, and no others; and the next poll asks with its cursor, whatever that
-/// is made of.
+/// Takes an answer in the notation of `answer.rs`. It must be read as by a second implementation. The
+/// verdicts that it names must be forgotten, and no others. The next poll must use its cursor,
+/// whatever that contains.
 pub fn feed_page(input: &[u8]) {
     let answer = Answer::of(input);
     let read = Page::read(answer.status, answer.size, || {
@@ -71,10 +71,10 @@ fn expected(answer: &Answer<'_>) -> Expected {
     }
 }
 
-/// The cursor, and the hashes in lower case.
+/// Returns the cursor, and the hashes in lower case.
 fn news(body: &[u8]) -> Option<(String, Option<Vec<String>>)> {
     let fields = Fields::read(body, &["cursor", "changes", "reset"])?;
-    // Given twice it is broken, whether it is needed or not.
+    // If the field is repeated, the page is broken, even if the field is not needed.
     let changes = fields.one("changes").ok()?;
     let cursor = fields.text("cursor").ok()??.to_owned();
     if cursor.is_empty() || cursor.len() > 512 {
@@ -106,7 +106,7 @@ struct Worker {
 }
 
 impl Worker {
-    /// A request with a key comes; returns its name.
+    /// Sends a request with a key; returns its ID.
     fn asks(&mut self, key: &str, ms: u64) -> u32 {
         let headers: [(&str, &[u8]); 3] = [
             (":method", b"GET"),
@@ -116,7 +116,7 @@ impl Worker {
         self.host.request(&mut self.engine, &headers, true, at(ms))
     }
 
-    /// The only callout is answered.
+    /// Answers the only callout.
     fn answers(&mut self, body: &str, ms: u64) {
         let token = self.host.callouts[0].token;
         let headers: [(&str, &[u8]); 1] = [(":status", b"200")];
@@ -125,7 +125,7 @@ impl Worker {
             .answers(&mut self.engine, token, &headers, body, at(ms));
     }
 
-    /// The feed is polled, with this cursor.
+    /// Checks that the feed is polled with this cursor.
     fn polls(&mut self, cursor: &str, ms: u64) {
         self.engine.on_tick(&mut self.host, at(ms));
         let polls = self.host.callouts_to("/v1/changes?after=");
@@ -145,7 +145,7 @@ fn at(ms: u64) -> Duration {
     Duration::from_millis(ms)
 }
 
-/// Hands the page to a worker that has a cursor, two verdicts and a lookup in flight.
+/// Delivers the page to a worker that has a cursor, two verdicts and a lookup in flight.
 fn assert_told(page: &Answer<'_>, expected: &Expected) {
     let config = br#"{
         "lookup": {"cluster": "auth", "timeout": "3s"},
@@ -191,7 +191,7 @@ fn assert_told(page: &Answer<'_>, expected: &Expected) {
         let expected = cached.filter(|_| !forgotten(key));
         assert_eq!(worker.log_entry(stream), expected, "{key}");
     }
-    // The answer to a lookup that was in flight counts, unless it may be of before the change.
+    // The answer to the lookup in flight is used, unless it may predate the change.
     worker.answers(RECORD, 2_003);
     let end = worker.host.streams[&waiting].end.as_ref();
     let resolved = Some(&End::Forwarded).filter(|_| !forgotten(IN_FLIGHT));
@@ -202,7 +202,7 @@ fn assert_told(page: &Answer<'_>, expected: &Expected) {
     }
 }
 
-/// RFC 3986 section 2.1; a `%` without two digits is a fault.
+/// Decodes percent-encoding (RFC 3986 section 2.1). Panics if a `%` has no two digits.
 fn decoded(text: &str) -> Vec<u8> {
     let mut parts = text.split('%');
     let mut decoded = parts.next().unwrap_or_default().as_bytes().to_vec();

@@ -1,5 +1,5 @@
-//! JSON for second readings: all fields of an object, repeats included, which `serde_json::Value`
-//! does not tell of.
+//! JSON for the second implementations: all fields of an object, including repeats, which
+//! `serde_json::Value` hides.
 
 use std::fmt;
 
@@ -8,10 +8,10 @@ use serde::de::{
 };
 use serde_json::Value;
 
-/// A value of which all that matters is known.
+/// A JSON value, with its repeated fields.
 #[derive(Clone, Debug)]
 pub(crate) enum Json {
-    /// Neither a list nor an object.
+    /// Neither an array nor an object.
     Plain(Value),
     List(Vec<Json>),
     Object(Fields),
@@ -22,8 +22,8 @@ pub(crate) enum Json {
 pub(crate) struct Fields(Vec<(String, Json)>);
 
 impl Fields {
-    /// The fields of these names in a body; `None` when it is no object. What other fields hold is
-    /// deliberately not looked at closer than to find its end: no verdict depends on it.
+    /// Reads the fields with these names from a body; `None` if it is not an object. Other fields are
+    /// deliberately read only to find their end: no verdict depends on them.
     pub(crate) fn read(body: &[u8], known: &[&str]) -> Option<Self> {
         let mut json = serde_json::Deserializer::from_str(std::str::from_utf8(body).ok()?);
         let fields = Known(known).deserialize(&mut json).ok()?;
@@ -31,12 +31,12 @@ impl Fields {
         Some(fields)
     }
 
-    /// All of them.
+    /// Returns all fields.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &(String, Json)> {
         self.0.iter()
     }
 
-    /// `Err` when it is there more than once.
+    /// Returns the field with this name; `Err` if there is more than one.
     pub(crate) fn one(&self, name: &str) -> Result<Option<&Json>, ()> {
         let all: Vec<_> = self.0.iter().filter(|(other, _)| other == name).collect();
         match all[..] {
@@ -46,7 +46,7 @@ impl Fields {
         }
     }
 
-    /// A text: `Ok(None)` when it is absent or null, `Err` when it is anything else.
+    /// Returns a string: `Ok(None)` if it is absent or null, `Err` if it is anything else.
     pub(crate) fn text(&self, name: &str) -> Result<Option<&str>, ()> {
         match self.one(name)? {
             None | Some(Json::Plain(Value::Null)) => Ok(None),
@@ -56,7 +56,7 @@ impl Fields {
     }
 }
 
-/// Reads an object, of which these fields matter.
+/// Reads an object, of which only these fields matter.
 struct Known<'a>(&'a [&'a str]);
 
 impl<'de> DeserializeSeed<'de> for Known<'_> {

@@ -1,9 +1,9 @@
 //! What must hold of the filter, whatever clients, operators and auth clusters send: the bodies of
-//! the fuzz targets beside this crate. They are plain functions of bytes, so an ordinary test can
-//! call them too, with each input that is worth keeping.
+//! the fuzz targets. They are plain functions of bytes, so that an ordinary test can call them too,
+//! with each input that is worth keeping.
 //!
-//! Where there is a second reading to compare with, it is written to be seen through, and
-//! otherwise than the filter: it joins, copies and sorts as it likes.
+//! If there is a second implementation to compare with, it is written to be obviously right, and
+//! differently from the filter: it joins, copies and sorts as it likes.
 
 mod answer;
 mod configuration;
@@ -19,10 +19,10 @@ pub use feed_page::feed_page;
 pub use lookup_answer::lookup_answer;
 pub use verdicts::verdicts;
 
-/// A target: panics where the filter does not do what it must.
+/// A target: panics if the filter does not do what it must.
 pub type Target = fn(&[u8]);
 
-/// All targets by name. The folder of a target's seeds has that name too.
+/// All targets by name, which is also the name of the folder of a target's seeds.
 pub const TARGETS: [(&str, Target); 5] = [
     ("configuration", configuration),
     ("credential", credential),

@@ -1,5 +1,5 @@
-//! What an answer to a lookup amounts to: a verdict, how long it may be kept, and what becomes of
-//! a request by it.
+//! What an answer to a lookup means: a verdict, how long it may be kept, and how a request with it
+//! ends.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ const PATH: &str = "/v1/numerology/today";
 /// When the lookup is answered, in ms since the Unix epoch: 2027-01-15T08:00:00Z.
 const NOW: u64 = 1_800_000_000_000;
 
-/// A record as it is written.
+/// A record as written in the answer.
 #[derive(Debug)]
 struct Written {
     active: bool,
@@ -39,9 +39,9 @@ enum Expected {
     Indeterminate,
 }
 
-/// Takes an answer as `answer.rs` has it written. The verdict is what a second reading says, the filter
-/// makes no more of the answer's life than it says, and a request goes on only where the record
-/// lets it.
+/// Takes an answer in the notation of `answer.rs`. The verdict must be that of a second
+/// implementation, it must not be kept for longer than the answer says, and a request must be
+/// forwarded only if the record permits it.
 pub fn lookup_answer(input: &[u8]) {
     let answer = Answer::of(input);
     let read = answer::Answer::read(
@@ -121,7 +121,7 @@ fn written(body: &[u8]) -> Option<Written> {
     are_names.then_some(written)
 }
 
-/// Whether it can end in a header.
+/// Returns true if the text can be the value of a header.
 fn is_name(text: &str) -> bool {
     let padded = text.starts_with(' ') || text.ends_with(' ');
     let visible = text.chars().all(|char| (' '..='~').contains(&char));
@@ -139,7 +139,7 @@ fn assert_same(record: &Record, written: &Written) {
     }
 }
 
-/// The lives that a value of `cache-control` gives an answer.
+/// Returns the times to live in a value of `cache-control`.
 fn lives(value: &[u8]) -> Vec<Duration> {
     let value: String = value.iter().map(|byte| char::from(*byte)).collect();
     let space = |char: char| char.is_ascii_whitespace();
@@ -161,7 +161,7 @@ fn lives(value: &[u8]) -> Vec<Duration> {
                     !digits.is_empty() && digits.chars().all(|digit| digit.is_ascii_digit());
                 lives.push(match digits.parse() {
                     Ok(seconds) if is_number => Duration::from_secs(seconds),
-                    // Beyond all measure.
+                    // Too large for a number.
                     Err(_) if is_number => Duration::from_secs(u64::MAX),
                     _ => Duration::ZERO,
                 });
@@ -172,7 +172,7 @@ fn lives(value: &[u8]) -> Vec<Duration> {
     lives
 }
 
-/// A request whose lookup is answered like this comes to the right end.
+/// Checks the end of a request whose lookup gets this answer.
 fn assert_resolved(environment: Option<&str>, answer: &Answer<'_>, expected: &Expected) {
     let config = serde_json::json!({
         "lookup": {"cluster": "auth"},
@@ -236,7 +236,7 @@ fn assert_resolved(environment: Option<&str>, answer: &Answer<'_>, expected: &Ex
     assert!(said.contains(message), "{said:?} for {expected:?}");
 }
 
-/// Why a request is refused by a record: status, error, and a part of the message.
+/// Returns why a record leads to a refusal: status, error, and a part of the message.
 fn refusal(
     written: &Written,
     environment: Option<&str>,

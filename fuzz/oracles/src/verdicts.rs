@@ -1,32 +1,32 @@
-//! Where verdicts come from, over time: a worker with its requests, clients that leave, answers
-//! and outages of the auth cluster, changes in the feed, and the clocks.
+//! Where verdicts come from, over time: one worker with its requests, clients that leave, answers and
+//! outages of the auth cluster, changes in the feed, and the clocks.
 //!
-//! The engine runs on a proxy in memory, and a naive model says which ends of a request are right.
-//! A script says what happens. Each event is a letter and what it is about, a letter or digit each;
+//! The engine runs on an in-memory proxy, and a naive model says which ends of a request are right. A
+//! script says what happens. Each event is a letter and its arguments, a letter or digit each;
 //! anything else between events is skipped, and so is the rest of a line after `#`.
 //!
 //! | event | means |
 //! |---|---|
-//! | `2`, as the very first | which of the [configurations](Rules::ALL) counts |
-//! | `a1` | a request with key 1 comes |
-//! | `m1` | [`MANY`] of them come |
-//! | `x1` | one comes, and callouts cannot be sent meanwhile, for an unknown reason |
+//! | `2`, as the very first | the number of the [configuration](Rules::ALL) |
+//! | `a1` | a request with key 1 arrives |
+//! | `m1` | [`MANY`] of them arrive |
+//! | `x1` | one arrives while callouts cannot be sent, for an unknown reason |
 //! | `y1` | the same, because the circuit breaker is full |
-//! | `i1R` | an introspection request with key 1 comes, and its lookup is answered `R` at once |
+//! | `i1R` | an introspection request with key 1 arrives, and its lookup is answered `R` at once |
 //! | `j1` | the same, but its lookup stays in flight |
 //! | `l0A` | callout 0 of those without an answer is answered [`A`](answers::Kind) |
 //! | `o0` | the proxy forgets callout 0: it does not report the timeout, but may answer late |
 //! | `v0` | the client of paused request 0 leaves |
 //! | `g0` | the proxy answers paused request 0 by itself |
-//! | `b0` | the trailers of paused request 0 come |
-//! | `t3` | time passes, by the third of [`STEPS`] |
+//! | `b0` | the trailers of paused request 0 arrive |
+//! | `t3` | time passes, by number 3 of [`STEPS`] |
 //! | `p5` | the poll is answered: keys 0 and 2 have changed (as bits) |
-//! | `pc`, `pr`, `pl`, `pf` | the same: nothing has, any may have, a long page with key 0, broken |
+//! | `pc`, `pr`, `pl`, `pf` | the same: no changes, a reset, a long page with key 0, a broken page |
 //! | `po` | the proxy forgets the poll |
-//! | `q` | from now on, or no longer, polls are answered at once, with no changes |
-//! | `r` | from now on, or no longer, callouts cannot be sent |
-//! | `w2` | the wall clock is set, to the second of [`WALLS`] |
-//! | `z` | the filter is taken out, which ends the script |
+//! | `q` | toggles whether polls are answered at once, with no changes |
+//! | `r` | toggles whether callouts can be sent |
+//! | `w2` | the wall clock is set, to number 2 of [`WALLS`] |
+//! | `z` | the filter is removed, which ends the script |
 
 mod answers;
 mod counts;
@@ -47,9 +47,9 @@ const KEYS: usize = 3;
 /// How many requests `m1` stands for: more than are resolved in one callback.
 const MANY: usize = 100;
 
-/// The time, in ms, that a lookup may take.
+/// The timeout of a lookup, in ms.
 const TIMEOUT: u64 = 250;
-/// How much longer, in ms, the worker waits for an answer, which the proxy owes it.
+/// How much longer, in ms, the worker waits for the proxy to report an answer or the timeout.
 const FORGOTTEN: u64 = 2_000;
 /// The longest time, in ms, between two ticks.
 const TICK: u64 = 500;
@@ -59,15 +59,15 @@ const SOON: u64 = 1;
 const AT_A_TIME: usize = 64;
 /// The most requests that wait for one lookup.
 const MAX_WAITING: usize = 2_048;
-/// For how long, in ms, a failed lookup lets a record in grace count without another.
+/// How long, in ms, after a failed lookup a record in grace is used without another lookup.
 const RETRY: u64 = 1_000;
-/// For how long, in ms, a failed lookup tells of an outage.
+/// How long, in ms, a failed lookup counts as a sign of an outage.
 const OUTAGE: u64 = 2_000;
-/// For how long, in ms, an answer shows that a lookup which is not sent finds a full circuit breaker
+/// How long, in ms, an answer shows that a lookup that is not sent found the circuit breaker full
 /// rather than no host.
 const RECENTLY: u64 = 5_000;
 
-/// In ms.
+/// The steps in time, in ms.
 const STEPS: [u64; 16] = [
     1, 9, 40, 100, 200, 249, 250, 251, 399, 500, 999, 1_000, 1_999, 2_001, 5_000, 20_000,
 ];
@@ -75,10 +75,10 @@ const STEPS: [u64; 16] = [
 /// By how many ms the wall clock is off.
 const WALLS: [i64; 4] = [0, 1, 3_600_000, -3_600_000];
 
-/// The longest script, in events, and in ms: others only cost time.
+/// The longest script, in events and in ms: longer ones only cost time.
 const LONGEST: (u64, u64) = (600, 120_000);
 
-/// A moment on the monotonic clock: ms, and what came before what in the same ms.
+/// A moment on the monotonic clock: ms, and the order of events within the same ms.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct At {
     ms: u64,
@@ -88,19 +88,19 @@ struct At {
 /// How a request got its verdict.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum By {
-    /// At once; `is_asked`: a lookup of its key was in flight.
+    /// At once; `is_asked` says whether a lookup of its key was in flight.
     Asking { is_asked: bool },
-    /// By an answer to its lookup: a verdict, by its number.
+    /// By an answer to its lookup: a verdict, with this number.
     Answer(usize),
-    /// Its lookup came to nothing, or was not sent.
+    /// Its lookup failed, or was not sent.
     Failure,
-    /// Its lookup was not sent, as the circuit breaker was full.
+    /// Its lookup was not sent, because the circuit breaker was full.
     Overflow,
-    /// Not at all, whatever is known of its key.
+    /// It got none, whatever is known of its key.
     Nothing,
 }
 
-/// Takes a script. Every request comes to one end, in time, and by a verdict that counts
+/// Plays a script. Every request must end exactly once, in time, and by a verdict that may be used
 /// (`model.rs`).
 pub fn verdicts(script: &[u8]) {
     let (rules, events) = match script.split_first() {
@@ -127,7 +127,7 @@ pub fn verdicts(script: &[u8]) {
     worker.ends();
 }
 
-/// A digit, or a letter after the digits.
+/// Returns the value of a digit, or of a letter after the digits.
 fn number(byte: u8) -> usize {
     usize::from(match byte {
         b'a'..=b'z' => byte - b'a' + 10,

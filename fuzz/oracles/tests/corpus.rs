@@ -1,4 +1,4 @@
-//! All seeds of the fuzz targets, by their targets, without libFuzzer.
+//! Runs all seeds of the fuzz targets without libFuzzer.
 
 use std::fs;
 use std::panic;

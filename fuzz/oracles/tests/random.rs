@@ -1,10 +1,10 @@
-//! Scripts for the target `verdicts` at random, in which each event is about as likely as in life.
+//! Random scripts for the target `verdicts`, in which events are about as frequent as in practice.
 
 use std::panic;
 
 use keystile_fuzz_oracles::verdicts;
 
-/// xorshift64*, as good as any here.
+/// xorshift64*, which is good enough here.
 struct Random(u64);
 
 impl Random {
@@ -27,7 +27,7 @@ fn script(seed: u64) -> String {
     // Some scripts have a feed that answers, and some a single key.
     script.push_str(["", " q", " q"][random.below(3)]);
     let keys: &[u8] = [&b"012"[..], b"0"][random.below(2)];
-    // Many requests at a time take their time.
+    // Many requests at a time are slow.
     let many = [
         String::new(),
         String::new(),
@@ -58,7 +58,7 @@ fn script(seed: u64) -> String {
         script.push(' ');
         script.push_str(&event);
     }
-    // Some end before everybody has a verdict.
+    // Some scripts end before every request has its verdict.
     script.push_str(["", " z"][random.below(2)]);
     script
 }

@@ -169,7 +169,7 @@ fn causes_say_what_happened() {
         (Cause::NotSent(Unsent::NoCluster), "no such cluster"),
         (Cause::NoAnswer, "reset"),
         (Cause::Waited, "within lookup.timeout"),
-        (Cause::TooManyWait, "too many requests wait"),
+        (Cause::TooManyWait, "too many requests"),
         (Cause::Status(504), "lookup.timeout passed"),
         (Cause::Status(503), "no connection"),
         (Cause::Status(418), "answer 418"),

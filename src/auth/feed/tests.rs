@@ -34,7 +34,7 @@ fn pages() {
             r#"{"cursor":"c1","changes":[],"reset":false}"#.to_owned(),
             news("c1", none),
         ),
-        // A reset needs no list.
+        // A reset needs no list of changes.
         (
             "200",
             format!(r#"{{"cursor":"c1","changes":[{change}],"reset":true}}"#),
@@ -45,7 +45,7 @@ fn pages() {
             r#"{"cursor":"c1","reset":true}"#.to_owned(),
             news("c1", Changed::Any),
         ),
-        // Kinds and fields that are not known yet.
+        // Unknown kinds and fields are ignored.
         (
             "200",
             format!(
@@ -150,7 +150,7 @@ fn what_is_no_page() {
         ("401", "", "answer 401; expected 200 or 204"),
         ("404", "", "answer 404; expected 200 or 204"),
         ("503", "", "answer 503: no connection"),
-        ("504", "", "answer 504: none came in time"),
+        ("504", "", "answer 504: the poll timed out"),
         ("x", "", "no answer"),
     ];
     for (status, body, problem) in cases {
@@ -169,7 +169,7 @@ fn at(ms: u64) -> Duration {
     Duration::from_millis(ms)
 }
 
-/// When the poll after one at 5000 ms is made, in ms.
+/// Returns when the poll after one at 5000 ms is made, in ms.
 fn next(interval: &str, random: u64) -> u64 {
     let config = format!(
         r#"{{"lookup":{{"cluster":"auth"}},"feed":{{"interval":"{interval}","stale_after":"1h"}}}}"#

@@ -130,14 +130,14 @@ fn a_client_cannot_make_a_lookup_long() {
     assert!(carried.iter().all(|(_, value)| value.len() == MAX_TRACE));
 }
 
-/// Clients put keys in the wrong places, and the auth cluster must see none of them.
+/// Clients put keys in the wrong places. The auth cluster must see none of them.
 #[test]
 fn the_callout_carries_no_key() {
     const KEY: &str = "aw_0123456789abcdefghijklmnopqrstuvwxyzABCD-_";
     let default = "";
-    // Nothing but length and alphabet tells such a key from other words.
+    // Only its length and alphabet distinguish such a key from other words.
     let plain = r#","credential":{"format":{"prefix":"","min_length":20,"alphabet":"hex"}}"#;
-    // Too short to tell, but what follows does.
+    // The prefix alone is too short to recognize a key, so the rest decides.
     let short = r#","credential":{"format":{"prefix":"k","min_length":9,"alphabet":"hex"}}"#;
     let cases: [(&str, &str, String, bool); 22] = [
         (
@@ -224,7 +224,7 @@ fn the_callout_carries_no_key() {
             assert_eq!(has, carried, "{name} in {header}");
         }
     }
-    // Others of the same name are carried on, as many as may be.
+    // Other values of the same header are passed on, up to the limit.
     let values = [KEY.as_bytes(), b"1", KEY.as_bytes(), b"2", b"3", b"4", b"5"];
     let headers = values.map(|value| ("tracestate", value));
     let made = callout(r#"{"lookup":{"cluster":"auth"}}"#, &headers);

@@ -35,7 +35,7 @@ fn a_record_is_read() {
     assert_eq!(read(none.as_bytes()), active(expected));
 }
 
-/// What goes into a record comes out of it, and nothing else.
+/// A packed record contains exactly the fields that it was made from.
 #[test]
 fn records_are_unpacked_as_they_were_packed() {
     let long = "x".repeat(MAX_ID);
@@ -115,7 +115,7 @@ fn endpoints_are_prefixes() {
         ("not two as one", Some(&["/a", "/b"]), b"/a/b", true),
         ("an empty one", Some(&[""]), b"/", false),
         ("an empty one first", Some(&["", "/a"]), b"/a", true),
-        // Read as two, it would let everything through.
+        // Read as two endpoints, it would cover every path.
         ("a torn one", Some(&["/a\0/"]), b"/b", false),
         ("beside a torn one", Some(&["/\0/", "/a"]), b"/b", false),
     ];
@@ -137,7 +137,7 @@ fn a_key_expires_at_the_very_moment() {
         (Some(END), END, true),
         (Some(END), END + ms, true),
         (Some(Duration::ZERO), Duration::ZERO, true),
-        // Further than can be told is never.
+        // A time that is too large means never.
         (Some(Duration::MAX), Duration::MAX, false),
     ];
     for (expires_at, now, expected) in cases {
@@ -189,7 +189,7 @@ fn times_are_of_rfc_3339() {
     }
 }
 
-/// Also where it is ignored what stands there.
+/// This includes text in ignored fields.
 #[test]
 fn what_is_not_utf_8_is_no_record() {
     let around = |bytes: &[u8]| {
@@ -236,7 +236,7 @@ fn errors_say_what_would_be_right() {
         (r#"{"key_id":"k","status":"gone"}"#, "status must be"),
         (
             r#"{"key_id":"k","status":"active","expires_at":"soon"}"#,
-            "expires_at must be a time of RFC 3339",
+            "expires_at must be an RFC 3339 time",
         ),
     ];
     for (body, expected) in cases {

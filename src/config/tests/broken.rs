@@ -1,7 +1,7 @@
-//! Broken configurations, each refused with its field's path and what would be right. The
-//! messages about single fields are in the tables of the sections, or follow from what a field must be.
-//! A snapshot holds one line for each other one, for a reader who judges the messages;
-//! `INSTA_UPDATE=always cargo test --locked --package keystile broken` writes it anew.
+//! Broken configurations. Each is rejected with the path of its field and what would be right.
+//! Messages about single fields are in the tables of the sections, or follow from the type of the
+//! field. All other messages are in a snapshot, one per line, for review. This command updates it:
+//! `INSTA_UPDATE=always cargo test --locked --package keystile broken`
 
 mod conflicts;
 mod fields;
@@ -16,19 +16,19 @@ use std::fmt::Write;
 use super::super::parse as parse_config;
 use fields::{GOOD, SECRET};
 
-/// Each field that is tested.
+/// Returns the paths of all fields that are tested.
 pub(super) fn known_fields() -> impl Iterator<Item = &'static str> {
     fields::fields().map(|(path, _)| *path)
 }
 
-/// A configuration that must be refused.
+/// A configuration that must be rejected.
 struct Broken {
     /// What is wrong with it.
     name: String,
     text: Vec<u8>,
     /// The path with which the message begins.
     at: String,
-    /// The rest of the message, where no snapshot has it.
+    /// The rest of the message, if it is not in the snapshot.
     problem: Option<String>,
 }
 
@@ -41,7 +41,7 @@ impl Broken {
     }
 }
 
-/// The message that refuses it, held to what each must be like.
+/// Returns the message that rejects a configuration, after checks that apply to every message.
 fn refused(broken: &Broken) -> String {
     let Broken {
         name,
@@ -66,7 +66,7 @@ fn refused(broken: &Broken) -> String {
     let says_what_is_right = [
         "must ",
         "is required: ",
-        "is unknown here; known are ",
+        "is not a known field; must be one of: ",
         "is given more than once",
         "is not JSON: ",
         "choose another",
@@ -88,7 +88,7 @@ fn refused(broken: &Broken) -> String {
     message
 }
 
-/// One line for each whose message is not in the tables, sorted by name.
+/// Returns a line for each message that belongs in the snapshot, sorted by name.
 fn lines(all: &[Broken]) -> String {
     let mut messages = BTreeMap::new();
     let mut texts = BTreeSet::new();
@@ -117,7 +117,7 @@ fn what_all_are_made_of_is_accepted() {
     assert!(!shown.contains(SECRET), "{shown}");
 }
 
-/// All broken configurations, by what is wrong with them.
+/// Returns all broken configurations, grouped by what is wrong with them.
 fn all() -> [Vec<Broken>; 5] {
     [
         values::all(),
@@ -160,7 +160,7 @@ fn a_good_one_cut_off_anywhere() {
     }
 }
 
-/// Whatever comes of it, it is the same twice and tells no secret.
+/// The result may be anything, but is the same twice and contains no secret.
 #[test]
 fn a_good_one_with_any_byte_missing_or_another() {
     for at in 0..GOOD.len() {
@@ -177,8 +177,8 @@ fn a_good_one_with_any_byte_missing_or_another() {
             let parse = || parse_config(&text);
             let (first, second) = (format!("{:?}", parse()), format!("{:?}", parse()));
             assert_eq!(first, second, "{other:?} at {at}");
-            // A message may quote a field's name, and a quotation mark may make one of a secret's
-            // rest, but not of all of it.
+            // A message may quote a field's name. An extra quotation mark can turn part of a secret
+            // into a name, but not all of it.
             assert!(!first.contains(SECRET), "{other:?} at {at}: {first}");
         }
     }

@@ -1,4 +1,4 @@
-//! The table of fields in `docs/configuration.md`: each has its row there, with its default.
+//! The table in `docs/configuration.md` has a row for each field, with its default.
 
 use std::fs;
 
@@ -7,10 +7,10 @@ use serde_json::{Value, json};
 use super::broken;
 use super::*;
 
-/// A field, and its default where that is JSON.
+/// A field, with its default if that is JSON.
 type Row = (String, Option<Value>);
 
-/// Defaults that the page has in words.
+/// Returns defaults that the page describes in words.
 fn in_words(field: &str) -> Option<Value> {
     Some(match field {
         "lookup.cluster" | "lookup.authority" | "feed.cluster" => json!("auth"),
@@ -29,7 +29,8 @@ fn rows() -> Vec<Row> {
     lines.flat_map(row).collect()
 }
 
-/// A row's fields. One without a section is of that of the first.
+/// Parses a row, which may name several fields. If only the first has a section, it applies to all
+/// of them.
 fn row(line: &str) -> Vec<Row> {
     let mut cells = line.trim_start_matches("| ").split(" | ").map(code);
     let (names, defaults) = (cells.next().unwrap(), cells.next().unwrap());
@@ -44,12 +45,13 @@ fn row(line: &str) -> Vec<Row> {
     names.map(|name| (name, defaults.next())).collect()
 }
 
-/// What stands in backticks.
+/// Returns the texts in backticks.
 fn code(cell: &str) -> Vec<&str> {
     cell.split('`').skip(1).step_by(2).collect()
 }
 
-/// The configuration with the defaults of all fields, or of those outside of sections that are off.
+/// Returns the configuration with the defaults of all fields, or without the sections that are off
+/// by default.
 fn documented(with_sections_that_are_off: bool) -> Value {
     let mut config = json!({});
     for (field, default) in rows() {
@@ -67,7 +69,8 @@ fn documented(with_sections_that_are_off: bool) -> Value {
     config
 }
 
-/// The fields of [`Value`]'s objects are in no order of their own.
+/// Returns the settings as text. Identity headers are sorted, because [`Value`] does not keep the
+/// order of fields.
 fn printed(config: &Value) -> String {
     let mut settings = parse(config.to_string().as_bytes()).unwrap();
     settings

@@ -76,7 +76,7 @@ fn the_access_log_gets_what_there_is() {
     }
 }
 
-/// A key's name is the auth cluster's to choose, and must not look like another field.
+/// The auth cluster chooses key IDs, which must not look like other fields.
 #[test]
 fn key_ids_are_quoted_where_they_must_be() {
     let cases = [

@@ -24,7 +24,7 @@ fn message(denial: Denial) -> String {
     Messages::for_service("Asterwise").of(denial).to_owned()
 }
 
-/// The headers that each form has.
+/// Checks the headers that both formats have.
 fn check_headers(reply: &LocalReply<'_>, denial: Denial) {
     let challenge = denial.challenge("api");
     let retry_after = denial.is_temporary().then_some("1");

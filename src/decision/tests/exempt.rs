@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// Whether [`begin`] takes a request for exempt.
+/// Returns true if [`begin`] treats a request as exempt.
 fn is_exempt(config: &Policy, request: &Request) -> bool {
     begin(config, request, |_| {}) == Next::Forward
 }
@@ -29,7 +29,7 @@ fn paths_are_exempt_on_segment_borders() {
     }
 }
 
-/// By default GET and HEAD without a body; otherwise what is listed, with a body or without.
+/// By default GET and HEAD without a body; otherwise the listed methods, with or without a body.
 #[test]
 fn methods_are_exempt_as_listed() {
     let exempt = |methods: &str| config(&format!(r#","exempt":{{"paths":["/healthz"]{methods}}}"#));

@@ -5,21 +5,21 @@ use super::*;
 /// All characters of a header's name that are neither letters nor digits (RFC 9110 section 5.6.2).
 const SEPARATORS: &str = "!#$%&'*+-.^_`|~";
 
-/// What [`begin`] removes of a request.
+/// Returns what [`begin`] removes from a request.
 fn removed<'a>(policy: &Policy, request: &'a Request) -> Vec<&'a str> {
     let mut removed = Vec::new();
     begin(policy, request, |name| removed.push(name));
     removed
 }
 
-/// What [`keep_back`] removes of trailers.
+/// Returns what [`keep_back`] removes from trailers.
 fn kept_back<'a>(policy: &Policy, trailers: &'a Request) -> Vec<&'a str> {
     let mut removed = Vec::new();
     keep_back(policy, trailers, |name| removed.push(name));
     removed
 }
 
-/// What is removed of a request, whatever becomes of it, and of trailers.
+/// Checks what is removed from a request, whatever its outcome, and from trailers.
 fn assert_removed(config: &Policy, headers: Headers<'_>, expected: &[&str], name: &str) {
     let key = [headers, &[("x-api-key", KEY)]].concat();
     for (outcome, path, headers) in [
@@ -60,7 +60,7 @@ fn identity_headers_of_the_client_are_removed_from_every_request() {
     );
 }
 
-/// Some servers read all of these as one: CGI, PHP and WSGI make `HTTP_X_KEYSTILE_KEY_ID` of them.
+/// Some servers treat all of these as one: CGI, PHP and WSGI turn each into `HTTP_X_KEYSTILE_KEY_ID`.
 #[test]
 fn names_are_compared_by_their_letters_and_digits() {
     let default = config(r#","exempt":{"paths":["/healthz"]}"#);
@@ -82,7 +82,7 @@ fn names_are_compared_by_their_letters_and_digits() {
             let name = spelled(name);
             assert_removed(&dotted, &[(&name, "evil")], &[&name], &name);
         }
-        // Nobody takes a key from there, but the upstream might.
+        // The filter does not read a key from this header, but the upstream might.
         let name = spelled("x-api-key");
         let trailers = request("GET", "/", &[(&name, KEY)]);
         assert_eq!(kept_back(&default, &trailers), [&*name]);

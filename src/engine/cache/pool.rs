@@ -1,5 +1,5 @@
-//! A bounded pool of entries by key hash, over [`quick_cache`]: its eviction (CLOCK-Pro) keeps
-//! what is asked for again and again through a flood of what is asked for once.
+//! A bounded pool of entries by key hash, based on [`quick_cache`]. Its eviction (CLOCK-Pro) keeps
+//! entries that are used repeatedly through a flood of entries that are used once.
 
 use std::hash::{BuildHasher, Hasher};
 
@@ -8,19 +8,19 @@ use quick_cache::{Lifecycle, UnitWeighter};
 
 use crate::request::key_hash::KeyHash;
 
-/// A secret of the process, so that nobody can choose keys whose hashes meet in one bucket.
+/// A secret of the process, so that clients cannot choose keys whose hashes share a bucket.
 #[derive(Clone, Copy, Debug)]
 pub struct Seed(u64);
 
 impl Seed {
-    /// Takes any random number.
+    /// Creates a seed from any random number.
     pub const fn new(random: u64) -> Self {
-        // Even factors would lose bits.
+        // An even factor would lose bits.
         Self(random | 1)
     }
 }
 
-/// Key hashes are as good as random already; all there is to do is to mix the seed in.
+/// Key hashes are already random, so it is enough to mix in the seed.
 impl BuildHasher for Seed {
     type Hasher = Mixed;
 
@@ -52,7 +52,8 @@ impl Hasher for Mixed {
         }
     }
 
-    /// Both halves of the product: its low half alone would keep chosen low bits together.
+    /// Returns both halves of the product, combined: the low half alone would keep chosen low bits
+    /// together.
     fn finish(&self) -> u64 {
         let product = u128::from(self.word).wrapping_mul(u128::from(self.seed));
         #[allow(
@@ -65,7 +66,7 @@ impl Hasher for Mixed {
     }
 }
 
-/// Counts what is pushed out.
+/// Counts evictions.
 #[derive(Clone, Copy, Debug, Default)]
 struct CountEvictions;
 
@@ -77,7 +78,7 @@ impl<V> Lifecycle<KeyHash, V> for CountEvictions {
     }
 }
 
-/// At most so many entries.
+/// A map with a maximum number of entries.
 #[derive(Debug)]
 pub(super) struct Pool<V> {
     entries: Cache<KeyHash, V, UnitWeighter, Seed, CountEvictions>,
@@ -86,8 +87,9 @@ pub(super) struct Pool<V> {
 
 impl<V> Pool<V> {
     pub(super) fn new(capacity: usize, seed: Seed) -> Self {
-        // Half of the first number is how many hashes are remembered that were pushed out. Each
-        // takes as much memory as an entry without its record, so it is half of what is usual.
+        // The library remembers the hashes of evicted entries, half as many as its first argument
+        // says. Each takes as much memory as an entry without its record, so the argument is half the
+        // usual.
         let remembered = capacity.div_ceil(2);
         let capacity = u64::try_from(capacity).unwrap_or(u64::MAX);
         Self {
@@ -96,18 +98,18 @@ impl<V> Pool<V> {
         }
     }
 
-    /// The entry, which is in use from now on.
+    /// Returns the entry and marks it as used.
     pub(super) fn get(&self, hash: &KeyHash) -> Option<&V> {
         self.entries.get(hash)
     }
 
-    /// The entry, without a word on whether it is in use.
+    /// Returns the entry without marking it as used.
     pub(super) fn peek(&self, hash: &KeyHash) -> Option<&V> {
         self.entries.peek(hash)
     }
 
     pub(super) fn insert(&mut self, hash: KeyHash, value: V) {
-        // In place where it can be: the library counts what is replaced as pushed out.
+        // In place if possible: the library counts a replaced entry as evicted.
         if let Some(mut entry) = self.entries.get_mut(&hash) {
             *entry = value;
         } else {
@@ -124,7 +126,7 @@ impl<V> Pool<V> {
         self.entries.clear();
     }
 
-    /// Changes an entry that is there, without a word on whether it is in use.
+    /// Changes an existing entry without marking it as used.
     pub(super) fn change(&mut self, hash: &KeyHash, change: impl FnOnce(&mut V)) {
         if let Some(mut entry) = self.entries.peek_mut(hash) {
             change(&mut entry);

@@ -39,7 +39,7 @@ fn at(ms: u64) -> Duration {
     Duration::from_millis(ms)
 }
 
-/// For how long a verdict on this hash is fresh, in ms.
+/// Returns how long a verdict on this hash is fresh, in ms.
 fn fresh_for(cache: &mut Cache, hash: &KeyHash) -> u64 {
     let fresh = |found| matches!(found, Some(Found::Fresh { .. }));
     (0..=70_000)
@@ -55,7 +55,7 @@ fn keys_of_one_moment_do_not_end_together() {
         let hash = hash(key);
         cache.keep(hash, &active(), None, at(0));
         let end = fresh_for(&mut cache, &hash);
-        // The same key ends at the same time on every worker, and never late.
+        // A key's verdict ends at the same time on every worker, and never late.
         cache.keep(hash, &active(), None, at(0));
         assert_eq!(fresh_for(&mut cache, &hash), end);
         assert!((9_000..=10_000).contains(&end), "{end}");
@@ -104,7 +104,7 @@ fn ratios_are_from_zero_to_one() {
     assert_eq!(Ratio::new(1.0).unwrap().of(u64::MAX), u64::MAX / 1_000_000);
 }
 
-/// Entries are counted, not weighed, so none may be of any size.
+/// Pools limit the number of entries, not their size, so the size of a record must be limited.
 #[test]
 fn an_immense_record_is_not_kept() {
     for (length, kept) in [(4_000, true), (4_096, false)] {
@@ -123,7 +123,7 @@ fn an_immense_record_is_not_kept() {
             let mut cache = cache("{}");
             cache.keep(hash(1), &active(), None, at(0));
             cache.keep(hash(1), &verdict, None, at(0));
-            // Nor is what was known before.
+            // The verdict before is not kept either.
             assert_eq!(
                 cache.find(&hash(1), Freshness::default(), at(0)).is_some(),
                 kept,
@@ -133,7 +133,7 @@ fn an_immense_record_is_not_kept() {
     }
 }
 
-/// A clock that began later than it was kept, as after a mistake of the host: not fresh.
+/// A verdict whose lookup is in the future, as after a fault of the host, is not fresh.
 #[test]
 fn a_verdict_of_the_future_does_not_count() {
     let mut cache = cache("{}");
@@ -165,8 +165,8 @@ fn verdict(number: u8) -> Verdict {
 }
 
 proptest! {
-    /// Denials of other keys, however many, change nothing about what is known of active keys:
-    /// the same events without them leave the same.
+    /// Denials of other keys, however many, do not affect active keys: the same events without them
+    /// have the same results.
     #[test]
     fn denials_push_out_no_allow(allows in events(0..60), flood in events(1_000..9_000)) {
         let small = r#"{"max_allow_entries":20,"max_deny_entries":5}"#;
@@ -194,7 +194,7 @@ proptest! {
         prop_assert_eq!(quiet.take_evictions(PoolName::Deny), 0);
     }
 
-    /// A hash is in one pool at most, and what is found is what was kept last.
+    /// A hash is in at most one pool, and the verdict that was kept last is found.
     #[test]
     fn the_last_verdict_is_the_only_one(events in events(0..30)) {
         let mut cache = cache("{}");

@@ -29,7 +29,7 @@ fn a_lookup_is_a_get_within_the_timeout_and_carries_the_trace() {
     assert!(!lookup.headers.iter().any(|(_, value)| value == "key"));
 }
 
-/// A lookup that is sent again is as it was, with the trace of the request that started it.
+/// A lookup is sent again unchanged, with the trace of the request that started it.
 #[test]
 fn a_lookup_is_sent_again_as_it_was() {
     let mut scene = Scene::new(EXACT);
@@ -50,7 +50,7 @@ fn a_lookup_is_sent_again_as_it_was() {
     );
 }
 
-/// A refresh is on behalf of nobody.
+/// A refresh is not sent on behalf of any request.
 #[test]
 fn a_refresh_carries_no_trace() {
     let mut scene = Scene::new(r#"{"jitter":0,"refresh_ahead":0.5,"allow_ttl":"1s"}"#);
@@ -75,7 +75,7 @@ fn lookups_are_timed() {
     scene.happens(37, "A gets active");
     scene.happens(37, "tick");
     assert_eq!(scene.host.observed, [37]);
-    // Many are reported at once, and no later than the 64th.
+    // Durations are reported together, at the latest with the 64th.
     for n in 0..64 {
         scene.happens(100, &format!("A asks about k{n}"));
         assert_eq!(scene.host.observed.len(), 1, "{n}");

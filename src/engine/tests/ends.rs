@@ -1,4 +1,4 @@
-//! How requests end, and what is reported of them.
+//! How requests end, and what is reported about them.
 
 use super::*;
 use crate::auth::answer::Cause;
@@ -6,7 +6,7 @@ use crate::decision::reply::Replies;
 use crate::engine::host::Level;
 use crate::engine::refusing::Refusing;
 
-/// One request through the engine: the outcome in its log entry, and its end.
+/// Sends one request through the engine; returns its log entry and its end.
 fn end(scene: &mut Scene, headers: &[(&str, &[u8])]) -> (String, End) {
     let now = at(0);
     let stream = scene.host.request(&mut scene.engine, headers, true, now);
@@ -55,7 +55,7 @@ fn what_the_client_says_of_its_identity_is_removed_from_headers_and_trailers() {
     assert!(host.streams[&stream].has_trailer("x-checksum"));
 }
 
-/// Envoy answers some requests by itself while they are paused, as at a timeout.
+/// Envoy answers some paused requests by itself, for example at a timeout.
 #[test]
 fn a_request_that_is_over_is_left_alone() {
     let mut scene = Scene::new(EXACT);
@@ -96,7 +96,7 @@ fn an_introspection_gets_a_lookup_of_its_own() {
     let asks = |scene: &mut Scene| scene.request("key", "/v1/keys/me", at(1));
     let (first, second) = (asks(&mut scene), asks(&mut scene));
     assert_eq!(scene.host.callouts.len(), 2);
-    // Whoever leaves, the answer is of use.
+    // An answer is used even if its client has left.
     let (one, other) = (scene.host.callouts[0].token, scene.host.callouts[1].token);
     scene.host.leaves(&mut scene.engine, first);
     scene.answers(one, "revoked", at(2));
@@ -108,7 +108,7 @@ fn an_introspection_gets_a_lookup_of_its_own() {
     };
     assert_eq!(status, 200);
     assert!(body.contains(r#""key_id":"key_1""#), "{body}");
-    // One that the proxy forgets, and one that cannot be sent.
+    // A lookup that the proxy forgets, and one that cannot be sent.
     let forgotten = asks(&mut scene);
     scene.happens(2_251, "tick");
     scene.host.unsent = Some(Unsent::NoCluster);
@@ -130,8 +130,7 @@ fn a_warning_says_why_there_is_no_verdict_once_a_second() {
     assert_eq!(*level, Level::Warn);
     assert!(line.starts_with("keystile: req_"), "{line}");
     let cause = Cause::NotSent(Unsent::NotAccepted).to_string();
-    let end =
-        format!("refused with 503, cluster \"auth\": {cause} (2 more since the last such line)");
+    let end = format!("refused with 503, cluster \"auth\": {cause} (2 similar lines suppressed)");
     assert!(line.ends_with(&end), "{line}");
 }
 
@@ -162,7 +161,7 @@ fn what_is_kept_and_given_up_is_counted() {
         let evictions = scene.host.counted(Counter::of_evictions(pool));
         assert_eq!(i64::try_from(evictions), Ok(7 - entries), "{pool:?}");
     }
-    // What a worker has added to a gauge, it takes back.
+    // A worker takes back what it has added to a gauge.
     let Scene {
         engine, mut host, ..
     } = scene;

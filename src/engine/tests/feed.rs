@@ -1,4 +1,4 @@
-//! Verdicts under a change feed.
+//! Verdicts with a change feed.
 
 use super::*;
 
@@ -65,7 +65,7 @@ fn a_change_is_known_at_once() {
                 (1, "A gets active", "A: active lookup"),
                 (2, "B asks", "active cache"),
                 (3, "feed polls", "after "),
-                // Whatever it says: nobody asked about what was before.
+                // Whatever keys it lists: without a cursor, any key may have changed.
                 (4, "feed gets k2, cursor 1", "any"),
                 (5, "C asks", "asks"),
             ],

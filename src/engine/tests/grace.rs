@@ -17,7 +17,7 @@ fn an_outage_is_survived_in_grace() {
                 (60_251, "D asks", "active stale"),
                 (599_998, "E asks", "asks"),
                 (599_999, "E gets nothing", "E: active stale"),
-                // Ten minutes after the last good verdict it is over.
+                // Grace ends ten minutes after the last good verdict.
                 (600_000, "F asks", "asks"),
                 (600_000, "F gets nothing", "F: nothing"),
             ],
@@ -32,7 +32,7 @@ fn an_outage_is_survived_in_grace() {
                 (60_250, "B gets nothing", "B: active stale"),
                 (61_249, "C asks", "active stale"),
                 (61_250, "D asks", "asks"),
-                // Others need not wait for what D finds out.
+                // Others need not wait for D's lookup.
                 (61_251, "E asks", "active stale"),
                 (61_500, "D gets nothing", "D: active stale"),
                 (62_499, "F asks", "active stale"),
@@ -107,8 +107,8 @@ fn an_outage_is_survived_in_grace() {
     ]);
 }
 
-/// Clients that leave before their lookup's timeout are no reason to send another, and the outage is
-/// noted all the same.
+/// If clients leave before their lookup's timeout, no other lookup is sent, and the outage is noted
+/// all the same.
 #[test]
 fn impatient_clients_are_served_in_grace_too() {
     all(&[(

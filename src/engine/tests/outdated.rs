@@ -1,4 +1,4 @@
-//! Answers that are from before a change.
+//! Answers that predate a change.
 
 use super::*;
 use crate::engine::inflight::MAX_WAITING;
@@ -165,13 +165,13 @@ fn an_answer_from_before_a_change_does_not_count() {
     ]);
 }
 
-/// The key has changed while its lookup is in flight.
+/// Changes a key while its lookup is in flight.
 fn changes(scene: &mut Scene, key: &str) {
     scene.engine.verdicts.forget(&hash(key));
     scene.engine.inflight.outdate(&hash(key));
 }
 
-/// Requests whose lookup is sent again count among those that wait, once.
+/// A request whose lookup is sent again still counts as one waiting request.
 #[test]
 fn sending_again_keeps_the_count_of_those_who_wait() {
     let mut scene = Scene::new(FEED);
@@ -188,7 +188,6 @@ fn sending_again_keeps_the_count_of_those_who_wait() {
     assert_eq!(scene.happens(911, "B asks"), "waits");
 }
 
-/// Nor does it make room for more.
 #[test]
 fn sending_again_makes_no_room_for_more() {
     const OTHERS: [&str; 5] = ["k1", "k2", "k3", "k4", "k5"];

@@ -1,8 +1,8 @@
-//! Lookups that are not sent: a full circuit breaker is no outage.
+//! Lookups that are not sent: a full circuit breaker is not an outage.
 
 use super::*;
 
-/// Without a feed, a record counts for 60 s after its time where the circuit breaker is full.
+/// Without a feed, a stale record is used for 60 s if the circuit breaker is full.
 #[test]
 fn a_full_circuit_breaker_gives_little_grace() {
     all(&[
@@ -15,7 +15,7 @@ fn a_full_circuit_breaker_gives_little_grace() {
                 (60_000, "B asks in overflow", "active stale"),
                 (119_999, "C asks in overflow", "active stale"),
                 (120_000, "D asks in overflow", "nothing"),
-                // Each request tries: there may be a place again.
+                // Each request tries again: there may be room.
                 (120_001, "E asks", "asks"),
                 (120_002, "E gets active", "E: active lookup"),
             ],
@@ -92,7 +92,7 @@ fn a_full_circuit_breaker_gives_little_grace() {
     ]);
 }
 
-/// Where Envoy does not say why it has not sent a lookup, the others tell.
+/// If Envoy does not say why it has not sent a lookup, other lookups show the reason.
 #[test]
 fn a_full_circuit_breaker_is_told_from_an_outage() {
     all(&[
@@ -179,7 +179,7 @@ fn a_full_circuit_breaker_is_told_from_an_outage() {
     ]);
 }
 
-/// With a feed, `allow_ttl_when_stale` takes the place of the 60 s.
+/// With a feed, `allow_ttl_when_stale` replaces the 60 s.
 #[test]
 fn the_feed_sets_the_grace_of_a_full_circuit_breaker() {
     let feed = |more: &str| {
@@ -197,7 +197,7 @@ fn the_feed_sets_the_grace_of_a_full_circuit_breaker() {
         (300_002, "C asks in overflow", "active stale"),
         (320_001, "D asks in overflow", "active stale"),
         (320_002, "E asks in overflow", "nothing"),
-        // Polls go to the cluster of the lookups, so there are hosts.
+        // Polls go to the cluster of the lookups, so it has hosts.
         (330_000, "feed polls", "after 1"),
         (330_001, "feed gets current", "current"),
         (335_000, "F asks in vain", "nothing"),
@@ -212,7 +212,7 @@ fn the_feed_sets_the_grace_of_a_full_circuit_breaker() {
     play("a cluster of its own", &feed(r#","cluster":"feed""#), &rows);
 }
 
-/// Once the feed is stale, verdicts end sooner, and their grace with them.
+/// Once the feed is stale, verdicts and their grace end sooner.
 #[test]
 fn a_stale_feed_and_a_full_circuit_breaker_end_a_revoked_key() {
     let cache = r#"{"jitter":0,"refresh_ahead":1,"allow_ttl":"1h"},"feed":{}"#;

@@ -89,13 +89,13 @@ fn a_failed_poll_is_made_again_in_its_time() {
 fn ticks_come_in_time() {
     let period = |scene: &Scene| scene.host.period.as_millis();
     let mut scene = Scene::new(FEED);
-    // What is looked up before the feed is first read is forgotten then.
+    // The first poll discards everything that was looked up before, so it is made at once.
     assert_eq!(period(&scene), 1);
     scene.happens(0, "feed polls");
     assert_eq!(period(&scene), 500);
     scene.happens(1, "feed gets any, cursor 1");
     scene.happens(700, "tick");
-    // Until the next poll is due; it is not earlier here, where nothing is random.
+    // Until the next poll is due. Without randomness, it is not early.
     assert!((100..=300).contains(&period(&scene)), "{}", period(&scene));
 
     let mut scene = Scene::new(EXACT);
@@ -103,11 +103,11 @@ fn ticks_come_in_time() {
     scene.happens(900, "A asks");
     scene.engine.inflight.outdate(&hash("key"));
     assert_eq!(scene.happens(901, "A gets active"), "again");
-    // It is waited for as long as a lookup may take, which Envoy may notice later.
+    // Requests wait no longer than a lookup may take, even if Envoy notices the timeout later.
     assert_eq!(period(&scene), 250);
 }
 
-/// A feed that does not look at the cursor gives the same page again and again.
+/// A feed that ignores the cursor returns the same page again and again.
 #[test]
 fn the_same_page_again_is_no_reason_to_hurry() {
     let mut scene = Scene::new(FEED);
@@ -123,19 +123,25 @@ fn the_same_page_again_is_no_reason_to_hurry() {
     assert!(polls <= 2, "{polls} polls in a second");
 }
 
-/// A line for each turn, and two for an auth cluster that never gets further.
+/// One line for each change, and a second one for a feed that keeps returning resets.
 #[test]
 fn the_log_tells_of_turns() {
     let mut scene = Scene::new(FEED);
     let answers = [
-        ("feed gets any, cursor 1", Some("read from anew")),
+        (
+            "feed gets any, cursor 1",
+            Some("reset: all verdicts are looked up again"),
+        ),
         ("feed gets any, cursor 2", Some("each answer is a reset")),
         ("feed gets any, cursor 3", None),
         ("feed gets current", None),
         ("feed fails", Some("no answer: the connection was reset")),
         ("feed fails", None),
-        ("feed gets current", Some("goes on")),
-        ("feed gets any, cursor 4", Some("read from anew")),
+        ("feed gets current", Some("polls are answered again")),
+        (
+            "feed gets any, cursor 4",
+            Some("reset: all verdicts are looked up again"),
+        ),
     ];
     let mut expected = Vec::new();
     for (at, (answer, line)) in (0..).zip(answers) {

@@ -1,4 +1,4 @@
-//! Lookups that no request waits for.
+//! Refreshes: lookups that no request waits for.
 
 use super::*;
 
@@ -17,7 +17,7 @@ fn a_record_in_use_is_refreshed_ahead() {
                 (48_002, "D asks", "active cache"),
                 (48_003, "refresh gets active", ""),
                 (48_004, "E asks", "active cache"),
-                // The new one counts from its callout.
+                // The time of the new verdict starts with its callout.
                 (95_999, "F asks", "active cache"),
                 (96_000, "G asks", "active cache, refresh"),
             ],
@@ -112,13 +112,12 @@ fn few_refreshes_are_in_flight_at_a_time() {
     assert_eq!(ask(&mut scene, 40_001), 64);
     scene.happens(40_002, "refresh gets active");
     assert_eq!(ask(&mut scene, 40_003), 64);
-    // Those that the proxy forgets make room as well.
+    // Lookups that the proxy has forgotten make room as well.
     assert_eq!(ask(&mut scene, 42_250), 64);
     scene.happens(42_252, "tick");
     assert_eq!(ask(&mut scene, 42_253), 64 + 64 - 1);
 }
 
-/// It is made on behalf of nobody, and so carries nothing of the request that found it due.
 #[test]
 fn a_refresh_that_cannot_be_sent_waits_for_a_second() {
     let mut scene = Scene::new(r#"{"jitter":0,"refresh_ahead":0.5}"#);

@@ -117,7 +117,7 @@ fn concurrent_requests_share_a_lookup() {
     ]);
 }
 
-/// A flood of first requests whose first client leaves costs one lookup.
+/// A flood of requests costs one lookup, even if the first client leaves.
 #[test]
 fn two_hundred_requests_share_the_lookup_of_one_that_left() {
     let mut scene = Scene::new(EXACT);
@@ -130,7 +130,7 @@ fn two_hundred_requests_share_the_lookup_of_one_that_left() {
     assert_eq!(scene.host.callouts.len(), 1);
     let lookup = scene.host.callouts[0].token;
     scene.answers(lookup, "active", at(100));
-    // As many as one callback may resolve, and the others soon afterwards.
+    // One callback resolves only some of them, and the others follow soon.
     let ended = |scene: &Scene| {
         let ended = others.iter();
         let is_forwarded = |name: &&u32| scene.host.streams[*name].end == Some(End::Forwarded);
@@ -159,7 +159,7 @@ fn nobody_waits_longer_than_a_lookup_may_take() {
                 (1, "B asks", "waits"),
                 (2_249, "tick", ""),
                 (2_250, "tick", "A: nothing; B: nothing"),
-                // An answer after all.
+                // A late answer.
                 (2_251, "A gets active", ""),
                 (2_252, "C asks", "asks"),
             ],
@@ -191,7 +191,7 @@ fn nobody_waits_longer_than_a_lookup_may_take() {
     ]);
 }
 
-/// Fills places with requests for one key; returns the last.
+/// Lets `places` requests for one key wait; returns the last.
 fn fill(scene: &mut Scene, key: &str, places: usize) -> u32 {
     let streams = (0..places).map(|_| scene.request(key, "/v1/x", at(1)));
     let last = streams.last().unwrap();
@@ -202,7 +202,8 @@ fn fill(scene: &mut Scene, key: &str, places: usize) -> u32 {
 #[test]
 fn waiters_are_bounded() {
     let mut scene = Scene::new(EXACT);
-    // Whoever starts a lookup takes a place of its key, but none of those for all.
+    // The request that starts a lookup counts for the limit of its key, but not for that of the
+    // worker.
     for key in ["k1", "k2", "k3", "k4"] {
         assert_eq!(scene.happens(0, &format!("A asks about {key}")), "asks");
         fill(&mut scene, key, MAX_WAITING_FOR_ONE - 1);
@@ -215,17 +216,17 @@ fn waiters_are_bounded() {
         MAX_WAITING - 4 * (MAX_WAITING_FOR_ONE - 1),
     );
     assert_eq!(scene.happens(3, "D asks about k5"), "nothing");
-    // Each kind of end makes room again: leaving,
+    // A place becomes free when a request leaves,
     scene.host.leaves(&mut scene.engine, last);
     assert_eq!(scene.happens(4, "D asks about k5"), "waits");
     assert_eq!(scene.happens(4, "E asks about k5"), "nothing");
-    // an answer,
+    // when it is answered,
     scene.happens(5, "A gets active");
     assert_eq!(scene.happens(5, "E asks about k5"), "waits");
-    // The starter, D, E and what was filled in before are four places more than this.
+    // C, D, E and the three that are left of the first ones take six places.
     fill(&mut scene, "k5", MAX_WAITING_FOR_ONE - 6);
     assert_eq!(scene.happens(6, "F asks about k5"), "nothing");
-    // and time.
+    // and when it times out.
     scene.happens(2_300, "tick");
     assert_eq!(scene.happens(2_301, "F asks about k5"), "asks");
     fill(&mut scene, "k5", MAX_WAITING_FOR_ONE - 1);

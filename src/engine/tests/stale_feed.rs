@@ -1,4 +1,4 @@
-//! A feed that is silent.
+//! A feed that does not answer.
 
 use super::*;
 
@@ -33,7 +33,7 @@ fn a_stale_feed_shortens_allows_alone() {
                 (101_001, "feed fails", "failed, at last"),
                 (102_000, "feed polls", "after 1"),
                 (102_001, "feed fails", "failed"),
-                // From when the last poll that was answered was made.
+                // Counted from when the last answered poll was sent.
                 (109_999, "B asks about k1", "active cache"),
                 (110_000, "C asks about k1", "asks"),
                 (110_000, "C gets active", "C: active lookup"),
@@ -42,7 +42,7 @@ fn a_stale_feed_shortens_allows_alone() {
                 (160_900, "G asks about k2", "asks"),
                 (170_000, "feed polls", "after 1"),
                 (170_001, "feed gets current", "current, at last"),
-                // Nothing has changed meanwhile, so its own time counts again.
+                // Nothing has changed meanwhile, so its own TTL applies again.
                 (170_002, "H asks about k1", "active cache"),
             ],
         ),

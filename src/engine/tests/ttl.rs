@@ -1,4 +1,4 @@
-//! For how long a verdict counts.
+//! How long a verdict is used.
 
 use super::*;
 
@@ -13,7 +13,7 @@ fn a_verdict_is_fresh_for_its_time() {
                 (10, "A gets active", "A: active lookup"),
                 (11, "B asks", "active cache"),
                 (59_999, "C asks", "active cache"),
-                // Counted from the callout: what changed since is not in the answer.
+                // Counted from the callout: the answer may miss later changes.
                 (60_000, "D asks", "asks"),
             ],
         ),
@@ -64,7 +64,7 @@ fn a_verdict_is_fresh_for_its_time() {
                 (0, "A asks", "asks"),
                 (0, "A gets active", "A: active lookup"),
                 (0, "B asks", "asks"),
-                // And so there is nothing for an outage either.
+                // So there is nothing to use in an outage either.
                 (0, "B gets nothing", "B: nothing"),
                 (0, "C asks", "asks"),
                 (0, "C gets revoked", "C: revoked lookup"),

@@ -191,7 +191,7 @@ fn each_byte_at_each_place_of_a_key() {
             let mut key = KEY.as_bytes().to_vec();
             key[place] = byte;
             let fits = byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
-            // A blank at the very end is not part of the value.
+            // A space or tab at the very end is not part of the value.
             if place == KEY.len() - 1 && (byte == b' ' || byte == b'\t') {
                 continue;
             }
@@ -413,7 +413,7 @@ fn debug_shows_no_key() {
     assert_eq!(format!("{key:?}"), "ApiKey(redacted)");
 }
 
-/// However many headers there are, each that holds a credential is held back, and no other.
+/// Every header with a credential is held back, and no other, no matter how many headers there are.
 #[test]
 fn credentials_are_held_back_at_every_place() {
     let rules = rules("{}");

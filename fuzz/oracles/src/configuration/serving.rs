@@ -1,4 +1,4 @@
-//! What a configuration that was accepted makes of requests.
+//! How requests are served with an accepted configuration.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ type Headers<'a> = &'a [(&'a str, &'a [u8])];
 /// Sends a few requests through an engine, with every answer that a lookup may have.
 pub(super) fn serves(config: &Settings) {
     let format = &config.policy.credential.format;
-    // In every alphabet.
+    // The letter `a` is in every alphabet.
     let rest = format.max_length.min(50).max(format.min_length) - format.prefix.len();
     let key = format!("{}{}", format.prefix, "a".repeat(rest));
     for source in &config.policy.credential.sources {
@@ -52,7 +52,7 @@ pub(super) fn serves(config: &Settings) {
     }
 }
 
-/// Status and body of an answer, and the error that goes with it.
+/// Returns the status and body of each answer, and the error that it leads to.
 fn answers(config: &Settings) -> [((&'static str, String), Option<&'static str>); 6] {
     let record = |status: &str, expires_at: Option<&str>, endpoints: Option<[&str; 0]>| {
         let record = json!({
@@ -79,7 +79,7 @@ fn answers(config: &Settings) -> [((&'static str, String), Option<&'static str>)
     ]
 }
 
-/// Requests of which some have a key.
+/// Returns requests, some of them with a key.
 fn others(key: &str) -> [Vec<(&'static str, Vec<u8>)>; 6] {
     let bearer = format!("Bearer {key}").into_bytes();
     let key = key.as_bytes().to_vec();
@@ -122,7 +122,7 @@ fn others(key: &str) -> [Vec<(&'static str, Vec<u8>)>; 6] {
     ]
 }
 
-/// Sends a request, whose lookup, if there is one, is answered. One with an `answer` has a key.
+/// Sends a request, and answers its lookup, if there is one. With an `answer`, it must have a key.
 fn sends(config: &Settings, headers: Headers<'_>, key: &str, answer: Option<(&str, &str)>) -> End {
     let mut host = FakeHost::default();
     host.wall = WALL;
@@ -166,7 +166,7 @@ fn sends(config: &Settings, headers: Headers<'_>, key: &str, answer: Option<(&st
     end
 }
 
-/// Whether the proxy can send a callout, and may: there is no key in what is the client's.
+/// Checks that the proxy can send a callout, and that headers copied from the client hold no key.
 fn is_fit(config: &Settings, callout: &Sent, key: &str) {
     assert!(
         callout.timeout >= Duration::from_millis(1),
@@ -190,7 +190,7 @@ fn is_fit(config: &Settings, callout: &Sent, key: &str) {
     }
 }
 
-/// The reply has the fields that are promised, and no more.
+/// Checks that the reply has the promised fields, and no others.
 fn refuses(end: &End, error: &str) {
     let End::Answered { status, body, .. } = end else {
         panic!("{end:?}, not {error}");

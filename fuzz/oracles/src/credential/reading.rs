@@ -1,24 +1,25 @@
-//! The second reading of rows 0 to 4.
+//! The second implementation of rows 0 to 4.
 
 use std::collections::BTreeSet;
 
 use keystile::decision::policy::Policy;
 use serde_json::{Value, json};
 
-/// A configuration, as it is written and as a second reading has it.
+/// A configuration, for both the filter and the second implementation.
 pub(super) struct Setup {
-    /// Name, and scheme where there is one.
+    /// The header's name, and its scheme, if there is one.
     sources: &'static [(&'static str, Option<&'static str>)],
     prefix: &'static str,
     lengths: (usize, usize),
     alphabet: (&'static str, &'static str),
     forward: bool,
     identities: &'static [&'static str],
-    /// Where it is not the default.
+    /// If it is not the default.
     stripped: Option<&'static [&'static str]>,
-    /// A path that is exempt with all below it; CORS preflights are exempt as well then.
+    /// A path that is exempt with everything below it. CORS preflights are then exempt as well.
     exempt: Option<&'static str>,
-    /// The methods that are exempt there, with a body or without; by default, GET and HEAD without.
+    /// The methods that are exempt there, with or without a body; `None`: GET and HEAD without a
+    /// body.
     methods: Option<&'static [&'static str]>,
     pub(super) introspection: Option<&'static str>,
 }
@@ -33,7 +34,7 @@ const BASE64: (&str, &str) = (
     "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/=",
 );
 
-/// Headers that some framework takes for another path or method.
+/// Headers that some frameworks take for another path or method.
 const STRIPPED: &[&str] = &[
     "x-original-url",
     "x-rewrite-url",
@@ -120,13 +121,13 @@ pub(super) fn is_grpc(headers: &Headers) -> bool {
     of_grpc && headers.iter().any(|(name, _)| name == ":path")
 }
 
-/// All values of a header.
+/// Returns all values of a header.
 fn values<'a>(headers: &'a Headers, wanted: &str) -> Vec<&'a str> {
     let named = headers.iter().filter(|(name, _)| name == wanted);
     named.map(|(_, value)| value.as_str()).collect()
 }
 
-/// Whether the request is over with its headers. `ends`: whether the proxy says so.
+/// Returns true if the request ends with its headers. `ends` says whether the proxy reports that.
 fn has_no_body(headers: &Headers, ends: bool) -> bool {
     ends && values(headers, "content-length")
         .iter()
@@ -164,7 +165,7 @@ pub(super) fn is_preflight(headers: &Headers, ends: bool) -> bool {
         && has_no_body(headers, ends)
 }
 
-/// CGI, PHP and WSGI take all but letters and digits for one character.
+/// CGI, PHP and WSGI treat all characters except letters and digits as the same.
 fn spelled_by_cgi(name: &str) -> String {
     name.replace(|c: char| !c.is_ascii_alphanumeric(), "_")
 }
@@ -222,7 +223,7 @@ impl Setup {
         (by_path && by_method) || is_preflight(headers, ends)
     }
 
-    /// Rows 2 to 4.
+    /// Reads the credential by rows 2 to 4.
     pub(super) fn authenticates(&self, headers: &Headers) -> Expected {
         let mut keys = BTreeSet::new();
         for (source, scheme) in self.sources {
@@ -256,8 +257,8 @@ impl Setup {
                 .all(|char| self.alphabet.1.contains(char))
     }
 
-    /// The names of the headers that the upstream does not get. Of a request that needs no key,
-    /// and of trailers, only what resembles a key is kept back.
+    /// Returns the names of the headers that the upstream does not get. From requests that need no
+    /// key, and from trailers, credentials are removed only if they resemble a key.
     pub(super) fn kept_back(&self, headers: &Headers, needs_none: bool) -> BTreeSet<String> {
         let mut names = BTreeSet::new();
         for (name, value) in headers {
@@ -284,7 +285,7 @@ impl Setup {
     }
 }
 
-/// The credential in a part of a value between commas.
+/// Returns the credential in a comma-separated element of a value.
 fn credential_in(element: &str, scheme: Option<&str>) -> Option<String> {
     let element = element.trim_matches(SPACES);
     let credential = match scheme {

@@ -1,4 +1,4 @@
-//! What an auth cluster may answer.
+//! The answers of an auth cluster.
 
 use std::time::Duration;
 
@@ -8,14 +8,14 @@ use time::format_description::well_known::Rfc3339;
 
 use super::At;
 
-/// A kind of answer, by its letter.
+/// A kind of answer, with its letter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     /// `A`
     Active,
     /// `S`: of another environment.
     ActiveInStaging,
-    /// `E`: expires [`LIFE`] after it is given.
+    /// `E`: expires [`LIFE`] after the answer.
     ActiveForShort,
     /// `M`: with `max-age=0`.
     ActiveNotToBeKept,
@@ -31,7 +31,7 @@ pub(super) enum Kind {
     NotFound,
     /// `n`: with `max-age=1`.
     NotFoundForASecond,
-    /// `5`: what the proxy reports at a timeout.
+    /// `5`: a timeout, as the proxy reports it.
     TimedOut,
     /// `U`
     Unreadable,
@@ -39,11 +39,11 @@ pub(super) enum Kind {
     OfAnother,
     /// `0`: the connection was reset.
     Reset,
-    /// `O`: the proxy's own, as the circuit breaker was full.
+    /// `O`: from the proxy itself, because the circuit breaker was full.
     Overflow,
 }
 
-/// In ms.
+/// How long [`Kind::ActiveForShort`] lasts, in ms.
 pub(super) const LIFE: u64 = 300;
 
 impl Kind {
@@ -102,7 +102,7 @@ impl Kind {
         }
     }
 
-    /// In ms.
+    /// Returns the `max-age`, in ms.
     pub(super) fn max_age(self) -> Option<u64> {
         match self {
             Self::ActiveNotToBeKept => Some(0),
@@ -134,7 +134,7 @@ impl Given {
         }
     }
 
-    /// As the proxy gets it. A record bears the answer's number.
+    /// Returns the answer as the proxy gets it. A record's key ID is the answer's number.
     pub(super) fn response(&self, number: usize, hash: &str) -> Response {
         let (status, body) = match self.kind {
             kind if kind.is_active() => ("200", self.record(number, "active")),
@@ -149,7 +149,7 @@ impl Given {
         let mut headers = vec![(":status", status.to_owned())];
         match self.kind {
             Kind::OfAnother => headers.push(("x-keystile-key-hash", "0".repeat(64))),
-            // Auth clusters may leave it out.
+            // Auth clusters may omit it.
             _ if number.is_multiple_of(2) => headers.push(("x-keystile-key-hash", hash.to_owned())),
             _ => {}
         }
@@ -180,7 +180,7 @@ impl Given {
     }
 }
 
-/// An HTTP response; without headers where the connection was reset.
+/// An HTTP response; without headers if the connection was reset.
 #[derive(Default)]
 pub(super) struct Response {
     pub(super) headers: Vec<(&'static str, String)>,

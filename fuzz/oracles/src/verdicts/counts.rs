@@ -1,4 +1,4 @@
-//! What statistics must say, counted beside the engine.
+//! What statistics must say, counted independently of the engine.
 
 use std::collections::BTreeMap;
 
@@ -8,20 +8,19 @@ use keystile::engine::stats::Counter;
 use super::answers::Kind;
 use super::ends::Seen;
 
-/// The names of counters that say how many verdicts gave way to others, which depends on the
-/// cache's memory.
+/// Part of the names of counters for evictions, which depend on what the cache remembers.
 const EVICTIONS: &str = ".evictions.";
 
 /// The statistics of one worker.
 #[derive(Default)]
 pub(super) struct Counts {
     counters: BTreeMap<String, u64>,
-    /// How long lookups took, in ms.
+    /// The durations of lookups, in ms.
     durations: Vec<u64>,
 }
 
 impl Counts {
-    /// A request came to an end.
+    /// Counts the end of a request.
     pub(super) fn request(&mut self, seen: &Seen) {
         self.count("requests", &seen.outcome);
         if let Some(source) = seen.source {
@@ -29,7 +28,7 @@ impl Counts {
         }
     }
 
-    /// A lookup was answered.
+    /// Counts the answer to a lookup.
     pub(super) fn lookup(&mut self, kind: Kind) {
         let kind = match kind {
             kind if kind.is_active() => "active",
@@ -40,22 +39,22 @@ impl Counts {
         self.count("lookups", kind);
     }
 
-    /// A lookup could not be sent.
+    /// Counts a lookup that could not be sent.
     pub(super) fn unsent_lookup(&mut self) {
         self.count("lookups", "indeterminate");
     }
 
-    /// A lookup took so long, in ms.
+    /// Records the duration of a lookup, in ms.
     pub(super) fn duration(&mut self, ms: u64) {
         self.durations.push(ms);
     }
 
-    /// A poll was answered, or failed.
+    /// Counts a poll that was answered, or failed.
     pub(super) fn poll(&mut self, kind: &str) {
         self.count("feed_polls", kind);
     }
 
-    /// Whether the proxy knows all of this, as it must after each tick.
+    /// Checks that the proxy knows all of this, as it must after each tick.
     pub(super) fn agree(&self, host: &FakeHost, may_evict: bool) {
         for counter in Counter::all() {
             let name = counter.name();

@@ -1,4 +1,4 @@
-//! What becomes of a request, as its client, its upstream and the access log see it.
+//! The end of a request, as its client, its upstream and the access log see it.
 
 use std::collections::BTreeMap;
 
@@ -6,10 +6,10 @@ use keystile::auth::answer::Source;
 use keystile::engine::fake_host::{End, Stream};
 use serde_json::Value;
 
-/// The header that tells the upstream whose key it is.
+/// The header that tells the upstream the ID of the key.
 const KEY_ID: &str = "x-keystile-key-id";
 
-/// What a request was taken for, with the number of the answer that says so.
+/// How a request was decided, and the number of the answer that says so.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Judged {
     /// Forwarded.
@@ -33,7 +33,7 @@ pub(super) struct Seen {
 }
 
 impl Seen {
-    /// Reads the end of a request with a key. All who are told of it are told the same.
+    /// Reads the end of a request with a key. Client, upstream and log must all be told the same.
     pub(super) fn of(stream: &Stream) -> Self {
         let entry = logfmt(stream.log_entry.as_deref().expect("an entry for the log"));
         let outcome = entry["outcome"].to_owned();
@@ -119,7 +119,7 @@ fn source(name: &str) -> Source {
     }
 }
 
-/// The fields of a log entry whose values need no quotes.
+/// Returns the fields of a log entry whose values need no quotes.
 fn logfmt(entry: &str) -> BTreeMap<&str, &str> {
     let fields = entry.split(' ');
     let fields = fields.map(|field| field.split_once('=').expect("a name and a value"));

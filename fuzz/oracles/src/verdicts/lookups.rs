@@ -8,7 +8,7 @@ use super::worker::{Asked, Lookup, State, Worker};
 use super::{AT_A_TIME, By, KEYS, TIMEOUT};
 
 impl Worker {
-    /// A lookup is answered, by its number.
+    /// Answers a lookup, by its number.
     pub(super) fn answers(&mut self, number: usize, kind: Kind) {
         let lookup = self.lookups.remove(number);
         let key = lookup.key;
@@ -85,7 +85,8 @@ impl Worker {
         self.model.fails(&view, by);
     }
 
-    /// A lookup whose key has changed is sent again. The requests wait again, at most once.
+    /// Notes that a lookup was sent again, because its key has changed. The requests wait again, at
+    /// most once.
     fn is_sent_again(&mut self, lookup: &Lookup, token: Token, waiting: &[u32]) {
         self.lookups.push(Lookup {
             token,
@@ -113,9 +114,9 @@ impl Worker {
         }
     }
 
-    /// The poll is answered.
+    /// Answers the poll.
     pub(super) fn is_polled(&mut self, kind: u8) {
-        /// A page of so many changes may have more after it.
+        /// A page with this many changes may be followed by more.
         const LONG: usize = 100;
 
         let Some(poll) = self.poll.as_mut() else {
@@ -169,7 +170,7 @@ impl Worker {
             _ if named.is_empty() => "current",
             _ => "changes",
         });
-        // More changes may be on the next page. Where any key may have changed, none can.
+        // The next page may list more changes, unless any key may have changed.
         let complete = kind != b'l' || first;
         self.model
             .is_told(&named, complete.then_some(made), self.now);

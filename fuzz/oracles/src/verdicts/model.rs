@@ -1,8 +1,7 @@
-//! The naive model: of each key the last verdict that may be kept, and when it was last said to
-//! have changed.
+//! The naive model: for each key, the last verdict that may be kept, and when it last changed.
 //!
-//! It does not say what a cache must remember, but where there is room for all it says what a
-//! request must not be refused for want of.
+//! It does not say what a cache must remember. But if there is room for all verdicts, it says which
+//! of them must be used before a request is refused.
 
 use std::time::Duration;
 
@@ -16,7 +15,7 @@ use super::{At, By, KEYS, OUTAGE, RECENTLY, RETRY};
 
 pub(super) struct Model {
     pub(super) rules: &'static Rules,
-    /// What the next poll asks with.
+    /// The cursor of the next poll.
     pub(super) cursor: Option<String>,
     complete_until: Option<u64>,
     /// When the auth cluster last answered.
@@ -24,7 +23,7 @@ pub(super) struct Model {
     /// Whether a lookup has failed since.
     failing: bool,
     keys: [Known; KEYS],
-    /// All answers, of whatever lookup.
+    /// All answers, to any lookup.
     given: Vec<Given>,
 }
 
@@ -41,7 +40,7 @@ impl Model {
         }
     }
 
-    /// A key, as it is known now.
+    /// Returns a key as it is known now.
     pub(super) fn view(&self, key: usize, now: u64, wall: Duration) -> View {
         View {
             rules: self.rules,
@@ -53,20 +52,20 @@ impl Model {
         }
     }
 
-    /// An answer is given; returns its number.
+    /// Adds an answer; returns its number.
     pub(super) fn is_given(&mut self, given: Given) -> usize {
         self.given.push(given);
         self.given.len() - 1
     }
 
-    /// Whether what was asked at this time may be of before a change.
+    /// Returns true if the answer to a lookup sent at this time may predate a change.
     pub(super) fn is_outdated(&self, key: usize, asked: At) -> bool {
         self.keys[key]
             .changed
             .is_some_and(|changed| changed > asked)
     }
 
-    /// A lookup came to a verdict, and its key has not changed since it was sent.
+    /// Keeps the verdict of a lookup. Its key has not changed since the lookup was sent.
     pub(super) fn keeps(&mut self, number: usize) {
         let given = &self.given[number];
         let known = &mut self.keys[given.key];
@@ -74,8 +73,8 @@ impl Model {
         known.failed = (None, None);
     }
 
-    /// A lookup has failed. Where the circuit breaker was full, that is nothing to remember of a
-    /// record in grace.
+    /// Notes that a lookup has failed. If the circuit breaker was full, a record in grace does not
+    /// remember it.
     pub(super) fn fails(&mut self, view: &View, by: By) {
         let (surely, perhaps) = match view.known.kept.map(|kept| &self.given[kept]) {
             Some(kept) if by == By::Overflow => {
@@ -95,7 +94,7 @@ impl Model {
         }
     }
 
-    /// An answer says whether the auth cluster can be reached.
+    /// Notes what an answer says about whether the auth cluster can be reached.
     pub(super) fn is_reached(&mut self, kind: Kind, now: u64) {
         match kind {
             Kind::Overflow => {}
@@ -107,14 +106,14 @@ impl Model {
         }
     }
 
-    /// Whether a lookup that could not be sent found the circuit breaker full; `in_flight`: others
-    /// are.
+    /// Returns true if a lookup that could not be sent found the circuit breaker full; `in_flight`
+    /// says whether other lookups are in flight.
     pub(super) fn is_breaker_full(&self, in_flight: bool, now: u64) -> bool {
         let recently = self.answered.is_some_and(|at| now - at < RECENTLY);
         recently || (in_flight && !self.failing)
     }
 
-    /// The feed was read: these keys have changed.
+    /// Notes that the feed was read: these keys have changed.
     pub(super) fn is_told(&mut self, keys: &[usize], complete_until: Option<u64>, now: At) {
         self.answered = Some(now.ms);
         self.failing = false;
@@ -124,7 +123,7 @@ impl Model {
         }
     }
 
-    /// An uncached lookup came to an answer. Where that is not what is kept, the key has changed.
+    /// Notes the answer to an uncached lookup. If it differs from the kept one, the key has changed.
     pub(super) fn learns(&mut self, number: usize, now: At) {
         let given = self.given[number];
         let kept = self.keys[given.key].kept.map(|kept| self.given[kept]);
@@ -143,7 +142,7 @@ impl Model {
         };
     }
 
-    /// A request needs a lookup, so nothing counts without one.
+    /// Checks that nothing may be used for a request without a lookup.
     pub(super) fn has_nothing(&self, view: &View) {
         let Some(kept) = self.kept_for_sure(view) else {
             return;
@@ -154,20 +153,20 @@ impl Model {
         assert!(!fresh && !spared, "{kept:?} counts, and is asked about");
     }
 
-    /// Whether a lookup that is sent now surely only finds out if an outage is over.
+    /// Returns true if a lookup that is sent now certainly tests whether an outage is over.
     pub(super) fn tests_outage(&self, view: &View) -> bool {
         let failed = view.known.failed.0;
         failed.is_some_and(|failed| view.now - failed < OUTAGE) && self.is_in_grace(view)
     }
 
-    /// Whether a record surely counts in an outage.
+    /// Returns true if a record may certainly be used in an outage.
     pub(super) fn is_in_grace(&self, view: &View) -> bool {
         self.kept_for_sure(view)
             .is_some_and(|kept| view.grace(kept).0)
     }
 
-    /// A fresh verdict was used, and its key is looked up meanwhile, or not. `may_be_sent`: no other
-    /// lookup of it is in flight.
+    /// Checks whether a key was rightly looked up again, or not, when its fresh verdict was used.
+    /// `may_be_sent` says that no other lookup of it is in flight.
     pub(super) fn is_refreshed(&self, view: &View, refreshed: bool, may_be_sent: bool) {
         let kept = view.known.kept.map(|kept| &self.given[kept]);
         let (surely, perhaps) = kept.map_or((false, false), |kept| view.nears_its_end(kept));
@@ -178,8 +177,8 @@ impl Model {
         }
     }
 
-    /// A request that got its verdict at the moment of `view` came to this end, which is the right
-    /// one. `wall` is the time of the end.
+    /// Checks the end of a request that got its verdict at the moment of `view`. `wall` is the time
+    /// of the end.
     pub(super) fn counts(&self, seen: &Seen, view: &View, by: By, wall: Duration) {
         let kept = view.known.kept;
         let number = match (seen.judged, by) {
@@ -232,14 +231,14 @@ impl Model {
             by != By::Overflow || view.stale_for(given).0 < view.overflow_grace(),
             "{given:?} is too old for a full circuit breaker"
         );
-        // To a request that waited in vain, that alone is an outage.
+        // For a request that waited in vain, that alone is an outage.
         if let By::Asking { is_asked } = by {
             let failed = view.known.failed.1.expect("grace is for outages");
             assert!(view.now - failed < RETRY || is_asked, "nobody asks again");
         }
     }
 
-    /// A request was refused for lack of a verdict, so there is none that counts.
+    /// Checks that a request that was refused for lack of a verdict could not have got one.
     fn nothing_counts(&self, seen: &Seen, view: &View, by: By) {
         assert!(
             seen.source.is_none() && matches!(by, By::Failure | By::Overflow),
@@ -253,7 +252,7 @@ impl Model {
         }
     }
 
-    /// What was kept last, where there is room for all.
+    /// Returns the answer that was kept last, if there is room for all.
     fn kept_for_sure(&self, view: &View) -> Option<&Given> {
         let kept = view.known.kept.filter(|_| !self.rules.small);
         kept.map(|kept| &self.given[kept])

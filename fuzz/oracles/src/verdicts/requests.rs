@@ -1,4 +1,4 @@
-//! Requests: how they come, wait, leave, and come to their ends.
+//! Requests: how they arrive, wait, leave and end.
 
 use keystile::auth::answer::{Source, Unsent};
 use keystile::engine::host::{Flow, Token};
@@ -9,7 +9,7 @@ use super::worker::{Asked, Lookup, Paused, State, Worker};
 use super::{AT_A_TIME, By, FORGOTTEN, MAX_WAITING, SOON, TIMEOUT};
 
 impl Worker {
-    /// A request comes. `unsent`: callouts cannot be sent meanwhile.
+    /// Sends a request; `unsent` says why callouts cannot be sent meanwhile.
     pub(super) fn asks(&mut self, key: usize, unsent: Option<Unsent>) {
         let view = self.view(key);
         let in_flight = self.in_flight(key);
@@ -64,8 +64,8 @@ impl Worker {
         }
     }
 
-    /// An introspection request comes; returns its lookup. Where this model cannot tell what is
-    /// learnt from that, none comes.
+    /// Sends an introspection request; returns its lookup. Does nothing if the cache is small,
+    /// because the model cannot tell what the engine learns from the answer then.
     pub(super) fn introspects(&mut self, key: usize) -> Option<usize> {
         if self.model.rules.small {
             return None;
@@ -82,7 +82,8 @@ impl Worker {
         Some(self.lookups.len() - 1)
     }
 
-    /// The lookup of its key that the engine sent, if it did, and its token if it could.
+    /// Sends a request. Returns its stream, the lookup of its key if the engine tried to send one,
+    /// and that lookup's token if it was sent.
     fn comes(
         &mut self,
         key: usize,
@@ -108,7 +109,7 @@ impl Worker {
         (stream, sent)
     }
 
-    /// A lookup was sent, of a key as it was known before.
+    /// Notes that a lookup was sent; `view` shows its key as known before.
     fn is_sent(&mut self, token: Token, view: &View, uncached: Option<u32>) {
         self.lookups.push(Lookup {
             token,
@@ -136,7 +137,7 @@ impl Worker {
         self.paused.insert(stream, paused);
     }
 
-    /// How a lookup that cannot be sent comes to nothing.
+    /// Returns how a lookup that cannot be sent fails.
     pub(super) fn unsent_by(&self, unsent: Option<Unsent>) -> By {
         let mut shared = self
             .lookups
@@ -151,7 +152,7 @@ impl Worker {
         }
     }
 
-    /// The client of a paused request leaves. Nobody sends anything for that.
+    /// Lets the client of a paused request leave, for which nothing may be sent.
     pub(super) fn leaves(&mut self, number: usize) {
         if let Some(stream) = self.nth_paused(number) {
             self.paused.remove(&stream);
@@ -162,7 +163,7 @@ impl Worker {
         }
     }
 
-    /// The proxy answers a paused request by itself, such as at its own timeout.
+    /// Lets the proxy answer a paused request by itself, as at its own timeout.
     pub(super) fn is_answered_by_proxy(&mut self, number: usize) {
         if let Some(stream) = self.nth_paused(number) {
             let paused = self.paused.get_mut(&stream).expect("it is paused");
@@ -172,7 +173,7 @@ impl Worker {
         }
     }
 
-    /// The trailers of a paused request do not send it on.
+    /// Checks that the trailers of a paused request do not send it on.
     pub(super) fn has_trailers(&mut self, number: usize) {
         if let Some(stream) = self.nth_paused(number)
             && !self.paused[&stream].is_over
@@ -204,7 +205,7 @@ impl Worker {
         self.paused.keys().nth(at).copied()
     }
 
-    /// The requests that wait for a lookup.
+    /// Returns the requests that wait for a lookup.
     pub(super) fn waiting(&self, token: Token) -> Vec<u32> {
         let waiting = self.paused.iter().filter(
             |(_, paused)| matches!(paused.state, State::Waits { lookup, .. } if lookup == token),
@@ -212,7 +213,7 @@ impl Worker {
         waiting.map(|(stream, _)| *stream).collect()
     }
 
-    /// The lookup of a key that requests may wait for.
+    /// Returns the lookup of a key that requests may wait for.
     fn in_flight(&self, key: usize) -> Option<Token> {
         let mut lookups = self.lookups.iter();
         let found = lookups
@@ -224,7 +225,7 @@ impl Worker {
         self.model.view(key, self.now.ms, self.wall())
     }
 
-    /// These requests have their verdicts, in no order if `at_once`.
+    /// Gives these requests their verdict. With `at_once`, they may be resolved in any order.
     pub(super) fn decides(&mut self, streams: &[u32], by: By, at_once: bool) {
         for stream in streams {
             let view = self.view(self.paused[stream].key);
@@ -241,8 +242,8 @@ impl Worker {
         }
     }
 
-    /// The engine resolved requests: those that have had their verdicts for longest, and as many as
-    /// one callback may.
+    /// Checks that the engine resolved requests in the order of their verdicts, and as many as one
+    /// callback may.
     pub(super) fn resolves(&mut self, most: usize) {
         let turn = |(_, paused): &(&u32, &Paused)| match paused.state {
             State::Decided { turn, .. } if !paused.is_over => Some(turn),
@@ -281,7 +282,7 @@ impl Worker {
         }
     }
 
-    /// A request has come to its end. Its trailers pass if it does, and it goes.
+    /// Checks the end of a request, and removes it. If it was forwarded, its trailers pass too.
     fn ends_with(&mut self, stream: u32) -> Seen {
         let seen = Seen::of(&self.host.streams[&stream]);
         self.counts.request(&seen);

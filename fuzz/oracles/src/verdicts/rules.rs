@@ -12,12 +12,12 @@ pub(super) struct Rules {
     pub(super) not_found: u64,
     pub(super) revoked: u64,
     pub(super) stale_if_error: u64,
-    /// A millionth of the time of an active record after which it is looked up again.
+    /// After which part of its time an active record is looked up again, in millionths.
     pub(super) refresh_ahead: u64,
     /// In percent.
     pub(super) jitter: u64,
     pub(super) environment: Option<&'static str>,
-    /// Whether each pool has room for one verdict only.
+    /// Whether each pool has room for only one verdict.
     pub(super) small: bool,
     pub(super) feed: Option<FeedRules>,
 }
@@ -31,7 +31,7 @@ pub(super) struct FeedRules {
 impl Rules {
     /// By number: plain; with a feed; with jitter and an environment; without a cache; with room for
     /// one verdict; with a feed, without grace and with refreshes at once; with a feed and a long
-    /// grace; with a long grace alone.
+    /// grace; with only a long grace.
     pub(super) const ALL: [Self; 8] = [
         Self::PLAIN,
         Self {
@@ -98,7 +98,7 @@ impl Rules {
         feed: None,
     };
 
-    /// As the engine takes it.
+    /// Returns the engine's settings.
     pub(super) fn settings(&self) -> Settings {
         let ms = |ms: u64| format!("{ms}ms");
         let feed = self.feed.as_ref().map(|feed| {
@@ -129,28 +129,28 @@ impl Rules {
         keystile::config::parse(config.to_string().as_bytes()).expect("a good configuration")
     }
 
-    /// The most verdicts of a pool.
+    /// Returns the maximum number of verdicts in a pool.
     pub(super) fn entries(&self) -> usize {
         if self.small { 1 } else { 100 }
     }
 
-    /// Whether an answer is about this environment.
+    /// Returns true if an answer is about this environment.
     pub(super) fn is_ours(&self, kind: Kind) -> bool {
         self.environment
             .is_none_or(|ours| kind.environment() == ours)
     }
 
-    /// Whether an answer lets requests through while it lasts.
+    /// Returns true if an answer lets requests through while it lasts.
     pub(super) fn allows(&self, kind: Kind) -> bool {
         kind.is_active() && self.is_ours(kind)
     }
 
-    /// Whether an answer says that there is no record here.
+    /// Returns true if an answer says that there is no record here.
     pub(super) fn is_none(&self, kind: Kind) -> bool {
         kind.is_not_found() || (kind.is_verdict() && !self.is_ours(kind))
     }
 
-    /// For how long an answer is kept at most.
+    /// Returns the longest time for which an answer is fresh.
     pub(super) fn ttl(&self, kind: Kind) -> u64 {
         let ttl = match kind {
             Kind::ActiveAndLarge => 0,
@@ -161,7 +161,7 @@ impl Rules {
         kind.max_age().map_or(ttl, |longest| longest.min(ttl))
     }
 
-    /// The shortest time that a verdict may be kept instead of `ttl`.
+    /// Returns the shortest time to which jitter may reduce `ttl`.
     pub(super) fn shortest(&self, ttl: u64) -> u64 {
         ttl - (ttl * self.jitter).div_ceil(100)
     }

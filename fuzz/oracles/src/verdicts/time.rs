@@ -1,4 +1,4 @@
-//! Time, and what must be done in it.
+//! Time, and what must happen in time.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use super::worker::{Asked, Poll, State, Worker};
 use super::{AT_A_TIME, By, FORGOTTEN, SOON, TICK, TIMEOUT};
 
 impl Worker {
-    /// Nothing more happens; whatever waits comes to its end by itself.
+    /// Ends a script: nothing more happens, and all waiting requests must end by themselves.
     pub(super) fn ends(mut self) {
         self.can_send = true;
         self.passes(2 * TIMEOUT + FORGOTTEN + 2 * TICK);
@@ -26,7 +26,7 @@ impl Worker {
         self.closes();
     }
 
-    /// The filter is taken out: everybody who waits is answered, and the gauges are back at zero.
+    /// Removes the filter: all waiting requests are answered, and the gauges return to zero.
     pub(super) fn closes(mut self) {
         let now = self.calls(None);
         let fresh = Engine::start(&mut FakeHost::default(), self.model.rules.settings());
@@ -42,7 +42,7 @@ impl Worker {
         self.logs_no_key();
     }
 
-    /// The timer has run out.
+    /// Lets the timer run out.
     pub(super) fn ticks(&mut self) {
         let now = self.calls(None);
         self.engine.on_tick(&mut self.host, now);
@@ -74,15 +74,15 @@ impl Worker {
         }
     }
 
-    /// The next poll is due at an interval's end from when the last was made, but not while that has
-    /// no answer.
+    /// Sets when the next poll is due: one interval after the last was sent, but not while that is in
+    /// flight.
     pub(super) fn is_polled_again(&mut self, made: u64) {
         let interval = self.model.rules.feed.as_ref().map(|feed| feed.interval);
         let next = interval.map(|interval| (made + interval).max(self.now.ms + SOON));
         self.next_poll = next;
     }
 
-    /// Whoever has waited too long gets what counts without an answer.
+    /// Gives requests that have waited too long what may be used without an answer.
     fn gives_up(&mut self) {
         let mut given_up = Vec::new();
         for lookup in &mut self.lookups {
@@ -106,7 +106,7 @@ impl Worker {
         self.decides(&overdue, By::Failure, true);
     }
 
-    /// What the proxy has been told after a tick.
+    /// Checks what the proxy has been told after a tick.
     fn reports(&self) {
         let rules = self.model.rules;
         self.counts.agree(&self.host, rules.small);
@@ -150,7 +150,7 @@ impl Worker {
         self.now.ms = end;
     }
 
-    /// Nobody is resolved without having been found above, and nobody waits longer than is promised.
+    /// Checks that no request was resolved unexpectedly, and that none waits longer than promised.
     pub(super) fn in_time(&self) {
         let is_uncached = |stream: &u32| {
             let mut lookups = self.lookups.iter();
@@ -160,7 +160,7 @@ impl Worker {
             let is_there = self.host.streams[stream].end.is_none();
             assert!(is_there, "request {stream} is resolved for no reason");
             if let State::Waits { deadline, .. } = paused.state {
-                // Ticks are in time for all lookups but uncached ones.
+                // Ticks are in time for all lookups except uncached ones.
                 let late = if is_uncached(stream) { TICK } else { SOON };
                 let latest = deadline + late;
                 assert!(latest >= self.now.ms, "request {stream} waits too long");

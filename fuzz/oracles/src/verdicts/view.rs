@@ -1,4 +1,4 @@
-//! What the naive model makes of one key at one moment.
+//! What the naive model knows of one key at one moment.
 
 use std::time::Duration;
 
@@ -9,16 +9,16 @@ use super::{At, RETRY};
 /// What is known of a key.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Known {
-    /// The answer that was kept last, by its number.
+    /// The number of the answer that was kept last.
     pub(super) kept: Option<usize>,
-    /// When a lookup last failed since then: surely, and perhaps.
+    /// When a lookup last failed since then: certainly, and possibly.
     pub(super) failed: (Option<u64>, Option<u64>),
-    /// When the key was last said to have changed.
+    /// When the key last changed, as far as is known.
     pub(super) changed: Option<At>,
 }
 
-/// A key at one moment. Where there is jitter, the model does not know a verdict's time exactly, but
-/// at least and at most.
+/// A key at one moment. With jitter, the model knows only the minimum and maximum of a verdict's
+/// time.
 #[derive(Clone, Copy)]
 pub(super) struct View {
     pub(super) rules: &'static Rules,
@@ -32,7 +32,7 @@ pub(super) struct View {
 }
 
 impl View {
-    /// For how long the answer is fresh: at least, and at most.
+    /// Returns how long the answer is fresh: minimum and maximum.
     pub(super) fn life(&self, given: &Given) -> (u64, u64) {
         let ttl = self.rules.ttl(given.kind);
         let limit = self.rules.feed.as_ref().map(|feed| feed.allow_when_stale);
@@ -41,7 +41,7 @@ impl View {
         (self.rules.shortest(ttl).min(limit), ttl.min(limit))
     }
 
-    /// Whether the answer counts in an outage: surely, and perhaps.
+    /// Returns whether the answer may be used in an outage: certainly, and possibly.
     pub(super) fn grace(&self, given: &Given) -> (bool, bool) {
         let ends = given.ends.is_some_and(|end| end <= self.wall);
         let until = |ttl: u64| {
@@ -56,7 +56,7 @@ impl View {
         (lasts(self.rules.shortest(ttl)), lasts(ttl))
     }
 
-    /// For how long the answer has not been fresh: at least, and at most.
+    /// Returns how long the answer has been stale: minimum and maximum.
     pub(super) fn stale_for(&self, given: &Given) -> (u64, u64) {
         let ttl = self.rules.ttl(given.kind);
         let (shortest, longest) = self.life(given);
@@ -70,7 +70,7 @@ impl View {
         )
     }
 
-    /// Whether the answer is looked up again while it is fresh: surely, and perhaps.
+    /// Returns whether the fresh answer must be looked up again: certainly, and possibly.
     pub(super) fn nears_its_end(&self, given: &Given) -> (bool, bool) {
         let age = self.now - given.made.ms;
         let after = |life: u64| age >= life * self.rules.refresh_ahead / 1_000_000;
@@ -84,7 +84,7 @@ impl View {
         )
     }
 
-    /// For how long a record counts because of a full circuit breaker.
+    /// Returns how long a stale record is used because of a full circuit breaker.
     pub(super) fn overflow_grace(&self) -> u64 {
         let feed = self.rules.feed.as_ref();
         feed.map_or(60_000, |feed| feed.allow_when_stale)

@@ -1,4 +1,4 @@
-//! A worker: the engine, its proxy, and what the naive model says of both.
+//! A worker: the engine, its proxy, and the naive model of both.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -19,7 +19,7 @@ use super::{At, By, KEYS, MANY, STEPS, TIMEOUT, WALLS, number};
 /// When scripts begin, in ms since the Unix epoch.
 const WALL: u64 = 1_800_000_000_000;
 
-/// How every key begins.
+/// The prefix of every key.
 const PREFIX: &str = "aw_";
 
 /// A lookup without an answer.
@@ -30,9 +30,9 @@ pub(super) struct Lookup {
     pub(super) made: At,
     /// The request that it was sent for, if it is an uncached one.
     pub(super) uncached: Option<u32>,
-    /// Whether another was sent before, whose key changed meanwhile.
+    /// Whether it was sent again, because its key has changed.
     pub(super) again: bool,
-    /// Whether it surely only finds out if an outage is over, so that nobody with a record in grace
+    /// Whether it certainly tests if an outage is over, so that no request with a record in grace
     /// waits for it.
     pub(super) tests_outage: bool,
     /// The proxy will not report its timeout.
@@ -53,23 +53,23 @@ pub(super) enum State {
     Waits {
         /// For this lookup.
         lookup: Token,
-        /// Where its verdict will have come from.
+        /// Where a verdict of its lookup comes from, for this request.
         source: Source,
-        /// When, in ms, it has waited too long.
+        /// When it has waited too long, in ms.
         deadline: u64,
     },
     /// It has its verdict.
     Decided {
         by: By,
         view: View,
-        /// Where an answer to its lookup comes from, for this request.
+        /// Where a verdict of its lookup comes from, for this request.
         source: Source,
-        /// Those of a lower one are resolved before it.
+        /// Requests with a lower turn are resolved first.
         turn: (u64, u32),
     },
 }
 
-/// The poll of the feed without an answer.
+/// The in-flight poll of the feed.
 pub(super) struct Poll {
     pub(super) token: Token,
     /// When it was sent, in ms.
@@ -104,13 +104,13 @@ pub(super) struct Worker {
     pub(super) lookups: Vec<Lookup>,
     pub(super) paused: BTreeMap<u32, Paused>,
     pub(super) poll: Option<Poll>,
-    /// When, in ms, the feed must be polled next, while no poll is in flight.
+    /// When the feed must be polled next, in ms, unless a poll is in flight.
     pub(super) next_poll: Option<u64>,
     pub(super) polls_are_answered: bool,
     pub(super) can_send: bool,
     pub(super) period: Duration,
     pub(super) next_tick: u64,
-    /// The last callout that [`Self::sent`] told of.
+    /// The last callout that [`Self::sent`] returned.
     last_sent: Token,
 }
 
@@ -186,7 +186,7 @@ impl Worker {
         self.in_time();
     }
 
-    /// Since the Unix epoch.
+    /// Returns the time since the Unix epoch.
     pub(super) fn wall(&self) -> Duration {
         let wall = WALL
             .saturating_add(self.now.ms)
@@ -194,8 +194,8 @@ impl Worker {
         Duration::from_millis(wall)
     }
 
-    /// The engine is about to be called: returns the monotonic clock, and has the proxy know the wall
-    /// clock, and why callouts cannot be sent.
+    /// Prepares a call of the engine: sets the proxy's wall clock, and why it cannot send callouts.
+    /// Returns the time of the monotonic clock.
     pub(super) fn calls(&mut self, unsent: Option<Unsent>) -> Duration {
         self.now.order += 1;
         self.host.wall = self.wall();
@@ -204,7 +204,7 @@ impl Worker {
         Duration::from_millis(self.now.ms)
     }
 
-    /// A callout is answered.
+    /// Answers a callout.
     pub(super) fn responds(&mut self, token: Token, response: &Response) {
         let headers = response.headers.iter();
         let headers: Vec<_> = headers
@@ -216,7 +216,7 @@ impl Worker {
             .answers(&mut self.engine, token, &headers, body, now);
     }
 
-    /// The callouts that the engine sent since this was last asked, or tried to.
+    /// Returns the callouts that the engine has sent, or tried to send, since the last call.
     pub(super) fn sent(&mut self) -> Vec<(Asked, Option<Token>)> {
         self.now.order += 1;
         let asked = |path: &str| {
@@ -258,7 +258,7 @@ impl Worker {
         all
     }
 
-    /// The timer starts again where its period was changed.
+    /// Restarts the timer if its period was changed.
     fn wakes(&mut self) {
         if self.period != self.host.period {
             self.period = self.host.period;
@@ -271,7 +271,7 @@ impl Worker {
         self.next_tick = self.now.ms + period;
     }
 
-    /// The log names no key.
+    /// Checks that the log contains no key.
     pub(super) fn logs_no_key(&self) {
         let mut lines = self.host.log.iter().map(|(_, line)| line);
         assert!(lines.all(|line| !line.contains(PREFIX)), "a key is logged");

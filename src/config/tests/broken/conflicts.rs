@@ -1,11 +1,11 @@
-//! Fields that are right by themselves and wrong together.
+//! Fields that are valid by themselves, but not together.
 
 use super::Broken;
 use super::fields::changed;
 
-/// Fields that are right by themselves and wrong together: what is set, and whose fault it is.
+/// The fields that are set, and the path of the field that is rejected.
 const CONFLICTS: &[(&[(&str, &str)], &str)] = &[
-    // a cluster's name that is no host, and no other host
+    // a cluster's name that is not a host, and no authority
     (
         &[
             ("lookup.cluster", r#""auth/v1""#),
@@ -35,7 +35,7 @@ const CONFLICTS: &[(&[(&str, &str)], &str)] = &[
         ],
         "feed.stale_after",
     ),
-    // two sources of one header
+    // two sources that read the same header
     (
         &[("credential.sources", r#"[{"header":"a"},{"header":"a"}]"#)],
         "credential.sources[1]",
@@ -110,7 +110,7 @@ const CONFLICTS: &[(&[(&str, &str)], &str)] = &[
         ],
         "credential.format.min_length",
     ),
-    // who asks about a key must have shown it
+    // introspection needs a key, so its path must not be exempt
     (
         &[("exempt.paths", r#"["/v1/keys/me"]"#)],
         "introspection.path",
@@ -142,7 +142,7 @@ const CONFLICTS: &[(&[(&str, &str)], &str)] = &[
         &[("introspection.path", r#""/public""#)],
         "introspection.path",
     ),
-    // an identity where the credential stands
+    // an identity header that carries the credential
     (
         &[("identity_headers", r#"{"authorization":"key_id"}"#)],
         "identity_headers.authorization",
@@ -167,7 +167,7 @@ const CONFLICTS: &[(&[(&str, &str)], &str)] = &[
         &[("identity_headers", r#"{"x-a":"key_id","x.a":"account_id"}"#)],
         "identity_headers.x.a",
     ),
-    // headers that are kept from the upstream by other means
+    // stripped headers that never reach the upstream anyway
     (&[("strip_headers", r#"["x_api_key"]"#)], "strip_headers[0]"),
     (
         &[("strip_headers", r#"["x-url","Authorization"]"#)],
@@ -178,7 +178,7 @@ const CONFLICTS: &[(&[(&str, &str)], &str)] = &[
         &[("strip_headers", r#"["x-url","X-Url"]"#)],
         "strip_headers[1]",
     ),
-    // an exemption of nothing
+    // exempt methods without exempt paths
     (
         &[("exempt.paths", "[]"), ("exempt.path_prefixes", "[]")],
         "exempt.methods",
@@ -191,7 +191,7 @@ const CONFLICTS: &[(&[(&str, &str)], &str)] = &[
         &[("exempt.path_prefixes", r#"["/ok",7]"#)],
         "exempt.path_prefixes[1]",
     ),
-    // of two that are wrong, the first is told
+    // if two fields are wrong, the first is reported
     (
         &[("lookup.timeout", r#""0s""#), ("hash.pepper", r#""""#)],
         "lookup.timeout",

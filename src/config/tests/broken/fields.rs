@@ -1,4 +1,4 @@
-//! A configuration with each field, what each must be, and ways to break one.
+//! A valid configuration with every field, the type of each, and ways to break one.
 
 use std::sync::LazyLock;
 
@@ -8,10 +8,10 @@ use super::Broken;
 use super::sections::SECTIONS;
 use crate::decision::denial::Denial;
 
-/// What no message may repeat.
+/// The secret that no message may repeat.
 pub(super) const SECRET: &str = "hunter2-hunter2";
 
-/// A configuration with each field, to be broken in one place.
+/// A valid configuration with every field, to be broken in one place.
 pub(super) static GOOD: LazyLock<String> = LazyLock::new(|| {
     let sections: Vec<_> = SECTIONS
         .iter()
@@ -35,12 +35,12 @@ pub(super) enum Kind {
 
 use Kind::{Object, ObjectOrNull};
 
-/// Each field, and what it must be.
+/// Returns every field, with its type.
 pub(super) fn fields() -> impl Iterator<Item = &'static (&'static str, Kind)> {
     SECTIONS.iter().flat_map(|section| section.fields)
 }
 
-/// The good one with this JSON in a field's place.
+/// Returns the valid configuration with this JSON in one field.
 pub(super) fn with(path: &str, raw: &str) -> Broken {
     Broken {
         name: format!("{path} = {raw}"),
@@ -50,7 +50,8 @@ pub(super) fn with(path: &str, raw: &str) -> Broken {
     }
 }
 
-/// The good one with one more member of an object, whose path is to be refused.
+/// Returns the valid configuration with one more member in an object. The path of that member is
+/// rejected.
 pub(super) fn beside(object: &str, member: &str, name: &str) -> Broken {
     const MARK: &str = "@";
     let mut good: Value = serde_json::from_str(&GOOD).unwrap();
@@ -74,7 +75,7 @@ pub(super) fn beside(object: &str, member: &str, name: &str) -> Broken {
     }
 }
 
-/// The good one with this JSON in the places of these fields.
+/// Returns the valid configuration with this JSON in these fields.
 pub(super) fn changed(changes: &[(&str, &str)]) -> Vec<u8> {
     let mut good: Value = serde_json::from_str(&GOOD).unwrap();
     for (index, (path, _)) in changes.iter().enumerate() {
@@ -87,7 +88,8 @@ pub(super) fn changed(changes: &[(&str, &str)]) -> Vec<u8> {
     text.into_bytes()
 }
 
-/// The paths of all objects with fields of fixed names; the whole's is empty.
+/// Returns the paths of all objects whose field names are fixed. The path of the whole
+/// configuration is empty.
 pub(super) fn objects(good: &Value) -> Vec<String> {
     let mut paths = vec![String::new()];
     let fixed = fields().filter(|(path, kind)| {
@@ -101,7 +103,7 @@ pub(super) fn objects(good: &Value) -> Vec<String> {
     paths
 }
 
-/// What is said of a field that an object does not have.
+/// Returns the message for an unknown field of an object.
 pub(super) fn unknown(object: &str) -> String {
     let known: Vec<_> = match object {
         "" => SECTIONS.iter().map(|section| section.name).collect(),
@@ -112,7 +114,7 @@ pub(super) fn unknown(object: &str) -> String {
             .map(|(_, name)| name)
             .collect(),
     };
-    format!("is unknown here; known are {}", known.join(", "))
+    format!("is not a known field; must be one of: {}", known.join(", "))
 }
 
 pub(super) fn join(object: &str, field: &str) -> String {
@@ -123,8 +125,8 @@ pub(super) fn join(object: &str, field: &str) -> String {
     }
 }
 
-/// The place of a path such as `credential.sources[0].header`. Names of headers and messages, which
-/// may hold anything, are the rest of their paths.
+/// Returns the value at a path such as `credential.sources[0].header`. Names of headers and
+/// messages may contain dots, so the rest of the path is taken as the name.
 fn place<'a>(json: &'a mut Value, path: &str) -> &'a mut Value {
     if path.is_empty() {
         return json;

@@ -10,7 +10,7 @@ use super::fields::{GOOD, Kind, beside, fields, join, objects, unknown, with};
 use crate::config::FIELDS as SECTIONS;
 
 impl Kind {
-    /// JSON that is something else.
+    /// JSON of other types.
     fn wrong(self) -> Vec<&'static str> {
         const TEXT: &str = r#""hunter2-hunter2""#;
         const NULL: &str = "null";
@@ -37,14 +37,14 @@ impl Kind {
         }
     }
 
-    /// What is said of such JSON.
+    /// The message for such JSON.
     fn problem(self, raw: &str) -> String {
         let expected = match self {
             Text | RequiredText | TextOrNull => "a string",
             Object | ObjectOrNull => "an object",
             Array => "an array",
             Flag => "true or false",
-            Whole => "a whole number above 0",
+            Whole => "a positive integer",
             Number => "a number",
         };
         let not = match raw.as_bytes() {
@@ -67,7 +67,7 @@ pub(super) fn types() -> Vec<Broken> {
     wrong.collect()
 }
 
-/// Fields that are repeated, unknown, or in the wrong case: each at each level.
+/// Fields that are repeated, unknown, or in the wrong case, at every level.
 pub(super) fn all() -> Vec<Broken> {
     let good: Value = serde_json::from_str(&GOOD).unwrap();
     let mut broken = Vec::new();
@@ -85,7 +85,7 @@ pub(super) fn all() -> Vec<Broken> {
             });
         }
     }
-    // A line of the log stays one line, and short.
+    // The message is one short line of the log.
     let objects = [
         "",
         "lookup",
@@ -127,12 +127,13 @@ pub(super) fn all() -> Vec<Broken> {
             }
         };
         broken.extend(["null", r#""hunter2-hunter2""#].map(|raw| repeated(raw, field)));
-        // Written otherwise, it is the same field.
+        // With an escape in its name, it is still the same field.
         let first = char::from(field.as_bytes()[0]);
         let escaped = format!("\\u{:04x}{}", u32::from(first), &field[1..]);
         broken.push(repeated("null", &escaped));
         if ["lookup.headers", "identity_headers"].contains(&object) {
-            // Their members' names are headers, which have no case. The good one comes second.
+            // The names in these objects are headers, which are compared without case. The valid
+            // entry comes second, so the message names it.
             let upper = field.to_uppercase();
             broken.push(beside(object, &format!("\"{upper}\":\"key_id\""), field));
             continue;

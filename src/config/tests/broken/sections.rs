@@ -1,5 +1,5 @@
-//! The sections, with the values of which configurations are made: one file for each, and nothing
-//! else to change for a new field.
+//! The sections of the configuration, one file for each. A new field changes only the file of its
+//! section.
 
 mod cache;
 mod credential;
@@ -18,18 +18,18 @@ use super::fields::Kind;
 /// One section of the configuration.
 pub(super) struct Section {
     pub(super) name: &'static str,
-    /// A good one with each field.
+    /// A valid example with every field.
     pub(super) good: &'static str,
-    /// Each field, and what it must be.
+    /// Every field, with its type.
     pub(super) fields: &'static [(&'static str, Kind)],
-    /// Values of the right type that are wrong in themselves.
+    /// Values of the right type that are rejected.
     pub(super) rejected: &'static [Rejected],
 }
 
-/// Values, as they stand in JSON, that a field is rejected for.
+/// Values of a field, as JSON, that are rejected with the same message.
 pub(super) struct Rejected {
     pub(super) field: &'static str,
-    /// The message behind the field's path.
+    /// The message after the field's path.
     pub(super) problem: &'static str,
     pub(super) values: &'static [&'static str],
 }

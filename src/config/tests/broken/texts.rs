@@ -1,8 +1,8 @@
-//! Texts that are no configuration at all.
+//! Texts that are not a configuration at all.
 
 use super::Broken;
 
-/// Texts that are not a configuration at all: name, text, and the path of the refusal.
+/// Name, text, and the path with which the message begins.
 const TEXTS: &[(&str, &[u8], &str)] = &[
     ("empty", b"", "lookup.cluster"),
     ("blank", b" \t\r\n ", "lookup.cluster"),

@@ -1,4 +1,4 @@
-//! Values of the right type that are wrong in themselves.
+//! Values of the right type that are rejected.
 
 use super::Broken;
 use super::fields::{unknown, with};
@@ -17,7 +17,7 @@ pub(super) fn all() -> Vec<Broken> {
         let broken_name = with(&format!("{messages}.{name}"), r#""x""#);
         broken.push(broken_name.because(unknown(messages)));
     }
-    // Each as long as it may not be.
+    // Values that are too long.
     let too_long = [
         ("credential.format.prefix", 65),
         ("environment", 257),
@@ -34,7 +34,7 @@ pub(super) fn all() -> Vec<Broken> {
             });
         }
     }
-    // 1 MB of what is wrong for another reason.
+    // Values of 1 MB that are rejected for another reason.
     let long = [
         ("lookup.cluster", " "),
         ("lookup.authority", "/"),

@@ -44,8 +44,8 @@ fn events(keys: u16) -> impl Strategy<Value = Vec<Event>> {
 }
 
 proptest! {
-    /// The naive model is a map of everything that was ever put in. A pool may forget, but never
-    /// without need, and never tells anything else than the last that was said.
+    /// The naive model is a map of everything that was ever inserted. A pool may forget entries, but
+    /// only when it is full, and it never returns anything but the last value.
     #[test]
     fn a_pool_is_a_map_that_may_forget(capacity in 1..40_usize, events in events(60), seed in any::<u64>()) {
         let mut pool = Pool::new(capacity, Seed::new(seed));
@@ -84,12 +84,12 @@ proptest! {
             evicted += pool.take_evictions();
             let held = model.keys().filter(|key| pool.get(&hash(**key)).is_some()).count();
             prop_assert_eq!(held, pool.len(), "what it holds is what was put in");
-            // An entry that was put in and is not there was pushed out, and counted.
+            // An entry that was inserted but is missing was evicted, and counted.
             prop_assert!(usize::try_from(evicted).unwrap() >= model.len() - held);
         }
     }
 
-    /// With room for all, it is the model itself.
+    /// With room for all entries, a pool behaves like the model.
     #[test]
     fn nothing_is_lost_while_there_is_room(events in events(60), seed in any::<u64>()) {
         let mut pool = Pool::new(60, Seed::new(seed));
@@ -118,7 +118,7 @@ proptest! {
     }
 }
 
-/// The last-recently-used rule would lose all of the keys in use to any scan as long as the pool.
+/// LRU eviction would lose all keys in use to any scan as long as the pool.
 #[test]
 fn keys_in_use_survive_a_scan() {
     let mut pool = Pool::new(100, Seed::new(1));
@@ -132,7 +132,7 @@ fn keys_in_use_survive_a_scan() {
     }
     for key in 1_000..21_000 {
         pool.insert(hash(key), 9);
-        // Now and then, far more seldom than the pool is long.
+        // Only now and then: after many more keys than the pool holds.
         if key % 500 == 0 {
             for key in in_use.clone() {
                 let _ = pool.get(&hash(key));
@@ -143,10 +143,10 @@ fn keys_in_use_survive_a_scan() {
     assert_eq!(left, 50);
 }
 
-/// Hashes that agree in many bits, as a client could choose them, are spread by the seed.
+/// The seed spreads hashes that agree in many bits, which clients could choose.
 #[test]
 fn chosen_hashes_do_not_meet() {
-    // What a table of 65,536 buckets looks at, and the seven bits behind which it looks closer.
+    // The bits that choose one of 65,536 buckets.
     let bucket = |seed: Seed, word: u64| {
         let mut hasher = seed.build_hasher();
         hasher.write_u64(word);
@@ -157,7 +157,7 @@ fn chosen_hashes_do_not_meet() {
         for shift in [0, 16, 32, 48] {
             let chosen = (0..10_000_u64).map(|n| n.rotate_left(shift).wrapping_mul(0x1_0001));
             let met: HashSet<_> = chosen.map(|word| bucket(seed, word)).collect();
-            // Random numbers would meet in about 9,300 buckets.
+            // Random numbers would fill about 9,300 buckets.
             assert!(met.len() > 8_000, "{seed:?} {shift}: {}", met.len());
         }
     }

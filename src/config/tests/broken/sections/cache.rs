@@ -1,4 +1,4 @@
-//! `cache`: a good one, what each field must be, and values that are wrong.
+//! `cache`: a valid example, the type of each field, and rejected values.
 
 use super::{Rejected, Section};
 use crate::config::tests::broken::fields::Kind::{Number, Object, Text, Whole};
@@ -101,7 +101,7 @@ pub(super) const SECTION: Section = Section {
         },
         Rejected {
             field: "cache.refresh_ahead",
-            problem: "must be a number above 0 and at most 1, which is off",
+            problem: "must be a number above 0 and at most 1; 1 turns it off",
             values: &[
                 "0", "0.0", "-0", "-0.1", "1e-9", "1.0001", "2", "80", "1e308", "-1e308",
             ],
@@ -113,22 +113,22 @@ pub(super) const SECTION: Section = Section {
         },
         Rejected {
             field: "cache.max_allow_entries",
-            problem: r#"must be from 1 to 1000000; a TTL of "0s" keeps none"#,
+            problem: r#"must be from 1 to 1000000; to cache nothing, set the TTL to "0s""#,
             values: &["0", "1000001", "4294967295", "4294967339"],
         },
         Rejected {
             field: "cache.max_allow_entries",
-            problem: "must be a whole number above 0",
+            problem: "must be a positive integer",
             values: &["99999999999999999999"],
         },
         Rejected {
             field: "cache.max_deny_entries",
-            problem: r#"must be from 1 to 1000000; a TTL of "0s" keeps none"#,
+            problem: r#"must be from 1 to 1000000; to cache nothing, set the TTL to "0s""#,
             values: &["0", "1000001", "4294967295", "4294967339"],
         },
         Rejected {
             field: "cache.max_deny_entries",
-            problem: "must be a whole number above 0",
+            problem: "must be a positive integer",
             values: &["99999999999999999999"],
         },
     ],

@@ -1,4 +1,4 @@
-//! `credential`: a good one, what each field must be, and values that are wrong.
+//! `credential`: a valid example, the type of each field, and rejected values.
 
 use super::{Rejected, Section};
 use crate::config::tests::broken::fields::Kind::{
@@ -35,7 +35,7 @@ pub(super) const SECTION: Section = Section {
         },
         Rejected {
             field: "credential.sources[0].header",
-            problem: "must be a header's name: one word of letters, digits and !#$%&'*+-.^_`|~",
+            problem: "must be a header name: only letters, digits and !#$%&'*+-.^_`|~",
             values: &[
                 r#""""#,
                 r#"" ""#,
@@ -48,7 +48,7 @@ pub(super) const SECTION: Section = Section {
         },
         Rejected {
             field: "credential.sources[0].header",
-            problem: "is a header that HTTP itself governs; choose another",
+            problem: "is a header that HTTP or Envoy controls; choose another",
             values: &[r#""Host""#, r#""connection""#, r#""content-length""#],
         },
         Rejected {
@@ -63,7 +63,7 @@ pub(super) const SECTION: Section = Section {
         },
         Rejected {
             field: "credential.sources[1].header",
-            problem: "must be a header's name: one word of letters, digits and !#$%&'*+-.^_`|~",
+            problem: "must be a header name: only letters, digits and !#$%&'*+-.^_`|~",
             values: &[
                 r#""""#,
                 r#"" ""#,
@@ -76,7 +76,7 @@ pub(super) const SECTION: Section = Section {
         },
         Rejected {
             field: "credential.sources[1].header",
-            problem: "is a header that HTTP itself governs; choose another",
+            problem: "is a header that HTTP or Envoy controls; choose another",
             values: &[r#""Host""#, r#""connection""#, r#""content-length""#],
         },
         Rejected {
@@ -91,7 +91,7 @@ pub(super) const SECTION: Section = Section {
         },
         Rejected {
             field: "credential.sources[0].scheme",
-            problem: "must be one word of letters, digits and !#$%&'*+-.^_`|~",
+            problem: "must be one word: only letters, digits and !#$%&'*+-.^_`|~",
             values: &[
                 r#""""#,
                 r#"" ""#,
@@ -117,12 +117,12 @@ pub(super) const SECTION: Section = Section {
         },
         Rejected {
             field: "credential.format.min_length",
-            problem: "counts the prefix, so it must be more than 3, and at most 8192",
+            problem: "includes the prefix, so it must be more than 3 and at most 8192",
             values: &["0", "1", "3", "8193", "4294967296", "4294967339"],
         },
         Rejected {
             field: "credential.format.min_length",
-            problem: "must be a whole number above 0",
+            problem: "must be a positive integer",
             values: &["99999999999999999999"],
         },
         Rejected {
@@ -132,7 +132,7 @@ pub(super) const SECTION: Section = Section {
         },
         Rejected {
             field: "credential.format.max_length",
-            problem: "must be a whole number above 0",
+            problem: "must be a positive integer",
             values: &["99999999999999999999"],
         },
         Rejected {

@@ -1,4 +1,4 @@
-//! `environment`: a good one, what each field must be, and values that are wrong.
+//! `environment`: a valid example, the type of each field, and rejected values.
 
 use super::{Rejected, Section};
 use crate::config::tests::broken::fields::Kind::TextOrNull;
@@ -9,7 +9,7 @@ pub(super) const SECTION: Section = Section {
     fields: &[("environment", TextOrNull)],
     rejected: &[Rejected {
         field: "environment",
-        problem: "must be 1 to 256 characters of visible ASCII, as in a record; null is any",
+        problem: "must be 1 to 256 characters of visible ASCII, as in a record; null accepts every environment",
         values: &[
             r#""""#,
             r#"" ""#,

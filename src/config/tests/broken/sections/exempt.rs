@@ -1,4 +1,4 @@
-//! `exempt`: a good one, what each field must be, and values that are wrong.
+//! `exempt`: a valid example, the type of each field, and rejected values.
 
 use super::{Rejected, Section};
 use crate::config::tests::broken::fields::Kind::{Array, Flag, Object, Text};
@@ -46,7 +46,7 @@ pub(super) const SECTION: Section = Section {
         },
         Rejected {
             field: "exempt.paths[0]",
-            problem: r#"must not have a "." or ".." segment: write the path that it leads to"#,
+            problem: r#"must not have a "." or ".." segment; write the resolved path"#,
             values: &[
                 r#""/.""#,
                 r#""/..""#,
@@ -87,7 +87,7 @@ pub(super) const SECTION: Section = Section {
         },
         Rejected {
             field: "exempt.path_prefixes[0]",
-            problem: r#"must not have a "." or ".." segment: write the path that it leads to"#,
+            problem: r#"must not have a "." or ".." segment; write the resolved path"#,
             values: &[
                 r#""/.""#,
                 r#""/..""#,

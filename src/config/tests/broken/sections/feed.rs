@@ -1,4 +1,4 @@
-//! `feed`: a good one, what each field must be, and values that are wrong.
+//! `feed`: a valid example, the type of each field, and rejected values.
 
 use super::{Rejected, Section};
 use crate::config::tests::broken::fields::Kind::{ObjectOrNull, Text, TextOrNull};
@@ -18,7 +18,7 @@ pub(super) const SECTION: Section = Section {
     rejected: &[
         Rejected {
             field: "feed.path",
-            problem: r##"must start with "/", hold {cursor} exactly once, and be visible ASCII without "#" and other braces, such as "/v1/changes?after={cursor}""##,
+            problem: r##"must start with "/", contain {cursor} exactly once, and be visible ASCII without "#" or other braces, such as "/v1/changes?after={cursor}""##,
             values: &[
                 r#""""#,
                 r#""/""#,
@@ -34,7 +34,7 @@ pub(super) const SECTION: Section = Section {
         },
         Rejected {
             field: "feed.path",
-            problem: "must ask for at least 100 changes at once, or set no limit",
+            problem: "must have a limit of at least 100, or none",
             values: &[
                 r#""/v1/changes?after={cursor}&limit=0""#,
                 r#""/v1/changes?after={cursor}&limit=1""#,
@@ -80,7 +80,7 @@ pub(super) const SECTION: Section = Section {
         },
         Rejected {
             field: "feed.cluster",
-            problem: "must be the name of an Envoy cluster, without blanks",
+            problem: "must be the name of an Envoy cluster: visible ASCII without spaces",
             values: &[
                 r#""""#,
                 r#"" ""#,

@@ -1,4 +1,4 @@
-//! `hash`: a good one, what each field must be, and values that are wrong.
+//! `hash`: a valid example, the type of each field, and rejected values.
 
 use super::{Rejected, Section};
 use crate::config::tests::broken::fields::Kind::{Object, TextOrNull};
@@ -9,7 +9,7 @@ pub(super) const SECTION: Section = Section {
     fields: &[("hash", Object), ("hash.pepper", TextOrNull)],
     rejected: &[Rejected {
         field: "hash.pepper",
-        problem: "must not be empty; null is plain SHA-256",
+        problem: "must not be empty; use null for plain SHA-256",
         values: &[r#""""#],
     }],
 };

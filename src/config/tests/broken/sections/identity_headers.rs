@@ -1,4 +1,4 @@
-//! `identity_headers`: a good one, what each field must be, and values that are wrong.
+//! `identity_headers`: a valid example, the type of each field, and rejected values.
 
 use super::{Rejected, Section};
 use crate::config::tests::broken::fields::Kind::{Object, Text};
@@ -25,42 +25,42 @@ pub(super) const SECTION: Section = Section {
         },
         Rejected {
             field: "identity_headers.",
-            problem: "must be a header's name: one word of letters, digits and !#$%&'*+-.^_`|~",
+            problem: "must be a header name: only letters, digits and !#$%&'*+-.^_`|~",
             values: &[r#""key_id""#],
         },
         Rejected {
             field: "identity_headers.x key",
-            problem: "must be a header's name: one word of letters, digits and !#$%&'*+-.^_`|~",
+            problem: "must be a header name: only letters, digits and !#$%&'*+-.^_`|~",
             values: &[r#""key_id""#],
         },
         Rejected {
             field: "identity_headers.x-key:",
-            problem: "must be a header's name: one word of letters, digits and !#$%&'*+-.^_`|~",
+            problem: "must be a header name: only letters, digits and !#$%&'*+-.^_`|~",
             values: &[r#""key_id""#],
         },
         Rejected {
             field: "identity_headers.:authority",
-            problem: "must be a header's name: one word of letters, digits and !#$%&'*+-.^_`|~",
+            problem: "must be a header name: only letters, digits and !#$%&'*+-.^_`|~",
             values: &[r#""key_id""#],
         },
         Rejected {
             field: "identity_headers.schlüssel",
-            problem: "must be a header's name: one word of letters, digits and !#$%&'*+-.^_`|~",
+            problem: "must be a header name: only letters, digits and !#$%&'*+-.^_`|~",
             values: &[r#""key_id""#],
         },
         Rejected {
             field: "identity_headers.Host",
-            problem: "is a header that HTTP itself governs; choose another",
+            problem: "is a header that HTTP or Envoy controls; choose another",
             values: &[r#""key_id""#],
         },
         Rejected {
             field: "identity_headers.Content-Length",
-            problem: "is a header that HTTP itself governs; choose another",
+            problem: "is a header that HTTP or Envoy controls; choose another",
             values: &[r#""key_id""#],
         },
         Rejected {
             field: "identity_headers.trailer",
-            problem: "is a header that HTTP itself governs; choose another",
+            problem: "is a header that HTTP or Envoy controls; choose another",
             values: &[r#""key_id""#],
         },
     ],

@@ -1,4 +1,4 @@
-//! `introspection`: a good one, what each field must be, and values that are wrong.
+//! `introspection`: a valid example, the type of each field, and rejected values.
 
 use super::{Rejected, Section};
 use crate::config::tests::broken::fields::Kind::{ObjectOrNull, Text};
@@ -40,7 +40,7 @@ pub(super) const SECTION: Section = Section {
         },
         Rejected {
             field: "introspection.path",
-            problem: r#"must not have a "." or ".." segment: write the path that it leads to"#,
+            problem: r#"must not have a "." or ".." segment; write the resolved path"#,
             values: &[
                 r#""/.""#,
                 r#""/..""#,

@@ -1,4 +1,4 @@
-//! `lookup`: a good one, what each field must be, and values that are wrong.
+//! `lookup`: a valid example, the type of each field, and rejected values.
 
 use super::{Rejected, Section};
 use crate::config::tests::broken::fields::Kind::{Object, RequiredText, Text, TextOrNull};
@@ -19,7 +19,7 @@ pub(super) const SECTION: Section = Section {
     rejected: &[
         Rejected {
             field: "lookup.cluster",
-            problem: "must be the name of an Envoy cluster, without blanks",
+            problem: "must be the name of an Envoy cluster: visible ASCII without spaces",
             values: &[
                 r#""""#,
                 r#"" ""#,
@@ -36,7 +36,7 @@ pub(super) const SECTION: Section = Section {
         },
         Rejected {
             field: "lookup.authority",
-            problem: r#"must be a host, such as "auth.example.com:8080"; by default it is the cluster's name"#,
+            problem: r#"must be a host, such as "auth.example.com:8080"; the default is the host in the cluster's name"#,
             values: &[
                 r#""""#,
                 r#"" ""#,
@@ -53,7 +53,7 @@ pub(super) const SECTION: Section = Section {
         },
         Rejected {
             field: "lookup.path",
-            problem: r##"must start with "/", hold {key_hash} exactly once, and be visible ASCII without "#" and other braces, such as "/v1/key-hashes/{key_hash}""##,
+            problem: r##"must start with "/", contain {key_hash} exactly once, and be visible ASCII without "#" or other braces, such as "/v1/key-hashes/{key_hash}""##,
             values: &[
                 r#""""#,
                 r#""/""#,
@@ -120,12 +120,12 @@ pub(super) const SECTION: Section = Section {
         },
         Rejected {
             field: "lookup.headers.authorization",
-            problem: "must not begin or end with a blank",
+            problem: "must not begin or end with a space or tab",
             values: &[r#""hunter2-hunter2 ""#, r#""\thunter2-hunter2""#],
         },
         Rejected {
             field: "lookup.headers.authorization",
-            problem: "must be a header's value: visible ASCII and blanks, without line breaks",
+            problem: "must be a header value: visible ASCII, spaces and tabs, without line breaks",
             values: &[
                 r#""hunter2-hunter2\r\nx: y""#,
                 r#""hunter2-hunter2\u0000""#,
@@ -135,62 +135,62 @@ pub(super) const SECTION: Section = Section {
         },
         Rejected {
             field: "lookup.headers.",
-            problem: "must be a header's name: one word of letters, digits and !#$%&'*+-.^_`|~",
+            problem: "must be a header name: only letters, digits and !#$%&'*+-.^_`|~",
             values: &[r#""hunter2-hunter2""#],
         },
         Rejected {
             field: "lookup.headers.a b",
-            problem: "must be a header's name: one word of letters, digits and !#$%&'*+-.^_`|~",
+            problem: "must be a header name: only letters, digits and !#$%&'*+-.^_`|~",
             values: &[r#""hunter2-hunter2""#],
         },
         Rejected {
             field: "lookup.headers.a:",
-            problem: "must be a header's name: one word of letters, digits and !#$%&'*+-.^_`|~",
+            problem: "must be a header name: only letters, digits and !#$%&'*+-.^_`|~",
             values: &[r#""hunter2-hunter2""#],
         },
         Rejected {
             field: "lookup.headers.:path",
-            problem: "must be a header's name: one word of letters, digits and !#$%&'*+-.^_`|~",
+            problem: "must be a header name: only letters, digits and !#$%&'*+-.^_`|~",
             values: &[r#""/hunter2-hunter2""#],
         },
         Rejected {
             field: "lookup.headers.:authority",
-            problem: "must be a header's name: one word of letters, digits and !#$%&'*+-.^_`|~",
+            problem: "must be a header name: only letters, digits and !#$%&'*+-.^_`|~",
             values: &[r#""hunter2-hunter2""#],
         },
         Rejected {
             field: "lookup.headers.prüfung",
-            problem: "must be a header's name: one word of letters, digits and !#$%&'*+-.^_`|~",
+            problem: "must be a header name: only letters, digits and !#$%&'*+-.^_`|~",
             values: &[r#""hunter2-hunter2""#],
         },
         Rejected {
             field: "lookup.headers.Host",
-            problem: "is a header that HTTP itself governs; choose another",
+            problem: "is a header that HTTP or Envoy controls; choose another",
             values: &[r#""hunter2-hunter2""#],
         },
         Rejected {
             field: "lookup.headers.content-length",
-            problem: "is a header that HTTP itself governs; choose another",
+            problem: "is a header that HTTP or Envoy controls; choose another",
             values: &[r#""7""#],
         },
         Rejected {
             field: "lookup.headers.Transfer-Encoding",
-            problem: "is a header that HTTP itself governs; choose another",
+            problem: "is a header that HTTP or Envoy controls; choose another",
             values: &[r#""chunked""#],
         },
         Rejected {
             field: "lookup.headers.connection",
-            problem: "is a header that HTTP itself governs; choose another",
+            problem: "is a header that HTTP or Envoy controls; choose another",
             values: &[r#""close""#],
         },
         Rejected {
             field: "lookup.headers.upgrade",
-            problem: "is a header that HTTP itself governs; choose another",
+            problem: "is a header that HTTP or Envoy controls; choose another",
             values: &[r#""h2c""#],
         },
         Rejected {
             field: "lookup.headers.te",
-            problem: "is a header that HTTP itself governs; choose another",
+            problem: "is a header that HTTP or Envoy controls; choose another",
             values: &[r#""trailers""#],
         },
     ],

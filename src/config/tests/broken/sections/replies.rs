@@ -1,4 +1,4 @@
-//! `replies`: a good one, what each field must be, and values that are wrong.
+//! `replies`: a valid example, the type of each field, and rejected values.
 
 use super::{Rejected, Section};
 use crate::config::tests::broken::fields::Kind::{Object, Text, Whole};
@@ -20,7 +20,7 @@ pub(super) const SECTION: Section = Section {
     rejected: &[
         Rejected {
             field: "replies.service_name",
-            problem: "must be a text of 1 to 64 characters, not blank, without control characters",
+            problem: "must be 1 to 64 characters, not only spaces, without control characters",
             values: &[
                 r#""""#,
                 r#"" ""#,
@@ -36,12 +36,12 @@ pub(super) const SECTION: Section = Section {
         },
         Rejected {
             field: "replies.doc_base_url",
-            problem: "must be a text of 1 to 512 characters, not blank, without control characters",
+            problem: "must be 1 to 512 characters, not only spaces, without control characters",
             values: &[r#""""#, r#""https://a/\r\nx: y""#],
         },
         Rejected {
             field: "replies.doc_base_url",
-            problem: "must be an http:// or https:// address, to which the error's code is added",
+            problem: "must be an http:// or https:// URL; the error code is appended to it",
             values: &[
                 r#""docs""#,
                 r#""/errors/""#,
@@ -62,12 +62,12 @@ pub(super) const SECTION: Section = Section {
         },
         Rejected {
             field: "replies.realm",
-            problem: "must be a text of 1 to 128 characters, not blank, without control characters",
+            problem: "must be 1 to 128 characters, not only spaces, without control characters",
             values: &[r#""""#, r#"" ""#, r#""a\r\nx: y""#],
         },
         Rejected {
             field: "replies.realm",
-            problem: r#"must be visible ASCII, without " and \"#,
+            problem: r#"must be visible ASCII or spaces, without " or \"#,
             values: &[r#""a\"b""#, r#""a\\b""#, r#""äpi""#],
         },
         Rejected {
@@ -82,12 +82,12 @@ pub(super) const SECTION: Section = Section {
         },
         Rejected {
             field: "replies.retry_after_seconds",
-            problem: "must be a whole number above 0",
+            problem: "must be a positive integer",
             values: &["99999999999999999999"],
         },
         Rejected {
             field: "replies.messages.api_key_missing",
-            problem: "must be a text of 1 to 199 characters, not blank, without control characters",
+            problem: "must be 1 to 199 characters, not only spaces, without control characters",
             values: &[r#""""#, r#"" ""#, r#""a\nb""#, r#""a\u0000b""#],
         },
         Rejected {

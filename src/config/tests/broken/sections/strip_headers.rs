@@ -1,4 +1,4 @@
-//! `strip_headers`: a good one, what each field must be, and values that are wrong.
+//! `strip_headers`: a valid example, the type of each field, and rejected values.
 
 use super::{Rejected, Section};
 use crate::config::tests::broken::fields::Kind::{Array, Text};
@@ -10,7 +10,7 @@ pub(super) const SECTION: Section = Section {
     rejected: &[
         Rejected {
             field: "strip_headers[0]",
-            problem: "must be a header's name: one word of letters, digits and !#$%&'*+-.^_`|~",
+            problem: "must be a header name: only letters, digits and !#$%&'*+-.^_`|~",
             values: &[
                 r#""""#,
                 r#""x url""#,
@@ -22,7 +22,7 @@ pub(super) const SECTION: Section = Section {
         },
         Rejected {
             field: "strip_headers[0]",
-            problem: "is a header that HTTP itself governs; choose another",
+            problem: "is a header that HTTP or Envoy controls; choose another",
             values: &[r#""Host""#, r#""content-length""#, r#""transfer-encoding""#],
         },
     ],
