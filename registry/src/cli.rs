@@ -1,4 +1,4 @@
-//! The command line. Each value is checked here, once, by the type it is parsed into.
+//! The command line. Each value is checked once, when it is parsed into its type.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -17,9 +17,9 @@ use crate::timestamp::Timestamp;
 #[derive(Debug, Parser)]
 #[command(version)]
 pub(crate) struct Cli {
-    /// The database: sqlite://FILE, which is created when it is missing, or
-    /// postgres://USER:PASSWORD@HOST/DATABASE.
-    // A string, because clap would repeat a refused URL, and URLs of databases hold passwords.
+    /// The database: postgres://USER:PASSWORD@HOST/DATABASE, or sqlite://FILE, which is created if it
+    /// is missing.
+    // A string, because clap repeats values that it cannot parse, and database URLs contain passwords.
     #[arg(
         long,
         global = true,
@@ -30,12 +30,12 @@ pub(crate) struct Cli {
     )]
     pub(crate) database_url: String,
 
-    /// Print JSON: one value on stdout.
+    /// Print one JSON value on standard output instead of text.
     #[arg(long, global = true)]
     pub(crate) json: bool,
 
-    /// The pepper that the filter is configured with; better set in the environment, where other
-    /// users of the host cannot see it.
+    /// The pepper that the filter is configured with. Prefer the environment variable: other users
+    /// of this machine can read command lines.
     #[arg(
         long,
         global = true,
@@ -46,7 +46,7 @@ pub(crate) struct Cli {
     )]
     pub(crate) pepper: Option<KeyHasher>,
 
-    /// How log lines are written; RUST_LOG says which, like `info,access=debug`.
+    /// The format of log lines. RUST_LOG selects which lines are logged, such as `info,access=debug`.
     #[arg(
         long,
         global = true,
@@ -61,44 +61,45 @@ pub(crate) struct Cli {
     pub(crate) command: Command,
 }
 
-/// What to do.
+/// The subcommands.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Answer lookups over HTTP.
     Serve(ServeArgs),
-    /// Make a key, or register one that was made elsewhere, and show it this once.
+    /// Create a key, or import an existing one. The key itself is shown only this once.
     Create(CreateArgs),
-    /// Show the registered keys, each with its first and last characters.
+    /// List the registered keys, with the first and last characters of each.
     List(ListArgs),
     /// Show one key.
     Get(KeyArgs),
     /// Change a key's name, expiry or endpoints.
     Update(UpdateArgs),
-    /// Make a key that replaces another, which goes on working for a while; show it this once.
+    /// Replace a key with a new one, which is shown only this once. The old key keeps working for a
+    /// while.
     Rotate(RotateArgs),
-    /// Refuse a key from now on, and keep its record.
+    /// Revoke a key, but keep its record.
     Revoke(KeyArgs),
-    /// Remove a key's record, as though the key had never existed.
+    /// Delete a key's record, as if the key had never existed.
     Delete(KeyArgs),
 }
 
 /// Options of `serve`.
 #[derive(Args, Debug)]
 pub(crate) struct ServeArgs {
-    /// Where to listen; port 0 takes a free one.
+    /// The address to listen on. Port 0 picks a free port.
     #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:8081", value_parser = address)]
     pub(crate) listen: SocketAddr,
 
-    /// Where the admin API is served instead of on --listen.
+    /// A separate address for the admin API, which is then not served on --listen.
     #[arg(long, value_name = "ADDR:PORT", value_parser = address)]
     pub(crate) admin_listen: Option<SocketAddr>,
 
-    /// Where /metrics is served instead of on --listen, always in plain HTTP.
+    /// A separate address for /metrics, which is then not served on --listen. Always plain HTTP.
     #[arg(long, value_name = "ADDR:PORT", value_parser = address)]
     pub(crate) metrics_listen: Option<SocketAddr>,
 
-    /// The certificate for --listen and --admin-listen, with those that lead to its authority, in
-    /// PEM. The three files of TLS are read again when they change.
+    /// The certificate for --listen and --admin-listen, followed by its intermediate certificates,
+    /// in PEM. All three TLS files are read again when they change.
     #[arg(long, value_name = "FILE", requires = "tls_key")]
     pub(crate) tls_cert: Option<PathBuf>,
 
@@ -106,21 +107,21 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_name = "FILE", requires = "tls_cert")]
     pub(crate) tls_key: Option<PathBuf>,
 
-    /// The authorities of clients' certificates, in PEM: clients without such a certificate are
-    /// refused.
+    /// The authorities that issue client certificates, in PEM. Clients without a certificate from
+    /// one of them are refused.
     #[arg(long, value_name = "FILE", requires = "tls_cert")]
     pub(crate) tls_client_ca: Option<PathBuf>,
 
-    /// Listen beyond this machine without a token in KEYSTILE_SERVICE_TOKEN, where nothing but the
-    /// proxies can reach the port.
+    /// Listen on an address that other machines can reach, without a token in
+    /// KEYSTILE_SERVICE_TOKEN. Use it only if nothing but the proxies can reach the port.
     #[arg(long)]
     pub(crate) insecure_no_token: bool,
 
-    /// How long the change feed remembers a change.
+    /// How long the change feed keeps a change.
     #[arg(long, value_name = "SPAN", default_value = KEEP_CHANGES)]
     pub(crate) keep_changes: Seconds,
 
-    /// How long proxies may keep the answer about an active key; without it, as they see fit.
+    /// How long proxies may cache the answer for an active key. Without it, the proxies decide.
     #[arg(long, value_name = "SPAN")]
     pub(crate) max_age_active: Option<Seconds>,
 
@@ -132,12 +133,12 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_name = "SPAN")]
     pub(crate) max_age_not_found: Option<Seconds>,
 
-    /// The most requests at once; those beyond get a 503.
+    /// The most requests at once. Further ones get a 503.
     #[arg(long, value_name = "N", default_value_t = CONCURRENCY, value_parser = concurrency)]
     pub(crate) concurrency: usize,
 
-    /// The most open connections on --listen; beyond them, idle ones are closed for new ones. By
-    /// default 4096, or fewer where the limit of open files is lower.
+    /// The most open connections on --listen. Beyond that, idle ones are closed to make room for
+    /// new ones. The default is 4096, or fewer if the limit of open files is lower.
     #[arg(long, value_name = "N", value_parser = max_connections)]
     pub(crate) max_connections: Option<usize>,
 }
@@ -148,8 +149,8 @@ pub(crate) struct CreateArgs {
     #[command(flatten)]
     pub(crate) new: NewKey,
 
-    /// Register the key that is the first line of standard input, rather than a new one. Arguments
-    /// would show it to whoever lists processes.
+    /// Import the key on the first line of standard input instead of creating one. A command-line
+    /// argument would be visible to everyone who can list processes.
     #[arg(long)]
     pub(crate) key_stdin: bool,
 }
@@ -157,38 +158,39 @@ pub(crate) struct CreateArgs {
 /// Options of `list`.
 #[derive(Args, Debug)]
 pub(crate) struct ListArgs {
-    /// Show only this many, the oldest first.
+    /// Show at most this many keys, oldest first.
     #[arg(long, value_name = "N")]
     pub(crate) limit: Option<u32>,
 
-    /// Show only those made after the key of this ID, which may be the last of a page.
+    /// Show only the keys created after the one with this ID, such as the last key of the previous page.
     #[arg(long, value_name = "KEY_ID")]
     pub(crate) after: Option<String>,
 }
 
-/// Options of `update`. What is not named stays.
+/// Options of `update`. Whatever is not given stays unchanged.
 #[derive(Args, Debug)]
 pub(crate) struct UpdateArgs {
     /// The key's ID, as `create` and `list` show it.
     pub(crate) key_id: String,
 
-    /// What people call the key.
+    /// The key's new name.
     #[arg(long, conflicts_with = "no_name")]
     pub(crate) name: Option<Name>,
 
-    /// The key has no name any more.
+    /// Remove the key's name.
     #[arg(long)]
     pub(crate) no_name: bool,
 
-    /// When the key stops working (RFC 3339).
+    /// When the key expires (RFC 3339).
     #[arg(long, value_name = "TIME", conflicts_with = "no_expiry")]
     pub(crate) expires_at: Option<Timestamp>,
 
-    /// The key never stops working by itself.
+    /// Remove the key's expiry.
     #[arg(long)]
     pub(crate) no_expiry: bool,
 
-    /// A path that the key may call, with all below it, in place of those before; may be repeated.
+    /// A path that the key may call, including everything below it. May be repeated; replaces the
+    /// previous endpoints.
     #[arg(
         long = "endpoint",
         value_name = "PATH",
@@ -196,7 +198,7 @@ pub(crate) struct UpdateArgs {
     )]
     pub(crate) endpoints: Vec<Endpoint>,
 
-    /// The key may call every path.
+    /// Let the key call every path.
     #[arg(long)]
     pub(crate) every_endpoint: bool,
 }
@@ -207,12 +209,12 @@ pub(crate) struct RotateArgs {
     /// The old key's ID, as `create` and `list` show it.
     pub(crate) key_id: String,
 
-    /// How long the old key goes on working, unless it ends before.
+    /// How long the old key keeps working, unless it expires earlier.
     #[arg(long, value_name = "SPAN", default_value = GRACE)]
     pub(crate) grace: Seconds,
 
-    /// When the new key stops working (RFC 3339); without it, it lasts as long as the old one was
-    /// to last from its creation.
+    /// When the new key expires (RFC 3339). By default, it lasts as long as the old key was meant
+    /// to last when it was created.
     #[arg(long, value_name = "TIME")]
     pub(crate) expires_at: Option<Timestamp>,
 }
@@ -225,8 +227,8 @@ pub(crate) struct KeyArgs {
 }
 
 fn peppered(pepper: &str) -> Result<KeyHasher, String> {
-    // An unset variable and an empty one look alike in many deployments, and an HMAC under an
-    // empty key would only pretend to be peppered.
+    // Many deployments cannot tell an empty variable from an unset one, and an HMAC with an empty
+    // key would only look peppered.
     if pepper.is_empty() {
         return Err(
             "the pepper is empty; give the one that the filter has, or leave --pepper and \

@@ -3,14 +3,14 @@
 use std::str::FromStr;
 use std::time::Duration;
 
-/// A duration in whole seconds, from none to ten years.
+/// A duration in whole seconds, from zero to ten years.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd)]
 pub(crate) struct Seconds(u32);
 
 impl Seconds {
     const LONGEST: u32 = 3650 * 24 * 60 * 60;
 
-    /// How many seconds.
+    /// Returns the number of seconds.
     pub(crate) fn get(self) -> u32 {
         self.0
     }

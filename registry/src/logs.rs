@@ -1,7 +1,7 @@
-//! What is logged, and how: to standard error, text or JSON.
+//! Logging to standard error, as text or JSON.
 //!
-//! Nothing that a client makes up is in a log line: no path, no header, no body. So there is no key
-//! in the log that was sent in the wrong place, and no hash that was asked for.
+//! No log line contains anything that a client makes up: no path, header or body. So the log has no
+//! key that was sent in the wrong place, and no hash that was looked up.
 
 use std::io;
 
@@ -13,19 +13,19 @@ use tracing_subscriber::filter::{LevelFilter, Targets, filter_fn};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
-/// The target of the line that each request leaves at level debug.
+/// The target of the line that is logged for each request at level debug.
 pub(crate) const ACCESS: &str = "access";
 
-/// How a log line is written.
+/// The format of log lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum LogFormat {
     /// Time, level, target, message, and the fields as `name=value`.
     Text,
-    /// A JSON object, with the fields beside `timestamp`, `level`, `target` and `message`.
+    /// A JSON object with `timestamp`, `level`, `target`, `message` and the fields.
     Json,
 }
 
-/// Logs from here on, as much as `RUST_LOG` says.
+/// Starts logging the lines that `RUST_LOG` selects.
 pub(crate) fn start(format: LogFormat) -> anyhow::Result<()> {
     let wanted = match std::env::var("RUST_LOG") {
         Ok(directives) if !directives.is_empty() => directives
@@ -33,7 +33,7 @@ pub(crate) fn start(format: LogFormat) -> anyhow::Result<()> {
             .context("RUST_LOG must be a list like `info,access=debug`")?,
         _ => Targets::new().with_default(LevelFilter::INFO),
     };
-    // Below info, it quotes a path that it cannot read.
+    // Below level info, h2 quotes paths that it cannot parse.
     let unquoted =
         filter_fn(|line| *line.level() <= Level::INFO || !line.target().starts_with("h2"));
     let lines = tracing_subscriber::fmt::layer().with_writer(io::stderr);

@@ -1,28 +1,28 @@
 //! The registry: Keystile's reference auth cluster, over a real database.
 //!
-//! 1. A key is shown once, when it is created. What is stored is its hash, made by the filter's
-//!    own [`keystile`] code, and the first and last characters that tell keys apart in a list.
-//! 2. A lookup is answered with 404 only for a well-formed hash without a record, because the filter
-//!    takes 404 for a verdict. Other mistakes of the caller are 400 or 405.
-//! 3. A failing database is 503. Its cause is in the log, never in an answer.
-//! 4. Expiry is the filter's to decide: a key past `expires_at` is still `active` here.
+//! 1. A key is shown once, when it is created. Only its hash is stored, computed by the filter's
+//!    own [`keystile`] code, and the first and last characters, which tell keys apart in a list.
+//! 2. A lookup is answered with 404 only for a well-formed hash without a record, because the
+//!    filter treats 404 as a verdict. Other mistakes of the client are 400 or 405.
+//! 3. If the database fails, the answer is 503. The cause is logged, never returned.
+//! 4. The filter decides expiry: a key past `expires_at` is still `active` here.
 //!
 //! Modules depend only on those further down, and form no cycle:
 //!
-//! | module | what is there |
+//! | module | contents |
 //! |---|---|
 //! | `commands`, `cli` | what each command does and prints; its options |
-//! | `routes` | which routes a listener has |
+//! | `routes` | the routes of each listener |
 //! | `keys` | operations on keys, with their SQL, admin API and views |
-//! | `lookup`, `feed` | what proxies ask, and the SQL of its answer |
-//! | `record` | what is stored of a key: the list of its columns |
+//! | `lookup`, `feed` | the requests of proxies, and their SQL |
+//! | `record` | the stored data of a key: the list of its columns |
 //! | `http` | what all routes share: errors, tokens, limits, metrics, the OpenAPI document |
 //! | `database`, `server` | connections, schema and transactions; sockets and TLS |
 //! | `logs`, `defaults`, `duration`, `timestamp` | what all others may use |
 //!
-//! Caveat: without a service token, anyone who reaches the port can look up hashes and read the feed.
-//! `serve` then refuses to listen beyond this machine, unless it is told that only the proxies reach
-//! the port.
+//! Caveat: without a service token, anyone who can reach the port can look up hashes and read the
+//! feed. `serve` then refuses to listen on an address that other machines can reach, unless
+//! `--insecure-no-token` says that only the proxies can reach the port.
 
 mod cli;
 mod commands;
@@ -67,7 +67,7 @@ use crate::lookup::Lookups;
 use crate::lookup::handler::MaxAge;
 use crate::routes::App;
 
-/// A lookup uses many small pieces of memory that one thread allocates and another frees.
+/// mimalloc, because a lookup makes many small allocations that another thread frees.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
@@ -90,7 +90,7 @@ async fn main() -> ExitCode {
 async fn run(cli: Cli) -> anyhow::Result<()> {
     logs::start(cli.log_format)?;
     if let Command::Serve(args) = &cli.command {
-        // Before a database is made.
+        // Before a database is created.
         listen::check(args, Tokens::from_env()?.service.is_some())?;
     }
     let opened = database::open(&cli.database_url).await?;
@@ -114,7 +114,7 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
     result
 }
 
-/// An error and its causes, except those that the error before them has already quoted.
+/// Returns an error and its causes, except causes that the previous error already quotes.
 fn describe(error: &anyhow::Error) -> String {
     let mut text = error.to_string();
     for cause in error.chain().skip(1).map(ToString::to_string) {
@@ -149,7 +149,7 @@ async fn serve(
         metrics: Metrics::new(),
     };
     let (listeners, addresses, tls) = listen::bind(args, &app)?;
-    // Before the address is announced: who waits for that line may send the signal right after.
+    // Before the address is announced: whoever waits for that line may send the signal right after it.
     let shutdown = server::shutdown_signal()?;
     out.listening(&addresses)?;
     for listener in &listeners {
@@ -157,7 +157,7 @@ async fn serve(
         info!(%address, listener, "listening");
     }
     if opened.is_new {
-        // A volume that was not mounted looks like this too, and denies every key.
+        // A volume that was not mounted looks the same, and then every key is denied.
         warn!("there was no database; this one is new and has no keys");
     }
     for Exposed { path, mode } in &opened.exposed {

@@ -1,4 +1,4 @@
-//! A database with keys, for tests of what is stored.
+//! A database with keys, for tests.
 
 use keystile::request::key_hash::{KeyHash, KeyHasher};
 
@@ -9,7 +9,7 @@ use crate::record::Record;
 use crate::test_database::TestDatabase;
 use crate::timestamp::Timestamp;
 
-/// All that works with a database.
+/// A database and everything that works with it.
 #[derive(Clone)]
 pub(crate) struct Store {
     pub(crate) is_new: bool,
@@ -56,7 +56,7 @@ pub(crate) async fn open(database: &TestDatabase) -> Store {
     Store::open(&database.url).await.expect("open")
 }
 
-/// A store with a record of each ID, whose hash is that of its ID.
+/// Returns a store with a record for each ID. The hash of a record is that of its ID.
 pub(crate) async fn store_with(database: &TestDatabase, key_ids: &[&str]) -> Store {
     let store = open(database).await;
     for key_id in key_ids {

@@ -8,7 +8,7 @@ use time::format_description::well_known::Rfc3339;
 use time::{OffsetDateTime, UtcOffset};
 use utoipa::ToSchema;
 
-/// A time in UTC, in whole seconds, from the year 0 to 9999: what RFC 3339 can write.
+/// A time in UTC, in whole seconds, from the year 0 to 9999: the range of RFC 3339.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ToSchema)]
 #[schema(value_type = String, format = DateTime, example = "2027-01-01T00:00:00Z")]
 pub(crate) struct Timestamp(OffsetDateTime);
@@ -17,9 +17,9 @@ impl Timestamp {
     /// 1970-01-01T00:00:00Z.
     pub(crate) const EPOCH: Self = Self(OffsetDateTime::UNIX_EPOCH);
 
-    /// A time without its fraction of a second; `None` outside the years that RFC 3339 has.
+    /// Returns a time without its fraction of a second, or `None` outside the years of RFC 3339.
     ///
-    /// Cut, not rounded: a key must not outlive the moment that was asked for.
+    /// Cut, not rounded: a key must not outlive the requested time.
     pub(crate) fn new(time: OffsetDateTime) -> Option<Self> {
         let time = time
             .checked_to_offset(UtcOffset::UTC)?
@@ -28,19 +28,19 @@ impl Timestamp {
         (0..=9999).contains(&time.year()).then_some(Self(time))
     }
 
-    /// A time from the database; `None` when it is no time at all.
+    /// Returns a time from the database, or `None` if it is out of range.
     pub(crate) fn from_unix(seconds: i64) -> Option<Self> {
         OffsetDateTime::from_unix_timestamp(seconds)
             .ok()
             .and_then(Self::new)
     }
 
-    /// This many seconds later; `None` where that is no time any more.
+    /// Returns the time this many seconds later, or `None` if it is out of range.
     pub(crate) fn plus(self, seconds: i64) -> Option<Self> {
         Self::from_unix(self.unix().checked_add(seconds)?)
     }
 
-    /// Seconds since 1970.
+    /// Returns the seconds since 1970.
     pub(crate) fn unix(self) -> i64 {
         self.0.unix_timestamp()
     }

@@ -1,4 +1,4 @@
-//! What the databases hold, and what is asked for.
+//! Fills the databases, and writes the hashes to look up.
 
 use std::fs::File;
 use std::io::{BufWriter, Write};
@@ -9,19 +9,19 @@ use serde_json::{Value, json};
 use sqlx::{Connection, PgConnection, SqliteConnection};
 use ulid::Ulid;
 
-/// One key in so many is revoked.
+/// One key in this many is revoked.
 pub(crate) const REVOKED_EVERY: u32 = 20;
 
-/// Of the hashes that are asked for, one in so many has no record.
+/// One looked-up hash in this many has no record.
 const UNKNOWN_EVERY: u32 = 20;
 
-/// As many records as one statement adds.
+/// The number of records that one statement adds.
 const AT_ONCE: u32 = 10_000;
 
 /// 2026-01-01T00:00:00Z.
 const START: u64 = 1_767_225_600;
 
-/// Writes the hashes of the keys, and behind them some that no key has; how many these are.
+/// Writes the hashes of the keys, and after them some that no key has. Returns how many those are.
 pub(crate) fn write_hashes(path: &Path, keys: u32) -> anyhow::Result<u32> {
     let unknown = keys / (UNKNOWN_EVERY - 1);
     let mut file = BufWriter::new(File::create(path)?);
@@ -32,7 +32,8 @@ pub(crate) fn write_hashes(path: &Path, keys: u32) -> anyhow::Result<u32> {
     Ok(unknown)
 }
 
-/// Adds the records of `keys` keys to a database with its tables; its name and version.
+/// Adds the records of `keys` keys to a database that has its tables. Returns the database's name
+/// and version.
 pub(crate) async fn fill(url: &str, keys: u32) -> anyhow::Result<String> {
     if url.starts_with("sqlite:") {
         fill_sqlite(url, keys).await
@@ -49,7 +50,7 @@ async fn fill_sqlite(url: &str, keys: u32) -> anyhow::Result<String> {
          value->>'expires_at', value->>'endpoints', value->>'created_at', value->>'revoked_at' \
          FROM json_each($1)";
     let mut connection = SqliteConnection::connect(url).await?;
-    // The hashes come in no order: their index has to fit.
+    // The hashes come in random order, so their whole index has to fit into the cache.
     sqlx::query("PRAGMA cache_size = -1000000")
         .execute(&mut connection)
         .await?;
@@ -83,7 +84,7 @@ async fn fill_postgres(url: &str, keys: u32) -> anyhow::Result<String> {
             .execute(&mut connection)
             .await?;
     }
-    // So that PostgreSQL does not begin with it during a burst.
+    // So that PostgreSQL does not start this itself during a burst.
     for statement in ["VACUUM ANALYZE api_keys", "CHECKPOINT"] {
         sqlx::query(statement).execute(&mut connection).await?;
     }
@@ -96,7 +97,7 @@ async fn fill_postgres(url: &str, keys: u32) -> anyhow::Result<String> {
     Ok(version)
 }
 
-/// Arrays of records, as JSON.
+/// Returns the records in batches, each a JSON array.
 fn batches(keys: u32) -> impl Iterator<Item = String> {
     let starts = (0..keys).step_by(AT_ONCE as usize);
     starts.map(move |start| {
@@ -106,7 +107,7 @@ fn batches(keys: u32) -> impl Iterator<Item = String> {
     })
 }
 
-/// A record much like those that the registry itself makes.
+/// Returns a record much like those that the registry creates.
 fn record(number: u32) -> Value {
     let created = START + u64::from(number);
     let random = u128::from(number).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835);
@@ -121,7 +122,7 @@ fn record(number: u32) -> Value {
         "name": number.is_multiple_of(2).then(|| format!("service {number}")),
         "environment": "production",
         "expires_at": number.is_multiple_of(3).then_some(created + 31_536_000),
-        // A JSON array in a text.
+        // A JSON array in a string.
         "endpoints": number.is_multiple_of(4).then_some(r#"["/v1/astro","/v1/numerology/"]"#),
         "created_at": created,
         "revoked_at": (number % REVOKED_EVERY == 1).then_some(created + 86_400),

@@ -1,6 +1,6 @@
--- What wrk sends, and how it says what came of it.
--- Arguments: a file of hashes, one a line; how many of them, from the first on, have a record; a
--- seed. Without arguments the URL itself is asked for, again and again.
+-- What wrk sends, and how it reports the results. Arguments: a file of hashes, one per line; how
+-- many of them, starting with the first, have a record; a seed. Without arguments, every request is
+-- for the URL itself.
 
 local threads = {}
 local hashes, lines, known
@@ -8,7 +8,7 @@ local head = "GET /v1/key-hashes/"
 local tail = " HTTP/1.1\r\nHost: registry\r\n\r\n"
 local line_length = 65
 
--- Global, as what wrk reads from a thread has to be.
+-- Global, because wrk can read only globals of a thread.
 unknown = 0
 
 function setup(thread)

@@ -1,4 +1,4 @@
-//! wrk, in short bursts.
+//! Runs wrk in short bursts.
 
 use std::path::Path;
 use std::process::Stdio;
@@ -12,27 +12,27 @@ use crate::server::Server;
 
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/lookups/load.lua");
 
-/// How to ask.
+/// How to generate load.
 pub(crate) struct Load<'a> {
     pub(crate) burst: Duration,
     pub(crate) connections: u32,
-    /// A file of hashes, one a line.
+    /// A file of hashes, one per line.
     pub(crate) hashes: &'a Path,
-    /// How many of them, from the first on, have a record.
+    /// How many of them, starting with the first, have a record.
     pub(crate) known: u32,
 }
 
-/// What came of a burst.
+/// The results of a burst.
 pub(crate) struct Burst {
-    /// Answers a second.
+    /// Responses per second.
     pub(crate) rate: f64,
     pub(crate) p50: Duration,
     pub(crate) p99: Duration,
-    /// How much of one processor the server took.
+    /// The fraction of one processor that the server used.
     pub(crate) busy: f64,
 }
 
-/// The script's own summary.
+/// The summary that the script prints.
 #[derive(Deserialize)]
 struct Summary {
     answers: u32,
@@ -45,7 +45,7 @@ struct Summary {
 }
 
 impl Load<'_> {
-    /// Asks for what is always the same.
+    /// Requests the constant response of `GET /healthz`.
     pub(crate) async fn constant(&self, server: &Server) -> anyhow::Result<Burst> {
         let url = format!("http://{}/healthz", server.address);
         self.run(server, &[&url]).await
@@ -94,8 +94,8 @@ impl Load<'_> {
 }
 
 impl Summary {
-    /// Hashes without a record are refused, and nothing else is. What was under way at the end may
-    /// be missing among the answers; wrk asks its script for one request more before it starts.
+    /// Checks that exactly the hashes without a record were refused. Responses still in flight at
+    /// the end may be missing, and wrk asks its script for one extra request before it starts.
     fn check(&self, connections: u32) -> anyhow::Result<()> {
         ensure!(
             self.answers > 0 && self.failed == 0,
@@ -113,11 +113,11 @@ impl Summary {
     }
 }
 
-/// The processor time that a process has taken so far.
+/// Returns the processor time that a process has used so far.
 fn processor_time(pid: u32) -> anyhow::Result<Duration> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
-    // Behind the name, which may hold anything, the 12th and 13th field: in user mode and in the
-    // kernel, in hundredths of a second.
+    // After the name, which may hold anything, the 12th and 13th fields are the time in user mode
+    // and in the kernel, in hundredths of a second.
     let (_, fields) = stat.rsplit_once(')').context("no name")?;
     let times: Vec<u64> = fields
         .split_whitespace()

@@ -1,18 +1,17 @@
-//! How many lookups a second the registry answers, beside how many a second of the constant that
-//! `GET /healthz` is, by the same process, over the same connections, in the same minute.
+//! Measures how many lookups per second the registry answers, compared with its constant response
+//! to `GET /healthz`: by the same process, over as many connections, in the same minute.
 //!
-//! 1. Each database has [`Plan::keys`] records. Lookups are of random hashes among all of them and
-//!    a few that have none.
-//! 2. The server has the first processor that this process may use, all else has the others: load
-//!    generator and PostgreSQL, which would be on another machine. With one processor only, all
-//!    share it.
-//! 3. Constant and lookups follow each other in short bursts, and each ratio is of two bursts of
-//!    the same round: what else the machine does concerns both. A round to warm up is not counted.
-//! 4. A burst with an answer that is not the right status fails. A server that had time to spare
-//!    shows in the column `busy`: then the load generator was the limit, not the server.
+//! 1. Each database has [`Plan::keys`] records. Lookups are for random hashes: those of all records,
+//!    and a few without one.
+//! 2. The server has the first processor that this process may use. The load generator and PostgreSQL,
+//!    which would be on other machines, have the rest. If there is only one processor, all share it.
+//! 3. Constant and lookups alternate in short bursts, and each ratio is of two bursts of the same
+//!    round, so that other load on the machine affects both. A warm-up round is not counted.
+//! 4. A burst fails if a response has the wrong status. If the column `busy` shows that the server had
+//!    time to spare, the load generator was the limit, not the server.
 //!
-//! `cargo bench` measures; `cargo test` goes the same way with a small plan and judges no figure, or
-//! ignores it where there is no wrk.
+//! `cargo bench` measures. `cargo test` runs the same code with a small plan and judges no figures;
+//! it is ignored if wrk is missing.
 
 mod fill;
 mod load;
@@ -48,7 +47,7 @@ use crate::test_database::TestDatabase;
 #[derive(Clone, Copy, Debug)]
 struct Plan {
     keys: u32,
-    /// Before those that count.
+    /// Rounds before those that count.
     warm_up: usize,
     rounds: usize,
     burst: Duration,
@@ -68,7 +67,7 @@ impl Default for Plan {
 }
 
 impl Plan {
-    /// As the environment says, else the default.
+    /// Returns the default plan with the changes that the environment makes.
     fn from_env() -> anyhow::Result<Self> {
         let mut plan = Self::default();
         set(&mut plan.keys, "KEYS")?;
@@ -83,7 +82,7 @@ impl Plan {
         Ok(plan)
     }
 
-    /// Enough to notice that it does not work.
+    /// Returns a plan just large enough to notice that the benchmark does not work.
     fn smoke() -> Self {
         Self {
             keys: 1000,
@@ -107,7 +106,7 @@ fn set<T: FromStr>(value: &mut T, variable: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The processors of the server, and of all else.
+/// The processors of the server, and of everything else.
 #[derive(Clone, Debug)]
 struct Processors {
     server: String,
@@ -140,18 +139,18 @@ fn is_there(program: &str) -> bool {
 }
 
 fn measure(plan: Plan) -> anyhow::Result<Report> {
-    // Before there are any threads: they, and all processes, inherit it.
+    // Before any thread starts, because threads and child processes inherit the affinity.
     let processors = share_processors()?;
     Runtime::new()?.block_on(async {
         tokio::select! {
             report = run(plan, &processors) => report,
-            // What is dropped here ends its processes and removes its files.
+            // Dropping the run ends its processes and removes its files.
             _ = ctrl_c() => Err(anyhow!("interrupted")),
         }
     })
 }
 
-/// Leaves the first processor to the server.
+/// Reserves the first processor for the server, and moves this process to the others.
 fn share_processors() -> anyhow::Result<Processors> {
     let this = Pid::from_raw(0);
     let allowed = sched_getaffinity(this)?;
@@ -173,7 +172,7 @@ fn share_processors() -> anyhow::Result<Processors> {
     })
 }
 
-/// A database with its server.
+/// A database with its registry, and the bursts so far.
 struct Candidate {
     /// The database's name and version.
     version: String,
@@ -253,7 +252,7 @@ async fn run(plan: Plan, processors: &Processors) -> anyhow::Result<Report> {
     Ok(report)
 }
 
-/// The first word of what wrk says of itself that has its version.
+/// Returns wrk's name and version, the first two words that `wrk -v` prints.
 async fn wrk_version() -> anyhow::Result<String> {
     let output = Command::new("wrk").arg("-v").output().await;
     let output = output.context("wrk is missing; `make setup` installs it")?;

@@ -1,4 +1,4 @@
-//! The figures as a Markdown table, and whether they are as they should be.
+//! The figures as a Markdown table, and whether they meet their bounds.
 
 use std::fmt;
 use std::time::Duration;
@@ -7,22 +7,23 @@ use crate::load::Burst;
 
 /// What was measured.
 pub(crate) struct Report {
-    /// How it was measured, in a line.
+    /// How it was measured, in one line.
     pub(crate) about: String,
     pub(crate) variants: Vec<Variant>,
 }
 
-/// A database, and the rounds on it.
+/// A database and its rounds.
 pub(crate) struct Variant {
     name: &'static str,
-    /// The least that lookups may be of the constant.
+    /// The lowest acceptable ratio of lookups to the constant.
     bound: f64,
     constant: Vec<Burst>,
     lookups: Vec<Burst>,
-    /// Of lookups to constants, by the second, in each round, from the lowest on.
+    /// The ratios of lookups per second to constant responses per second, one for each round, in
+    /// ascending order.
     ratios: Vec<f64>,
-    /// The same by the second of processor time that the server got: what else runs on the machine
-    /// takes its share of some bursts more than of others.
+    /// The same per second of the server's processor time, because other processes slow some bursts
+    /// down more than others.
     busy_ratios: Vec<f64>,
 }
 
@@ -33,7 +34,7 @@ impl Report {
 }
 
 impl Variant {
-    /// Of at least one round.
+    /// Creates a variant from at least one round.
     pub(crate) fn new(
         name: &'static str,
         bound: f64,
@@ -116,7 +117,7 @@ fn sorted(values: impl Iterator<Item = f64>) -> Vec<f64> {
     values
 }
 
-/// The median of sorted values.
+/// Returns the median of sorted values.
 fn middle(values: &[f64]) -> f64 {
     let half = values.len() / 2;
     match values {

@@ -1,4 +1,4 @@
-//! The registry's own binary.
+//! Runs the registry's binary.
 
 use std::net::SocketAddr;
 use std::process::Stdio;
@@ -15,9 +15,9 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Starts it on a free port and one processor.
+    /// Starts the registry on a free port, pinned to one processor.
     pub(crate) async fn start(url: &str, processor: &str) -> anyhow::Result<Self> {
-        // It becomes the program that it starts, in the same process.
+        // `taskset` replaces itself with the program, so the process ID is the registry's.
         let mut command = Command::new("taskset");
         command.args([
             "--cpu-list",
@@ -44,7 +44,7 @@ impl Server {
     }
 }
 
-/// Makes the tables.
+/// Creates the tables.
 pub(crate) async fn migrate(url: &str) -> anyhow::Result<()> {
     let mut command = Command::new(env!("CARGO_BIN_EXE_keystile-registry"));
     command.arg("list");
@@ -55,7 +55,7 @@ pub(crate) async fn migrate(url: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// With this database, and nothing else that this process may have in its environment.
+/// Sets the database, and removes settings that this process may have in its environment.
 fn on(mut command: Command, url: &str) -> Command {
     command
         .env("KEYSTILE_DATABASE_URL", url)

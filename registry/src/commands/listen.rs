@@ -1,4 +1,4 @@
-//! Where `serve` listens: which options go together, what each listener offers, and the sockets.
+//! Where `serve` listens: checks the options, binds the sockets, and decides what each listener offers.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -15,8 +15,8 @@ use crate::server::{Limits, Listener, Port, Tls, TlsFiles, files};
 /// How many connections may wait to be accepted. The system's own limit is often lower.
 const BACKLOG: u32 = 4096;
 
-/// What the kernel keeps of responses that a client has not taken, in bytes for each connection.
-/// Without it, that grows to megabytes.
+/// How much response data the kernel buffers for a client that does not read, in bytes per
+/// connection. Without this limit, the buffer grows to megabytes.
 const SEND_BUFFER: u32 = 128 * 1024;
 
 /// The addresses that were bound, as `serve` prints them.
@@ -29,10 +29,11 @@ pub(crate) struct Addresses {
     pub(crate) metrics: Option<SocketAddr>,
 }
 
-/// Checks that the options go together, with a service token or without.
+/// Checks that the options fit together. `service_token` says whether there is a service token.
 ///
 /// # Errors
-/// When two listeners have the same address, or lookups and feed would be open to other machines.
+/// When two listeners have the same address, or other machines could use lookups and the feed
+/// without a token.
 pub(crate) fn check(args: &ServeArgs, service_token: bool) -> anyhow::Result<()> {
     let options = [
         ("--listen", Some(args.listen)),
@@ -75,7 +76,8 @@ fn is_loopback(address: SocketAddr) -> bool {
     address.ip().to_canonical().is_loopback()
 }
 
-/// Warns of what is served where it is of no use, or where it should not be.
+/// Warns if the admin API has its own listener but no token, or if it shares a port that other
+/// machines can reach.
 fn warn_of(args: &ServeArgs, admin_token: bool) {
     match args.admin_listen {
         Some(address) if !admin_token => warn!(
@@ -95,8 +97,8 @@ fn warn_of(args: &ServeArgs, admin_token: bool) {
 /// Binds all sockets.
 ///
 /// # Errors
-/// When there are too few files for the connections, a file of TLS cannot be used, or an address
-/// cannot be had. The error names the option.
+/// When the limit of open files is too low for the connections, a TLS file cannot be used, or an
+/// address cannot be bound. The error names the option.
 pub(crate) fn bind(
     args: &ServeArgs,
     app: &App,
@@ -133,7 +135,7 @@ pub(crate) fn bind(
         tls.clone(),
         Limits {
             connections,
-            // Up to the limit of requests there is no lack of memory.
+            // Always enough memory for `--concurrency` requests.
             held: limits.held.max(args.concurrency.saturating_mul(8 * 1024)),
             ..limits
         },
@@ -157,7 +159,7 @@ pub(crate) fn bind(
         listeners.push(admin);
     }
     if let Some(address) = args.metrics_listen {
-        // Probes and Prometheus have no certificate, and there is no secret here.
+        // No TLS: probes and Prometheus have no certificate, and nothing here is secret.
         let metrics = listener(
             Port::Metrics,
             "--metrics-listen",
@@ -173,7 +175,7 @@ pub(crate) fn bind(
 }
 
 fn tls_files(args: &ServeArgs) -> Option<TlsFiles> {
-    // Neither is there without the other.
+    // clap requires both or neither.
     let (Some(cert), Some(key)) = (&args.tls_cert, &args.tls_key) else {
         return None;
     };
@@ -189,9 +191,9 @@ fn socket(address: SocketAddr) -> std::io::Result<TcpListener> {
         SocketAddr::V4(_) => TcpSocket::new_v4(),
         SocketAddr::V6(_) => TcpSocket::new_v6(),
     }?;
-    // A restart takes the port of connections that are just closing.
+    // Lets a restarted server bind the port while old connections are still closing.
     socket.set_reuseaddr(true)?;
-    // Connections inherit it.
+    // Accepted connections inherit this.
     socket.set_send_buffer_size(SEND_BUFFER)?;
     socket.bind(address)?;
     socket.listen(BACKLOG)

@@ -1,4 +1,4 @@
-//! What the subcommands do with keys.
+//! The subcommands that work on keys.
 
 pub(crate) mod listen;
 pub(crate) mod output;
@@ -22,10 +22,10 @@ use crate::timestamp::Timestamp;
 /// How many keys are read at a time.
 const PAGE: u32 = 1000;
 
-/// The longest key that is read from standard input, with its line's end.
+/// The most bytes that are read from standard input: the longest key and its line break.
 const LONGEST_LINE: u64 = 8200;
 
-/// Makes a key, registers it, and shows it.
+/// Creates or imports a key, and shows it.
 pub(crate) async fn create(
     keys: &Keys,
     args: CreateArgs,
@@ -35,7 +35,7 @@ pub(crate) async fn create(
     let mut new = args.new;
     if args.key_stdin {
         let mut line = String::new();
-        // A key is no longer; what else there may be is not read.
+        // No key is longer than this. The rest of the input is not read.
         let mut input = std::io::stdin().lock().take(LONGEST_LINE);
         input.read_line(&mut line).context("cannot read the key")?;
         let parsed = line.trim_end().parse::<SecretKey>();
@@ -44,18 +44,18 @@ pub(crate) async fn create(
     let created = keys.create(new, now).await;
     let (key, record) = created.context("cannot create the key")?;
     log("create", "created", &record.key_id, None);
-    // Only now: a key that is shown is a key that works.
+    // Only now, so that every key that is shown also works.
     out.created(&record, &key)?;
     Ok(())
 }
 
-/// Shows the keys, all of them or a page.
+/// Lists all keys, or a page of them.
 pub(crate) async fn list(
     keys: &Keys,
     args: ListArgs,
     out: &mut Output<impl Write>,
 ) -> anyhow::Result<()> {
-    // An empty one is before all keys.
+    // An empty ID sorts before all keys.
     if let Some(after) = args.after.as_deref().filter(|after| !after.is_empty()) {
         checked(after).context("--after")?;
     }
@@ -110,7 +110,7 @@ pub(crate) async fn update(
     Ok(())
 }
 
-/// Makes a key that replaces another.
+/// Replaces a key with a new one.
 pub(crate) async fn rotate(
     keys: &Keys,
     args: RotateArgs,
@@ -137,7 +137,7 @@ pub(crate) async fn rotate(
     Ok(())
 }
 
-/// Revokes a key; it is no error that it was revoked before.
+/// Revokes a key. Revoking it twice is not an error.
 pub(crate) async fn revoke(
     keys: &Keys,
     key_id: &str,
@@ -157,7 +157,7 @@ pub(crate) async fn revoke(
     Ok(())
 }
 
-/// Removes a key's record.
+/// Deletes a key's record.
 pub(crate) async fn delete(
     keys: &Keys,
     key_id: &str,
@@ -177,12 +177,12 @@ pub(crate) async fn delete(
     Ok(())
 }
 
-/// A new value, or none from now on, or `None` for as it was.
+/// Returns the change to a value: `Some(Some(_))` sets it, `Some(None)` removes it, `None` keeps it.
 fn given<T>(value: Option<T>, none: bool) -> Option<Option<T>> {
     value.map(Some).or(none.then_some(None))
 }
 
-/// Text that is not an ID is not repeated: it may be the key itself, in the wrong place.
+/// Checks that a text is a key ID. The error does not repeat the text, because it may be the key itself.
 fn checked(key_id: &str) -> anyhow::Result<()> {
     if !is_key_id(key_id) {
         bail!("that is not a key's ID, which starts with `key_`; `list` shows those that exist");
@@ -194,8 +194,7 @@ fn unknown(key_id: &str) -> String {
     format!("there is no key with the ID {key_id:?}; `list` shows those that exist")
 }
 
-/// Says in the log what was done to a key, and who did it. The admin API's lines have the same
-/// fields.
+/// Logs what was done to a key, and by whom. The admin API logs the same fields.
 fn log(action: &'static str, done: &'static str, key_id: &str, new_key_id: Option<&str>) {
     let User { actor, sudo_user } = User::current();
     info!(

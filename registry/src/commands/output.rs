@@ -10,7 +10,7 @@ use crate::keys::secret::SecretKey;
 use crate::keys::view::NewKeyView;
 use crate::record::{Record, RecordView, Status};
 
-/// Where the commands print to, and in which form.
+/// Prints the results of commands, as text or JSON.
 #[derive(Debug)]
 pub(crate) struct Output<W> {
     writer: W,
@@ -18,12 +18,12 @@ pub(crate) struct Output<W> {
 }
 
 impl<W: Write> Output<W> {
-    /// Prints JSON to the writer, or else text.
+    /// Returns an output that prints JSON or text to the writer.
     pub(crate) fn new(writer: W, json: bool) -> Self {
         Self { writer, json }
     }
 
-    /// The addresses that `serve` has bound.
+    /// Prints the addresses that `serve` listens on.
     pub(crate) fn listening(&mut self, addresses: &Addresses) -> io::Result<()> {
         self.print(addresses, |out| {
             writeln!(out, "listening on {}", addresses.listening)?;
@@ -37,14 +37,14 @@ impl<W: Write> Output<W> {
         })
     }
 
-    /// A new key.
+    /// Prints a new key.
     pub(crate) fn created(&mut self, record: &Record, key: &SecretKey) -> io::Result<()> {
         self.print(&NewKeyView::of(key, record, None), |out| {
             write_key(out, key, record)
         })
     }
 
-    /// A new key, and the one that it replaces.
+    /// Prints a new key and the one that it replaces.
     pub(crate) fn rotated(
         &mut self,
         record: &Record,
@@ -64,7 +64,7 @@ impl<W: Write> Output<W> {
         })
     }
 
-    /// One key.
+    /// Prints one key's record.
     pub(crate) fn shown(&mut self, record: &Record) -> io::Result<()> {
         self.print(&RecordView::from(record), |out| {
             write_lines(out, record, |label| !IMPLIED.contains(&label))?;
@@ -72,19 +72,19 @@ impl<W: Write> Output<W> {
         })
     }
 
-    /// All keys.
+    /// Prints a list of keys.
     pub(crate) fn listed(&mut self, records: &[Record]) -> io::Result<()> {
         let views: Vec<_> = records.iter().map(RecordView::from).collect();
         self.print(&views, |out| write_table(out, records))
     }
 
-    /// A key was revoked, now or before.
+    /// Prints that a key is revoked.
     pub(crate) fn revoked(&mut self, key_id: &str) -> io::Result<()> {
         let done = json!({"key_id": key_id, "status": Status::Revoked});
         self.print(&done, |out| writeln!(out, "{key_id} is revoked"))
     }
 
-    /// A key's record was removed.
+    /// Prints that a key's record was deleted.
     pub(crate) fn deleted(&mut self, key_id: &str) -> io::Result<()> {
         let done = json!({"key_id": key_id, "deleted": true});
         self.print(&done, |out| writeln!(out, "{key_id} is deleted"))
@@ -105,10 +105,10 @@ impl<W: Write> Output<W> {
     }
 }
 
-/// What whoever has just made a key knows already.
+/// Labels that are left out for a new key, because its creator knows them. Otherwise they come last.
 const IMPLIED: [&str; 4] = ["key", "status", "created at", "revoked at"];
 
-/// What can be too long for a table.
+/// Labels whose values can be too long for a table.
 const LONG: [&str; 1] = ["endpoints"];
 
 fn write_key(out: &mut impl Write, key: &SecretKey, record: &Record) -> io::Result<()> {

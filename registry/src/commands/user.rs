@@ -1,4 +1,4 @@
-//! Who runs a command.
+//! The user who runs a command.
 
 use std::env;
 
@@ -10,17 +10,17 @@ const LONGEST: usize = 64;
 /// The user on whose behalf a command runs.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct User {
-    /// `cli:NAME` with the name of the effective user, or its number where it has no name.
+    /// `cli:NAME`, with the name of the effective user, or its ID if it has no name.
     pub(crate) actor: String,
-    /// Who ran sudo, as `SUDO_USER` says. The user can set that variable to anything.
+    /// The user who ran sudo, according to `SUDO_USER`. Users can set that variable to anything.
     pub(crate) sudo_user: Option<String>,
 }
 
 impl User {
-    /// The user of this process.
+    /// Returns the user of this process.
     pub(crate) fn current() -> Self {
         let user = geteuid();
-        // Where the system's users cannot be read, there is still the number.
+        // If the system's users cannot be read, the user ID is still known.
         let account = Account::from_uid(user).ok().flatten();
         let name = account.map_or_else(|| user.to_string(), |account| account.name);
         let sudo_user = env::var_os("SUDO_USER");
@@ -33,8 +33,7 @@ impl User {
     }
 }
 
-/// A name such as systems have, for one line of the log: other characters are `?`, and it is cut
-/// where it is too long.
+/// Returns a name that is safe in a log line: unusual characters become `?`, and long names are cut.
 fn plain(name: &str) -> String {
     let fits = |c: char| c.is_ascii_alphanumeric() || "._-@$+\\".contains(c);
     let characters = name.chars().take(LONGEST);

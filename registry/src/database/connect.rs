@@ -1,4 +1,4 @@
-//! Opening a database, and bringing its schema up to date.
+//! Opens a database and brings its schema up to date.
 
 use std::time::{Duration, Instant};
 
@@ -18,13 +18,13 @@ pub(crate) static POSTGRES: Migrator = sqlx::migrate!("migrations/postgres");
 /// How long to wait for another process's write, and for a connection.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
 
-/// How much of a SQLite file is read without a call to the system for each page: about 4 million
-/// keys. The memory is the system's own page cache. The price: where the disk cannot be read, the
-/// process ends, instead of a request.
+/// How many bytes of a SQLite file are mapped into memory, so that reading a page needs no system
+/// call: about 4 million keys. The memory is the system's own page cache. The price: if the disk
+/// cannot be read, the process ends, rather than one request failing.
 const MAPPED: &str = "1073741824";
 
-/// After how long PostgreSQL ends a transaction of a process that has gone silent: its locks would
-/// hold up everybody's changes.
+/// After how long PostgreSQL ends a transaction whose process has gone silent. Its locks would
+/// block all other changes.
 const SILENCE: &str = "10s";
 
 const CONNECTIONS: u32 = 8;
@@ -32,14 +32,14 @@ const CONNECTIONS: u32 = 8;
 /// A database that was just opened.
 pub(crate) struct Opened {
     pub(crate) database: Database,
-    /// Whether there was none before, or one without tables.
+    /// Whether the database did not exist before, or had no tables.
     pub(crate) is_new: bool,
-    /// Its files that other users may read or write.
+    /// The database's files that other users may read or write.
     pub(crate) exposed: Vec<Exposed>,
 }
 
-/// Opens the database of a URL, creates a missing file, and brings the schema up to date. Any number
-/// of processes may do so at once.
+/// Opens the database at a URL, creates its file if it is missing, and brings the schema up to
+/// date. Any number of processes may do this at once.
 pub(crate) async fn open(url: &str) -> anyhow::Result<Opened> {
     match url.parse()? {
         ConnectOptions::Sqlite(options) => open_sqlite(options).await,
@@ -66,7 +66,7 @@ async fn open_sqlite(options: SqliteConnectOptions) -> anyhow::Result<Opened> {
 }
 
 async fn open_postgres(options: PgConnectOptions) -> anyhow::Result<Opened> {
-    // No more of the URL than this: there may be a password in it.
+    // Errors quote only this much of the URL, because it may contain a password.
     let server = format!(
         "PostgreSQL at {}:{}",
         options.get_host(),
@@ -86,7 +86,7 @@ async fn open_postgres(options: PgConnectOptions) -> anyhow::Result<Opened> {
         .fetch_one(&pool)
         .await
         .with_context(schema)?;
-    // sqlx takes a lock, so that other processes wait.
+    // sqlx takes a lock, so other processes wait.
     POSTGRES.run(&pool).await.with_context(schema)?;
     Ok(Opened {
         database: Database::Postgres(pool),
@@ -95,8 +95,8 @@ async fn open_postgres(options: PgConnectOptions) -> anyhow::Result<Opened> {
     })
 }
 
-/// SQLite does not wait for its busy timeout while another process makes a new file one with a
-/// write-ahead log; it fails at once. Hence a wait of our own.
+/// Connects to SQLite, and retries while it is busy. SQLite ignores its busy timeout and fails at
+/// once while another process switches a new file to write-ahead logging.
 async fn connect_sqlite(options: SqliteConnectOptions) -> sqlx::Result<SqlitePool> {
     let deadline = Instant::now() + PATIENCE;
     let pool = SqlitePoolOptions::new()
@@ -112,7 +112,8 @@ async fn connect_sqlite(options: SqliteConnectOptions) -> sqlx::Result<SqlitePoo
     }
 }
 
-/// Whether it is `SQLITE_BUSY`, or one of its extended codes, which have it in their low byte.
+/// Returns whether the error is `SQLITE_BUSY` or one of its extended codes, which have it in their
+/// low byte.
 pub(crate) fn is_busy(error: &sqlx::Error) -> bool {
     error
         .as_database_error()
@@ -121,8 +122,8 @@ pub(crate) fn is_busy(error: &sqlx::Error) -> bool {
         .is_some_and(|code| code & 0xff == 5)
 }
 
-/// sqlx takes no lock of its own on SQLite, and two processes that start together on a new file
-/// would both create the tables: hence one writing transaction around it all.
+/// Runs the migrations in one writing transaction. sqlx takes no lock on SQLite, so two processes
+/// that start on a new file together would both create the tables.
 async fn migrate_sqlite(pool: &SqlitePool) -> anyhow::Result<()> {
     let mut transaction = pool.begin_with("BEGIN IMMEDIATE").await?;
     SQLITE.run(&mut *transaction).await?;

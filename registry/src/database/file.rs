@@ -1,5 +1,5 @@
 //! The files of a SQLite database. They hold key hashes and accounts, so other users must not read
-//! them, and whoever can write to them can let any key in.
+//! them. Anyone who can write to them can let any key in.
 
 use std::ffi::OsString;
 use std::fs::{self, OpenOptions, Permissions};
@@ -7,13 +7,13 @@ use std::io::{self, ErrorKind};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-/// Read and write, for the owner alone.
+/// Read and write for the owner only.
 const PRIVATE: u32 = 0o600;
 
-/// Read and write, for everyone else.
+/// Read and write for everyone else.
 const OTHERS: u32 = 0o066;
 
-/// The most symbolic links on the way to a file, as Linux has it.
+/// The most symbolic links that are followed to a file; the same limit as on Linux.
 const MOST_LINKS: usize = 40;
 
 /// A file that other users may read or write.
@@ -24,12 +24,12 @@ pub(crate) struct Exposed {
     pub(crate) mode: u32,
 }
 
-/// Creates the file of a database if it is missing, for its owner alone, whatever the umask. SQLite
-/// gives the files beside it the same mode. An existing file is left as it is. Returns whether the
-/// file was missing, or empty, which SQLite takes for a new database.
+/// Creates a database's file if it is missing, private to its owner whatever the umask. SQLite
+/// creates the files next to it with the same mode. An existing file is not changed. Returns
+/// whether the file was missing or empty, because SQLite takes an empty file for a new database.
 ///
 /// # Errors
-/// The file cannot be created, or its directory cannot be read.
+/// When the file cannot be created, or its directory cannot be read.
 pub(super) fn create(path: &Path) -> io::Result<bool> {
     let mut path = path.to_owned();
     for _ in 0..MOST_LINKS {
@@ -42,8 +42,8 @@ pub(super) fn create(path: &Path) -> io::Result<bool> {
             .open(&path);
         match created {
             Ok(file) => {
-                // The umask may have taken too much. File systems without modes refuse this, and
-                // `exposed` then reports what they show.
+                // The umask may have removed too many permissions. File systems without modes
+                // refuse this call, and `exposed` then reports the mode that they show.
                 let _ = file.set_permissions(Permissions::from_mode(PRIVATE));
                 return Ok(true);
             }
@@ -63,7 +63,7 @@ pub(super) fn create(path: &Path) -> io::Result<bool> {
     Err(io::Error::other("too many symbolic links"))
 }
 
-/// Those of a database's files that other users may read or write.
+/// Returns the database's files that other users may read or write.
 pub(super) fn exposed(path: &Path) -> Vec<Exposed> {
     let of_end = |end: &str| {
         let mut path = OsString::from(path);

@@ -1,5 +1,5 @@
-//! The database: SQLite or PostgreSQL, its connections, its schema and its transactions. The SQL of
-//! keys, lookups and changes is beside their code, and nearly all of it works on both databases. Every
+//! The database, SQLite or PostgreSQL: its connections, schema and transactions. The SQL of keys,
+//! lookups and changes is next to their code, and nearly all of it works on both databases. Every
 //! statement is prepared once per connection.
 
 mod connect;
@@ -16,7 +16,7 @@ pub(crate) use self::connect::{POSTGRES, SQLITE, is_busy};
 pub(crate) use self::file::Exposed;
 pub(crate) use self::transaction::Transaction;
 
-/// The same expression for either database.
+/// Runs the same expression for either database.
 macro_rules! on {
     ($database:expr, $kind:ident, $connection:ident => $then:expr) => {
         match $database {
@@ -40,18 +40,18 @@ impl Database {
         on!(self, Self, pool => pool.close().await);
     }
 
-    /// Runs an empty query.
+    /// Runs a trivial query.
     ///
     /// # Errors
-    /// It cannot be reached.
+    /// When the database cannot be reached.
     pub(crate) async fn ping(&self) -> sqlx::Result<()> {
         on!(self, Self, pool => { sqlx::query("SELECT 1").execute(pool).await?; });
         Ok(())
     }
 }
 
-/// Whether the database refused a value instead of failing: PostgreSQL only stores characters that the
-/// database's encoding has.
+/// Returns whether the database refused a value rather than failed. PostgreSQL only stores
+/// characters that the database's encoding has.
 pub(crate) fn is_refused_value(error: &sqlx::Error) -> bool {
     // "Appendix A. PostgreSQL Error Codes": character_not_in_repertoire, untranslatable_character.
     const CODES: [&str; 2] = ["22021", "22P05"];

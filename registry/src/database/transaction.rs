@@ -4,7 +4,7 @@ use sqlx::{Postgres, Sqlite};
 
 use super::{Database, on};
 
-/// A transaction that writes. If it is dropped before its commit, nothing has changed.
+/// A transaction that writes. Dropping it without a commit changes nothing.
 pub(crate) enum Transaction {
     Sqlite(sqlx::Transaction<'static, Sqlite>),
     Postgres(sqlx::Transaction<'static, Postgres>),
@@ -14,8 +14,8 @@ impl Database {
     /// Begins a transaction that writes.
     pub(crate) async fn begin(&self) -> sqlx::Result<Transaction> {
         Ok(match self {
-            // It may write from the start: otherwise SQLite fails at once, without waiting, if
-            // another transaction has written after this one's first read.
+            // Locks for writing from the start. Otherwise SQLite fails at once, without waiting, if
+            // another transaction has written since this one's first read.
             Self::Sqlite(pool) => Transaction::Sqlite(pool.begin_with("BEGIN IMMEDIATE").await?),
             Self::Postgres(pool) => Transaction::Postgres(pool.begin().await?),
         })

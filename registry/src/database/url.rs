@@ -1,4 +1,4 @@
-//! `--database-url`.
+//! Parses `--database-url`.
 
 use std::str::FromStr;
 
@@ -9,7 +9,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode};
 const FORMS: &str = "use sqlite://FILE or postgres://USER:PASSWORD@HOST/DATABASE";
 const NOT_A_FILE: &str = "--database-url: it must name a file, like sqlite://keystile.db";
 
-/// How to open a database. Deliberately without `Debug`: one of them holds a password.
+/// How to open a database. Deliberately without `Debug`: PostgreSQL's options may contain a password.
 pub(crate) enum ConnectOptions {
     Sqlite(SqliteConnectOptions),
     Postgres(PgConnectOptions),
@@ -18,9 +18,9 @@ pub(crate) enum ConnectOptions {
 impl FromStr for ConnectOptions {
     type Err = anyhow::Error;
 
-    /// The errors do not repeat the URL: it may hold a password.
+    /// Errors do not repeat the URL, because it may contain a password.
     fn from_str(url: &str) -> anyhow::Result<Self> {
-        // Neither a file's name nor anything that PostgreSQL is told can hold one.
+        // Neither a file name nor a value sent to PostgreSQL can contain a NUL.
         if url.contains('\0') || url.contains("%00") {
             bail!("--database-url: it must not have a NUL, {FORMS}");
         }
@@ -28,7 +28,7 @@ impl FromStr for ConnectOptions {
             return sqlite(url, file).map(Self::Sqlite);
         }
         if url.starts_with("postgres://") || url.starts_with("postgresql://") {
-            // The cause may quote a part of the URL.
+            // The cause is dropped, because it may quote a part of the URL.
             return PgConnectOptions::from_str(url)
                 .map(|options| Self::Postgres(options.application_name("keystile-registry")))
                 .map_err(|_| anyhow!("--database-url: not readable, {FORMS}"));
@@ -38,7 +38,7 @@ impl FromStr for ConnectOptions {
 }
 
 fn sqlite(url: &str, file: &str) -> anyhow::Result<SqliteConnectOptions> {
-    // A database in memory would be gone before the next command could read it.
+    // An in-memory database would be gone before the next command could read it.
     let (name, parameters) = file.split_once('?').unwrap_or((file, ""));
     if name.is_empty() || parameters.contains('%') || parameters.contains("mode=memory") {
         bail!(NOT_A_FILE);
@@ -48,11 +48,12 @@ fn sqlite(url: &str, file: &str) -> anyhow::Result<SqliteConnectOptions> {
     }
     let options = SqliteConnectOptions::from_str(url)
         .map_err(|error| anyhow!("--database-url: not readable, {FORMS}: {error}"))?
-        // `database::file` creates it: SQLite would let others read it.
+        // `database::file` creates the file. SQLite would make it readable for other users.
         .create_if_missing(false)
         // So that commands can write while a server reads.
         .journal_mode(SqliteJournalMode::Wal);
-    // sqlx gives a database in memory a name with `file:`, and SQLite knows others by it.
+    // sqlx gives in-memory databases a name that starts with `file:`, and SQLite recognizes more of
+    // them by that prefix.
     let file = options.get_filename().to_string_lossy();
     if file.starts_with("file:") || file.contains(":memory:") {
         bail!(NOT_A_FILE);

@@ -1,4 +1,4 @@
-//! What a reader of the feed gets.
+//! What the feed returns to its readers.
 
 use serde::{Serialize, Serializer};
 use utoipa::ToSchema;
@@ -9,18 +9,18 @@ use super::cursor::Cursor;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Kind {
-    /// A key that was not there before.
+    /// The key is new.
     Created,
-    /// Another expiry, other endpoints, or another name.
+    /// The key's expiry, endpoints or name changed.
     Updated,
-    /// Refused for good.
+    /// The key is refused for good.
     Revoked,
-    /// As though it had never been.
+    /// The key's record was deleted.
     Deleted,
 }
 
 impl Kind {
-    /// As it is stored, and as it is sent.
+    /// Returns the name under which it is stored and sent.
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Created => "created",
@@ -30,7 +30,7 @@ impl Kind {
         }
     }
 
-    /// The kind that is stored so.
+    /// Returns the kind with this stored name.
     pub(crate) fn from_stored(text: &str) -> Option<Self> {
         [Self::Created, Self::Updated, Self::Revoked, Self::Deleted]
             .into_iter()
@@ -38,7 +38,7 @@ impl Kind {
     }
 }
 
-/// One change of one key.
+/// One change to one key.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub(crate) struct Change {
     #[serde(serialize_with = "hex")]
@@ -47,15 +47,15 @@ pub(crate) struct Change {
     pub(crate) kind: Kind,
 }
 
-/// What comes after a cursor.
+/// What has happened since a reader's cursor.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum News {
     /// No change.
     Nothing,
-    /// Changes in their order, and the cursor after the last of them.
+    /// The changes in order, and the cursor after the last one.
     Changes(Cursor, Vec<Change>),
-    /// The reader must forget what it knows: there is no telling what it has missed. The cursor is
-    /// the newest.
+    /// The reader must forget what it knows, because it is unknown what it has missed. The cursor
+    /// is the newest one.
     Reset(Cursor),
 }
 

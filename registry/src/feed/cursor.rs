@@ -1,22 +1,22 @@
-//! Where a reader is in the feed.
+//! A reader's position in the feed.
 
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Serialize, Serializer};
 
-/// Where a reader is in a feed: after the change of this number.
+/// A reader's position in a feed: after the change with this number.
 ///
-/// Its text is `FEEDID-NUMBER-TOKEN`. The number finds the place. The token says which change had it,
-/// because an older copy of the database, or a replica that had not received everything, assigns
-/// numbers again.
+/// It is written as `FEEDID-NUMBER-TOKEN`. The number is the position. The token identifies the
+/// change that had the number, because an older copy of the database, or a replica that has not
+/// received everything, assigns the same numbers again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Cursor {
-    /// Which feed. Each database has an ID of its own: 1 to 64 characters.
+    /// The ID of the feed, 1 to 64 characters. Each database has its own.
     pub(crate) feed_id: String,
     /// The number of the last change that the reader knows; 0 before the first.
     pub(crate) number: i64,
-    /// The token of that change; before the first, the token that the feed began with.
+    /// The token of that change; before the first, the token that the feed started with.
     pub(crate) token: String,
 }
 
@@ -33,13 +33,13 @@ pub(crate) struct NoCursor;
 impl FromStr for Cursor {
     type Err = NoCursor;
 
-    /// Reads a cursor exactly as it is written: there is one text for each.
+    /// Parses a cursor exactly as it is written. Each cursor has only one text form.
     fn from_str(text: &str) -> Result<Self, NoCursor> {
         let (rest, token) = text.rsplit_once('-').ok_or(NoCursor)?;
-        // From the end, because an operator may have chosen the feed's ID.
+        // Splits from the end, because an operator may have chosen a feed ID with dashes.
         let (feed_id, digits) = rest.rsplit_once('-').ok_or(NoCursor)?;
         let number: i64 = digits.parse().map_err(|_| NoCursor)?;
-        // `parse` takes a sign and leading zeros too.
+        // `parse` also accepts a sign and leading zeros.
         if feed_id.is_empty() || number.to_string() != digits || !is_token(token) {
             return Err(NoCursor);
         }
@@ -51,13 +51,13 @@ impl FromStr for Cursor {
     }
 }
 
-/// How many random bytes a token has: as many as it takes for no two changes to share one.
+/// The number of random bytes in a token: enough that no two changes share one.
 const TOKEN_BYTES: usize = 16;
 
-/// A new change's token: 128 random bits, as lowercase hex.
+/// Returns a token for a new change: 128 random bits, as lowercase hex.
 ///
 /// # Errors
-/// The system has no random bytes to give.
+/// When the system has no random bytes.
 pub(crate) fn new_token() -> Result<String, getrandom::Error> {
     let mut bytes = [0; TOKEN_BYTES];
     getrandom::fill(&mut bytes)?;
@@ -93,7 +93,7 @@ mod tests {
             (String::new(), None),
             ("-".to_owned(), None),
             ("--".to_owned(), None),
-            // The form of earlier versions.
+            // The format of earlier versions.
             ("f-42".to_owned(), None),
             (format!("f-{}", i64::MAX), None),
             (format!("-42-{TOKEN}"), None),

@@ -26,9 +26,9 @@ pub(crate) fn routes() -> OpenApiRouter<Database> {
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 struct Parameters {
-    /// The cursor of the answer before. Without one there is a reset.
+    /// The cursor of the previous answer. Without one, the answer is a reset.
     after: Option<String>,
-    /// The most changes to give; by default 1000.
+    /// The most changes to return; by default 1000.
     #[param(value_type = Option<u32>, minimum = 1, maximum = 1000)]
     limit: Option<String>,
 }
@@ -36,7 +36,7 @@ struct Parameters {
 #[derive(Serialize, ToSchema)]
 #[schema(as = News)]
 struct Answer {
-    /// What to ask with next.
+    /// The cursor for the next request.
     #[schema(
         value_type = String,
         min_length = 36,
@@ -44,13 +44,13 @@ struct Answer {
         pattern = "^.+-(0|[1-9][0-9]{0,18})-[0-9a-f]{32}$"
     )]
     cursor: Cursor,
-    /// Oldest first.
+    /// The changes, oldest first.
     changes: Vec<Change>,
-    /// Forget what you know: there is no telling what you have missed.
+    /// Whether the reader must forget what it knows, because it is unknown what it has missed.
     reset: bool,
 }
 
-/// What has happened to keys since a cursor.
+/// Returns the changes to keys since a cursor.
 #[utoipa::path(
     get,
     path = "/v1/changes",
@@ -82,7 +82,7 @@ async fn changes(
 ) -> Result<Response, ApiError> {
     let Query(parameters) = parameters.map_err(|_| ApiError::InvalidQuery)?;
     let limit = ApiError::limit(parameters.limit.as_deref(), CHANGES_AT_ONCE)?;
-    // Text that is not a cursor is as foreign as another feed's cursor.
+    // Text that is not a cursor is treated like the cursor of another feed.
     let after = parameters.after.and_then(|after| after.parse().ok());
     let (cursor, changes, reset) = match sql::read(&database, after.as_ref(), limit).await? {
         News::Nothing => return Ok(StatusCode::NO_CONTENT.into_response()),

@@ -11,8 +11,8 @@ use crate::database::Database;
 use crate::duration::Seconds;
 use crate::timestamp::Timestamp;
 
-/// Prunes at once and after each `pause`, until it is dropped. Failures are logged, and the next run
-/// tries again.
+/// Prunes immediately and again after each `pause`, until the future is dropped. Failures are
+/// logged, and the next run tries again.
 pub(crate) async fn prune(database: Database, keep: Seconds, pause: Duration) {
     let mut ticks = interval(pause);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -31,7 +31,8 @@ pub(crate) async fn prune(database: Database, keep: Seconds, pause: Duration) {
     }
 }
 
-/// Often enough that the feed is never much longer than it should be.
+/// Returns how long to wait between runs: a twentieth of `keep`, but at least 1 second and at most
+/// 10 minutes. So the feed never keeps changes for much longer than it should.
 pub(crate) fn pause(keep: Seconds) -> Duration {
     (Duration::from(keep) / 20).clamp(Duration::from_secs(1), Duration::from_secs(10 * 60))
 }
@@ -53,7 +54,7 @@ mod tests {
 
     const OFTEN: Duration = Duration::from_millis(5);
 
-    /// Adds a key that was made at that time; the cursor before its creation.
+    /// Adds a key that was created at that time. Returns the cursor before its creation.
     async fn insert(store: &Store, key_id: &str, created_at: Timestamp) -> Cursor {
         let before = newest(store).await;
         let record = Record {
@@ -76,7 +77,7 @@ mod tests {
         newest
     }
 
-    /// Whether the change after this cursor is.
+    /// Returns whether the change after this cursor is still in the feed.
     async fn is_kept(store: &Store, before: &Cursor) -> bool {
         let news = sql::read(&store.database, Some(before), 1)
             .await
@@ -108,7 +109,8 @@ mod tests {
         }
         let now = Timestamp::new(OffsetDateTime::now_utc()).expect("time");
         let fourth = insert(&store, "key_4", now).await;
-        // After one that stays, so it stays too: there is nothing left to wait for but the timer.
+        // This old change follows one that stays, so it stays too. There is no event to wait for,
+        // only the timer.
         let fifth = insert(&store, "key_5", long_ago()).await;
         tokio::time::sleep(OFTEN * 10).await;
         assert!(is_kept(&store, &fourth).await && is_kept(&store, &fifth).await);

@@ -1,21 +1,21 @@
 //! The SQL of changes.
 //!
-//! A change takes its number from the one row of `feed`, in the transaction that makes the change,
-//! and thereby locks that row until its commit. So changes become visible in the order of their
-//! numbers, the number of a transaction that fails is used again, and a reader that has seen a number
-//! never meets a lower one later. Transactions lock keys first and the feed last, so that they never
-//! deadlock.
+//! A change takes its number from the one row of `feed`, in the transaction that makes the change, and
+//! thereby locks that row until its commit. So changes become visible in the order of their numbers, the
+//! number of a transaction that fails is used again, and a reader that has seen a number never sees a
+//! lower one later. Transactions lock keys first and the feed last, so they never deadlock.
 //!
-//! A visible number is used again only if the database lost it: an older copy was restored, or a
-//! replica that had not received it was promoted. Tokens tell these changes apart. Each change has a
-//! random one, and that of the change before it, which may have been pruned since.
+//! A visible number is used again only if the database lost it: an older copy was restored, or a replica
+//! that had not received it was promoted. Tokens tell these changes apart. Each change has a random
+//! token, and also stores the token of the change before it, which may have been pruned since.
 
 use super::change::{Change, Kind, News};
 use super::cursor::{Cursor, new_token};
 use crate::database::{Database, Transaction, on};
 use crate::timestamp::Timestamp;
 
-/// The feed, and a change. Without changes there is one row, and the change's columns are null.
+/// The feed joined with a change. If there is no change, there is one row, and the change's columns
+/// are null.
 #[derive(sqlx::FromRow)]
 struct Row {
     feed_id: String,
@@ -28,14 +28,14 @@ struct Row {
     kind: Option<String>,
 }
 
-/// Adds a change to the feed. All other writers wait from here to the commit.
+/// Adds a change to the feed. All other writers wait from here until the commit.
 pub(crate) async fn announce(
     transaction: &mut Transaction,
     hash: &[u8; 32],
     kind: Kind,
     now: Timestamp,
 ) -> sqlx::Result<()> {
-    // The first statement locks the row and leaves the token: it is that of the change before.
+    // The first statement locks the row. It keeps the token, which is that of the previous change.
     const NUMBER: &str =
         "UPDATE feed SET last_number = last_number + 1 RETURNING last_number, last_token";
     const INSERT: &str = "INSERT INTO changes \
@@ -62,7 +62,8 @@ pub(crate) async fn announce(
     Ok(())
 }
 
-/// Up to `limit` changes after a cursor; a limit of 0 is 1. `None` is a cursor of no feed.
+/// Returns up to `limit` changes after a cursor. A limit of 0 counts as 1. `None` stands for a
+/// cursor of no feed.
 pub(crate) async fn read(
     database: &Database,
     after: Option<&Cursor>,
@@ -81,10 +82,10 @@ pub(crate) async fn read(
     news(after, rows)
 }
 
-/// Removes the changes from before a time, and returns how many. Readers that missed them get a reset.
+/// Removes the changes made before a time, and returns how many. Readers that missed them get a reset.
 pub(super) async fn prune(database: &Database, before: Timestamp) -> sqlx::Result<u64> {
-    // From the oldest on, and none after one that stays: clocks differ, and the numbers that are
-    // left must have no gaps.
+    // Starts with the oldest change and stops at the first one that stays. Clocks differ, and the
+    // remaining numbers must have no gaps.
     const PRUNE: &str = "DELETE FROM changes WHERE changed_at < $1 AND number < COALESCE(\
          (SELECT MIN(number) FROM changes WHERE changed_at >= $1), \
          (SELECT last_number + 1 FROM feed))";
@@ -93,7 +94,7 @@ pub(super) async fn prune(database: &Database, before: Timestamp) -> sqlx::Resul
     }))
 }
 
-/// What a reader at `after` gets, where these rows are the changes with higher numbers.
+/// Returns the answer to a reader at `after`. The rows are the changes with higher numbers.
 fn news(after: Option<&Cursor>, rows: Vec<Row>) -> sqlx::Result<News> {
     let Some(feed) = rows.first() else {
         return Err(sqlx::Error::RowNotFound);
@@ -112,8 +113,8 @@ fn news(after: Option<&Cursor>, rows: Vec<Row>) -> sqlx::Result<News> {
     let mut cursor = after.clone();
     let mut changes = Vec::with_capacity(rows.len());
     for row in rows {
-        // Without the very next change, it is unknown what the reader has missed: changes were
-        // pruned, or the cursor is from another history.
+        // If the very next change is missing, it is unknown what the reader has missed: changes
+        // were pruned, or the cursor is from another history.
         let follows = row.number.is_some()
             && row.number == cursor.number.checked_add(1)
             && row.previous_token.as_ref() == Some(&cursor.token);

@@ -1,4 +1,4 @@
-//! Bearer tokens, and what the log says about requests without the right one.
+//! Bearer tokens, and the log lines about requests without a valid one.
 
 use std::env::{self, VarError};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -24,7 +24,7 @@ use crate::defaults::SHORTEST_TOKEN;
 #[derive(Clone, Copy)]
 pub(crate) struct Token(KeyHash);
 
-/// The tokens of a server. An API without a token of its own is open or off.
+/// The tokens of a server. Without its token, the service API is open and the admin API is off.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Tokens {
     pub(crate) admin: Option<Token>,
@@ -32,12 +32,12 @@ pub(crate) struct Tokens {
 }
 
 impl Tokens {
-    /// The tokens in `KEYSTILE_ADMIN_TOKEN` and `KEYSTILE_SERVICE_TOKEN`; `None` where there is no
-    /// such variable.
+    /// Reads the tokens from `KEYSTILE_ADMIN_TOKEN` and `KEYSTILE_SERVICE_TOKEN`. A token is `None`
+    /// if its variable is not set.
     ///
     /// # Errors
-    /// A token that could be guessed or that no header can carry, or twice the same one. It is not
-    /// repeated.
+    /// When a token could be guessed or cannot be sent in a header, or when both are the same. The
+    /// error does not repeat the token.
     pub(crate) fn from_env() -> anyhow::Result<Self> {
         let tokens = Self {
             admin: Token::from_env("KEYSTILE_ADMIN_TOKEN")?,
@@ -60,9 +60,9 @@ impl Tokens {
 enum Reason {
     /// The API is off.
     Off,
-    /// No header `authorization`, or one with another scheme than Bearer.
+    /// No `authorization` header, or one with a scheme other than Bearer.
     NoToken,
-    /// More than one header `authorization`.
+    /// More than one `authorization` header.
     RepeatedHeader,
     WrongToken,
 }
@@ -88,7 +88,7 @@ impl Token {
                 Ok(Some(Self::new(token.as_bytes())))
             }
             Err(VarError::NotPresent) => Ok(None),
-            // Fail closed: an unusable token must not look like none, which opens the service API.
+            // Fail closed: an unusable token must not count as none, which would open the service API.
             _ => bail!(
                 "{variable} must have at least {SHORTEST_TOKEN} characters of visible ASCII without \
                  spaces, as `openssl rand -hex 32` makes them; without the variable, there is no \
@@ -101,7 +101,7 @@ impl Token {
         Self(KeyHasher::default().hash(token))
     }
 
-    /// Whether the request carries it, once.
+    /// Checks that the request carries this token exactly once.
     fn check(&self, headers: &HeaderMap) -> Result<(), Reason> {
         let mut values = headers.get_all(AUTHORIZATION).iter();
         let value = values.next().ok_or(Reason::NoToken)?;
@@ -118,8 +118,8 @@ impl Token {
         }
     }
 
-    /// Compares hashes, in constant time, so that neither the token's characters nor its length show
-    /// in how long it takes.
+    /// Compares the hashes in constant time, so that the duration reveals neither the token's
+    /// characters nor its length.
     fn is(&self, other: &Self) -> bool {
         bool::from(self.0.as_bytes()[..].ct_eq(&other.0.as_bytes()[..]))
     }
@@ -131,7 +131,7 @@ impl std::fmt::Debug for Token {
     }
 }
 
-/// Who may use an API.
+/// Decides which requests may use an API.
 #[derive(Clone)]
 pub(crate) struct Guard {
     api: &'static str,
@@ -139,14 +139,15 @@ pub(crate) struct Guard {
     refusals: Arc<Refusals>,
 }
 
-/// Keeps a flood of refused requests from flooding the log.
+/// Keeps refused requests from flooding the log.
 struct Refusals {
     started: Instant,
     throttle: Mutex<Throttle>,
 }
 
 impl Guard {
-    /// A guard that asks for a token. `api` names what it guards, in the log.
+    /// Returns a guard that requires `token`; without one, it refuses every request. `api` is the
+    /// name of the API in the log.
     pub(crate) fn new(api: &'static str, token: Option<Token>) -> Self {
         Self {
             api,
@@ -158,8 +159,10 @@ impl Guard {
         }
     }
 
+    /// Checks whether a request may use the API.
+    ///
     /// # Errors
-    /// The request may not use the API. The log says why, at most once a second.
+    /// When it may not. The log says why, at most once a second.
     fn admit(&self, request: &Request) -> Result<(), ApiError> {
         let checked = match &self.token {
             None => Err(Reason::Off),
@@ -185,7 +188,7 @@ impl Guard {
                 route = observe::route(request),
                 reason = reason.as_str(),
                 peer = Peer::of(request.extensions()).shown(),
-                // Refused since the line before, without a line of their own.
+                // How many requests were refused without a log line since the previous line.
                 suppressed,
                 "a request was refused"
             );
@@ -193,19 +196,19 @@ impl Guard {
     }
 }
 
-/// Admits requests to the admin API; without a token, none.
+/// Middleware that admits only requests with the admin token. Without a token, it admits none.
 pub(crate) async fn admin(State(guard): State<Guard>, request: Request, next: Next) -> Response {
     let mut response = match guard.admit(&request) {
         Ok(()) => next.run(request).await,
         Err(refused) => refused.into_response(),
     };
-    // Some of them hold a new key.
+    // Some responses contain a new key.
     let no_store = HeaderValue::from_static("no-store");
     response.headers_mut().insert(CACHE_CONTROL, no_store);
     response
 }
 
-/// Admits requests that carry the service token.
+/// Middleware that admits only requests with the service token.
 pub(crate) async fn service(State(guard): State<Guard>, request: Request, next: Next) -> Response {
     match guard.admit(&request) {
         Ok(()) => next.run(request).await,

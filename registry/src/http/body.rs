@@ -1,4 +1,4 @@
-//! What a request is sent with. Errors name the field.
+//! Bodies of requests. Errors name the field.
 
 use std::str::FromStr;
 
@@ -9,25 +9,25 @@ use serde::{Deserialize, Deserializer};
 
 use super::error::ApiError;
 
-/// The JSON of a body.
+/// Parses a body, which must be a JSON object.
 pub(crate) fn json<T: DeserializeOwned>(
     body: Result<Bytes, BytesRejection>,
 ) -> Result<T, ApiError> {
     let body = body.map_err(|_| ApiError::BodyTooLarge)?;
-    // serde would take an array for the fields in their order.
+    // serde would also accept an array of the fields in order.
     if body.trim_ascii_start().first() != Some(&b'{') {
         return Err(ApiError::InvalidBody("expected a JSON object".to_owned()));
     }
     serde_json::from_slice(&body).map_err(|error| ApiError::InvalidBody(error.to_string()))
 }
 
-/// The value of a field.
+/// Parses the value of a field.
 pub(crate) fn field<T: FromStr<Err = String>>(name: &str, text: &str) -> Result<T, ApiError> {
     text.parse()
         .map_err(|problem| ApiError::InvalidBody(format!("{name}: {problem}")))
 }
 
-/// The value of a field that may be missing.
+/// Parses the value of a field that may be missing.
 pub(crate) fn optional<T: FromStr<Err = String>>(
     name: &str,
     text: Option<&str>,
@@ -35,7 +35,7 @@ pub(crate) fn optional<T: FromStr<Err = String>>(
     text.map(|text| field(name, text)).transpose()
 }
 
-/// Tells `null` from a field that is not there.
+/// Distinguishes `null`, which is `Some(None)`, from a missing field, which is `None`.
 pub(crate) fn present<'de, D, T>(deserializer: D) -> Result<Option<Option<T>>, D::Error>
 where
     D: Deserializer<'de>,

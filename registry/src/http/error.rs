@@ -1,5 +1,5 @@
-//! Refusals: each has a code to branch on, and says what would be right. What failed inside is in
-//! the log alone.
+//! Refusals. Each has a code to branch on and a message that says what would be valid. Internal
+//! causes appear only in the log.
 
 use std::error::Error;
 
@@ -13,31 +13,31 @@ use utoipa::ToSchema;
 
 use crate::defaults::{LARGEST_BODY, RETRY_AFTER_SECONDS};
 
-/// Why there is nothing else to give.
+/// Why a request is refused.
 #[derive(Debug)]
 pub(crate) enum ApiError {
     /// There is no admin token.
     AdminOff,
     BodyTooLarge,
     Failed(Box<dyn Error + Send + Sync>),
-    /// What is wrong with it, as its sender may know.
+    /// The text describes the problem, and is safe to return.
     InvalidBody(String),
     InvalidCursor,
     InvalidKeyHash,
     InvalidQuery,
     InvalidLimit(u32),
-    /// A key that was made elsewhere is registered already.
+    /// The imported key is already registered.
     KeyExists,
     KeyRevoked,
     MethodNotAllowed,
-    /// No key of this ID.
+    /// No key has this ID.
     NoKey,
     NoMetrics,
-    /// No record of a hash: to the filter, a verdict.
+    /// The hash has no record. To the filter, this is a verdict.
     NoRecord,
-    /// As many requests as may be are being answered.
+    /// The limit of concurrent requests is reached.
     Overloaded,
-    /// Not answered within the time that a request may take.
+    /// The request took longer than allowed.
     TooSlow,
     Unauthorized,
     Unavailable(sqlx::Error),
@@ -45,7 +45,7 @@ pub(crate) enum ApiError {
 }
 
 impl ApiError {
-    /// The number of things asked for, from 1 to `most`; `most` where nothing is said.
+    /// Parses a limit from 1 to `most`. Returns `most` if there is none.
     pub(crate) fn limit(text: Option<&str>, most: u32) -> Result<u32, Self> {
         let Some(text) = text else { return Ok(most) };
         text.parse()
@@ -62,7 +62,7 @@ impl From<sqlx::Error> for ApiError {
 }
 
 impl ApiError {
-    /// Its status and code, and what would be right where whoever asks can do something about it.
+    /// Returns the status, the code, and a message if the client can do something about the error.
     pub(crate) fn parts(&self) -> (StatusCode, &'static str, Option<String>) {
         let (status, error, message) = match self {
             Self::Failed(_) | Self::NoMetrics => {
@@ -135,9 +135,8 @@ impl ApiError {
                 "unauthorized",
                 "send the header `authorization: Bearer TOKEN`, once, with the server's token",
             ),
-            // Deliberately not 404. To the filter, 404 is the verdict "no record of this hash";
-            // with it, a lookup path that is configured wrongly would look like a denial of every
-            // key there is.
+            // Deliberately not 404. To the filter, 404 is the verdict "no record of this hash", so
+            // a wrong lookup path in its configuration would look like a denial of every key.
             Self::UnknownRoute => (
                 StatusCode::BAD_REQUEST,
                 "unknown_route",
@@ -147,7 +146,7 @@ impl ApiError {
         (status, error, Some(message.to_owned()))
     }
 
-    /// The header that goes with it.
+    /// Returns the header that goes with the error.
     pub(crate) fn header(&self) -> Option<(HeaderName, &'static str)> {
         match self {
             Self::Overloaded | Self::TooSlow | Self::Unavailable(_) => {
@@ -165,14 +164,14 @@ impl ApiError {
 pub(crate) struct Refusal {
     /// A code to branch on.
     error: &'static str,
-    /// What would be right, for people. Absent where there is nothing that they could do, and from
-    /// `not_found`.
+    /// What would be valid, for people. Absent from `not_found`, and from errors that they cannot
+    /// do anything about.
     #[serde(skip_serializing_if = "Option::is_none")]
     message: Option<String>,
 }
 
 impl Refusal {
-    /// What is said of an error.
+    /// Returns the body for an error.
     pub(crate) fn of(error: &ApiError) -> Self {
         let (_, error, message) = error.parts();
         Self { error, message }

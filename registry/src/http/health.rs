@@ -1,5 +1,4 @@
-//! Whether the server runs, and whether it can answer. Each listener says so, however busy the server
-//! is.
+//! Liveness and readiness. Each listener answers these requests, however busy the server is.
 
 use std::time::Duration;
 
@@ -15,7 +14,7 @@ use super::error::ApiError;
 use super::{openapi, refusals};
 use crate::database::Database;
 
-/// How long the database may take to say anything.
+/// How long the database may take to answer.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 pub(crate) fn routes() -> OpenApiRouter<Database> {
@@ -24,15 +23,15 @@ pub(crate) fn routes() -> OpenApiRouter<Database> {
         .routes(routes!(ready))
 }
 
-/// All is well.
+/// The server is healthy.
 #[derive(Serialize, ToSchema)]
 struct Health {
     #[schema(example = "ok")]
     status: &'static str,
 }
 
-/// The process runs.
-// Deliberately blind to the database: to restart the server would not mend that.
+/// Returns 200 while the process runs.
+// Deliberately does not check the database: restarting the server would not repair it.
 #[utoipa::path(
     get,
     path = "/healthz",
@@ -44,7 +43,7 @@ async fn live() -> Json<Health> {
     Json(Health { status: "ok" })
 }
 
-/// The database can be reached.
+/// Returns 200 if the database can be reached.
 #[utoipa::path(
     get,
     path = "/readyz",

@@ -1,4 +1,4 @@
-//! How much at once, and for how long.
+//! How many requests are answered at once, and how long each may take.
 
 use axum::error_handling::HandleErrorLayer;
 use axum::{BoxError, Router};
@@ -11,8 +11,9 @@ use tower::timeout::error::Elapsed;
 use super::error::ApiError;
 use crate::defaults::LONGEST_REQUEST;
 
-/// Refuses requests beyond `concurrency` at once: to the filter, a refusal now is worth more than an
-/// answer after it has given up. A request that takes too long is ended.
+/// Limits routes to `concurrency` requests at once, and ends requests that take too long. Further
+/// requests are refused immediately: to the filter, a refusal now is worth more than an answer
+/// after its timeout.
 pub(crate) fn limited<S: Clone + Send + Sync + 'static>(
     routes: Router<S>,
     concurrency: usize,
@@ -97,7 +98,7 @@ mod tests {
         let started = Instant::now();
         assert_refused(send("/stuck").await.expect("infallible"), "timeout").await;
         assert_eq!(started.elapsed().as_secs(), LONGEST_REQUEST.as_secs());
-        // It does not count against the limit any more.
+        // It no longer counts against the limit.
         let answered = send("/quick").await.expect("infallible");
         assert_eq!(answered.status(), StatusCode::OK);
     }

@@ -24,17 +24,16 @@ pub(crate) fn routes() -> OpenApiRouter<Metrics> {
     OpenApiRouter::new().routes(routes!(metrics))
 }
 
-/// Upper borders of the buckets, in seconds: from a cached page to a database in trouble.
+/// Upper bounds of the buckets, in seconds: from a cached page to a database in trouble.
 const BUCKETS: [f64; 12] = [
     0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0,
 ];
 
-/// For how long all who ask get the same text: however often it is asked for, it is made ten times a
-/// second at most, and the memory of responses that nobody reads is that of a few texts.
+/// How long the same text is returned to everyone. However often it is requested, it is generated
+/// at most ten times a second, and unread responses hold no more than a few texts in memory.
 pub(crate) const FRESH: Duration = Duration::from_millis(100);
 
-/// What is counted. Nothing that a client makes up becomes a label.
-/// Clones count together.
+/// The metrics. Nothing that a client makes up becomes a label. Clones share their counts.
 #[derive(Clone, Debug)]
 pub(crate) struct Metrics(Arc<All>);
 
@@ -43,7 +42,7 @@ struct All {
     requests: Family<Answered, Counter>,
     durations: Family<Route, Histogram, fn() -> Histogram>,
     connections: Counters,
-    /// The last text, and when it was made.
+    /// The last text, and when it was generated.
     text: Mutex<Option<(Instant, Bytes)>>,
 }
 
@@ -69,12 +68,12 @@ impl Metrics {
         }))
     }
 
-    /// Where the server counts connections.
+    /// Returns the counters of connections.
     pub(crate) fn connections(&self) -> &Counters {
         &self.0.connections
     }
 
-    /// Counts a request that was answered.
+    /// Counts an answered request.
     pub(crate) fn count(
         &self,
         method: &'static str,
@@ -92,7 +91,7 @@ impl Metrics {
         durations.observe(duration.as_secs_f64());
     }
 
-    /// The text of now, or of a moment ago. Clones share its memory.
+    /// Returns the text, which is at most [`FRESH`] old. All copies share its memory.
     fn text(&self) -> Result<Bytes, std::fmt::Error> {
         let mut last = self.0.text.lock().unwrap_or_else(PoisonError::into_inner);
         match &*last {
@@ -124,7 +123,7 @@ impl Metrics {
     }
 }
 
-/// All that was counted since the server started, for Prometheus.
+/// Returns everything counted since the server started, for Prometheus.
 #[utoipa::path(
     get,
     path = "/metrics",

@@ -1,4 +1,4 @@
-//! Each request is counted and logged when it is answered.
+//! Counts and logs each request when it is answered.
 
 use std::time::Instant;
 
@@ -11,7 +11,8 @@ use tracing::debug;
 use super::metrics::Metrics;
 use crate::logs;
 
-/// Nothing that a client makes up: of the path there is the route, of methods those that have one.
+/// Counts and logs a request. Nothing that a client makes up is recorded: only the route, not the
+/// path, and only methods that some route has.
 pub(crate) async fn observe(
     State(metrics): State<Metrics>,
     request: Request,
@@ -27,7 +28,7 @@ pub(crate) async fn observe(
     response
 }
 
-/// The method of a request, if any route has it.
+/// Returns the method of a request, or `other` if no route has it.
 pub(crate) fn method(request: &Request) -> &'static str {
     match *request.method() {
         Method::GET => "GET",
@@ -39,7 +40,7 @@ pub(crate) fn method(request: &Request) -> &'static str {
     }
 }
 
-/// The route of a request, such as `/v1/key-hashes/{key_hash}`.
+/// Returns the route of a request, such as `/v1/key-hashes/{key_hash}`, or `none`.
 pub(crate) fn route(request: &Request) -> &str {
     let route = request.extensions().get::<MatchedPath>();
     route.map_or("none", MatchedPath::as_str)

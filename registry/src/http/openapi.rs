@@ -1,5 +1,5 @@
-//! `GET /openapi.json`: all that the server answers, as OpenAPI. Each route has its description with
-//! it, where it is added.
+//! `GET /openapi.json`: everything that the server answers, as OpenAPI. Each route's description is
+//! next to its handler.
 
 use axum::body::Bytes;
 use axum::http::header::CONTENT_TYPE;
@@ -14,9 +14,9 @@ use utoipa_axum::routes;
 use super::error::Refusal;
 use crate::server::SharedBody;
 
-/// What proxies ask.
+/// Requests from proxies.
 pub(crate) const PROXIES: &str = "proxies";
-/// What operators do with keys.
+/// Operations on keys.
 pub(crate) const ADMIN: &str = "admin";
 /// The server itself.
 pub(crate) const SERVER: &str = "server";
@@ -37,7 +37,7 @@ pub(crate) fn routes() -> OpenApiRouter {
     OpenApiRouter::new().routes(routes!(openapi))
 }
 
-/// The document without its paths.
+/// Returns the document without its paths.
 pub(crate) fn document() -> OpenApi {
     let mut license = License::new(env!("CARGO_PKG_LICENSE"));
     license.identifier = Some(env!("CARGO_PKG_LICENSE").to_owned());
@@ -53,7 +53,7 @@ pub(crate) fn document() -> OpenApi {
             .build()
     };
     let components = ComponentsBuilder::new()
-        // No handler has it in its types.
+        // No handler's signature mentions it.
         .schema_from::<Refusal>()
         .security_scheme(
             "service_token",
@@ -71,9 +71,9 @@ pub(crate) fn document() -> OpenApi {
         .build()
 }
 
-/// Has the routes serve the document.
+/// Adds the document to the routes, for the handler that returns it.
 pub(crate) fn serving(document: &OpenApi, routes: Router) -> Router {
-    // It is made of strings, numbers and maps with strings for keys, so that this cannot fail.
+    // This cannot fail: the document contains only strings, numbers and maps with string keys.
     let document = serde_json::to_vec(document).unwrap_or_default();
     routes.layer(Extension(Document(document.into())))
 }
@@ -81,7 +81,7 @@ pub(crate) fn serving(document: &OpenApi, routes: Router) -> Router {
 #[derive(Clone)]
 struct Document(Bytes);
 
-/// This document.
+/// Returns this document.
 #[utoipa::path(
     get,
     path = "/openapi.json",

@@ -1,4 +1,4 @@
-//! Who is at the other end of a connection.
+//! The address at the other end of a connection.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -8,22 +8,22 @@ use axum::http::Extensions;
 use axum::http::request::Parts;
 use tracing::field::{DisplayValue, display};
 
-/// The address at the other end of a request's connection, where the server knows it. That may be a
-/// proxy. Headers that name another are not read: whoever sends the request writes them.
+/// The address at the other end of a request's connection, if the server knows it. It may be a proxy's.
+/// Headers that name another address are not read, because the client can set them to anything.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Peer(Option<SocketAddr>);
 
 impl Peer {
-    /// The peer of the request with these extensions.
+    /// Returns the peer of the request with these extensions.
     pub(crate) fn of(extensions: &Extensions) -> Self {
         let info = extensions.get::<ConnectInfo<SocketAddr>>();
         Self(info.map(|ConnectInfo(address)| *address))
     }
 
-    /// As a field of the log; no field where it is not known.
+    /// Returns it as a log field, or no field if it is not known.
     pub(crate) fn shown(self) -> Option<DisplayValue<SocketAddr>> {
         self.0.map(|address| {
-            // A listener for both protocols has IPv4 addresses as `::ffff:127.0.0.1`.
+            // A dual-stack listener sees IPv4 addresses as `::ffff:127.0.0.1`.
             display(SocketAddr::new(address.ip().to_canonical(), address.port()))
         })
     }

@@ -1,5 +1,5 @@
-//! What operations refuse, for the OpenAPI document. Statuses, codes and messages are those of the
-//! errors themselves.
+//! The refusals of each operation, for the OpenAPI document. Statuses, codes and messages come from
+//! the errors themselves.
 
 use std::collections::BTreeMap;
 
@@ -15,7 +15,7 @@ use super::error::{ApiError, Refusal};
 
 pub(crate) type Responses = BTreeMap<String, RefOr<Response>>;
 
-/// For each name, a type that stands for these refusals.
+/// Declares a type for each name, which stands for these refusals.
 macro_rules! refusals {
     ($($name:ident: $responses:expr),+ $(,)?) => {
         $(pub(crate) struct $name;
@@ -34,7 +34,7 @@ refusals! {
     Metrics: responses([ApiError::NoMetrics]),
 }
 
-/// The refusals of an operation behind a token and the limits, and its own.
+/// Returns the refusals of an operation with a token and limits, and its own refusals.
 pub(crate) fn service(own: impl IntoIterator<Item = ApiError>) -> Responses {
     let guards = [
         ApiError::Unauthorized,
@@ -45,7 +45,7 @@ pub(crate) fn service(own: impl IntoIterator<Item = ApiError>) -> Responses {
     responses(guards.into_iter().chain(own))
 }
 
-/// The same for the admin API, whose answers are not to be kept.
+/// The same for the admin API, whose answers must not be cached.
 pub(crate) fn admin(own: impl IntoIterator<Item = ApiError>) -> Responses {
     let mut responses = service([ApiError::AdminOff].into_iter().chain(own));
     for (status, response) in &mut responses {
@@ -61,7 +61,7 @@ pub(crate) fn admin(own: impl IntoIterator<Item = ApiError>) -> Responses {
     responses
 }
 
-/// Adds headers, with what they say, to the responses of a status.
+/// Adds headers, each with its description, to the responses with a status.
 pub(crate) fn with_headers<const N: usize>(
     mut responses: Responses,
     status: StatusCode,
@@ -89,7 +89,7 @@ fn responses(errors: impl IntoIterator<Item = ApiError>) -> Responses {
     by_status.into_iter().map(of_status).collect()
 }
 
-/// The response of a status: its codes and no others, with an example of each.
+/// Returns the response for a status: exactly these codes, with an example of each.
 fn response(errors: &[ApiError]) -> Response {
     let codes: Vec<_> = errors.iter().map(|error| error.parts().1).collect();
     let code = ObjectBuilder::new()

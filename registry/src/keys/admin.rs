@@ -1,4 +1,4 @@
-//! `/admin/v1/keys`: what the command line does, for those with the admin token.
+//! `/admin/v1/keys`: the operations of the command line, for clients with the admin token.
 
 use axum::Json;
 use axum::body::Bytes;
@@ -29,7 +29,7 @@ use crate::record::{Record, RecordView};
 use crate::timestamp::Timestamp;
 
 pub(crate) fn routes() -> OpenApiRouter<Keys> {
-    // No handler has it in its types.
+    // No handler's signature mentions it.
     let components = ComponentsBuilder::new().schema_from::<RotateKey>().build();
     let document = OpenApiBuilder::new().components(Some(components)).build();
     OpenApiRouter::with_openapi(document)
@@ -42,26 +42,26 @@ pub(crate) fn routes() -> OpenApiRouter<Keys> {
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 struct Page {
-    /// That of the page before; the first page has none.
+    /// The cursor of the previous page; none for the first page.
     cursor: Option<String>,
-    /// The most keys to give; by default 1000.
+    /// The most keys to return; by default 1000.
     #[param(value_type = Option<u32>, minimum = 1, maximum = 1000)]
     limit: Option<String>,
 }
 
-/// Of the path of one key, for the document.
+/// The path parameter of one key, for the document.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Path, names("key_id"))]
 #[expect(dead_code, reason = "`checked` reads it, and has a refusal of its own")]
 struct Key(
-    /// As the key's creation and the list show it.
+    /// The key's ID, as its creation and the list show it.
     String,
 );
 
 type KeyId = Result<Path<String>, PathRejection>;
 type Body = Result<Bytes, BytesRejection>;
 
-/// Makes a key. The answer is the only one that ever has it.
+/// Creates or imports a key. No later answer contains the key itself.
 #[utoipa::path(
     post,
     path = "/admin/v1/keys",
@@ -88,7 +88,7 @@ async fn create(State(keys): State<Keys>, peer: Peer, body: Body) -> Result<Resp
     Ok((StatusCode::CREATED, Json(view)).into_response())
 }
 
-/// A page of keys, oldest first.
+/// Returns a page of keys, oldest first.
 #[utoipa::path(
     get,
     path = "/admin/v1/keys",
@@ -116,7 +116,7 @@ async fn list(
     if !after.is_none_or(is_key_id) {
         return Err(ApiError::InvalidCursor);
     }
-    // One more than asked for tells whether there is another page.
+    // One more than requested, to know whether there is another page.
     let mut records = keys.page(after, limit.saturating_add(1)).await?;
     let asked = usize::try_from(limit).unwrap_or(usize::MAX);
     let more = records.len() > asked;
@@ -130,7 +130,7 @@ async fn list(
     Ok(Json(page).into_response())
 }
 
-/// One key.
+/// Returns one key's record.
 #[utoipa::path(
     get,
     path = "/admin/v1/keys/{key_id}",
@@ -155,7 +155,7 @@ async fn get(State(keys): State<Keys>, key_id: KeyId) -> Result<Response, ApiErr
     Ok(Json(RecordView::from(&record)).into_response())
 }
 
-/// Changes name, expiry or endpoints: what is absent stays, and null takes a value away.
+/// Changes a key's name, expiry or endpoints. Absent fields stay unchanged; null removes a value.
 #[utoipa::path(
     patch,
     path = "/admin/v1/keys/{key_id}",
@@ -188,7 +188,7 @@ async fn update(
     Ok(Json(RecordView::from(&record)).into_response())
 }
 
-/// Refuses a key from now on, and keeps its record.
+/// Revokes a key, but keeps its record.
 #[utoipa::path(
     post,
     path = "/admin/v1/keys/{key_id}/revoke",
@@ -214,7 +214,7 @@ async fn revoke(State(keys): State<Keys>, peer: Peer, key_id: KeyId) -> Result<R
     Ok(Json(RecordView::from(&record)).into_response())
 }
 
-/// Removes a key's record, as though the key had never existed.
+/// Deletes a key's record, as if the key had never existed.
 #[utoipa::path(
     delete,
     path = "/admin/v1/keys/{key_id}",
@@ -244,9 +244,9 @@ async fn delete(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Makes a key that replaces another, which goes on working for a while.
+/// Replaces a key with a new one. The old key keeps working for a while.
 ///
-/// Deploy the new key, see it work, then revoke the old one, or let it end.
+/// Deploy the new key, see it work, then revoke the old one or let it expire.
 #[utoipa::path(
     post,
     path = "/admin/v1/keys/{key_id}/rotate",
@@ -288,8 +288,8 @@ async fn rotate(
     }
 }
 
-/// Says in the log what was done to a key, and from where. The actor is whoever has the token. The
-/// lines of commands have the same fields.
+/// Logs what was done to a key, and from which address. The actor is `admin`, whoever has the
+/// token. Commands log the same fields.
 fn log(
     peer: Peer,
     action: &'static str,
@@ -305,7 +305,7 @@ fn now() -> Result<Timestamp, ApiError> {
     Timestamp::new(OffsetDateTime::now_utc()).ok_or(ApiError::from(Failure::Clock))
 }
 
-/// The ID in a path, if it is one.
+/// Returns the ID in a path, if it is a key ID.
 fn checked(key_id: KeyId) -> Result<String, ApiError> {
     match key_id {
         Ok(Path(key_id)) if is_key_id(&key_id) => Ok(key_id),

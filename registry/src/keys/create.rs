@@ -1,4 +1,4 @@
-//! New keys.
+//! Creating and importing keys.
 
 use clap::Args;
 use keystile::request::key_hash::KeyHash;
@@ -16,10 +16,10 @@ use crate::http::error::ApiError;
 use crate::record::{Preview, Record};
 use crate::timestamp::Timestamp;
 
-/// What a new key is for, and the options of the command line that say so.
+/// The properties of a new key, which are also command-line options.
 #[derive(Args, Debug)]
 pub(crate) struct NewKey {
-    /// One that was made elsewhere; else one is made.
+    /// The key to import. If `None`, a key is generated.
     #[arg(skip)]
     pub(crate) key: Option<SecretKey>,
 
@@ -27,29 +27,30 @@ pub(crate) struct NewKey {
     #[arg(long = "account", value_name = "ID")]
     pub(crate) account_id: HeaderText,
 
-    /// What people call the key.
+    /// A name for the key, for people to read.
     #[arg(long)]
     pub(crate) name: Option<Name>,
 
-    /// The environment that the key is for; without it, the record names none.
+    /// The environment that the key is for. Without it, the key belongs to none.
     #[arg(long)]
     pub(crate) environment: Option<HeaderText>,
 
-    /// When the key stops working (RFC 3339); without it, never.
+    /// When the key expires (RFC 3339). Without it, never.
     #[arg(long, value_name = "TIME")]
     pub(crate) expires_at: Option<Timestamp>,
 
-    /// A path that the key may call, with all below it; may be repeated. Without it, every path.
+    /// A path that the key may call, including everything below it. May be repeated. Without it,
+    /// the key may call every path.
     #[arg(long = "endpoint", value_name = "PATH")]
     pub(crate) endpoints: Option<Vec<Endpoint>>,
 }
 
-/// The body of a creation.
+/// The body of a request that creates or imports a key.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct CreateKey {
-    /// One that was made elsewhere: 32 to 8192 visible ASCII characters, without a comma. Without
-    /// it, one is made.
+    /// A key to import: 32 to 8192 visible ASCII characters, without a comma. If absent, a key is
+    /// generated.
     #[schema(min_length = 32, max_length = 8192, pattern = "^[!-+\\--~]+$")]
     key: Option<String>,
     /// 1 to 256 visible ASCII characters.
@@ -61,10 +62,10 @@ pub(crate) struct CreateKey {
     /// 1 to 256 visible ASCII characters.
     #[schema(min_length = 1, max_length = 256, pattern = "^[!-~]+$")]
     environment: Option<String>,
-    /// RFC 3339; without it, never.
+    /// When the key expires (RFC 3339). If absent, never.
     #[schema(format = DateTime)]
     expires_at: Option<String>,
-    /// Path prefixes; without it, every path, and `[]` is none.
+    /// Path prefixes that the key may call. If absent, every path; `[]` means none.
     endpoints: Option<Vec<String>>,
 }
 
@@ -86,8 +87,8 @@ impl CreateKey {
 }
 
 impl Keys {
-    /// Makes a key, or takes the given one, and stores its hash. The key itself is only in what this
-    /// returns.
+    /// Generates a key, or takes the given one, and stores its hash. Only the return value contains
+    /// the key itself.
     pub(crate) async fn create(
         &self,
         new: NewKey,

@@ -1,4 +1,4 @@
-//! Why nothing became of an operation on a key.
+//! Failures of operations on keys.
 
 use std::error::Error;
 use std::fmt;
@@ -6,14 +6,14 @@ use std::fmt;
 use crate::database::is_refused_value;
 use crate::http::error::ApiError;
 
-/// Why a key was not made.
+/// Why an operation on a key failed.
 #[derive(Debug)]
 pub(crate) enum Failure {
-    /// No random bytes from the system.
+    /// The system has no random bytes.
     Random(getrandom::Error),
-    /// A time outside the years that can be written.
+    /// The time is outside the years that RFC 3339 can represent.
     Clock,
-    /// A key that was made elsewhere is registered already.
+    /// The imported key is already registered.
     Exists,
     /// The name has a character that the database's encoding lacks.
     Name,
@@ -26,7 +26,7 @@ impl fmt::Display for Failure {
             Self::Random(cause) => write!(f, "no random bytes from the system: {cause}"),
             Self::Clock => f.write_str("the time is past the year 9999 or before the year 0"),
             Self::Exists => f.write_str("this key is registered already"),
-            // Of all texts of a record, only a name may be other than ASCII.
+            // The name is the only text in a record that may contain more than ASCII.
             Self::Name => f.write_str(
                 "name: the database's encoding, which is not UTF-8, lacks one of its characters; \
                  ASCII always works",

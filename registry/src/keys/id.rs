@@ -3,19 +3,19 @@
 use time::OffsetDateTime;
 use ulid::Ulid;
 
-/// A new key's ID: a ULID, so that IDs sort by the time they were made.
+/// Returns an ID for a new key: a ULID, so that IDs sort by creation time.
 pub(crate) fn new_key_id(now: OffsetDateTime) -> Result<String, getrandom::Error> {
     let mut random = [0; 16];
     getrandom::fill(&mut random)?;
-    // Only a clock before 1970 has no milliseconds to give, and the random part is enough then.
+    // A clock before 1970 counts as 0. The random part is enough then.
     let milliseconds = u64::try_from(now.unix_timestamp_nanos() / 1_000_000).unwrap_or(0);
     let ulid = Ulid::from_parts(milliseconds, u128::from_ne_bytes(random));
     Ok(format!("key_{ulid}"))
 }
 
-/// Whether a text could be a key's ID: `key_`, then 1 to 60 ASCII letters, digits and underscores.
-/// No key has any other text as its ID. Such text is neither looked up, because the database refuses
-/// some characters, nor logged, because it may be a key in the wrong place.
+/// Returns whether a text could be a key ID: `key_`, then 1 to 60 ASCII letters, digits and
+/// underscores. Other text is not looked up, because the database refuses some characters, and not
+/// logged, because it may be a key that was sent in the wrong place.
 pub(crate) fn is_key_id(text: &str) -> bool {
     text.len() <= 64
         && text.strip_prefix("key_").is_some_and(|rest| {

@@ -1,4 +1,4 @@
-//! What can be done with keys, for the command line and the admin API alike.
+//! Operations on keys, shared by the command line and the admin API.
 
 pub(crate) mod admin;
 mod create;
@@ -37,7 +37,7 @@ pub(crate) struct Keys {
 }
 
 impl Keys {
-    /// The keys in a database. These lookups are the first to read a key that was added or removed.
+    /// Returns the keys in a database. `lookups` is the first to read a key that was added or removed.
     pub(crate) fn new(database: Database, lookups: Lookups, hasher: KeyHasher) -> Self {
         Self {
             database,
@@ -46,12 +46,12 @@ impl Keys {
         }
     }
 
-    /// Up to `limit` records, oldest first; only those after the ID `after`, if there is one.
+    /// Returns up to `limit` records, oldest first; with `after`, only those after that ID.
     pub(crate) async fn page(&self, after: Option<&str>, limit: u32) -> sqlx::Result<Vec<Record>> {
         sql::page(&self.database, after, limit).await
     }
 
-    /// The record of this ID.
+    /// Returns the record with this ID.
     pub(crate) async fn get(&self, key_id: &str) -> sqlx::Result<Option<Record>> {
         sql::get(&self.database, key_id).await
     }

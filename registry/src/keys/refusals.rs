@@ -1,4 +1,4 @@
-//! What the admin API refuses, for the OpenAPI document.
+//! The refusals of the admin API, for the OpenAPI document.
 
 use super::failure::Failure;
 use crate::defaults::KEYS_AT_ONCE;

@@ -1,4 +1,4 @@
-//! Refusing a key for good.
+//! Revoking a key.
 
 use super::Keys;
 use super::sql::{self, Stored};
@@ -7,7 +7,8 @@ use crate::record::Record;
 use crate::timestamp::Timestamp;
 
 impl Keys {
-    /// Revokes a key; the time of the first revocation stays. Returns `None` if there is no such key.
+    /// Revokes a key. If it is already revoked, the time of the first revocation stays. Returns
+    /// `None` if there is no such key.
     pub(crate) async fn revoke(
         &self,
         key_id: &str,

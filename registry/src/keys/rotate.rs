@@ -1,5 +1,5 @@
-//! Replacing a key. The old one keeps working for a while: time to deploy the new one and to see it
-//! work, before the old one is revoked or ends by itself.
+//! Replacing a key. The old key keeps working for a while, so that the new one can be deployed and
+//! seen to work before the old one is revoked or expires.
 
 use serde::Deserialize;
 use time::OffsetDateTime;
@@ -20,20 +20,22 @@ use crate::timestamp::Timestamp;
 /// How to replace a key.
 #[derive(Debug)]
 pub(crate) struct Rotation {
-    /// How long the old key keeps working, unless it ends before.
+    /// How long the old key keeps working, unless it expires earlier.
     pub(crate) grace: Seconds,
-    /// When the new key ends; `None`: it lasts as long as the old one was to last.
+    /// When the new key expires. If `None`, it lasts as long as the old key was meant to last when
+    /// it was created.
     pub(crate) expires_at: Option<Timestamp>,
 }
 
-/// The body of a rotation; it may be left out.
+/// The body of a request that rotates a key. It may be left out.
 #[derive(Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct RotateKey {
-    /// How long the old key goes on working, like `90s` or `24h`.
+    /// How long the old key keeps working, such as `90s` or `24h`.
     #[schema(pattern = "^[0-9]+[smhd]$", example = "24h")]
     grace: Option<String>,
-    /// When the new key ends (RFC 3339); without it, it lasts as long as the old one was to last.
+    /// When the new key expires (RFC 3339). If absent, it lasts as long as the old key was meant to
+    /// last when it was created.
     #[schema(format = DateTime)]
     expires_at: Option<String>,
 }
@@ -47,7 +49,7 @@ impl RotateKey {
     }
 }
 
-/// What became of a rotation.
+/// The outcome of a rotation.
 #[derive(Debug)]
 pub(crate) enum Rotated {
     /// The new key, and both records as they are now.
@@ -56,14 +58,15 @@ pub(crate) enum Rotated {
         new: Box<Record>,
         old: Box<Record>,
     },
-    /// A revoked key is not rotated: the new one would bring it back.
+    /// The key is revoked. It is not rotated, because the new key would restore its access.
     Revoked,
     /// There is no such key.
     Unknown,
 }
 
 impl Keys {
-    /// Makes a key that replaces another, which ends after the grace period unless it ends before.
+    /// Replaces a key with a new one. The old key expires after the grace period, or earlier if it
+    /// was to expire anyway.
     pub(crate) async fn rotate(
         &self,
         key_id: &str,

@@ -1,4 +1,4 @@
-//! Keys themselves: how they are made, and how much of one may be shown again.
+//! Keys themselves: how they are generated, and how much of a key may be shown later.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,38 +8,39 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use crate::record::Preview;
 
-/// An API key that is to be registered. `Debug` shows nothing of it, and there is no `Display`.
+/// An API key to register. `Debug` shows nothing of it, and there is no `Display`.
 pub(crate) struct SecretKey {
     /// ASCII only.
     text: String,
     origin: Origin,
 }
 
-/// Who made a key, and so how much of it is known to be random.
+/// Where a key comes from, and so how much of it is known to be random.
 enum Origin {
     Generated,
     Imported,
 }
 
 impl SecretKey {
-    /// 32 random bytes, so that neither the key nor its unsalted hash can be guessed.
+    /// Generates a key from 32 random bytes, so that neither the key nor its unsalted hash can be
+    /// guessed.
     pub(crate) fn generate() -> Result<Self, getrandom::Error> {
         let mut bytes = [0; 32];
         getrandom::fill(&mut bytes)?;
         Ok(Self::from_bytes(&bytes))
     }
 
-    /// The key itself, for its hash and for the one time that it is shown.
+    /// Returns the key itself, to hash it and to show it once.
     pub(crate) fn expose(&self) -> &str {
         &self.text
     }
 
-    /// What a list shows of the key.
+    /// Returns the part of the key that lists show.
     pub(crate) fn preview(&self) -> Preview {
         let most = Preview::HEAD + Preview::TAIL;
         let shown = match self.origin {
             Origin::Generated => most,
-            // Of a short one, even so much could leave too little to guess.
+            // Showing that much of a short key could make the rest easy to guess.
             Origin::Imported => most.min(self.text.len() / 4),
         };
         let tail = shown * Preview::TAIL / most;
@@ -57,13 +58,13 @@ impl SecretKey {
     }
 }
 
-/// A key that was made elsewhere.
+/// Parses a key to import.
 impl FromStr for SecretKey {
     type Err = String;
 
-    /// The text is in no error.
+    /// Errors do not repeat the text.
     fn from_str(text: &str) -> Result<Self, String> {
-        // What a filter can take from a header, and not so short that its hash could be undone.
+        // Text that a filter can read from a header, and too long for its hash to be reversed.
         let fits = |byte: u8| byte.is_ascii_graphic() && byte != b',';
         if (32..=8192).contains(&text.len()) && text.bytes().all(fits) {
             Ok(Self {
@@ -118,7 +119,7 @@ mod tests {
     #[test]
     fn a_preview_has_at_most_a_quarter_of_an_imported_key() {
         let alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
-        // The key's length, and the characters at its start and at its end.
+        // The key's length, and how many characters are shown of its start and its end.
         let cases = [
             (32, 6, 2),
             (35, 6, 2),
@@ -148,7 +149,7 @@ mod tests {
     fn a_preview_of_a_generated_key_has_8_and_4_characters() {
         let key = SecretKey::from_bytes(&[0xfb; 32]);
         assert_eq!(key.preview().to_string(), "aw_-_v7-…7-_s");
-        // An imported key that looks like a generated one may have been made differently.
+        // An imported key that looks generated may not be random.
         let imported: SecretKey = key.expose().parse().expect("a key");
         assert_eq!(imported.preview().to_string(), "aw_-_v7-…-_s");
     }

@@ -1,4 +1,4 @@
-//! The SQL about keys.
+//! The SQL of keys.
 
 use keystile::request::key_hash::KeyHash;
 use sqlx::QueryBuilder;
@@ -7,14 +7,14 @@ use sqlx::error::BoxDynError;
 use crate::database::{Database, Transaction, on};
 use crate::record::{Column, Record, Row, columns};
 
-/// A record and the hash that it is of.
+/// A record and its key hash.
 pub(super) struct Stored {
     pub(super) record: Record,
     pub(super) hash: [u8; 32],
 }
 
-/// Up to `limit` records in the order of their IDs, which is that of their creation; only those
-/// after the ID `after`, if there is one.
+/// Returns up to `limit` records in the order of their IDs, which is the order of their creation;
+/// with `after`, only those after that ID.
 pub(super) async fn page(
     database: &Database,
     after: Option<&str>,
@@ -32,7 +32,7 @@ pub(super) async fn page(
     page.into_iter().map(Row::record).collect()
 }
 
-/// The record of this ID.
+/// Returns the record with this ID.
 pub(super) async fn get(database: &Database, key_id: &str) -> sqlx::Result<Option<Record>> {
     let found: Option<Row<Vec<u8>>> = on!(database, Database, pool => {
         sqlx::query_as(GET).bind(key_id).fetch_optional(pool).await?
@@ -46,7 +46,7 @@ const GET: &str = concat!(
     " FROM api_keys WHERE key_id = $1"
 );
 
-/// A key, which nobody else changes until the end of this transaction.
+/// Returns a key, and locks it against other changes until the end of this transaction.
 pub(super) async fn lock(
     transaction: &mut Transaction,
     key_id: &str,
@@ -57,7 +57,7 @@ pub(super) async fn lock(
         " FROM api_keys WHERE key_id = $1 FOR UPDATE"
     );
     let found: Option<Row<Vec<u8>>> = match transaction {
-        // There is but one writer.
+        // SQLite has only one writer at a time.
         Transaction::Sqlite(transaction) => {
             let find = sqlx::query_as(GET).bind(key_id);
             find.fetch_optional(&mut **transaction).await?
@@ -90,7 +90,7 @@ pub(super) async fn insert(
     Ok(())
 }
 
-/// Stores what can change of a record.
+/// Stores the columns of a record that can change.
 pub(super) async fn update(transaction: &mut Transaction, record: &Record) -> sqlx::Result<()> {
     const UPDATE: &str = "UPDATE api_keys SET name = $2, expires_at = $3, endpoints = $4, \
          revoked_at = $5 WHERE key_id = $1";

@@ -1,4 +1,4 @@
-//! One suite, on both databases.
+//! Keys in the database: one suite for both databases.
 
 use crate::record::Record;
 use crate::test_database::{TestDatabase, on_both};
@@ -52,7 +52,7 @@ async fn records_come_back_as_they_were(database: TestDatabase) {
 }
 
 async fn pages_follow_each_other(database: TestDatabase) {
-    // In the order of bytes, whatever the locale.
+    // In byte order, whatever the locale.
     let store = store_with(&database, &["key_b", "key_a", "key_C", "key_d"]).await;
     let cases: [(_, _, &[&str]); 6] = [
         (None, 10, &["key_C", "key_a", "key_b", "key_d"]),

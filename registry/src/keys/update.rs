@@ -12,7 +12,7 @@ use crate::http::error::ApiError;
 use crate::record::Record;
 use crate::timestamp::Timestamp;
 
-/// What to change of a key; `None` leaves things as they are.
+/// Changes to a key. `None` leaves a value unchanged, and `Some(None)` removes it.
 #[derive(Debug, Default)]
 pub(crate) struct Patch {
     pub(crate) name: Option<Option<Name>>,
@@ -20,7 +20,7 @@ pub(crate) struct Patch {
     pub(crate) endpoints: Option<Option<Vec<Endpoint>>>,
 }
 
-/// The body of an update: what is absent stays, and `null` takes away.
+/// The body of an update. Absent fields stay unchanged; `null` removes a value.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct UpdateKey {
@@ -28,11 +28,11 @@ pub(crate) struct UpdateKey {
     #[serde(default, deserialize_with = "body::present")]
     #[schema(value_type = Option<String>, min_length = 1, max_length = 256)]
     name: Option<Option<String>>,
-    /// RFC 3339; null is never.
+    /// When the key expires (RFC 3339); null means never.
     #[serde(default, deserialize_with = "body::present")]
     #[schema(value_type = Option<String>, format = DateTime)]
     expires_at: Option<Option<String>>,
-    /// Path prefixes; null is every path, and `[]` is none.
+    /// Path prefixes that the key may call; null means every path, and `[]` none.
     #[serde(default, deserialize_with = "body::present")]
     #[schema(value_type = Option<Vec<String>>)]
     endpoints: Option<Option<Vec<String>>>,
@@ -71,8 +71,8 @@ impl Patch {
 }
 
 impl Keys {
-    /// Changes a key, and announces it if anything is different. Returns `None` if there is no such
-    /// key.
+    /// Changes a key, and announces the change if any value differs. Returns `None` if there is no
+    /// such key.
     pub(crate) async fn update(
         &self,
         key_id: &str,

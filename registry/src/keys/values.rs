@@ -1,11 +1,11 @@
-//! The checked values that a key is made of.
+//! The checked values of a key's record.
 
 use std::str::FromStr;
 
 use crate::http::body;
 use crate::http::error::ApiError;
 
-/// 1 to 256 visible ASCII characters: what can stand in an HTTP header just as it is.
+/// 1 to 256 visible ASCII characters, which an HTTP header can carry unchanged.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct HeaderText(String);
 
@@ -39,7 +39,7 @@ impl FromStr for Name {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         check_length(text)?;
-        // Names are printed to terminals, which take some of these for commands.
+        // Names are printed to terminals, which interpret some of these characters as commands.
         if text.chars().any(char::is_control) {
             return Err("it must be one line of text without control characters".to_owned());
         }
@@ -53,7 +53,7 @@ impl From<Name> for String {
     }
 }
 
-/// A path prefix, such as an incoming path can have after Envoy has normalized it.
+/// A path prefix that a request's path can have after Envoy has normalized it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Endpoint(String);
 
@@ -61,7 +61,7 @@ impl FromStr for Endpoint {
     type Err = String;
 
     fn from_str(path: &str) -> Result<Self, Self::Err> {
-        // The filter's own rule, so that what is registered can also match.
+        // The filter's own rule, so that every registered endpoint can match.
         match keystile::request::path::check(path) {
             Ok(()) => Ok(Self(path.to_owned())),
             Err(problem) => Err(format!("it {problem}")),
@@ -75,7 +75,7 @@ impl From<Endpoint> for String {
     }
 }
 
-/// The endpoints of a request's body.
+/// Parses the endpoints of a request's body.
 pub(super) fn endpoints(paths: &[String]) -> Result<Vec<Endpoint>, ApiError> {
     let checked = paths.iter().enumerate();
     checked
@@ -83,7 +83,7 @@ pub(super) fn endpoints(paths: &[String]) -> Result<Vec<Endpoint>, ApiError> {
         .collect()
 }
 
-/// Endpoints as a record has them.
+/// Returns endpoints in the form that a record has.
 pub(super) fn paths(endpoints: Vec<Endpoint>) -> Vec<String> {
     endpoints.into_iter().map(String::from).collect()
 }
@@ -103,7 +103,7 @@ fn check_length(text: &str) -> Result<(), String> {
 mod tests {
     use super::*;
 
-    /// `None`: accepted as it is; else a part of the error.
+    /// Checks that a text is accepted unchanged, or that the error contains `problem`.
     fn check<T>(text: &str, problem: Option<&str>)
     where
         T: FromStr<Err = String>,

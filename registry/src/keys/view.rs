@@ -6,15 +6,15 @@ use utoipa::ToSchema;
 use crate::keys::secret::SecretKey;
 use crate::record::{Record, RecordView};
 
-/// A new key: the only form in which a key is ever shown.
+/// A new key. No other view shows the key itself.
 #[derive(Serialize, ToSchema)]
 #[schema(as = NewKey)]
 pub(crate) struct NewKeyView<'a> {
-    /// The key itself, this once.
+    /// The key itself, which is shown only this once.
     key: &'a str,
     #[serde(flatten)]
     record: RecordView,
-    /// The key that it replaces, where it was made by a rotation.
+    /// The key that it replaces, if it was created by a rotation.
     #[serde(skip_serializing_if = "Option::is_none")]
     previous: Option<RecordView>,
 }
@@ -29,13 +29,13 @@ impl<'a> NewKeyView<'a> {
     }
 }
 
-/// Some of the keys.
+/// A page of keys.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Keys)]
 pub(crate) struct PageView<'a> {
-    /// Oldest first.
+    /// The keys, oldest first.
     pub(crate) keys: Vec<RecordView>,
-    /// Where the next page begins; null behind the last key.
+    /// The cursor for the next page; null on the last page.
     #[schema(required = true)]
     pub(crate) cursor: Option<&'a str>,
 }

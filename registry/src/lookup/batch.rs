@@ -1,12 +1,12 @@
 //! Lookups by hash, many in one statement.
 //!
 //! The database is not the main cost of a single lookup: a pool tests a connection when it is taken
-//! and when it is returned, and on SQLite a connection is a thread that must be woken. So a few tasks
-//! keep their connections for a while, and each looks up everything that has arrived while it was
+//! and when it is returned, and on SQLite a connection is a thread that must be woken. So a few
+//! tasks keep their connections for a while, and each looks up everything that arrived while it was
 //! waiting for the last answer. A lookup that finds a task idle does not wait.
 //!
 //! This is not a cache. No record is kept from one statement to the next, and each statement starts
-//! after its lookups have arrived: the answers contain every change that was committed before.
+//! after its lookups have arrived, so the answers include every change that was committed before.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,14 +31,14 @@ pub(super) const MOST: usize = 64;
 /// How long a connection is kept before the pool may test, renew or close it.
 const KEPT: Duration = Duration::from_secs(1);
 
-/// Where lookups wait: at most as many as there may be requests at once, except those whose client
-/// has left.
+/// The queue of lookups. It holds at most as many as there may be requests at once, plus those
+/// whose clients have left.
 #[derive(Clone, Debug)]
 pub(super) struct Queue(UnboundedSender<Lookup>);
 
 pub(super) struct Lookup {
     pub(super) hash: [u8; 32],
-    /// The only environment whose records may be found; `None` is any. Not empty.
+    /// The only environment whose records may be found; `None` is any. Never empty.
     pub(super) environment: Option<String>,
     answer: oneshot::Sender<sqlx::Result<Option<Record>>>,
 }
@@ -58,8 +58,8 @@ impl Queue {
         Self(sender)
     }
 
-    /// The record of a hash, if there is one in this environment. `None` if the statement failed,
-    /// for whichever of its lookups.
+    /// Returns the record of a hash, if there is one in this environment. Returns `None` if the
+    /// statement failed, whichever of its lookups was the cause.
     pub(super) async fn find(
         &self,
         hash: &[u8; 32],
@@ -89,14 +89,14 @@ async fn work<D: Many>(pool: sqlx::Pool<D>, queue: Waiting) {
         };
         let until = Instant::now() + KEPT;
         loop {
-            // Requests that were woken together get a turn, so that they are looked up together.
+            // Lets requests that were woken together run first, so that they share a statement.
             yield_now().await;
             add_more(&queue, &mut lookups);
             if !answer(&mut connection, &mut lookups).await {
                 connection.close_on_drop();
                 break;
             }
-            // Checked first: a timeout does not end a wait that is ready at once.
+            // Checked here, because a timeout does not end a wait that is ready at once.
             if Instant::now() >= until {
                 break;
             }
@@ -117,7 +117,7 @@ async fn wait(queue: &Waiting, lookups: &mut Vec<Lookup>) -> bool {
 }
 
 fn add_more(queue: &Waiting, lookups: &mut Vec<Lookup>) {
-    // If another task holds it, that task waits because the queue is empty.
+    // If another task holds the lock, it is waiting because the queue is empty.
     let Ok(mut queue) = queue.try_lock() else {
         return;
     };
@@ -128,11 +128,11 @@ fn add_more(queue: &Waiting, lookups: &mut Vec<Lookup>) {
     }
 }
 
-/// Trying again for each would only take as long again.
+/// Refuses everything in the queue. Trying each lookup again would only take as long again.
 fn refuse(queue: &Waiting, lookups: &mut Vec<Lookup>) {
     while !lookups.is_empty() {
         for lookup in lookups.drain(..) {
-            // Nobody may be waiting for it any more.
+            // The request may be gone.
             let _ = lookup.answer.send(Err(sqlx::Error::PoolTimedOut));
         }
         add_more(queue, lookups);
@@ -165,7 +165,7 @@ async fn answer<D: Many>(connection: &mut PoolConnection<D>, lookups: &mut Vec<L
         let answer = answers.get_mut(found.key).and_then(Option::take);
         // A record that cannot be read is dropped, and fails again when it is looked up alone.
         if let (Some(answer), Ok(record)) = (answer, found.record()) {
-            // Nobody may be waiting for it any more.
+            // The request may be gone.
             let _ = answer.send(Ok(Some(record)));
         }
     }

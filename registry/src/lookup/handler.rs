@@ -20,14 +20,14 @@ pub(crate) fn routes() -> OpenApiRouter<Answers> {
     OpenApiRouter::new().routes(routes!(lookup))
 }
 
-/// What the handler works with.
+/// The state of the handler.
 #[derive(Clone, Debug)]
 pub(crate) struct Answers {
     pub(crate) lookups: Lookups,
     pub(crate) max_age: MaxAge,
 }
 
-/// How long proxies may keep an answer; `None` leaves it to them.
+/// How long proxies may cache an answer; `None` leaves it to them.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct MaxAge {
     pub(crate) active: Option<Seconds>,
@@ -35,16 +35,17 @@ pub(crate) struct MaxAge {
     pub(crate) not_found: Option<Seconds>,
 }
 
-/// Names the only environment whose records may be found; caches must tell environments apart.
+/// The header that names the only environment whose records may be found. Caches must vary on it.
 const ENVIRONMENT: &str = "x-keystile-environment";
 
-/// A name that no environment has, because no header can hold it.
+/// A name that no environment can have, because no header can carry it.
 const NO_ENVIRONMENT: &str = "\u{7f}";
 
-/// Names the hash that an answer is about, so that it is not mistaken for the answer to another lookup.
+/// The header that names the hash of an answer, so that it is not mistaken for the answer to
+/// another lookup.
 const KEY_HASH: &str = "x-keystile-key-hash";
 
-/// The record of a hash.
+/// Returns the record of a key hash.
 ///
 /// To the filter, 404 is the verdict that there is no such key.
 #[utoipa::path(
@@ -90,7 +91,7 @@ async fn lookup(
     let Path(key_hash) = key_hash.map_err(|_| ApiError::InvalidKeyHash)?;
     let hash = parse_hash(&key_hash).ok_or(ApiError::InvalidKeyHash)?;
     let environment = headers.get(ENVIRONMENT).filter(|value| !value.is_empty());
-    // No environment's name has other characters than ASCII, and not every database takes them.
+    // Environment names are ASCII, and not every database accepts other characters.
     let environment = environment.map(|value| value.to_str().unwrap_or(NO_ENVIRONMENT));
     let (max_age, answer) = match answers.lookups.find(&hash, environment).await? {
         None => (
@@ -110,7 +111,7 @@ async fn lookup(
     Ok((about, max_age, answer).into_response())
 }
 
-/// The hash's bytes. Uppercase is refused: the contract has one spelling of each hash.
+/// Returns the bytes of a hash. Uppercase is refused: the contract allows only one spelling.
 fn parse_hash(hex: &str) -> Option<[u8; 32]> {
     let digits = |byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
     if hex.len() != 64 || !hex.bytes().all(digits) {

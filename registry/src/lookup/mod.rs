@@ -29,7 +29,8 @@ impl Lookups {
         Self { database, queue }
     }
 
-    /// The record of the key with this hash; with an environment, only if it is of that one.
+    /// Returns the record of the key with this hash; with an environment, only if it belongs to
+    /// that one.
     pub(crate) async fn find(
         &self,
         hash: &[u8; 32],

@@ -6,7 +6,7 @@ use super::batch::Lookup;
 use crate::database::{Database, on};
 use crate::record::{Record, Row, columns};
 
-// CROSS JOIN is SQLite's word for a join in this order and no other.
+// In SQLite, CROSS JOIN fixes the order of the join.
 pub(super) const SQLITE: &str = concat!(
     "SELECT json_group_array(json_array(asked.key",
     columns!(),
@@ -22,7 +22,7 @@ pub(super) const POSTGRES: &str = concat!(
      JOIN api_keys ON key_hash = hash AND (here IS NULL OR environment = here)"
 );
 
-/// The record of one hash; with an environment, only if it belongs to that one.
+/// Returns the record of one hash; with an environment, only if it belongs to that one.
 pub(super) async fn find(
     database: &Database,
     hash: &[u8; 32],
@@ -39,12 +39,12 @@ pub(super) async fn find(
     found.map(Row::record).transpose()
 }
 
-/// A record, after the position of its hash among those asked for.
+/// A record, preceded by the position of its hash among the lookups.
 pub(super) type Found = Row<usize>;
 
-/// A database that can be asked for many hashes.
+/// A database that can look up many hashes at once.
 pub(super) trait Many: sqlx::Database {
-    /// An array of [`Found`], in JSON: on its way here, one long value costs a fraction of many
+    /// Returns a JSON array of [`Found`]. Transferring one long value costs a fraction of many
     /// short ones.
     async fn find(
         connection: &mut Self::Connection,
@@ -84,7 +84,7 @@ impl Many for Postgres {
     }
 }
 
-/// A text as it is between the quotes of a JSON text.
+/// Returns a text as it appears between the quotes of a JSON string.
 fn in_json(text: &str) -> String {
     let quoted = serde_json::Value::from(text).to_string();
     quoted[1..quoted.len() - 1].to_owned()

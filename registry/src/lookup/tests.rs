@@ -1,4 +1,4 @@
-//! Lookups: each gets its own answer, of no earlier moment, by way of the index.
+//! Lookups: each gets its own, current answer, and uses the index.
 
 use super::batch::MOST;
 use super::sql::{POSTGRES, SQLITE};
@@ -26,7 +26,8 @@ async fn lookups_at_once_get_each_its_own(database: TestDatabase) {
     let known: Vec<_> = (0..MOST).map(|number| format!("key_{number}")).collect();
     let known: Vec<_> = known.iter().map(String::as_str).collect();
     let store = store_with(&database, &known).await;
-    // Of three, one has no record; and each is asked for twice, more than fit into one statement.
+    // A third of them have no record. Each is looked up twice in a row, and they do not fit into
+    // one statement.
     let asked: Vec<_> = (0..MOST * 6)
         .map(|number| format!("key_{}", number / 2 % (MOST * 3 / 2)))
         .collect();
@@ -41,7 +42,7 @@ async fn lookups_at_once_get_each_its_own(database: TestDatabase) {
 async fn a_lookup_sees_what_was_done_before_it(database: TestDatabase) {
     let store = store_with(&database, &["key_busy"]).await;
     let other = open(&database).await;
-    // So that there is always a statement under way, which began before.
+    // Keeps statements running that started before the lookups below.
     let busy: Vec<_> = (0..16)
         .map(|_| {
             let store = store.clone();
@@ -102,7 +103,7 @@ async fn a_lookup_sees_one_environment(database: TestDatabase) {
         ("key_odd", Some("production"), false),
         ("key_gone", Some("production"), false),
     ];
-    // Together, so that each statement is about several environments.
+    // Together, so that each statement covers several environments.
     let finding = cases.map(|(key_id, environment, _)| {
         let (store, hash) = (store.clone(), hash(key_id));
         tokio::spawn(async move { store.lookups.find(hash.as_bytes(), environment).await })
@@ -144,7 +145,7 @@ async fn lookups_use_the_index(database: TestDatabase) {
             steps.into_iter().map(|(.., step)| step).collect()
         }
         Database::Postgres(pool) => {
-            // It reads a table of a few rows from end to end, and rightly so.
+            // PostgreSQL rightly scans a table of a few rows, so this one needs many.
             for statement in [
                 "INSERT INTO api_keys (key_id, key_hash, key_head, key_tail, account_id, \
                  created_at) SELECT 'key_' || number, sha256(number::text::bytea), '', '', '', 0 \
@@ -171,7 +172,7 @@ async fn lookups_use_the_index(database: TestDatabase) {
 
 async fn a_closed_store_answers_nothing(database: TestDatabase) {
     let store = store_with(&database, &["key_1"]).await;
-    // It keeps a connection from now on, which must not hold up the end.
+    // From now on, a task keeps a connection, which must not delay the close.
     assert!(find(&store, "key_1").await.expect("task").is_ok());
     store.database.close().await;
     assert!(find(&store, "key_1").await.expect("task").is_err());

@@ -1,15 +1,15 @@
-//! From the list of a key's columns to all that goes through them.
+//! The macro that turns the list of a key's columns into the code that uses them.
 
 use sqlx::error::BoxDynError;
 
 use crate::timestamp::Timestamp;
 
-/// Makes a [`Record`](super::Record) of the columns that are listed, and the code that reads, writes
-/// and shows them.
+/// Generates [`Record`](super::Record) from the listed columns, and the code that reads, writes and
+/// shows them.
 ///
-/// Each entry is `COLUMN: TYPE => [SHOWN, …]`, in the order in which people see it. What is shown is
-/// `"LABEL" FIELD: TYPE`, with the attributes that it has in JSON and in the OpenAPI document: the
-/// column of that name, or what `= FUNCTION` makes of the record.
+/// Each entry is `COLUMN: TYPE => [SHOWN, …]`, in the order in which people see it. `SHOWN` is
+/// `"LABEL" FIELD: TYPE`, with its attributes for JSON and the OpenAPI document. Its value is the
+/// column of that name, or what `= FUNCTION` returns for the record.
 macro_rules! record {
     ($(
         $column:ident: $type:ty => [$(
@@ -17,13 +17,13 @@ macro_rules! record {
             $label:literal $field:ident: $field_type:ty $(= $function:path)?
         ),* $(,)?]
     ),+ $(,)?) => {
-        /// All that is known of a key, except its hash.
+        /// Everything that is stored about a key, except its hash.
         #[derive(Clone, Debug, PartialEq, Eq)]
         pub(crate) struct Record {
             $(pub(crate) $column: $type,)+
         }
 
-        /// The columns of a [`Record`], each after a comma.
+        /// The columns of a [`Record`], each preceded by a comma.
         macro_rules! columns {
             () => {
                 concat!($(", ", stringify!($column)),+)
@@ -31,7 +31,7 @@ macro_rules! record {
         }
         pub(crate) use columns;
 
-        /// A row of these columns, after the one that tells which key it is.
+        /// A row of these columns, preceded by the one that identifies the key.
         #[derive(Deserialize, FromRow)]
         pub(crate) struct Row<K> {
             #[sqlx(rename = "key_hash")]
@@ -40,8 +40,10 @@ macro_rules! record {
         }
 
         impl<K> Row<K> {
+            /// Converts the row into a record.
+            ///
             /// # Errors
-            /// The database holds what no record has.
+            /// When the database holds a value that no record can have.
             pub(crate) fn record(self) -> sqlx::Result<Record> {
                 Ok(Record {
                     $($column: Column::read(self.$column).map_err(|source| {
@@ -69,16 +71,16 @@ macro_rules! record {
                 Ok(())
             }
 
-            /// What people see: the labels, in order.
+            /// The labels that people see, in order.
             pub(crate) const LABELS: &[&str] = &[$($($label,)*)+];
 
-            /// The texts for these labels.
+            /// Returns the texts for these labels.
             pub(crate) fn texts(&self) -> Vec<String> {
                 vec![$($(record!(@shown self $field $($function)?).text(),)*)+]
             }
         }
 
-        /// All of a record.
+        /// A complete record.
         #[derive(Serialize, ToSchema)]
         #[schema(as = Key)]
         pub(crate) struct RecordView {
@@ -102,16 +104,20 @@ macro_rules! record {
 }
 pub(super) use record;
 
-/// A value of a record, as the database has it.
+/// A value of a record that the database can store.
 pub(crate) trait Column: Sized {
     type Stored;
 
+    /// Reads a stored value.
+    ///
     /// # Errors
-    /// No record has such a value.
+    /// When no record can have such a value.
     fn read(stored: Self::Stored) -> Result<Self, BoxDynError>;
 
+    /// Returns the value to store.
+    ///
     /// # Errors
-    /// It cannot be stored.
+    /// When it cannot be stored.
     fn stored(&self) -> Result<Self::Stored, BoxDynError>;
 }
 
@@ -127,7 +133,7 @@ impl Column for String {
     }
 }
 
-/// Seconds since 1970.
+/// Stored as seconds since 1970.
 impl Column for Timestamp {
     type Stored = i64;
 
@@ -140,7 +146,7 @@ impl Column for Timestamp {
     }
 }
 
-/// JSON.
+/// Stored as JSON.
 impl Column for Vec<String> {
     type Stored = String;
 
@@ -153,7 +159,7 @@ impl Column for Vec<String> {
     }
 }
 
-/// Null without a value.
+/// Stored as null if there is no value.
 impl<T: Column> Column for Option<T> {
     type Stored = Option<T::Stored>;
 

@@ -1,8 +1,8 @@
-//! What is stored of a key: [`Record`], and in this file the only list of its columns.
+//! The stored data of a key: [`Record`], and the only list of its columns.
 //!
-//! A new column needs an entry in that list, a value in [`Record::example`], and a migration for each
-//! database. `keys/create.rs` and `keys/update.rs` say who sets it. Lookups answer with it if it is a
-//! field of [`LookupView`].
+//! A new column needs an entry in that list, a value in [`Record::example`], and a migration for
+//! each database. `keys/create.rs` and `keys/update.rs` set it. Lookups return it if it is a field
+//! of [`LookupView`].
 
 mod column;
 mod preview;
@@ -23,8 +23,8 @@ record! {
     key_id: String => ["key id" key_id: String],
     key_head: String => [],
     key_tail: String => [
-        /// The first 8 and the last 4 characters of the key; of one that was made elsewhere, at most a
-        /// quarter of its characters.
+        /// The first 8 and the last 4 characters of the key; for an imported key, at most a quarter
+        /// of its characters.
         "key" preview: String = Record::preview
     ],
     account_id: String => ["account" account_id: String],
@@ -38,13 +38,13 @@ record! {
         "status" status: Status = Record::status
     ],
     expires_at: Option<Timestamp> => [
-        /// Null is never.
+        /// Null means never.
         #[schema(required = true)]
         "expires at" expires_at: Option<Timestamp>
     ],
-    // `None` is every path.
+    // `None` means every path.
     endpoints: Option<Vec<String>> => [
-        /// Path prefixes; null is every path, and `[]` is none.
+        /// Path prefixes; null means every path, and `[]` none.
         #[schema(required = true)]
         "endpoints" endpoints: Option<Vec<String>>
     ],
@@ -57,7 +57,7 @@ record! {
 }
 
 impl Record {
-    /// An example for the OpenAPI document and for tests.
+    /// Returns an example for the OpenAPI document and for tests.
     pub(crate) fn example() -> Self {
         Self {
             key_id: "key_01JY6Q4R2T8V9W0X1Y2Z3A4B5C".to_owned(),
@@ -74,7 +74,7 @@ impl Record {
         }
     }
 
-    /// The ends of the key.
+    /// Returns the first and last characters of the key.
     pub(crate) fn preview(&self) -> String {
         let preview = Preview {
             head: self.key_head.clone(),
@@ -83,8 +83,8 @@ impl Record {
         preview.to_string()
     }
 
-    /// Revoked or not. Deliberately blind to `expires_at`: only the filter weighs that, against
-    /// the clock of the host that serves the request.
+    /// Returns whether the key is active or revoked. Deliberately ignores `expires_at`: only the
+    /// filter checks it, against the clock of the host that serves the request.
     pub(crate) fn status(&self) -> Status {
         if self.revoked_at.is_some() {
             Status::Revoked
@@ -103,10 +103,10 @@ pub(crate) struct LookupView {
     account_id: String,
     #[schema(required = true)]
     environment: Option<String>,
-    /// Past it, the key is still `active` here: expiry is the filter's to decide. Null is never.
+    /// A key past this time is still `active` here, because the filter decides expiry. Null means never.
     #[schema(required = true)]
     expires_at: Option<Timestamp>,
-    /// Path prefixes; null is every path, and `[]` is none.
+    /// Path prefixes; null means every path, and `[]` none.
     #[schema(required = true)]
     endpoints: Option<Vec<String>>,
 }
@@ -124,13 +124,13 @@ impl From<Record> for LookupView {
     }
 }
 
-/// The two states of a key that has a record.
+/// The status of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Status {
-    /// As created.
+    /// The key has not been revoked.
     Active,
-    /// Refused for good.
+    /// The key is refused for good.
     Revoked,
 }
 

@@ -1,14 +1,14 @@
-//! How much of a key is ever shown again.
+//! The part of a key that is shown after its creation.
 
 use std::fmt;
 
-/// The ends of a key: enough to tell keys apart, with some 200 random bits of a generated key left
-/// unknown, and three quarters of the characters of an imported one.
+/// The first and last characters of a key: enough to tell keys apart. About 200 random bits of a
+/// generated key stay unknown, and three quarters of the characters of an imported one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Preview {
     /// The first characters, prefix included; at most 8.
     pub(crate) head: String,
-    /// The last characters; at most 4, and half as many as the first ones.
+    /// The last characters; at most 4, and at most half as many as the first ones.
     pub(crate) tail: String,
 }
 

@@ -1,4 +1,4 @@
-//! Which routes a listener has, and what they work with.
+//! The routes of a listener, and the state that they share.
 
 #[cfg(test)]
 mod tests;
@@ -18,7 +18,7 @@ use crate::keys::{Keys, admin};
 use crate::lookup::handler::{Answers, MaxAge};
 use crate::lookup::{self, Lookups};
 
-/// What the routes work with.
+/// The state that the routes share.
 #[derive(Clone, Debug)]
 pub(crate) struct App {
     pub(crate) database: Database,
@@ -29,12 +29,13 @@ pub(crate) struct App {
     /// Without one, anyone who reaches the port can look up hashes and read the feed.
     pub(crate) service_token: Option<Token>,
     pub(crate) max_age: MaxAge,
-    /// The most requests at once, except those about the server's own state.
+    /// The most requests at once. Requests for health, metrics and the OpenAPI document do not count.
     pub(crate) concurrency: usize,
     pub(crate) metrics: Metrics,
 }
 
-/// What a listener offers, beside `/healthz` and `/readyz`. Everything else is an unknown route there.
+/// What a listener offers in addition to `/healthz` and `/readyz`. It refuses everything else as an
+/// unknown route.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Offer {
     /// Lookups and the feed.
@@ -44,7 +45,7 @@ pub(crate) struct Offer {
 }
 
 impl Offer {
-    /// What the only listener offers.
+    /// What a listener offers if it is the only one.
     pub(crate) const ALL: Self = Self {
         lookups: true,
         admin: true,
@@ -64,10 +65,10 @@ impl Offer {
     };
 }
 
-/// The routes of a listener. Requests beyond the limit are counted for each listener by itself.
+/// Returns the routes of a listener. Each listener has its own limit of concurrent requests.
 pub(crate) fn router(app: App, offer: Offer) -> Router {
     let mut limited = Router::new();
-    // Each within its guards, and once more for the other routes.
+    // Each API answers wrong methods inside its guard; the last fallback does so for the other routes.
     if offer.lookups {
         let answers = Answers {
             lookups: app.lookups,
@@ -77,7 +78,7 @@ pub(crate) fn router(app: App, offer: Offer) -> Router {
             .with_state(answers)
             .merge(Router::from(feed::handler::routes()).with_state(app.database.clone()))
             .method_not_allowed_fallback(async || ApiError::MethodNotAllowed);
-        // Without a token there is nothing to check, and each layer costs every lookup.
+        // Without a token there is nothing to check, and each layer would slow down every lookup.
         limited = limited.merge(match app.service_token {
             Some(_) => service.layer(middleware::from_fn_with_state(
                 Guard::new("service", app.service_token),
@@ -119,7 +120,7 @@ pub(crate) fn router(app: App, offer: Offer) -> Router {
     }
 }
 
-/// What the routes answer, as OpenAPI.
+/// Returns the OpenAPI document of all routes.
 fn document() -> OpenApi {
     let mut document = openapi::document();
     for part in [

@@ -12,13 +12,13 @@ use tracing::warn;
 use super::connection::Serving;
 use super::connections::{Connections, Place};
 
-/// How long to wait after an error that is not a client's: the first time, and at most.
+/// How long to wait after an error that no client caused: the first time, and at most.
 const PAUSE: [Duration; 2] = [Duration::from_millis(10), Duration::from_secs(1)];
 
-/// How often at most such errors are logged.
+/// The shortest time between two log lines about such errors.
 const WARNING: Duration = Duration::from_secs(10);
 
-/// Accepts connections until it is dropped.
+/// Accepts connections until the future is dropped.
 pub(super) async fn accept(
     listener: TcpListener,
     connections: Arc<Connections>,
@@ -31,7 +31,7 @@ pub(super) async fn accept(
             Ok(accepted) => accepted,
             Err(cause) if is_of_a_client(&cause) => continue,
             Err(cause) => {
-                // Most often there are no more files, and a connection that ends frees one.
+                // Usually the process is out of file descriptors, and closing a connection frees one.
                 connections.make_room();
                 if warned.is_none_or(|last| last.elapsed() >= WARNING) {
                     warned = Some(Instant::now());
@@ -53,13 +53,13 @@ pub(super) async fn accept(
 }
 
 async fn serve(serving: &Serving, stream: TcpStream, peer: SocketAddr, place: Place) {
-    // Over HTTP/2, Envoy would wait for some answers until its own kernel acknowledges their
-    // beginning, which takes 40 ms. A connection that cannot be set is slow at worst.
+    // Without this, some answers over HTTP/2 are held back until Envoy's kernel acknowledges their
+    // beginning, which takes 40 ms. If the option cannot be set, the connection is merely slow.
     let _ = stream.set_nodelay(true);
     serving.serve(stream, peer, place).await;
 }
 
-/// Whether an error is about one connection, which its client has given up.
+/// Returns whether an error concerns only one connection, which its client has given up.
 fn is_of_a_client(cause: &io::Error) -> bool {
     matches!(
         cause.kind(),

@@ -1,4 +1,4 @@
-//! What a connection is doing. Its own tasks write that down, and the listener's
+//! What a connection is doing. Its own tasks record it, and the listener's
 //! [watchdog](super::connections::Connections::watch) reads it.
 
 use std::sync::Arc;
@@ -12,26 +12,24 @@ use super::limits::Limits;
 use super::memory::{GENERATIONS, Memory};
 use super::since::{Moment, Since};
 
-/// After how long a client that takes nothing of its response counts as one that does not read. In
-/// milliseconds.
+/// After how many milliseconds a client that takes nothing of its response counts as stalled.
 const STALLED: u64 = 250;
 
-/// From how many bytes on a response may take its client longer than that. Only pages of the admin
-/// API are as large.
+/// From how many bytes on a client may take longer than that to read a response. Only pages of the
+/// admin API are this large.
 const LARGE: usize = 1 << 20;
 
-/// After how long a connection without a request makes room ahead of those that are idle. In
-/// milliseconds.
+/// After how many milliseconds a connection that has completed no request makes room before idle ones.
 const SILENT: u64 = 1000;
 
-/// After how long an idle connection makes room ahead of one that was just opened. In milliseconds.
+/// After how many milliseconds an idle connection makes room before one that was just opened.
 const LONG_IDLE: u64 = 10_000;
 
 /// What a connection's task is told to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
 pub(super) enum Order {
-    /// Go on.
+    /// Keep serving.
     Serve = 0,
     /// Finish the requests in progress, and close.
     Drain = 1,
@@ -39,20 +37,20 @@ pub(super) enum Order {
     Close = 2,
 }
 
-/// Which connection makes room for another, the first of these first.
+/// The order in which connections are closed to make room for new ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Rank {
     /// It has been told to close as soon as it can.
     Leaving,
-    /// It was opened a while ago, and never got a whole request through.
+    /// It was opened a while ago, and has never completed a request.
     Silent,
-    /// Its client takes nothing of its response.
+    /// Its client does not read its response.
     Stalled,
-    /// It has had no request for long.
+    /// It has had no request for a long time.
     LongIdle,
-    /// It was just opened, or its client has just got a response to take.
+    /// It was just opened, or its client has just been sent a response.
     Starting,
-    /// It has just had a request.
+    /// It had a request recently.
     Idle,
 }
 
@@ -62,31 +60,31 @@ pub(super) struct Activity {
     memory: Arc<Memory>,
     order: AtomicU8,
     told: Notify,
-    /// Requests from when their head was read until their response was taken.
+    /// Requests in progress, from when their head was read until their response was taken.
     requests: AtomicUsize,
-    /// Whether a response was ever taken.
+    /// Whether the client has ever taken a response.
     answered: AtomicBool,
-    /// Whether the client takes its responses, when the watchdog last looked.
+    /// Whether the client was taking its responses when the watchdog last looked.
     reads: AtomicBool,
     http2: AtomicBool,
     handshake: Since,
-    /// Without a request: since the connection was opened, or the last response was taken.
+    /// When the connection became idle: when it was opened, or when the last response was taken.
     idle: Since,
-    /// Part of a request's head was read. HTTP/1 only: HTTP/2 has frames that are no request.
+    /// When part of a request's head was read. HTTP/1 only: HTTP/2 has frames that are not requests.
     head: Since,
-    /// The socket takes no more.
+    /// When the socket stopped accepting bytes.
     blocked: Since,
     drain: Since,
-    /// Responses that were not taken, by the generation that they are of.
+    /// The number of responses that were not taken, by generation.
     responses: [AtomicUsize; GENERATIONS as usize],
-    /// The same in bytes.
+    /// Their size in bytes.
     unread: AtomicUsize,
     /// The last time that the client took a response, or had none to take.
     taken: Since,
 }
 
 impl Activity {
-    /// A connection that has just been opened.
+    /// Returns the activity of a connection that was just opened.
     pub(super) fn new(memory: Arc<Memory>) -> Self {
         let idle = Since::default();
         idle.begin();
@@ -109,7 +107,7 @@ impl Activity {
         }
     }
 
-    /// Tells the connection's task; returns whether it was not told as much before.
+    /// Gives the connection's task an order. Returns false if it already had this one or a stronger one.
     pub(super) fn tell(&self, order: Order) -> bool {
         let before = self.order.fetch_max(order as u8, Relaxed);
         if before >= order as u8 {
@@ -120,7 +118,7 @@ impl Activity {
         true
     }
 
-    /// Waits for an order other than to serve.
+    /// Waits for an order other than [`Order::Serve`], and returns it.
     pub(super) async fn told(&self) -> Order {
         self.told.notified().await;
         self.order()
@@ -143,7 +141,7 @@ impl Activity {
         self.idle.begin();
     }
 
-    /// The head of a request was read, which holds so many bytes until it ends.
+    /// Records that the head of a request was read. The request holds this many bytes until it ends.
     pub(super) fn request_begins(&self, http2: bool, bytes: usize) {
         self.requests.fetch_add(1, Relaxed);
         self.memory.hold(bytes);
@@ -153,7 +151,8 @@ impl Activity {
         }
     }
 
-    /// A request has a response, whose `body` is held too; returns the generation that it is of.
+    /// Records that a request has a response, whose `body` bytes are held too. Returns the
+    /// response's generation.
     pub(super) fn response_begins(&self, request: usize, body: usize) -> u8 {
         let generation = self.memory.generation();
         self.responses[usize::from(generation)].fetch_add(1, Relaxed);
@@ -164,7 +163,8 @@ impl Activity {
         generation
     }
 
-    /// The response of a request was taken, or there will be none; it held so many bytes.
+    /// Records that the response of a request was taken, or that there will be none. The request
+    /// held this many bytes.
     pub(super) fn request_ends(&self, response: Option<u8>, bytes: usize) {
         if let Some(generation) = response {
             self.responses[usize::from(generation)].fetch_sub(1, Relaxed);
@@ -175,30 +175,31 @@ impl Activity {
             }
         }
         self.memory.release(bytes);
-        // Before the count, so that nobody sees a connection without requests and an old time.
+        // Set before the count, so that the watchdog never sees a connection that has no requests
+        // but an old time.
         self.idle.begin();
         self.requests.fetch_sub(1, Relaxed);
     }
 
-    /// Bytes were read.
+    /// Records that bytes were read.
     pub(super) fn received(&self) {
         if self.requests.load(Relaxed) == 0 {
             self.head.begin_once();
         }
     }
 
-    /// The socket took bytes, or had none to take.
+    /// Records that the socket accepted bytes, or that there were none to write.
     pub(super) fn sent(&self) {
         self.blocked.end();
     }
 
-    /// The socket takes no more for now.
+    /// Records that the socket accepts no more bytes for now.
     pub(super) fn blocked(&self) {
         self.blocked.begin_once();
     }
 
-    /// Whether there is memory for another request, which was counted already. Half of it is for
-    /// clients that take their responses.
+    /// Returns whether there is memory for a request, which was already counted. Half of the memory
+    /// is reserved for clients that take their responses.
     pub(super) fn may_go_on(&self) -> bool {
         let most = match self.reads.load(Relaxed) {
             true => self.memory.most.saturating_mul(4),
@@ -207,17 +208,18 @@ impl Activity {
         self.memory.held() <= most
     }
 
-    /// What the client has not taken of its responses, in bytes.
+    /// Returns the size of the responses that the client has not taken, in bytes.
     pub(super) fn unread(&self) -> usize {
         self.unread.load(Relaxed)
     }
 
-    /// How many responses that is.
+    /// Returns the number of responses that the client has not taken.
     pub(super) fn responses(&self) -> usize {
         self.responses.iter().map(|count| count.load(Relaxed)).sum()
     }
 
-    /// Sets the time of all that began since the last look, and what follows from it.
+    /// Sets the time of everything that began since the last look, and updates whether the client
+    /// takes its responses.
     pub(super) fn settle(&self, now: Moment) {
         for since in [
             &self.handshake,
@@ -234,7 +236,7 @@ impl Activity {
         self.reads.store(reads, Relaxed);
     }
 
-    /// What its task is to be told because a limit is exceeded, and which limit it is.
+    /// Returns the order for the connection's task, and the reason, if a limit is exceeded.
     pub(super) fn overdue(&self, now: Moment, limits: &Limits) -> Option<(Order, Reason)> {
         let exceeds = |since: &Since, limit: std::time::Duration| {
             since
@@ -265,8 +267,8 @@ impl Activity {
         exceeds(&self.idle, limits.idle).then_some((Order::Drain, Reason::Idle))
     }
 
-    /// Its place among those that make room for another, and for how long it has had it; `None` for
-    /// a connection that is busy.
+    /// Returns the connection's rank, and for how many milliseconds it has had it. Returns `None`
+    /// if the connection is busy.
     pub(super) fn rank(&self, now: Moment) -> Option<(Rank, u64)> {
         if self.order() != Order::Serve && self.requests.load(Relaxed) == 0 {
             return Some((Rank::Leaving, self.drain.lasts(now).unwrap_or_default()));
@@ -287,7 +289,8 @@ impl Activity {
         Some((rank, lasts))
     }
 
-    /// For how long its client has taken nothing, where there is something to take.
+    /// Returns for how many milliseconds the client has taken nothing, if there is something to
+    /// take. A single large response counts only while the socket is blocked.
     pub(super) fn untaken(&self, now: Moment) -> Option<u64> {
         let unread = self.unread();
         let large = unread >= LARGE && self.responses() == 1;

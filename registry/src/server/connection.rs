@@ -30,17 +30,17 @@ use super::limits::Limits;
 use super::response::Tracked;
 use super::tls::Tls;
 
-/// The most bytes of the headers of a request, as HTTP/2 counts them.
+/// The largest headers of a request, in bytes, as HTTP/2 counts them.
 const LARGEST_HEAD: u32 = 16 * 1024;
 
-/// The most bytes that are read ahead of a request's handler on a connection of HTTP/1, its head
-/// included, and about the most that are written ahead of the socket.
+/// The most bytes that an HTTP/1 connection reads ahead of a request's handler, including the head,
+/// and about the most that it buffers for the socket.
 const BUFFER: usize = 32 * 1024;
 
-/// The same for a connection of HTTP/2, and for each of its streams. Lookups have no bodies.
+/// The same for an HTTP/2 connection, and for each of its streams. Lookups have no bodies.
 const WINDOW: u32 = 64 * 1024;
 
-/// What connections of a listener are served with.
+/// The routes, TLS and limits for the connections of a listener.
 #[derive(Debug)]
 pub(super) struct Serving {
     pub(super) routes: Router,
@@ -52,7 +52,8 @@ impl Serving {
     fn http(&self, activity: &Arc<Activity>) -> auto::Builder<Executor> {
         let limits = &self.limits;
         let mut http = auto::Builder::new(Executor(Arc::clone(activity)));
-        // The watchdog has the time limits: hyper's for a request's head would end idle connections.
+        // The watchdog enforces the time limits. hyper's limit for a request's head would close
+        // idle connections.
         http.http1().header_read_timeout(None).max_buf_size(BUFFER);
         http.http2()
             .timer(TokioTimer::new())
@@ -75,7 +76,7 @@ impl Serving {
                 activity.handshake_begins();
                 let accepted = tokio::select! {
                     accepted = tls.acceptor().accept(stream) => accepted,
-                    // Nothing is in progress yet, whatever the order.
+                    // No request is in progress yet, so any order ends the connection.
                     _ = activity.told() => return,
                 };
                 match accepted {
@@ -130,7 +131,7 @@ impl Serving {
 }
 
 pin_project! {
-    /// A request that is being answered. An `async` block would be twice as large, and moved around.
+    /// A request that is being answered. An `async` block would be twice as large, and would be moved.
     struct Answering {
         #[pin]
         response: RouteFuture<Infallible>,
@@ -144,13 +145,13 @@ impl Future for Answering {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let Ok(response) = ready!(this.response.poll(cx));
-        // A future that has ended is not polled again.
+        // A finished future is not polled again.
         let exchange = this.exchange.take();
         Poll::Ready(Ok(Tracked::of(response, exchange)))
     }
 }
 
-/// Runs the requests of a connection of HTTP/2. A request for which there is no memory is dropped,
+/// Runs the requests of an HTTP/2 connection. If there is no memory for a request, it is dropped,
 /// which resets its stream.
 #[derive(Clone, Debug)]
 struct Executor(Arc<Activity>);
@@ -166,8 +167,8 @@ where
     }
 }
 
-/// What a connection failed for, where that is a matter of the protocol. Clients that are gone are
-/// not counted.
+/// Returns why a connection failed, if the protocol was the cause. Clients that are gone are not
+/// counted.
 fn reason(cause: &(dyn Error + 'static)) -> Option<Reason> {
     let cause = cause.downcast_ref::<hyper::Error>()?;
     if cause.is_timeout() {

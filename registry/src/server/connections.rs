@@ -1,5 +1,5 @@
-//! The open connections of a listener: how many there may be, which one makes room for another, and
-//! the watchdog that ends those that exceed a limit.
+//! The open connections of a listener: how many there may be, which one is closed to make room for
+//! another, and the watchdog that closes those that exceed a limit.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,20 +16,20 @@ use super::limits::Limits;
 use super::memory::Memory;
 use super::since::Moment;
 
-/// How long a connection that was told to close may take to be gone.
+/// How long to wait for a connection that was told to close.
 const ROOM: Duration = Duration::from_millis(250);
 
-/// How often at most the log says that the limit was reached.
+/// The shortest time between two log lines about the limit of connections.
 const WARNING: Duration = Duration::from_secs(60);
 
-/// How long the watchdog pauses while more memory is held than there should be.
+/// How long the watchdog pauses between checks while too much memory is held.
 const RELIEF: Duration = Duration::from_millis(5);
 
-/// How long a client may take nothing of its response while more memory is held than there should be,
-/// and while it is more than twice as much. In milliseconds.
+/// For how many milliseconds a client may take nothing of its response while more memory is held
+/// than allowed, and while more than twice as much is.
 const PATIENCE: [u64; 2] = [1000, 50];
 
-/// With so many times as many idle connections as new ones, the idle ones are the flood.
+/// If there are this many times as many idle connections as new ones, the idle ones are the flood.
 const CROWD: usize = 8;
 
 /// The open connections of a listener.
@@ -47,14 +47,14 @@ pub(super) struct Connections {
 
 #[derive(Debug, Default)]
 struct Open {
-    /// By the order in which they were accepted.
+    /// Keyed by the order in which they were accepted.
     by_number: BTreeMap<u64, Arc<Activity>>,
     next: u64,
     /// When the log last said that the limit was reached.
     warned: Option<Instant>,
 }
 
-/// The place of one connection, which is free again when this is dropped.
+/// The place of one connection. It is free again when this is dropped.
 #[derive(Debug)]
 pub(super) struct Place {
     pub(super) connections: Arc<Connections>,
@@ -77,8 +77,8 @@ impl Connections {
         }
     }
 
-    /// A place for a new connection. Where all are taken, a connection that is not busy is closed;
-    /// `None` where there is none.
+    /// Returns a place for a new connection. If all are taken, closes a connection that is not
+    /// busy. Returns `None` if no place becomes free.
     pub(super) async fn place(self: &Arc<Self>) -> Option<Place> {
         let slots = Arc::clone(&self.slots);
         let slot = match Arc::clone(&slots).try_acquire_owned() {
@@ -108,8 +108,8 @@ impl Connections {
         })
     }
 
-    /// Closes the connections that can be missed most: one, or with many connections a few more of
-    /// the same kind, as each search looks at all of them. Returns whether any is being closed.
+    /// Closes the least valuable connection. If there may be many connections, closes a few more of the
+    /// same rank, because each search looks at all of them. Returns whether any is being closed.
     pub(super) fn make_room(&self) -> bool {
         let now = self.now();
         let mut open = self.open();
@@ -131,8 +131,8 @@ impl Connections {
         };
         let count = |of| ranked.iter().filter(|(rank, ..)| *rank == of).count();
         if worst == Rank::Starting && count(Rank::Idle) / CROWD >= count(Rank::Starting) {
-            // A flood of connections that each have a request: those that are about to have their
-            // first one are not the ones to be missed.
+            // A flood of connections that have each had a request: close these rather than new
+            // ones, which are about to have their first.
             worst = Rank::Idle;
         }
         ranked.retain(|(rank, ..)| *rank == worst);
@@ -151,7 +151,7 @@ impl Connections {
         true
     }
 
-    /// Ends connections that exceed a limit, until it is dropped.
+    /// Closes connections that exceed a limit, until the future is dropped.
     pub(super) async fn watch(&self) {
         let mut ticks = interval(self.limits.interval());
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -197,7 +197,7 @@ impl Connections {
             match activity.untaken(now) {
                 Some(lasts) if lasts >= patience => stalled.push((lasts, bytes, activity)),
                 _ if activity.responses() > 1 => others.push((bytes, activity)),
-                // One response alone may be large, and its client must get it.
+                // A single response may be large, and its client must get it.
                 _ => {}
             }
         }
@@ -236,10 +236,10 @@ impl Connections {
         }
     }
 
-    /// Waits until no connection is open. None may be opened meanwhile.
+    /// Waits until all connections are closed. None may be opened meanwhile.
     pub(super) async fn all_closed(&self) {
         let all = u32::try_from(self.limits.connections).unwrap_or(u32::MAX);
-        // It is never closed.
+        // The semaphore is never closed, so this cannot fail.
         let _ = self.slots.acquire_many(all).await;
     }
 

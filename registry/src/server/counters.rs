@@ -1,4 +1,4 @@
-//! Connections in the metrics.
+//! Metrics of connections.
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -18,7 +18,7 @@ pub(crate) enum Port {
 }
 
 impl Port {
-    /// As it is in labels and logs.
+    /// Returns its name in labels and logs.
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Main => "main",
@@ -41,13 +41,13 @@ pub(crate) enum Reason {
     Tls,
     /// The head of a request took too long.
     Head,
-    /// No request for too long.
+    /// There was no request for too long.
     Idle,
     /// The client did not take its responses in time, or they held too much memory.
     Unread,
-    /// No answer to a ping of HTTP/2.
+    /// An HTTP/2 ping was not answered.
     Ping,
-    /// What came was not HTTP, or against its rules.
+    /// The client sent bytes that are not valid HTTP.
     Malformed,
 }
 
@@ -95,7 +95,7 @@ impl Counters {
         );
     }
 
-    /// The number of open connections of a listener.
+    /// Returns the number of open connections of a listener.
     pub(super) fn open(&self, listener: Port) -> Gauge {
         let listener = listener.as_str();
         self.open.get_or_create_owned(&Open { listener })

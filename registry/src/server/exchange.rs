@@ -1,21 +1,22 @@
-//! A request and its response, as far as they count for the limits of their connection.
+//! A request and its response, as the limits of their connection count them.
 
 use std::sync::Arc;
 
 use super::activity::Activity;
 
-/// What a request costs at most beside the body of its response, about: stream, task and headers.
+/// About the most memory that a request needs in addition to its response's body, in bytes: stream,
+/// task and headers.
 const OVERHEAD: u32 = 8192;
 
-/// A request, from when its head was read until its response was taken or given up, which is when
-/// this is dropped.
-// Small, as it is moved along with each piece of a body.
+/// A request, from when its head was read until its response was taken or given up. Then this is
+/// dropped.
+// Small, because it is moved with each piece of a body.
 #[derive(Debug)]
 pub(super) struct Exchange {
     activity: Arc<Activity>,
-    /// What it holds, in bytes.
+    /// The memory that it holds, in bytes.
     cost: u32,
-    /// The one that the response is of, once there is one.
+    /// The generation of the response, once there is one.
     generation: Option<u8>,
 }
 
@@ -29,7 +30,7 @@ impl Exchange {
         }
     }
 
-    /// There is a response, with a body of so many bytes.
+    /// Records that there is a response with a body of this many bytes.
     pub(super) fn answered(&mut self, body: u64) {
         let body = u32::try_from(body).unwrap_or(u32::MAX - OVERHEAD);
         let body = body.min(u32::MAX - OVERHEAD);

@@ -6,13 +6,13 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 /// The most connections of a listener that is not for lookups.
 pub(crate) const ASIDE: usize = 64;
 
-/// Files that are no connections: of the database, of the runtime, certificates, the listeners.
+/// Open files that are not connections: the database, the runtime, certificates, the listeners.
 const RESERVE: usize = 128;
 
-/// Too few for anyone.
+/// The fewest connections to allow by default.
 const FEWEST: usize = 16;
 
-/// Raises the limit of open files as far as it goes; returns what it is then.
+/// Raises the limit of open files as far as possible, and returns it.
 pub(crate) fn raise_limit() -> anyhow::Result<usize> {
     let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
     let limit = match setrlimit(Resource::RLIMIT_NOFILE, hard, hard) {
@@ -22,11 +22,12 @@ pub(crate) fn raise_limit() -> anyhow::Result<usize> {
     Ok(usize::try_from(limit).unwrap_or(usize::MAX))
 }
 
-/// How many connections the listener for lookups may have, where there are `aside` other listeners:
-/// `asked`, or else `default` or as many as there is room for.
+/// Returns how many connections the listener for lookups may have if there are `aside` other
+/// listeners: `asked`, or otherwise `default` or as many as there is room for.
 ///
 /// # Errors
-/// When there is no room for as many as `asked`, or for a few at least. The error says what to do.
+/// When there is no room for `asked` connections, or, without `asked`, for at least a few. The
+/// error says what to do.
 pub(crate) fn connections(
     asked: Option<usize>,
     default: usize,

@@ -1,4 +1,4 @@
-//! The bytes of a connection, which tell its [`Activity`] that they come and go.
+//! Reports the reads and writes of a connection to its [`Activity`].
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -9,7 +9,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::activity::Activity;
 
-/// A stream whose reads and writes are noted.
+/// A stream that reports its reads and writes.
 #[derive(Debug)]
 pub(super) struct Watched<S> {
     stream: S,

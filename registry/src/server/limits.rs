@@ -1,4 +1,4 @@
-//! How long a client may take, and how much a listener holds for all of them.
+//! How long a client may take, and how much memory a listener holds for all clients.
 
 use std::time::Duration;
 
@@ -7,28 +7,28 @@ use std::time::Duration;
 pub(crate) struct Limits {
     /// The most open connections.
     pub(crate) connections: usize,
-    /// The most bytes that requests in progress hold, with the responses that clients have not taken.
-    /// Beyond them, connections whose clients take nothing are closed; beyond twice as many, those
-    /// that have the most to take, and requests of HTTP/2 are refused unless the client has been
-    /// taking its responses; beyond four times as many, all of them are.
+    /// The most bytes that requests in progress hold, including responses that clients have not taken.
+    /// Beyond it, connections whose clients take nothing are closed. Beyond twice as much, those with
+    /// the most to take are closed too, and HTTP/2 requests are refused unless the client has been
+    /// taking its responses. Beyond four times as much, all HTTP/2 requests are refused.
     pub(crate) held: usize,
-    /// The most requests at once on a connection of HTTP/2. Envoy opens another one beyond it.
+    /// The most requests at once on an HTTP/2 connection. Envoy opens another connection for more.
     pub(crate) streams: u32,
     /// How long a TLS handshake may take.
     pub(crate) handshake: Duration,
-    /// How long the head of a request may take: of the first one from when the connection was
-    /// opened, of the others from their first byte.
+    /// How long the head of a request may take: for the first request, from when the connection was
+    /// opened; for later ones, from their first byte.
     pub(crate) head: Duration,
     /// How long a connection may be idle between requests.
     pub(crate) idle: Duration,
-    /// How long a client may take nothing of a response. A response that takes a client twice as
-    /// long ends its connection too.
+    /// How long a client may take nothing of a response. A response that takes twice as long also
+    /// ends its connection.
     pub(crate) stall: Duration,
-    /// How long an idle connection may take to close after it was told that it should.
+    /// How long an idle connection may take to close after it was told to.
     pub(crate) drain: Duration,
-    /// After which silence HTTP/2 is asked for a sign of life.
+    /// How long an HTTP/2 connection may be silent before it is sent a ping.
     pub(crate) ping: Duration,
-    /// How long that sign may take.
+    /// How long the answer to the ping may take.
     pub(crate) pong: Duration,
 }
 
@@ -40,8 +40,8 @@ impl Default for Limits {
             streams: 100,
             handshake: Duration::from_secs(10),
             head: Duration::from_secs(10),
-            // Twice the `idle_timeout` of the cluster in envoy/envoy.yaml: Envoy closes first, and
-            // no lookup meets a connection that is just being closed.
+            // Twice the `idle_timeout` of the cluster in envoy/envoy.yaml: Envoy closes first, so
+            // it sends no lookup on a connection that is just being closed.
             idle: Duration::from_secs(120),
             stall: Duration::from_secs(15),
             drain: Duration::from_secs(2),
@@ -52,7 +52,7 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// The limits of a listener that is not for lookups: few clients, which are people and probes.
+    /// Returns the limits of a listener that is not for lookups. It has few clients: people and probes.
     pub(crate) fn aside() -> Self {
         Self {
             connections: super::files::ASIDE,
@@ -62,7 +62,7 @@ impl Limits {
         }
     }
 
-    /// How often connections are looked at. A limit may be exceeded by as much.
+    /// Returns how often connections are checked. A limit may be exceeded by this much.
     pub(super) fn interval(&self) -> Duration {
         let shortest = [self.handshake, self.head, self.idle, self.stall, self.drain];
         let shortest = shortest.into_iter().min().unwrap_or_default();

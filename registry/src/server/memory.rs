@@ -1,4 +1,4 @@
-//! What the requests of a listener hold in memory, and how old their responses are.
+//! How much memory the requests of a listener hold, and how old their responses are.
 
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicU8, AtomicUsize};
@@ -7,20 +7,20 @@ use tokio::sync::Notify;
 
 use super::limits::Limits;
 
-/// What all connections of a listener hold.
+/// The memory that all connections of a listener hold.
 #[derive(Debug, Default)]
 pub(super) struct Memory {
-    /// What requests in progress hold, with the responses that clients have not taken, in bytes.
+    /// The bytes that requests in progress hold, including responses that clients have not taken.
     held: AtomicUsize,
-    /// Beyond which [`Self::pressure`] is told.
+    /// The limit in bytes. Beyond it, [`Self::pressure`] is notified.
     pub(super) most: usize,
     pub(super) pressure: Notify,
     /// Counts the intervals of [`Limits::stall`], so that responses can be told apart by their age.
     generation: AtomicU8,
 }
 
-/// The numbers of a generation under which responses are counted: the current one, the one before,
-/// and those that are too old.
+/// The number of generations in which responses are counted: the current one, the previous one, and
+/// those that are too old.
 pub(super) const GENERATIONS: u8 = 3;
 
 impl Memory {

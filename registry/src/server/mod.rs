@@ -1,9 +1,9 @@
-//! Serves on listeners of the caller's, until the caller says so.
+//! Serves on the caller's listeners until the caller ends it.
 //!
-//! 1. Whatever clients do, there is room for new ones: a listener has so many connections, and closes
-//!    the one that can be missed most for the next that comes.
-//! 2. Nothing waits for a client without an end: each step of a connection has a limit.
-//! 3. What clients have not taken of their responses takes a bounded amount of memory.
+//! 1. Whatever clients do, there is room for new ones: a listener has a limited number of
+//!    connections, and closes the least valuable one to accept the next.
+//! 2. Nothing waits forever for a client: each step of a connection has a limit.
+//! 3. Responses that clients have not taken hold a bounded amount of memory.
 
 mod accept;
 mod activity;
@@ -39,29 +39,29 @@ pub(crate) use self::limits::Limits;
 pub(crate) use self::response::SharedBody;
 pub(crate) use self::tls::{INTERVAL as TLS_INTERVAL, Tls, TlsFiles};
 
-/// How long the requests in progress may take to finish: a client that never ends its own must not
-/// hold up a restart.
+/// How long requests in progress may take to finish at shutdown. A client that never ends its
+/// request must not hold up a restart.
 pub(crate) const GRACE: Duration = Duration::from_secs(10);
 
-/// A socket, and what is served there.
+/// A socket, and what is served on it.
 #[derive(Debug)]
 pub(crate) struct Listener {
     pub(crate) port: Port,
     pub(crate) socket: TcpListener,
     pub(crate) routes: Router,
-    /// Without it, HTTP is spoken in plain.
+    /// If `None`, the listener speaks plain HTTP.
     pub(crate) tls: Option<Arc<Tls>>,
     pub(crate) limits: Limits,
 }
 
-/// Serves until `shutdown`, then finishes the requests in progress, for as long as `grace`.
+/// Serves until `shutdown` completes, then finishes the requests in progress, for at most `grace`.
 pub(crate) async fn serve(
     listeners: Vec<Listener>,
     counters: &Counters,
     shutdown: impl Future<Output = ()>,
     grace: Duration,
 ) {
-    // What is in them ends when they are dropped.
+    // Dropping a set ends its tasks.
     let mut watchdogs = JoinSet::new();
     let mut accepting = JoinSet::new();
     let mut all = Vec::new();
@@ -83,7 +83,7 @@ pub(crate) async fn serve(
         ));
     }
     shutdown.await;
-    // Sockets are closed before connections are told: none is accepted afterwards.
+    // Sockets are closed before connections are told to drain, so none is accepted afterwards.
     accepting.shutdown().await;
     for connections in &all {
         connections.drain();
@@ -101,7 +101,8 @@ pub(crate) async fn serve(
     }
 }
 
-/// Ends at the first SIGINT or SIGTERM after this call, even if it is awaited only later.
+/// Returns a future that completes at the first SIGINT or SIGTERM after this call, even if it is
+/// awaited only later.
 pub(crate) fn shutdown_signal() -> std::io::Result<impl Future<Output = ()> + Send + 'static> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;

@@ -1,5 +1,5 @@
-//! Bodies of responses that know when their client has taken them: the last piece of a body holds
-//! its [`Exchange`] until the socket has the piece.
+//! Response bodies that know when their client has taken them: the last piece of a body holds its
+//! [`Exchange`] until the socket has the piece.
 
 use std::io::IoSlice;
 use std::pin::Pin;
@@ -12,7 +12,7 @@ use http_body::{Frame, SizeHint};
 
 use super::exchange::Exchange;
 
-/// An extension of responses whose body is in memory anyway, and shared by all of them.
+/// An extension of responses that share one body, which is in memory anyway and is not counted.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct SharedBody;
 
@@ -24,7 +24,7 @@ pub(super) struct Tracked {
 }
 
 impl Tracked {
-    /// The response to a request, with its body tracked.
+    /// Returns the response with its body tracked.
     pub(super) fn of(response: Response, mut exchange: Option<Exchange>) -> hyper::Response<Self> {
         if let Some(exchange) = &mut exchange {
             let shared = response.extensions().get::<SharedBody>().is_some();
@@ -71,7 +71,7 @@ impl HttpBody for Tracked {
 #[derive(Debug)]
 pub(super) struct Piece {
     bytes: Bytes,
-    /// That of the whole body, where this is its last piece.
+    /// The exchange of the whole body, if this is its last piece.
     _exchange: Option<Exchange>,
 }
 

@@ -1,13 +1,13 @@
-//! When things began, without a clock.
+//! When things began, without reading a clock.
 //!
-//! Requests must stay cheap, so what happens is only marked as having begun since the listener's
-//! [watchdog](super::connections::Connections::watch) last looked, and the watchdog replaces the mark
-//! by its own time.
+//! Requests must stay cheap, so an event is only marked as having begun since the listener's
+//! [watchdog](super::connections::Connections::watch) last looked. The watchdog replaces the mark
+//! with its own time.
 
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 
-/// A time in milliseconds since the server's start.
+/// A time, in milliseconds since the server started.
 pub(super) type Moment = u64;
 
 /// When something began, if it did.
@@ -22,7 +22,7 @@ impl Since {
         self.0.store(Self::JUST_NOW, Relaxed);
     }
 
-    /// The same where it has not begun yet.
+    /// The same, but only if it has not begun yet.
     pub(super) fn begin_once(&self) {
         if self.0.load(Relaxed) == Self::NEVER {
             self.begin();
@@ -30,21 +30,21 @@ impl Since {
     }
 
     pub(super) fn end(&self) {
-        // Most often there is nothing to end, and to read is cheaper than to write.
+        // Usually there is nothing to end, and reading is cheaper than writing.
         if self.0.load(Relaxed) != Self::NEVER {
             self.0.store(Self::NEVER, Relaxed);
         }
     }
 
-    /// Replaces the mark of what began since the last look.
+    /// Replaces the mark with the time, if this began since the last look.
     pub(super) fn settle(&self, now: Moment) {
-        // It fails where there is nothing to replace.
+        // Fails if there is nothing to replace.
         let _ = self
             .0
             .compare_exchange(Self::JUST_NOW, now.max(1), Relaxed, Relaxed);
     }
 
-    /// For how long, if it has begun.
+    /// Returns for how many milliseconds it has lasted, if it has begun.
     pub(super) fn lasts(&self, now: Moment) -> Option<u64> {
         match self.0.load(Relaxed) {
             Self::NEVER => None,

@@ -1,5 +1,5 @@
-//! TLS of the listeners: certificate, key and the authority of clients, from files that are read
-//! again when they change.
+//! TLS of the listeners. The certificate, its key and the client authorities come from files that
+//! are read again when they change.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -22,22 +22,22 @@ use tracing::{info, warn};
 use x509_parser::parse_x509_certificate;
 use x509_parser::time::ASN1Time;
 
-/// How often the files are looked at. Kubernetes takes longer to put a new Secret there.
+/// How often the files are checked. Kubernetes takes longer to update a mounted Secret.
 pub(crate) const INTERVAL: Duration = Duration::from_secs(2);
 
-/// The options that name the files, as errors quote them.
+/// The options that name the files, for errors.
 const CERT: &str = "--tls-cert";
 const KEY: &str = "--tls-key";
 const CLIENT_CA: &str = "--tls-client-ca";
 
-/// Where certificate, key and authority are.
+/// The paths of the certificate, its key and the client authorities.
 #[derive(Clone, Debug)]
 pub(crate) struct TlsFiles {
-    /// The server's certificate and those that lead to its authority, in PEM.
+    /// The server's certificate, followed by its intermediate certificates, in PEM.
     pub(crate) cert: PathBuf,
     /// The certificate's key, in PEM and without a password.
     pub(crate) key: PathBuf,
-    /// The authorities of clients' certificates, in PEM. Without them, clients need none.
+    /// The authorities that issue client certificates, in PEM. If `None`, clients need no certificate.
     pub(crate) client_ca: Option<PathBuf>,
 }
 
@@ -66,8 +66,8 @@ impl Tls {
     /// Reads the files.
     ///
     /// # Errors
-    /// When one of them cannot be used, or key and certificate do not belong together. The error
-    /// names the option and the file.
+    /// When one of them cannot be used, or the key does not match the certificate. The error names
+    /// the option and the file.
     pub(crate) fn load(files: TlsFiles) -> anyhow::Result<Self> {
         let contents = Contents::read(&files)?;
         let current = Mutex::new(Current {
@@ -83,17 +83,17 @@ impl Tls {
         current.acceptor.clone()
     }
 
-    /// Reads the files again whenever they have changed, until it is dropped. While they cannot be
-    /// used, the certificate that was read before stays. Connections that are open go on.
+    /// Reads the files again whenever they change, until the future is dropped. While they cannot
+    /// be used, the previous ones stay in use. Open connections are not affected.
     pub(crate) async fn follow(self: Arc<Self>, every: Duration) {
         let mut ticks = interval(every);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        // Files are replaced one after the other, so that one failure alone is no news.
+        // Files are replaced one after the other, so a single failure is not worth a warning.
         let mut failure = Failure::default();
         loop {
             ticks.tick().await;
             let tls = Arc::clone(&self);
-            // It fails only where reading panicked.
+            // It fails only if the reload panicked.
             let Ok(reloaded) = spawn_blocking(move || tls.reload()).await else {
                 continue;
             };
@@ -117,7 +117,7 @@ impl Tls {
         }
     }
 
-    /// Returns whether the files had changed.
+    /// Reads the files again. Returns whether they had changed.
     fn reload(&self) -> anyhow::Result<bool> {
         let contents = Contents::read(&self.files)?;
         let version = contents.version();
@@ -131,7 +131,7 @@ impl Tls {
     }
 }
 
-/// What went wrong the last time.
+/// The last failure.
 #[derive(Default)]
 struct Failure {
     problem: Option<String>,
@@ -139,7 +139,7 @@ struct Failure {
 }
 
 impl Failure {
-    /// Whether a problem is there for the second time, and was not told before.
+    /// Returns whether a problem occurs for the second time in a row, and was not reported before.
     fn is_news(&mut self, problem: &str) -> bool {
         let again = self.problem.as_deref() == Some(problem);
         let news = again && !self.was_told;
@@ -149,7 +149,7 @@ impl Failure {
     }
 }
 
-/// What the files have in them.
+/// The contents of the files.
 struct Contents {
     cert: Vec<u8>,
     key: Vec<u8>,
@@ -228,7 +228,8 @@ fn verifier(
     Ok(verifier.build()?)
 }
 
-/// Warns of a certificate that no client takes now. It is used nevertheless: the clocks may differ.
+/// Warns if a certificate has expired or is not valid yet. It is used nevertheless, because clocks
+/// may differ.
 fn warn_of_time(certificate: &CertificateDer<'_>, file: &Path) {
     let Ok((_, parsed)) = parse_x509_certificate(certificate) else {
         return;

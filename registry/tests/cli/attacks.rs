@@ -1,5 +1,5 @@
-//! Floods of TLS handshakes, and of pages that nobody reads. Those that need no certificate and no
-//! token are in `tests/faults/registry.rs`, with an Envoy that makes lookups meanwhile.
+//! Floods of TLS handshakes, and of requests whose responses are never read. Floods that need neither a
+//! certificate nor a token are in `tests/faults/registry.rs`, where an Envoy makes lookups meanwhile.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -13,27 +13,27 @@ use rcgen::{CertificateParams, KeyPair};
 use crate::harness::{Registry, Server, exchange, field, get};
 use crate::serve_tls;
 
-/// The files that the server may open.
+/// The server's limit on open files.
 const FILES: u32 = 1024;
 
-/// More connections than that.
+/// The number of connections in a flood of handshakes, more than [`FILES`].
 const CONNECTIONS: usize = 1100;
 
-/// How long others may have to wait for an answer.
+/// The longest that other clients may wait for a response.
 const BOUND: Duration = Duration::from_secs(1);
 
 const TOKEN: &str = "0123456789abcdef0123456789abcdef";
 
-/// How often others ask while a flood lasts.
+/// The number of rounds of requests that other clients make during a flood.
 const ROUNDS: usize = 15;
 
-/// Lets this process open as many files as a flood takes.
+/// Raises this process's limit on open files, because a flood needs many.
 fn raise_limit() {
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).expect("limit");
     setrlimit(Resource::RLIMIT_NOFILE, hard, hard).expect("limit");
 }
 
-/// The status of an answer on a new connection, and the answer.
+/// Sends a request on a new connection, and returns the status and the whole response.
 fn ask(to: SocketAddr, path: &str) -> (u16, String) {
     let mut stream = TcpStream::connect_timeout(&to, BOUND).expect("connect");
     stream.set_read_timeout(Some(BOUND * 5)).expect("timeout");
@@ -51,28 +51,28 @@ fn ask(to: SocketAddr, path: &str) -> (u16, String) {
     )
 }
 
-/// A frame of HTTP/2 (RFC 9113 section 4.1).
+/// Returns an HTTP/2 frame (RFC 9113 section 4.1).
 fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let length = u32::try_from(payload.len()).expect("short").to_be_bytes();
     let head = [&length[1..], &[kind, flags], &stream.to_be_bytes()].concat();
     [&head[..], payload].concat()
 }
 
-/// A connection of HTTP/2 by which the server may send so many bytes on each stream.
+/// Returns the start of an HTTP/2 connection on which the server may send `window` bytes per stream.
 fn preface(window: u32) -> Vec<u8> {
     let initial_window_size = [&[0, 4], &window.to_be_bytes()[..]].concat();
     let settings = frame(4, 0, 0, &initial_window_size);
     [b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", &settings[..]].concat()
 }
 
-/// `GET` of a short path in HTTP/2.
+/// Returns an HTTP/2 `GET` request for a short path.
 fn http2_get(stream: u32, path: &str) -> Vec<u8> {
     let text = |text: &str| {
         let length = u8::try_from(text.len()).expect("short");
         assert!(length < 127, "a length of one byte");
         [&[length], text.as_bytes()].concat()
     };
-    // Literal values, for names of the static table (RFC 7541, appendix A).
+    // Literal values, whose names are in the static table (RFC 7541, appendix A).
     let (get, http, path) = (vec![0x82], vec![0x86], [&[0x04], &text(path)[..]].concat());
     let authority = [&[0x01], &text("x")[..]].concat();
     let authorization = [&[0x0f, 8], &text(&format!("Bearer {TOKEN}"))[..]].concat();
@@ -81,19 +81,19 @@ fn http2_get(stream: u32, path: &str) -> Vec<u8> {
     frame(1, end_of_headers_and_stream, stream, &headers)
 }
 
-/// Keeps up [`CONNECTIONS`] connections with half of a TLS handshake until it is told to stop; whenever
-/// one is closed, there is a new one. `reached` counts those that were open at the same time.
+/// Keeps [`CONNECTIONS`] half-finished TLS handshakes open until `stop` is set. A connection that is
+/// closed is replaced by a new one. `reached` is the largest number that were open at the same time.
 fn half_handshakes(to: SocketAddr, stop: &AtomicBool, reached: &AtomicUsize) {
     let connect = || {
         let mut stream = TcpStream::connect_timeout(&to, BOUND).ok()?;
         stream.set_nonblocking(true).ok()?;
-        // It fits into the socket's buffer.
+        // The bytes fit into the socket's buffer.
         let _ = stream.write_all(b"\x16\x03\x01\x02\x00\x01\x00");
         Some(stream)
     };
     let mut streams = Vec::new();
     while !stop.load(Ordering::Relaxed) {
-        // So many at a time, that others get a turn on a small machine.
+        // Only 50 at a time, so that other threads get a turn on a small machine.
         for _ in 0..50 {
             if streams.len() < CONNECTIONS {
                 streams.extend(connect());
@@ -166,7 +166,8 @@ fn handshakes_that_never_end_lock_nobody_out() {
     assert!(reached.into_inner() >= 800);
 }
 
-/// Answers of a path that nobody reads, over so many connections.
+/// Requests `path` `each` times on each of `connections` connections, and reads no responses.
+/// Returns the open connections.
 fn unread(
     server: &Server,
     path: &str,
@@ -190,14 +191,14 @@ fn unread(
             request.repeat(each as usize).into_bytes()
         };
         stream.set_nonblocking(true).expect("mode");
-        // As much as the server takes, which may close it too.
+        // Sends as much as the server accepts. The server may also close the connection.
         let _ = stream.write_all(&requests);
         streams.push(stream);
     }
     streams
 }
 
-/// Makes so many keys, by the admin API.
+/// Creates `count` keys with the admin API.
 fn create_keys(to: SocketAddr, count: usize) {
     let body = r#"{"account_id": "acct_1", "endpoints": ["/v1/astro", "/v1/moon/"]}"#;
     let length = body.len();
@@ -212,16 +213,16 @@ fn create_keys(to: SocketAddr, count: usize) {
 
 #[test]
 fn unread_pages_take_little_memory() {
-    /// The answers that nobody reads.
+    /// The number of responses that are not read.
     const ANSWERS: usize = 20_000;
     raise_limit();
-    // Of the pages, each of some 250 KB, the database's work is in memory too: up to 80 MiB were seen.
-    // Without limits it would be gigabytes.
+    // Pages have about 250 KB each, and the database's work on them takes memory too: up to 80 MiB
+    // were seen. Without limits it would be gigabytes.
     let (most, most_of_pages) = (40, 120);
-    // What is asked for, over HTTP/2 or 1 and how many connections, and the most that the server may
-    // grow, in MB.
+    // The path, whether over HTTP/2 or HTTP/1.1, the number of connections, and the most that the
+    // server's memory may grow, in MiB.
     let rows = [
-        // HTTP/2 has some 30 KB of buffers for each connection.
+        // HTTP/2 has about 30 KB of buffers for each connection.
         ("/metrics", true, 1000, most + 30),
         ("/metrics", false, 1000, most),
         ("/v1/changes?after=", true, 200, most_of_pages),

@@ -1,4 +1,4 @@
-//! Who changed what: what the log says of it.
+//! What the log says about changes and who made them.
 
 use std::net::SocketAddr;
 use std::os::unix::fs::chown;
@@ -14,13 +14,13 @@ use crate::harness::{Registry, Server, exchange, field, text};
 pub(crate) const ADMIN: &str = "Admin-token-0123456789abcdef0123456789";
 pub(crate) const SERVICE: &str = "Service-token-0123456789abcdef01234567";
 
-/// The name of the user that runs the tests, or its number.
+/// Returns the name of the user that runs the tests, or the user ID if there is no name.
 fn user() -> String {
     let user = User::from_uid(geteuid()).expect("users");
     user.map_or_else(|| geteuid().to_string(), |user| user.name)
 }
 
-/// The only line about a change.
+/// Returns the only log line about a change.
 fn change(log: &str) -> &str {
     let lines: Vec<_> = log.lines().filter(|it| it.contains("a key was ")).collect();
     let [line] = lines[..] else {
@@ -54,7 +54,7 @@ fn changes_by_commands_are_logged_with_who_made_them() {
         let line = change(&log);
         assert!(line.contains(&expected(done, action)), "{args:?}: {line}");
     }
-    // Neither what is only shown nor what fails is a change.
+    // Neither showing keys nor a command that fails is a change.
     let quiet: [&[&str]; 6] = [
         &["list"],
         &["get", key_id],
@@ -125,7 +125,7 @@ fn sudo_is_told_and_cannot_forge_a_line() {
     }
 }
 
-/// As in a container, where the user is a number.
+/// This is the case in a container, where the user has no name.
 #[test]
 fn a_user_without_a_name_is_a_number() {
     if !geteuid().is_root() {
@@ -138,10 +138,10 @@ fn a_user_without_a_name_is_a_number() {
         .expect("a number without a name");
     let registry = Registry::new();
     let folder = registry.dir.path();
-    // Others may not enter the folder of the build.
+    // Other users may not enter the build folder.
     let program = folder.join("keystile-registry");
-    // By another process: a program cannot start while a child that another test has just forked
-    // holds the file open for writing.
+    // Copied by another process: a program cannot start while a child that another test has just
+    // forked holds the file open for writing.
     let installed = Command::new("install")
         .args(["-m", "755", env!("CARGO_BIN_EXE_keystile-registry")])
         .arg(&program)

@@ -1,4 +1,4 @@
-//! Who may read the files of a SQLite database.
+//! The permissions of a SQLite database's files.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
@@ -13,12 +13,12 @@ use crate::harness::{Registry, text};
 
 const FILES: [&str; 3] = ["keystile.db", "keystile.db-wal", "keystile.db-shm"];
 
-/// The permissions of a file; `None` where there is none.
+/// Returns the permissions of a file, or `None` if it does not exist.
 fn mode(file: &Path) -> Option<u32> {
     Some(fs::metadata(file).ok()?.mode() & 0o7777)
 }
 
-/// The command, run with this umask.
+/// Returns a command that runs this one with a umask.
 fn with_umask(command: &Command, umask: &str) -> Command {
     let mut shell = Command::new("sh");
     shell
@@ -37,7 +37,7 @@ fn with_umask(command: &Command, umask: &str) -> Command {
     shell
 }
 
-/// While the tool runs, the file must not be open to others for a moment either.
+/// Other users must have no access to the files, not even for a moment while the tool runs.
 #[test]
 fn a_new_database_is_its_owners_alone() {
     for umask in ["000", "022", "027", "077", "0277", "0777"] {
@@ -54,7 +54,7 @@ fn a_new_database_is_its_owners_alone() {
             });
             let serve = registry.command(&["serve", "--listen=127.0.0.1:0", "--json"]);
             let server = registry.start(with_umask(&serve, umask));
-            // An open server keeps the other two in place.
+            // A running server keeps the other two files in place.
             let modes = files.each_ref().map(|file| mode(file));
             let create = registry.command(&["create", "--account=a"]);
             let created = with_umask(&create, umask).output().expect("run");
@@ -102,7 +102,7 @@ fn an_existing_file_keeps_its_mode_and_serve_warns() {
         (0o644, true),
         (0o666, true),
     ];
-    // One that has keys, and an empty file such as `install -m 640 /dev/null keystile.db` makes.
+    // A database with keys, and an empty file such as `install -m 640 /dev/null keystile.db` makes.
     for is_empty in [false, true] {
         for (permissions, warns) in cases {
             let registry = Registry::new();

@@ -1,4 +1,4 @@
-//! Runs the binary, and asks what it serves.
+//! Runs the binary, and sends requests to its server.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -14,10 +14,10 @@ use crate::test_database::TestDatabase;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_keystile-registry");
 
-/// A directory with a database of its own.
+/// A directory with its own database.
 pub(crate) struct Registry {
     pub(crate) dir: TempDir,
-    /// Another database than the default one in the directory.
+    /// The database to use instead of the default one in the directory.
     pub(crate) database: Option<TestDatabase>,
 }
 
@@ -40,7 +40,7 @@ impl Registry {
         self.prepared(Command::new(PROGRAM), args)
     }
 
-    /// The same with a limit of open files that it cannot raise.
+    /// Returns the command with a limit on open files that it cannot raise.
     pub(crate) fn command_with_files(&self, files: u32, args: &[&str]) -> Command {
         let mut command = Command::new("sh");
         let script = format!("ulimit -n {files} && exec \"$@\"");
@@ -69,33 +69,33 @@ impl Registry {
         self.command(args).output().expect("run")
     }
 
-    /// The same with something on standard input.
+    /// Runs the command with this standard input.
     pub(crate) fn run_with(&self, args: &[&str], input: &str) -> Output {
         let mut command = self.command(args);
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = command.stderr(Stdio::piped()).spawn().expect("spawn");
         let mut stdin = child.stdin.take().expect("stdin");
-        // A command that does not read it may be gone already.
+        // A command that does not read it may have exited already.
         let _ = stdin.write_all(input.as_bytes());
         drop(stdin);
         child.wait_with_output().expect("output")
     }
 
-    /// The one JSON value that a command with `--json` prints.
+    /// Returns the one JSON value that a command with `--json` prints.
     pub(crate) fn json(&self, args: &[&str]) -> Value {
         let output = self.run(&[args, &["--json"]].concat());
         assert!(output.status.success(), "{args:?}: {output:?}");
         serde_json::from_slice(&output.stdout).expect("exactly one JSON value on stdout")
     }
 
-    /// The status and the message of a command that fails.
+    /// Returns the exit code and the error message of a command that must fail.
     pub(crate) fn error(&self, args: &[&str]) -> (Option<i32>, String) {
         let mut command = self.command(args);
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("spawn");
         let mut line = String::new();
         let stdout = child.stdout.take().expect("stdout");
-        // A server would go on.
+        // Waits only for the first line: a server that starts would keep running.
         BufReader::new(stdout).read_line(&mut line).expect("stdout");
         if !line.is_empty() {
             child.kill().expect("kill");
@@ -105,7 +105,7 @@ impl Registry {
         (output.status.code(), text(&output.stderr))
     }
 
-    /// What the files of the database hold, the write-ahead log included.
+    /// Returns the contents of the database's files, including the write-ahead log.
     pub(crate) fn database_bytes(&self) -> Vec<u8> {
         let files = std::fs::read_dir(self.dir.path()).expect("directory");
         files
@@ -117,7 +117,7 @@ impl Registry {
         self.start(self.command(&["serve", "--listen", "127.0.0.1:0", "--json"]))
     }
 
-    /// Starts a server that is told to listen on a free port and to print JSON.
+    /// Starts a server with a command that has it listen on a free port and print JSON.
     pub(crate) fn start(&self, command: Command) -> Server {
         Server::start(command, |line| {
             let ready: Value = serde_json::from_str(line).expect("JSON");
@@ -129,15 +129,15 @@ impl Registry {
 /// A registry that serves until it is dropped.
 pub(crate) struct Server {
     pub(crate) address: SocketAddr,
-    /// The line in which it said so.
+    /// The first line that it printed.
     ready: String,
     child: Child,
-    /// `None` once it was taken.
+    /// `None` after it has been taken.
     log: Option<JoinHandle<String>>,
 }
 
 impl Server {
-    /// Starts it, and takes its address from the first line that it prints.
+    /// Starts a server, and reads its address from the first line that it prints.
     pub(crate) fn start(mut command: Command, address: impl Fn(&str) -> String) -> Self {
         let mut child = command
             .stdout(Stdio::piped())
@@ -149,7 +149,7 @@ impl Server {
             .read_line(&mut line)
             .expect("the address");
         let address = address(&line).parse().expect("address");
-        // All the time, because a server whose log nobody reads stands still when the pipe is full.
+        // Read all the time, because a server whose log is not read blocks when the pipe is full.
         let mut stderr = child.stderr.take().expect("stderr");
         let log = thread::spawn(move || {
             let mut log = String::new();
@@ -164,17 +164,17 @@ impl Server {
         }
     }
 
-    /// The line that it printed first.
+    /// Returns the first line that the server printed.
     pub(crate) fn ready(&self) -> Value {
         serde_json::from_str(&self.ready).expect("JSON")
     }
 
-    /// Where the admin API or the metrics are, where they have a listener of their own.
+    /// Returns the address of the separate listener of the admin API or the metrics.
     pub(crate) fn aside(&self, name: &str) -> SocketAddr {
         field(&self.ready(), name).parse().expect("address")
     }
 
-    /// How much memory it has in RAM, in KiB.
+    /// Returns the server's resident memory, in KiB.
     pub(crate) fn resident(&self) -> u64 {
         let file = format!("/proc/{}/status", self.child.id());
         let status = std::fs::read_to_string(file).expect("status");
@@ -187,7 +187,7 @@ impl Server {
         get(self.address, &format!("/v1/key-hashes/{hash}"))
     }
 
-    /// Stops the server with a signal; what it logged.
+    /// Stops the server with a signal, and returns its log.
     pub(crate) fn stop(self, signal: Signal) -> String {
         self.signal(signal);
         self.ended()
@@ -198,7 +198,7 @@ impl Server {
         kill(Pid::from_raw(pid), signal).expect("kill");
     }
 
-    /// Waits until it has ended well; what it logged.
+    /// Waits until the server has exited successfully, and returns its log.
     pub(crate) fn ended(mut self) -> String {
         let exit = self.child.wait().expect("exit");
         let log = self.log.take().expect("a server ends once");
@@ -210,7 +210,7 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // Fails only where the server has ended already.
+        // Fails only if the server has already exited.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -222,7 +222,7 @@ pub(crate) fn get(address: SocketAddr, path: &str) -> (u16, Value) {
     (status, serde_json::from_str(&body).expect("JSON"))
 }
 
-/// The status and body of the answer to a request that closes its connection.
+/// Sends a request that asks to close the connection, and returns the response's status and body.
 pub(crate) fn exchange(address: SocketAddr, request: &[u8]) -> (u16, String) {
     let mut stream = TcpStream::connect(address).expect("connect");
     stream.write_all(request).expect("send");

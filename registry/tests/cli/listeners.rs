@@ -1,4 +1,4 @@
-//! Where `serve` listens, and what it refuses and warns of.
+//! Where `serve` listens, and what it refuses or warns about.
 
 use std::net::{SocketAddr, TcpListener};
 
@@ -10,7 +10,7 @@ use crate::harness::{Registry, exchange, get, text};
 const TOKEN: &str = "0123456789abcdef0123456789abcdef";
 const ADMIN_TOKEN: &str = "fedcba9876543210fedcba9876543210";
 
-/// The status and the error of an answer, and an empty text where that is none.
+/// Returns the status and the error code of a response. The code is empty if there is none.
 fn answer(to: SocketAddr, path: &str) -> (u16, String) {
     let request = format!(
         "GET {path} HTTP/1.1\r\nhost: registry\r\nconnection: close\r\n\
@@ -24,7 +24,7 @@ fn answer(to: SocketAddr, path: &str) -> (u16, String) {
 
 #[test]
 fn beyond_loopback_a_service_token_is_needed() {
-    // `None`: it starts.
+    // `None`: the server starts.
     let refused = Some("KEYSTILE_SERVICE_TOKEN");
     let cases = [
         ("127.0.0.1:0", &[][..], None),
@@ -92,7 +92,7 @@ fn beyond_loopback_a_service_token_is_needed() {
 fn admin_api_and_metrics_may_have_listeners_of_their_own() {
     let registry = Registry::new();
     let lookup = format!("/v1/key-hashes/{}", "0".repeat(64));
-    // By the listeners that there are: what each path gets on each of them.
+    // What each path returns on each listener, for each set of listeners.
     let here = |status: u16, error: &str| (status, error.to_owned());
     let unknown = || here(400, "unknown_route");
     for (admin, metrics) in [(false, false), (true, false), (false, true), (true, true)] {

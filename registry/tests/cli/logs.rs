@@ -1,4 +1,4 @@
-//! What the log says of requests, and what it never says.
+//! What the log says about requests, and what it never says.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -19,10 +19,10 @@ const SERVICE: &str = "the-service-token-0123456789abcdef01";
 const WRONG: &str = "a-token-that-is-wrong-0123456789abcd";
 /// A key that is not registered.
 const KEY: &str = "aw_Zm9vYmFyYmF6cXV4Zm9vYmFyYmF6cXV4Zm9vYmFyYmF";
-/// A hash without a key.
+/// A hash that no registered key has.
 const HASH: &str = "c0ffee5eedc0ffee5eedc0ffee5eedc0ffee5eedc0ffee5eedc0ffee5eedc0ff";
 
-/// With all that the process and its libraries can log.
+/// Starts a server that logs all that the process and its libraries can.
 fn serve(registry: &Registry, format: &str) -> Server {
     let mut command = registry.command(&["serve", "--listen=127.0.0.1:0", "--json"]);
     command
@@ -42,7 +42,8 @@ fn send(server: &Server, line: &str, token: &str, body: &str) -> (u16, String) {
     exchange(server.address, request.as_bytes())
 }
 
-/// Sends what is refused or fails, with keys and hashes wherever they fit; the keys that were made.
+/// Sends requests that are refused or fail, with keys and hashes wherever they fit. Returns the
+/// keys that were created.
 async fn misbehave(server: &Server, database: &TestDatabase) -> Vec<String> {
     let upper = HASH.to_uppercase();
     let keys = "/admin/v1/keys";
@@ -104,7 +105,7 @@ fn field_of(created: &Value) -> String {
     field(created, "key").to_owned()
 }
 
-/// A request in HTTP/2 whose path is none. The library resets its stream.
+/// Sends an HTTP/2 request with an invalid path. The library resets its stream.
 fn send_unreadable_path(address: SocketAddr) {
     let frame = |kind: u8, flags: u8, stream: u8, payload: &[u8]| {
         let length = u8::try_from(payload.len()).expect("a short frame");
@@ -147,7 +148,7 @@ async fn misbehaved(database: TestDatabase, format: &str) -> String {
     let mut secrets = vec![ADMIN, SERVICE, WRONG, KEY, HASH, &upper];
     secrets.extend(made.iter().map(String::as_str));
     for secret in secrets {
-        // A part would tell as much.
+        // A part of a secret must not leak either.
         let secret = &secret[..secret.len().min(16)];
         let line = log.lines().find(|line| line.contains(secret));
         assert_eq!(line, None, "{secret}");
@@ -215,7 +216,7 @@ fn what_ends_the_process_is_json_too() {
     assert_eq!(line["level"], json!("ERROR"));
     let text = field(&line, "message");
     assert!(text.contains("key_none"), "{text}");
-    // Even where the log is off, or cannot be had.
+    // Even if the log is off, or `RUST_LOG` is invalid.
     for level in ["off", "what=ever=else"] {
         let mut command = registry.command(&args);
         let output = command.env("RUST_LOG", level).output().expect("run");

@@ -1,4 +1,4 @@
-//! The built binary, from the command line to the answers of a served port.
+//! Tests of the built binary, from its command line to its HTTP responses.
 
 mod attacks;
 mod audit;
@@ -147,7 +147,7 @@ fn a_key_that_was_made_elsewhere_comes_from_standard_input() {
     let created = registry.run_with(&create, &format!("{key}\nsomething else\n"));
     let created: serde_json::Value = serde_json::from_slice(&created.stdout).expect("JSON");
     assert_eq!(created["key"], key);
-    // At most a quarter of it.
+    // At most a quarter of the key.
     assert_eq!(created["preview"], "legacy…89");
     let cases = [
         (key.to_owned(), "this key is registered already"),
@@ -190,7 +190,7 @@ fn absent_options_are_null() {
 #[test]
 fn the_key_is_shown_once_and_stored_nowhere() {
     let registry = Registry::new();
-    // An open server keeps the write-ahead log in place.
+    // A running server keeps the write-ahead log in place.
     let server = registry.serve();
     let output = registry.run(&["create", "--account", "acct_1"]);
     let shown = text(&output.stdout);
@@ -248,8 +248,8 @@ fn a_pepper_makes_the_hash_an_hmac() {
         let hasher = KeyHasher::new(Some("Jefe")).expect("hasher");
         hasher.hash(key.as_bytes()).to_string()
     };
-    // RFC 4231, test case 2: what the hasher makes is an HMAC. What it makes of the new keys must
-    // then be what is stored.
+    // RFC 4231, test case 2: the hasher computes an HMAC. The stored hashes of the new keys must be
+    // the hasher's.
     assert_eq!(
         peppered("what do ya want for nothing?"),
         "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843"

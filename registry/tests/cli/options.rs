@@ -1,4 +1,4 @@
-//! Options and the environment: what is refused, and what the error says.
+//! Options and environment variables: which are refused, and what the error says.
 
 use std::net::TcpListener;
 
@@ -217,7 +217,7 @@ async fn no_argument_is_a_failure_of_the_database(database: TestDatabase) {
             assert!(!message.contains("database"), "{args:?}: {message}");
         }
     }
-    // Where a page begins that has none before it.
+    // An empty `--after` starts at the first page.
     assert_eq!(registry.json(&["list", "--after", ""]), json!([]));
     for limit in ["0", "4294967295"] {
         assert_eq!(

@@ -1,4 +1,4 @@
-//! Who was refused for lack of the right token: what the log says of it.
+//! What the log says about requests that are refused for lack of the right token.
 
 use std::time::{Duration, Instant};
 
@@ -9,7 +9,7 @@ use crate::harness::Registry;
 
 const WRONG: &str = "Mistaken-token-0123456789abcdef0123456";
 
-/// Each second there is one line for each API at most, and all refusals are in the lines' numbers.
+/// There is at most one line per second for each API, and the lines' counts add up to all refusals.
 #[test]
 fn refused_requests_are_logged_once_a_second() {
     let registry = Registry::new();
@@ -46,7 +46,7 @@ fn refused_requests_are_logged_once_a_second() {
     ];
     let started = Instant::now();
     let (mut sent, mut expected) = ([0u64; 2], Vec::new());
-    // A second for each row, so that each gets a line.
+    // More than a second for each row, so that each gets a line.
     for row in 0..headers.len() {
         let begun = Instant::now();
         let (reason, headers) = &headers[row];
@@ -59,7 +59,7 @@ fn refused_requests_are_logged_once_a_second() {
         let (api, _, method, route) = requests[row];
         expected.push((api, *reason, method, route));
     }
-    // The last line of each tells how many went without one.
+    // The last line of each API counts the refusals that had no line.
     std::thread::sleep(Duration::from_millis(1100));
     for (at, line) in [(0, "GET /admin/v1/keys"), (1, "GET /v1/changes")] {
         assert_eq!(send(server.address, line, &[], ""), 401);

@@ -1,5 +1,5 @@
-//! The feed of a database that has lost its newest changes. Their numbers are assigned again, and
-//! who has read them must not take the new ones for known.
+//! The feed of a database that has lost its newest changes. Their numbers are assigned again, and a
+//! reader that has seen the lost changes must not mistake the new ones for them.
 
 use std::path::{Path, PathBuf};
 
@@ -10,7 +10,7 @@ use tempfile::TempDir;
 use crate::harness::{Registry, Server, exchange, field, get};
 use crate::test_database::{Postgres, TestDatabase};
 
-/// What a reader of the feed gets.
+/// What a poll of the feed returns.
 #[derive(Debug, PartialEq)]
 enum News {
     Nothing,
@@ -18,7 +18,7 @@ enum News {
     Reset,
 }
 
-/// What comes after a cursor, and the cursor to ask with next.
+/// Returns what comes after a cursor, and the cursor for the next poll.
 fn poll(server: &Server, cursor: &str) -> (News, String) {
     let path = format!("/v1/changes?after={cursor}");
     let request = format!("GET {path} HTTP/1.1\r\nhost: registry\r\nconnection: close\r\n\r\n");
@@ -41,12 +41,11 @@ fn newest(server: &Server) -> String {
     field(&get(server.address, "/v1/changes").1, "cursor").to_owned()
 }
 
-/// Makes changes, of which `lose` has the database lose all but the first two, and others with
-/// their numbers. Readers at each of the lost ones must get a reset, however many changes there are
-/// by then; a reader from before must get the others.
+/// Makes changes, has `lose` remove all except the first two, and makes others, which get the same
+/// numbers. A reader at one of the lost changes must get a reset, however many changes there are by
+/// then. A reader from before must get the new changes.
 ///
-/// `keep` is called where all that was changed so far is to be kept. Both are called while no
-/// server runs.
+/// `keep` is called when everything changed so far must be kept. Both are called while no server runs.
 fn changes_are_lost(mut registry: Registry, keep: impl FnOnce(), lose: impl FnOnce(&mut Registry)) {
     const LOST: usize = 3;
     let server = registry.serve();
@@ -76,7 +75,8 @@ fn changes_are_lost(mut registry: Registry, keep: impl FnOnce(), lose: impl FnOn
         assert_eq!(poll(&server, reader).0, News::Reset, "{reader}, at once");
     }
     assert_eq!(poll(&server, &common).0, News::Nothing, "from before");
-    // As many as were lost, then more; each while the server runs, and while it does not.
+    // As many changes as were lost, then more, made in turn while the server is stopped and while
+    // it runs.
     let changes: [&[&str]; 5] = [
         &["revoke", &keys[0]],
         &["update", &keys[1], "--name=x"],
@@ -111,7 +111,7 @@ fn changes_are_lost(mut registry: Registry, keep: impl FnOnce(), lose: impl FnOn
     }
 }
 
-/// The files of the database of [`Registry::new`].
+/// Returns the existing files of the database of [`Registry::new`].
 fn files(folder: &Path) -> Vec<PathBuf> {
     let names = ["keystile.db", "keystile.db-wal", "keystile.db-shm"];
     let paths = names.iter().map(|name| folder.join(name));
@@ -150,7 +150,7 @@ fn a_promoted_replica_is_another_history() {
     changes_are_lost(
         Registry::on(TestDatabase::on(&primary)),
         || {
-            // From here on it is cut off.
+            // From here on, the replica receives nothing.
             replica.catch_up(&primary);
             replica.control(&["stop"]);
         },

@@ -1,4 +1,4 @@
-//! What `serve` does beside answering.
+//! What `serve` does besides answering requests.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
@@ -56,7 +56,7 @@ async fn a_request_in_progress_is_finished(database: TestDatabase) {
         let mut answer = BufReader::new(stream.try_clone().expect("clone"));
         let mut line = String::new();
         answer.read_line(&mut line).expect("receive");
-        // It is said when the request's handler wants the body.
+        // The server sends this when the request's handler starts to read the body.
         assert!(line.starts_with("HTTP/1.1 100 "), "{line}");
         server.signal(signal);
         while TcpStream::connect(server.address).is_ok() {
@@ -72,7 +72,8 @@ async fn a_request_in_progress_is_finished(database: TestDatabase) {
         let log = server.ended();
         assert!(log.contains("stopped"), "{log}");
         assert!(!log.contains("not finished in time"), "{log}");
-        // The server's patience is 10 seconds: it did not wait for what was over.
+        // The server waits up to 10 seconds for requests in progress, but stops as soon as there
+        // are none.
         assert!(released.elapsed() < Duration::from_secs(5), "{log}");
         let stored = registry.json(&["get", field(&created, "key_id")]);
         assert_eq!(stored["account_id"], "late");

@@ -16,7 +16,7 @@ use tokio_rustls::rustls::{ClientConfig, ClientConnection, RootCertStore, Stream
 
 use crate::harness::{Registry, get};
 
-/// A certificate of its own authority, and its key, in PEM.
+/// Returns a self-signed certificate and its key, in PEM.
 fn identity(change: impl FnOnce(&mut CertificateParams)) -> (String, String) {
     let key = KeyPair::generate().expect("key");
     let mut parameters = CertificateParams::new(["localhost".to_owned()]).expect("parameters");
@@ -25,7 +25,7 @@ fn identity(change: impl FnOnce(&mut CertificateParams)) -> (String, String) {
     (certificate.pem(), key.serialize_pem())
 }
 
-/// The answer to `GET /healthz`, for a client that trusts a certificate.
+/// Returns the response to `GET /healthz`, for a client that trusts a certificate.
 pub(crate) fn healthz(to: SocketAddr, trusted: &str) -> io::Result<String> {
     let mut roots = RootCertStore::empty();
     let certificate = CertificateDer::from_pem_slice(trusted.as_bytes()).expect("PEM");
@@ -72,13 +72,13 @@ fn lookups_and_admin_api_are_over_tls_and_metrics_are_not() {
     for to in [server.address, server.aside("admin")] {
         let answer = healthz(to, &cert).expect("an answer");
         assert!(answer.starts_with("HTTP/1.1 200"), "{to}: {answer}");
-        // In plain, the connection ends at once.
+        // Without TLS, the connection is closed at once.
         let mut plain = TcpStream::connect(to).expect("connect");
         plain
             .write_all(b"GET /healthz HTTP/1.1\r\n\r\n")
             .expect("send");
         let mut answer = Vec::new();
-        // A reset is as good.
+        // A reset is fine too.
         let _ = plain.read_to_end(&mut answer);
         assert!(!answer.starts_with(b"HTTP"), "{to}: {answer:?}");
     }
@@ -97,7 +97,7 @@ fn lookups_and_admin_api_are_over_tls_and_metrics_are_not() {
     }
     healthz(server.aside("admin"), &next).expect("the new certificate there too");
     write(folder.path(), "key", "no key");
-    // Twice the interval, and the time to read.
+    // Twice the reload interval, and time to read the files.
     std::thread::sleep(Duration::from_secs(6));
     healthz(server.address, &next).expect("the one before stays");
     let log = server.stop(Signal::SIGTERM);

@@ -11,7 +11,7 @@ use tempfile::TempDir;
 use crate::harness::{Registry, text};
 use crate::test_database::Postgres;
 
-/// Who signs the server's certificate.
+/// Returns a root certificate in PEM, and the issuer that signs the server's certificate with it.
 fn authority() -> (String, Issuer<'static, KeyPair>) {
     let mut parameters = CertificateParams::new(Vec::new()).expect("parameters");
     parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -20,8 +20,8 @@ fn authority() -> (String, Issuer<'static, KeyPair>) {
     (certificate.pem(), Issuer::new(parameters, key))
 }
 
-/// Writes what the server reads, which may be another user than this process, and refuses a key
-/// that others could read.
+/// Writes a file for the server, which may run as another user and refuses a key that others could
+/// read.
 fn write(folder: &Path, name: &str, content: &str) {
     let file = folder.join(name);
     std::fs::write(&file, content).expect("write");
@@ -36,7 +36,8 @@ fn write(folder: &Path, name: &str, content: &str) {
     }
 }
 
-/// A free port. Nobody keeps it free until the server has it, but they are handed out in turn.
+/// Returns a free port. It is not reserved until the server has it, but the system hands out ports
+/// in turn.
 fn free_port() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").expect("bind");
     listener.local_addr().expect("address").port()
@@ -53,7 +54,7 @@ fn the_url_says_whether_and_how_the_server_is_verified() {
     let certificate = certificate.signed_by(&key, &issuer).expect("certificate");
     write(&server_files, "key.pem", &key.serialize_pem());
     write(&server_files, "certificate.pem", &certificate.pem());
-    // Nothing but TLS over TCP.
+    // Over TCP, the server accepts only TLS.
     write(
         &server_files,
         "hba",
@@ -76,7 +77,7 @@ fn the_url_says_whether_and_how_the_server_is_verified() {
     let ca_with_root = format!("sslmode=verify-ca&sslrootcert={root}");
     let with_other = format!("sslmode=verify-full&sslrootcert={other}");
     let ca_with_other = format!("sslmode=verify-ca&sslrootcert={other}");
-    // The certificate is that of localhost. `None` is fine; else a part of the error.
+    // The certificate is for localhost. The third column is a part of the error, or `None` for success.
     let cases = [
         ("localhost", "", None),
         ("localhost", "sslmode=require", None),

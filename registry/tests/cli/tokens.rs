@@ -1,4 +1,4 @@
-//! The tokens of `serve`, which are in the environment.
+//! The tokens that `serve` reads from its environment.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStringExt;
@@ -15,7 +15,7 @@ const ADMIN: &str = "KEYSTILE_ADMIN_TOKEN";
 const SERVICE: &str = "KEYSTILE_SERVICE_TOKEN";
 const GOOD: &str = "0123456789abcdef0123456789abcdef";
 
-/// What becomes of a server that must not start.
+/// Runs a server that must not start, and returns its output.
 fn refused(registry: &Registry, tokens: &[(&str, &OsStr)]) -> Output {
     let mut command = registry.command(&["serve", "--listen=127.0.0.1:0"]);
     command.envs(tokens.iter().copied());

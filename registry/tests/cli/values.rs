@@ -1,4 +1,4 @@
-//! Values that clients make up: none is reported as a failure of the database.
+//! Arbitrary values from clients. None may be reported as a failure of the database.
 
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
@@ -18,7 +18,8 @@ fn serve(registry: &Registry) -> Server {
     registry.start(command)
 }
 
-/// The status and body of the answer to a request with these bytes in its line and in a header.
+/// Returns the status and body of the response to a request with this request line and these bytes
+/// as a header.
 fn send(server: &Server, line: &str, header: &[u8], body: &str) -> (u16, String) {
     let head = format!(
         "{line} HTTP/1.1\r\nhost: registry\r\nconnection: close\r\n\
@@ -39,7 +40,7 @@ fn no_request_is_a_failure_of_a_database_in_latin_1() {
     check_requests(Registry::on(TestDatabase::latin_1()), 400);
 }
 
-/// `beyond`: what becomes of a name with characters that Latin-1 does not have.
+/// `beyond` is the status expected for a name with characters that Latin-1 does not have.
 fn check_requests(registry: Registry, beyond: u16) {
     let server = serve(&registry);
     let key = registry.json(&["create", "--account=a", "--environment=production"]);
@@ -53,7 +54,7 @@ fn check_requests(registry: Registry, beyond: u16) {
     }
 }
 
-/// What is no cursor of this feed gets a reset.
+/// Anything that is not a cursor of this feed gets a reset.
 fn check_cursors(server: &Server) {
     let newest = send(server, "GET /v1/changes", b"", "").1;
     let newest: Value = serde_json::from_str(&newest).expect("JSON");
@@ -159,7 +160,7 @@ fn check_ids_and_limits(server: &Server) {
     }
 }
 
-/// `hash` is of a key in the environment `production`.
+/// `hash` belongs to a key of the environment `production`.
 fn check_lookups(server: &Server, hash: &str) {
     for path in [
         "%00",
@@ -171,7 +172,7 @@ fn check_lookups(server: &Server, hash: &str) {
         let (status, body) = send(server, &line, b"", "");
         assert_eq!(status, 400, "{line}: {body}");
     }
-    // HTTP itself has no place for some of them.
+    // HTTP itself forbids some of these values.
     let environments: [(&[u8], u16); 12] = [
         (b"production", 200),
         (b"", 200),

@@ -1,4 +1,4 @@
-//! Databases to test on. PostgreSQL is one server for each test process, and a database of its own
+//! Databases for tests. PostgreSQL runs one server for each test process, with a separate database
 //! for each test.
 
 use std::io::{BufRead, BufReader};
@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-/// A database without tables, gone when it is dropped, or with the test process at the latest.
+/// A database without tables. It is removed when it is dropped, or at the latest when the test
+/// process ends.
 pub(crate) struct TestDatabase {
     /// For `--database-url`.
     pub(crate) url: String,
@@ -31,7 +32,7 @@ impl TestDatabase {
         Self::with_encoding("UTF8")
     }
 
-    /// A database on PostgreSQL that cannot store every character.
+    /// Creates a PostgreSQL database that cannot store every character.
     #[allow(
         dead_code,
         reason = "not every crate that this file is part of needs it"
@@ -56,7 +57,7 @@ impl TestDatabase {
         }
     }
 
-    /// A database of a server that the test has started itself. The server stays the test's.
+    /// Returns a database on a server that the test has started itself and still owns.
     #[allow(
         dead_code,
         reason = "not every crate that this file is part of needs it"
@@ -68,7 +69,7 @@ impl TestDatabase {
         }
     }
 
-    /// The same database on a replica of its server.
+    /// Returns the same database on a replica of its server.
     #[allow(
         dead_code,
         reason = "not every crate that this file is part of needs it"
@@ -80,7 +81,7 @@ impl TestDatabase {
         }
     }
 
-    /// Ends the server of PostgreSQL as a crash would, with all databases that are on it.
+    /// Stops the shared PostgreSQL server, and so all databases on it, as a crash would.
     #[allow(
         dead_code,
         reason = "not every crate that this file is part of needs it"
@@ -89,7 +90,7 @@ impl TestDatabase {
         Postgres::shared().control(&["--mode=immediate", "stop"]);
     }
 
-    /// Starts it again.
+    /// Starts the shared PostgreSQL server again.
     #[allow(
         dead_code,
         reason = "not every crate that this file is part of needs it"
@@ -99,19 +100,19 @@ impl TestDatabase {
     }
 }
 
-/// A server that listens in a folder that only its user may enter, and on no port unless it is told
-/// to.
+/// A PostgreSQL server that listens in a folder that only its user may enter, and on no port unless
+/// its settings say so.
 pub(crate) struct Postgres {
     programs: PathBuf,
     folder: String,
-    /// Holds the pipe whose end tells [`SCRIPT`] that nobody needs the server any more.
+    /// Holds the pipe that [`SCRIPT`] reads: when it is closed, the script stops the server.
     _script: Child,
 }
 
-/// Starts a server with its data in a new folder, says which, and stops and removes both when its
-/// standard input ends. That is when the test process does, however it does: a static is never
-/// dropped, and a killed process drops nothing. With the folder of another server it is a replica of
-/// that one.
+/// Starts a server with its data in a new folder, and prints the folder. Stops the server and
+/// removes the folder when its standard input ends. That happens when the test process ends,
+/// however it ends: a static is never dropped, and a killed process drops nothing. Given the folder
+/// of another server, it starts a replica of that one.
 const SCRIPT: &str = r#"
 folder=$(mktemp -d /tmp/keystile-postgres.XXXXXX) || exit
 trap 'rm -rf "$folder"' EXIT
@@ -139,7 +140,7 @@ cat
 "#;
 
 impl Postgres {
-    /// Has `pg_ctl` do something with it, and waits until it is done.
+    /// Runs `pg_ctl` on this server, and waits until it is done.
     pub(crate) fn control(&self, what: &[&str]) {
         let done = as_postgres(&self.programs.join("pg_ctl"))
             .args(["--wait", "--silent", "--pgdata"])
@@ -156,12 +157,12 @@ impl Postgres {
         SERVER.get_or_init(|| Self::start(""))
     }
 
-    /// Starts one with more settings, as lines of `postgresql.conf`.
+    /// Starts a server with additional settings, given as lines of `postgresql.conf`.
     pub(crate) fn start(settings: &str) -> Self {
         Self::run(settings, "")
     }
 
-    /// Starts an asynchronous replica, which gets what this server writes from now on too.
+    /// Starts an asynchronous replica, which also receives what this server writes from now on.
     #[allow(
         dead_code,
         reason = "not every crate that this file is part of needs it"
@@ -170,7 +171,7 @@ impl Postgres {
         Self::run("", &self.folder)
     }
 
-    /// Waits until this replica has all that the primary has written so far.
+    /// Waits until this replica has everything that the primary has written so far.
     #[allow(
         dead_code,
         reason = "not every crate that this file is part of needs it"
@@ -184,7 +185,7 @@ impl Postgres {
         }
     }
 
-    /// The one value that a statement gives.
+    /// Returns the one value that a statement returns.
     fn query(&self, sql: &str) -> String {
         let output = Command::new(self.programs.join("psql"))
             .args(["--no-psqlrc", "--tuples-only", "--no-align"])
@@ -205,7 +206,7 @@ impl Postgres {
             .arg(&programs)
             .arg(settings)
             .arg(primary)
-            // A Ctrl-C is for the tests; the script has to outlive them for a moment.
+            // Ctrl-C must not reach the script, which has to outlive the tests for a moment.
             .process_group(0)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -225,8 +226,8 @@ impl Postgres {
     }
 }
 
-/// A command that does not run as root, which the server refuses; Debian's package brings a user
-/// for it.
+/// Returns a command that does not run as root, because the server refuses to. Debian's package
+/// creates a user for it.
 fn as_postgres(program: &Path) -> Command {
     let mut command = if nix::unistd::geteuid().is_root() {
         let mut command = Command::new("runuser");
@@ -239,7 +240,7 @@ fn as_postgres(program: &Path) -> Command {
     command
 }
 
-/// The newest server's folder of programs. Debian keeps them off the PATH.
+/// Returns the folder of the newest server's programs. Debian keeps them off the PATH.
 fn programs() -> Option<PathBuf> {
     let versions = std::fs::read_dir("/usr/lib/postgresql")
         .into_iter()
@@ -255,7 +256,7 @@ fn programs() -> Option<PathBuf> {
     debian.or_else(|| std::env::split_paths(&path).find(|dir| dir.join("initdb").exists()))
 }
 
-/// A test on each database of each `async fn(TestDatabase)`.
+/// Defines tests that run each `async fn(TestDatabase)` on SQLite and on PostgreSQL.
 macro_rules! on_both {
     ($($test:ident),+ $(,)?) => {
         mod sqlite {

@@ -1,11 +1,11 @@
-//! SQL on a test's database.
+//! Runs SQL on a test's database.
 
 use sqlx::{Connection, Executor, PgConnection, SqliteConnection};
 
 use crate::test_database::TestDatabase;
 
 impl TestDatabase {
-    /// Does to the database what no command does.
+    /// Runs a statement on the database, for changes that no command makes.
     pub(crate) async fn run(&self, sql: &'static str) {
         if self.url.starts_with("sqlite:") {
             let mut connection = SqliteConnection::connect(&self.url).await.expect("SQLite");

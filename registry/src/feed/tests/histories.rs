@@ -1,5 +1,5 @@
-//! Cursors of another history: numbers that were assigned again, and rows that do not follow one
-//! another.
+//! Cursors from another history: numbers that were assigned again, and changes that do not follow
+//! each other.
 
 use super::*;
 
@@ -12,7 +12,7 @@ on_both! {
     a_chosen_feed_id_works,
 }
 
-/// The same number with a token that no change has.
+/// Returns the cursor with a token that no change has.
 fn other(cursor: &Cursor) -> Cursor {
     Cursor {
         token: new_token().expect("random"),
@@ -46,7 +46,7 @@ async fn each_change_has_a_token_of_its_own(database: TestDatabase) {
         );
         tokens.push(cursor.token.clone());
     }
-    // One that is rolled back, and the one that has its number then.
+    // A change that is rolled back, and the next one, which gets its number.
     let mut transaction = store.database.begin().await.expect("begin");
     let now = time("2026-02-01T00:00:00Z");
     let announced = announce(&mut transaction, &[0; 32], Kind::Updated, now).await;
@@ -65,7 +65,7 @@ async fn a_cursor_whose_token_is_another_gets_a_reset(database: TestDatabase) {
         let cursor = cursor_at(&store, number).await;
         let foreign = [
             other(&cursor),
-            // Of another change of the same history.
+            // The token of another change in the same history.
             Cursor {
                 token: cursor_at(&store, (number + 1) % 4).await.token,
                 ..cursor.clone()
@@ -88,7 +88,7 @@ async fn a_cursor_whose_token_is_another_gets_a_reset(database: TestDatabase) {
         }
         assert!(!matches!(news(&store, &cursor).await, News::Reset(_)));
     }
-    // Where all was pruned, too.
+    // The same after everything was pruned.
     let later = time("2999-01-01T00:00:00Z");
     assert_eq!(prune(&store.database, later).await.expect("prune"), 3);
     assert_eq!(
@@ -113,7 +113,7 @@ async fn a_number_beyond_all_is_foreign(database: TestDatabase) {
     }
 }
 
-/// Rows that are gone from the middle are no changes that did not happen.
+/// A missing row does not mean that its change never happened.
 async fn changes_that_do_not_follow_each_other_are_a_reset(database: TestDatabase) {
     let store = store_with(&database, &["key_1", "key_2", "key_3", "key_4"]).await;
     let mut at = Vec::new();
@@ -128,7 +128,7 @@ async fn changes_that_do_not_follow_each_other_are_a_reset(database: TestDatabas
     assert_eq!((&end, changes.len()), (&at[4], 1), "after the gap");
 }
 
-/// A server of the version before this one may still write, and names no token.
+/// A server of the previous version may still write changes, without tokens.
 async fn changes_of_an_earlier_version_are_a_reset(database: TestDatabase) {
     let store = store_with(&database, &["key_1"]).await;
     let before = cursor_at(&store, 1).await;
@@ -152,11 +152,11 @@ async fn changes_of_an_earlier_version_are_a_reset(database: TestDatabase) {
     store.keys.revoke("key_1", now).await.expect("revoke");
     let (_, changes) = read(&store, &after, 10).await;
     assert_eq!(changes, [change("key_1", Kind::Revoked)]);
-    // Over both.
+    // From before both changes.
     assert!(matches!(news(&store, &before).await, News::Reset(_)));
 }
 
-/// As operators were told to choose one after a restore.
+/// Operators were once told to choose a new feed ID after a restore.
 async fn a_chosen_feed_id_works(database: TestDatabase) {
     let store = store_with(&database, &["key_1"]).await;
     let before = start(&store).await;

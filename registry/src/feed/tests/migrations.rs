@@ -10,7 +10,7 @@ on_both! {
     an_empty_feed_of_an_earlier_version_goes_on,
 }
 
-/// Makes a database as the version before tokens left it, with this SQL on top.
+/// Creates a database as the version before tokens left it, and then runs this SQL.
 async fn earlier_version(database: &TestDatabase, sql: &'static [&'static str]) {
     if database.url.starts_with("sqlite:") {
         let url = format!("{}?mode=rwc", database.url);
@@ -38,7 +38,7 @@ async fn newest(store: &Store) -> Cursor {
     newest
 }
 
-/// Number, token and the token before, of each change.
+/// Returns the number, the token and the previous token of each change.
 async fn chain(store: &Store) -> Vec<(i64, String, String)> {
     const CHAIN: &str = "SELECT number, token, previous_token FROM changes ORDER BY number";
     on!(&store.database, Database, pool => {
@@ -47,7 +47,7 @@ async fn chain(store: &Store) -> Vec<(i64, String, String)> {
 }
 
 async fn changes_of_an_earlier_version_get_tokens(database: TestDatabase) {
-    // The first two were pruned. The ID is longer than one may be now.
+    // The first two changes were pruned. The feed ID is longer than is allowed now.
     let sql: &[&str] = if database.url.starts_with("sqlite:") {
         &[
             "INSERT INTO changes (number, key_hash, kind, changed_at) \
@@ -77,7 +77,7 @@ async fn changes_of_an_earlier_version_get_tokens(database: TestDatabase) {
         before = token;
     }
     assert_eq!(&newest.token, before);
-    // A reader goes on from each, and no old cursor names one.
+    // A reader can continue from each change.
     for (at, (number, token, _)) in chain.iter().enumerate() {
         let cursor = Cursor {
             number: *number,
@@ -108,12 +108,12 @@ async fn changes_of_an_earlier_version_get_tokens(database: TestDatabase) {
         News::Changes(_, changes) => assert_eq!(kinds(changes), [Kind::Created, Kind::Revoked]),
         other => panic!("{other:?}"),
     }
-    // 128 random bits each.
+    // Each token has 128 random bits.
     assert!(chain.iter().all(|(_, token, _)| token.len() == 32));
 }
 
 async fn an_empty_feed_of_an_earlier_version_goes_on(database: TestDatabase) {
-    // All was pruned.
+    // All changes were pruned.
     earlier_version(&database, &["UPDATE feed SET last_number = 7"]).await;
     let store = open(&database).await;
     let newest = newest(&store).await;
@@ -129,8 +129,8 @@ async fn an_empty_feed_of_an_earlier_version_goes_on(database: TestDatabase) {
     assert!(matches!(changes, News::Changes(..)), "{changes:?}");
 }
 
-/// An update of one server after the other: a writer of the version before has its number, and adds
-/// its change while the schema is to be changed.
+/// A rolling update: a writer of the previous version has taken its number, and adds its change
+/// while a new server waits to migrate the schema.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_writer_of_an_earlier_version_is_waited_for() {
     const WAITING: &str = "SELECT COUNT(*) FROM pg_stat_activity \

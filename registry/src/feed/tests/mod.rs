@@ -1,4 +1,4 @@
-//! The change feed: what is in it.
+//! The contents of the change feed.
 
 mod histories;
 mod migrations;
@@ -18,7 +18,8 @@ on_both! {
     what_stays_has_no_gaps,
 }
 
-/// The cursor after the change of this number, which need not be there any more if the next one is.
+/// Returns the cursor after the change with this number. The change may have been pruned if the
+/// next one still exists.
 async fn cursor_at(store: &Store, number: i64) -> Cursor {
     const TOKEN: &str = "SELECT COALESCE((SELECT token FROM changes WHERE number = $1), \
          (SELECT previous_token FROM changes WHERE number = $1 + 1), \
@@ -40,7 +41,7 @@ async fn cursor_at(store: &Store, number: i64) -> Cursor {
     }
 }
 
-/// The cursor before all changes.
+/// Returns the cursor before all changes.
 async fn start(store: &Store) -> Cursor {
     cursor_at(store, 0).await
 }
@@ -147,7 +148,7 @@ async fn readers_of_pruned_changes_start_anew(database: TestDatabase) {
             change("key_2", Kind::Revoked)
         ]
     );
-    // An empty feed still knows where it ends: an idle fleet gets no reset.
+    // An empty feed still knows its end, so proxies that were idle get no reset.
     assert_eq!(
         prune(&store.database, time("2027-01-01T00:00:00Z"))
             .await
@@ -171,7 +172,7 @@ async fn readers_of_pruned_changes_start_anew(database: TestDatabase) {
 
 async fn what_stays_has_no_gaps(database: TestDatabase) {
     let store = store_with(&database, &["key_1", "key_2"]).await;
-    // A clock that is behind, in the middle.
+    // A change from a clock that is slow, after newer ones.
     store
         .keys
         .revoke("key_1", time("2020-01-01T00:00:00Z"))

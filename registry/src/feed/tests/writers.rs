@@ -1,4 +1,4 @@
-//! That no reader of the feed misses a change, whatever its writers are at.
+//! No reader of the feed misses a change, whatever its writers do.
 
 use std::time::Duration;
 
@@ -11,8 +11,8 @@ on_both! {
     writers_may_dawdle_and_give_up,
 }
 
-/// Tries again while other writers have SQLite's lock for longer than a change waits for it, as they do
-/// on a slow disk.
+/// Retries while other writers hold SQLite's lock for longer than a change waits for it, which
+/// happens on slow disks.
 async fn patiently<T, F>(write: impl Fn() -> F) -> T
 where
     F: Future<Output = sqlx::Result<T>>,
@@ -25,7 +25,7 @@ where
     }
 }
 
-/// Two stores, as two replicas have them, and many writers on each, while a reader polls.
+/// Two stores, like two replicas, with many writers on each, while a reader polls.
 async fn a_reader_sees_each_change_once_and_in_order(database: TestDatabase) {
     const WRITERS: usize = 8;
     const KEYS: usize = 10;
@@ -78,7 +78,7 @@ async fn a_reader_sees_each_change_once_and_in_order(database: TestDatabase) {
     assert_eq!(seen, all);
 }
 
-/// Whether a writer waits for another. SQLite does not tell.
+/// Returns whether a writer waits for another. SQLite does not tell, so there it is always true.
 async fn is_anybody_waiting(store: &Store) -> bool {
     const WAITING: &str = "SELECT COUNT(*) FROM pg_stat_activity \
          WHERE datname = current_database() AND wait_event_type = 'Lock'";
@@ -97,7 +97,7 @@ async fn announce_update(transaction: &mut Transaction, key: &str) {
     announced.await.expect("announce");
 }
 
-/// A writer takes its number, and another begins and would commit before it.
+/// One writer takes its number. Another starts later and would commit first.
 async fn what_is_announced_first_is_seen_first(database: TestDatabase) {
     let store = open(&database).await;
     let start = start(&store).await;
@@ -122,8 +122,8 @@ async fn what_is_announced_first_is_seen_first(database: TestDatabase) {
     assert_eq!(seen, expected);
 }
 
-/// Writers that pause between their steps, make several changes at once, and now and then none after
-/// all, while a reader polls.
+/// Writers pause between their steps, make several changes at once, and sometimes roll back, while
+/// a reader polls.
 async fn writers_may_dawdle_and_give_up(database: TestDatabase) {
     const WRITERS: u64 = 8;
     const ROUNDS: u64 = 12;
@@ -133,7 +133,7 @@ async fn writers_may_dawdle_and_give_up(database: TestDatabase) {
         let store = stores[usize::from(writer % 2 == 1)].clone();
         tokio::spawn(async move {
             let mut committed = Vec::new();
-            // Any numbers will do, as long as they differ and come again.
+            // Any numbers will do, as long as they vary and are the same in each run.
             let mut random = writer.wrapping_mul(0x9E37_79B9_7F4A_7C15).wrapping_add(1);
             let mut roll = |sides: u64| {
                 random ^= random << 13;
@@ -173,7 +173,7 @@ async fn writers_may_dawdle_and_give_up(database: TestDatabase) {
     let mut expected = Vec::new();
     for writer in writers {
         let keys = writer.await.expect("writer");
-        // Each writer's in their order.
+        // The changes of each writer are in order.
         let changes: Vec<_> = keys.iter().map(|key| change(key, Kind::Updated)).collect();
         let of_writer = seen.iter().filter(|change| changes.contains(change));
         assert!(of_writer.eq(&changes), "{keys:?}");

@@ -1,4 +1,4 @@
-//! What the routes answer, on both databases.
+//! The answers of the routes, on both databases.
 
 mod admin;
 mod openapi;
@@ -61,12 +61,12 @@ fn app(store: Store) -> App {
     }
 }
 
-/// The answer to a request, read to its end, and as the OpenAPI document has it.
+/// Returns the complete answer to a request, and checks it against the OpenAPI document.
 async fn exchange(app: &App, request: Request<Body>) -> Response<Bytes> {
     exchange_with(router(app.clone(), Offer::ALL), request).await
 }
 
-/// The same, of a router that others share: its limits count for all of them.
+/// The same with a router that several requests can share, and so its limits.
 async fn exchange_with(router: Router, request: Request<Body>) -> Response<Bytes> {
     let (method, uri) = (request.method().clone(), request.uri().clone());
     let (head, body) = router
@@ -84,7 +84,7 @@ fn json_of(answer: &Response<Bytes>) -> Value {
     serde_json::from_slice(answer.body()).expect("JSON")
 }
 
-/// The answer to a request without body and token.
+/// Returns the answer to a request without a body or a token.
 async fn answer(app: &App, method: Method, path: &str) -> (StatusCode, Value) {
     let request = Request::builder().method(method).uri(path);
     let request = request.body(Body::empty()).expect("request");
@@ -112,7 +112,7 @@ async fn lookups(database: TestDatabase) {
         absent,
         (StatusCode::NOT_FOUND, json!({"error": "not_found"}))
     );
-    // The record is of no environment.
+    // The record belongs to no environment.
     for (environment, status) in [
         ("production", StatusCode::NOT_FOUND),
         ("", StatusCode::OK),
@@ -239,7 +239,7 @@ async fn the_feed(database: TestDatabase) {
         format!("{feed_id}-1-{token}%00"),
         format!("%00{newest}"),
         "x".repeat(10_000),
-        // As earlier versions had them.
+        // The format of earlier versions.
         format!("{feed_id}-1"),
         format!("{feed_id}-2"),
         format!("{feed_id}-{}", i64::MAX),

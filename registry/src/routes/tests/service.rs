@@ -1,4 +1,4 @@
-//! What concerns the server rather than keys: its token, its limits, its health.
+//! The server rather than keys: its token, limits and health.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -152,14 +152,14 @@ async fn answers_of_a_moment_share_their_memory(database: TestDatabase) {
         };
         let started = std::time::Instant::now();
         let answers = [get().await.into_body(), get().await.into_body()];
-        // On a machine that is busy, a moment may be over.
+        // On a busy machine, the first text may be stale by now.
         if path == "/openapi.json" || started.elapsed() < crate::http::metrics::FRESH {
             assert_eq!(answers[0].as_ptr(), answers[1].as_ptr(), "{path}");
         }
     }
 }
 
-/// A body that never comes, and tells when it is waited for.
+/// A body that never arrives, and notifies when it is polled.
 struct Never(Arc<Notify>);
 
 impl HttpBody for Never {

@@ -1,13 +1,14 @@
-//! Frames of HTTP/2 (RFC 9113), as clients that break no rule but are slow or silent send them.
+//! HTTP/2 frames (RFC 9113) of clients that break no rule but are slow or silent.
 
-/// What a connection begins with; `window` is what the server may send on each stream.
+/// Returns the first bytes of a connection. `window` is how many bytes the server may send on each
+/// stream.
 pub(super) fn preface(window: u32) -> Vec<u8> {
     let initial_window_size = [&[0, 4], &window.to_be_bytes()[..]].concat();
     let settings = frame(4, 0, 0, &initial_window_size);
     [b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", &settings[..]].concat()
 }
 
-/// `GET` of a short path.
+/// Returns a `GET` request for a short path.
 pub(super) fn get(stream: u32, path: &str) -> Vec<u8> {
     let length = u8::try_from(path.len()).expect("a short path");
     assert!(length < 127, "a length of one byte");
@@ -18,7 +19,7 @@ pub(super) fn get(stream: u32, path: &str) -> Vec<u8> {
     frame(1, end_of_headers_and_stream, stream, &headers)
 }
 
-/// The same, whose body never ends.
+/// Returns the same request with a body that never ends.
 pub(super) fn open(stream: u32, path: &str) -> Vec<u8> {
     let mut frame = get(stream, path);
     frame[4] = 0x04;
@@ -33,7 +34,7 @@ pub(super) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8>
     [&head[..], payload].concat()
 }
 
-/// The kinds of the frames in what a server sent.
+/// Returns the kinds of the frames that a server sent.
 pub(super) fn kinds(mut bytes: &[u8]) -> Vec<u8> {
     let mut kinds = Vec::new();
     while let [a, b, c, kind, ..] = *bytes {
@@ -44,8 +45,6 @@ pub(super) fn kinds(mut bytes: &[u8]) -> Vec<u8> {
     kinds
 }
 
-/// `RST_STREAM`.
 pub(super) const RST_STREAM: u8 = 3;
 
-/// `GOAWAY`.
 pub(super) const GOAWAY: u8 = 7;

@@ -1,4 +1,4 @@
-//! What becomes of connections, with limits that are short enough to wait for.
+//! Connections and their limits, which are short enough to wait for.
 
 mod frames;
 mod room;
@@ -21,13 +21,13 @@ use tokio::time::{Instant, sleep, timeout};
 use super::counters::Reason;
 use super::*;
 
-/// Far beyond every limit of a test. What is not there by then will not come.
+/// Far longer than every limit in a test. Whatever has not happened by then never will.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Longer than any test, so that a limit is not what ends a connection.
+/// Longer than any test, so that the limit never ends a connection.
 const NEVER: Duration = Duration::from_secs(3600);
 
-/// Limits that nothing exceeds.
+/// Returns limits that nothing exceeds.
 fn endless() -> Limits {
     Limits {
         connections: 100,
@@ -70,7 +70,7 @@ impl Server {
         };
         let counted = counters.clone();
         let running = tokio::spawn(async move {
-            // An error says that the test is over.
+            // An error means that the test is over.
             let shutdown = async { drop(stopped.await) };
             serve(vec![listener], &counted, shutdown, grace).await;
         });
@@ -94,7 +94,7 @@ impl Server {
         self.counters.open(Port::Main).get()
     }
 
-    /// Waits until so many connections are open.
+    /// Waits until `count` connections are open.
     async fn opens(&self, count: i64) {
         until(&format!("{count} open connections"), || {
             self.open() == count
@@ -102,7 +102,7 @@ impl Server {
         .await;
     }
 
-    /// Waits until so many connections were closed for a reason.
+    /// Waits until `count` connections were closed for a reason.
     async fn closes(&self, count: u64, reason: Reason) {
         let what = format!("{count} closed for {reason:?}");
         until(&what, || self.closed(reason) == count).await;
@@ -122,7 +122,7 @@ async fn until(what: &str, is_so: impl Fn() -> bool) {
     }
 }
 
-/// More than the kernel keeps for a client that does not read.
+/// More bytes than the kernel buffers for a client that does not read.
 const LARGE: usize = 16 << 20;
 
 fn routes() -> Router {
@@ -139,7 +139,7 @@ fn routes() -> Router {
 
 const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nhost: test\r\n\r\n";
 
-/// Sends a request and reads its answer, which keeps the connection open.
+/// Sends a request and reads its answer. The connection stays open.
 async fn ask(stream: &mut TcpStream) {
     stream.write_all(REQUEST).await.expect("send");
     assert!(answer(stream).await.ends_with("hello"));
@@ -158,7 +158,7 @@ async fn answer(stream: &mut (impl AsyncReadExt + Unpin)) -> String {
     String::from_utf8_lossy(&answer).into_owned()
 }
 
-/// Reads until the server closes the connection; what came until then.
+/// Reads until the server closes the connection, and returns what it received.
 async fn end(stream: &mut (impl AsyncReadExt + Unpin)) -> Vec<u8> {
     let mut rest = Vec::new();
     let read = timeout(PATIENCE, stream.read_to_end(&mut rest)).await;

@@ -1,4 +1,4 @@
-//! Who makes room when there are as many connections as there may be.
+//! Which connection is closed when the limit of connections is reached.
 
 use super::*;
 
@@ -59,11 +59,11 @@ async fn where_all_have_had_requests_the_longest_idle_makes_room() {
     for _ in 0..3 {
         let mut stream = server.connect().await;
         ask(&mut stream).await;
-        // So that the watchdog tells them apart.
+        // So that the watchdog can tell them apart.
         sleep(Duration::from_millis(300)).await;
         idle.push(stream);
     }
-    // The first is the one that was used last.
+    // The first is now the one that was used last.
     ask(&mut idle[0]).await;
     let mut new = server.connect().await;
     ask(&mut new).await;
@@ -85,7 +85,8 @@ async fn busy_connections_make_no_room() {
         busy.push(stream);
         server.opens(count).await;
     }
-    // Both have their requests, or a first one would be closed as silent.
+    // Waits until both requests have arrived. Otherwise a connection without one would be closed as
+    // silent.
     sleep(Duration::from_millis(200)).await;
     let mut refused = server.connect().await;
     assert_eq!(end(&mut refused).await, b"");

@@ -1,8 +1,8 @@
-//! Clients that take their time.
+//! Slow and silent clients.
 
 use super::*;
 
-/// Short, and longer than a busy machine pauses.
+/// Short, but longer than a busy machine pauses.
 const LIMIT: Duration = Duration::from_millis(300);
 
 /// What a client does before it waits for the connection's end.
@@ -10,7 +10,7 @@ enum Does {
     Sends(Vec<u8>),
     /// A byte every few milliseconds, until the connection ends.
     Dribbles(Vec<u8>),
-    /// After a whole request.
+    /// Sends these after a complete request.
     ThenSends(&'static [u8]),
     ThenDribbles(&'static [u8]),
 }
@@ -49,7 +49,7 @@ fn rows() -> Vec<Row> {
     };
     let sends = |bytes: &[u8]| Does::Sends(bytes.to_vec());
     let http2 = |more: Vec<u8>| Does::Sends([frames::preface(65_535), more].concat());
-    // `HEADERS` that are to go on, and never do.
+    // `HEADERS` that should be continued, and never are.
     let mut unfinished = frames::get(1, "/");
     unfinished[4] = 0x01;
     vec![
@@ -196,7 +196,7 @@ async fn connections_that_exceed_a_limit_are_closed_and_counted() {
                     break;
                 }
             }
-            // Not to be taken for a client that leaves.
+            // Kept open, so that this does not look like a client that leaves.
             writer
         });
         let got = end(&mut reader).await;

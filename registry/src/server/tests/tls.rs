@@ -1,4 +1,4 @@
-//! TLS of a listener, and files that change.
+//! TLS of a listener, and TLS files that change.
 
 use std::path::Path;
 
@@ -13,7 +13,7 @@ use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
 use super::*;
 
-/// How often files are looked at here.
+/// How often the files are checked in these tests.
 const OFTEN: Duration = Duration::from_millis(10);
 
 struct Authority {
@@ -59,7 +59,7 @@ impl Authority {
     }
 }
 
-/// The files of a server.
+/// The TLS files of a server.
 struct Files {
     folder: TempDir,
     names: TlsFiles,
@@ -92,7 +92,7 @@ impl Files {
     }
 }
 
-/// Connects as a client that trusts an authority, perhaps with a certificate of its own.
+/// Connects as a client that trusts an authority, optionally with a client certificate.
 async fn connect(
     server: &Server,
     authority: &Authority,
@@ -174,7 +174,7 @@ async fn clients_need_a_certificate_of_the_authority() {
         ("none", None, false),
         ("another's", Some(&foreign), false),
     ] {
-        // With TLS 1.3 a client learns only later that it was refused.
+        // With TLS 1.3, a client learns only after the handshake that it was refused.
         let got = async {
             let mut stream = connect(&server, &authority, identity, &[]).await?;
             exchange(&mut stream).await
@@ -220,7 +220,7 @@ async fn handshakes_that_fail_or_never_end_are_closed_and_counted() {
     }
 }
 
-/// Waits until new connections are as `is_so` says.
+/// Waits until `is_so`, which opens new connections, returns true.
 async fn until_connections(what: &str, is_so: impl AsyncFn() -> bool) {
     let deadline = Instant::now() + PATIENCE;
     while !is_so().await {
@@ -241,7 +241,7 @@ async fn files_that_change_are_read_again() {
     let mut kept = connect(&server, &old, None, &[]).await.expect("TLS");
     exchange(&mut kept).await.expect("an answer");
 
-    // The certificate comes before its key; until then, the ones before stay.
+    // The certificate arrives before its key. Until then, the old files stay in use.
     files.write("cert.pem", &second.cert);
     sleep(OFTEN * 10).await;
     assert!(
@@ -252,7 +252,7 @@ async fn files_that_change_are_read_again() {
     until_connections("the new certificate", async || trusts(&new).await).await;
     assert!(!trusts(&old).await);
 
-    // What cannot be used leaves what is there.
+    // Files that cannot be used leave the current ones in use.
     std::fs::remove_file(&files.names.key).expect("remove");
     sleep(OFTEN * 10).await;
     assert!(trusts(&new).await, "no key");
@@ -261,7 +261,7 @@ async fn files_that_change_are_read_again() {
     sleep(OFTEN * 10).await;
     assert!(trusts(&new).await, "no PEM");
 
-    // As Kubernetes does it: a link to another folder, replaced in one step.
+    // As in Kubernetes: a link to another folder, replaced in one step.
     let link = |identity: &Identity, folder: &str| {
         let path = files.folder.path().join(folder);
         std::fs::create_dir(&path).expect("folder");

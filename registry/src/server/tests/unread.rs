@@ -1,8 +1,8 @@
-//! Clients that do not read what they have asked for.
+//! Clients that do not read their responses.
 
 use super::*;
 
-/// Short, and longer than a busy machine pauses.
+/// Short, but longer than a busy machine pauses.
 const LIMIT: Duration = Duration::from_millis(300);
 
 #[tokio::test]
@@ -13,7 +13,7 @@ async fn a_client_that_does_not_read_is_closed() {
             "HTTP/1",
             b"GET /large HTTP/1.1\r\nhost: test\r\n\r\n".to_vec(),
         ),
-        // More answers than the kernel keeps.
+        // More answers than the kernel buffers.
         ("HTTP/1, pipelined", REQUEST.repeat(100_000)),
         ("HTTP/2, no window", http2(0, "/")),
         ("HTTP/2, a window of a byte", http2(1, "/")),
@@ -27,7 +27,7 @@ async fn a_client_that_does_not_read_is_closed() {
         let server = Server::start(limits, None).await;
         let mut stream = server.connect().await;
         let began = Instant::now();
-        // It takes no more where answers pile up.
+        // The server reads no more requests while answers pile up.
         let sent = timeout(LIMIT * 4, stream.write_all(&request)).await;
         server.closes(1, Reason::Unread).await;
         let took = began.elapsed();
@@ -63,7 +63,7 @@ async fn a_slow_reader_gets_all_of_it() {
 
 #[tokio::test]
 async fn what_is_not_read_takes_a_bounded_amount_of_memory() {
-    // 100 responses by what each is taken to cost.
+    // Enough for 100 responses at their assumed cost.
     let limits = Limits {
         held: 100 * 8192,
         streams: 1000,
@@ -72,8 +72,8 @@ async fn what_is_not_read_takes_a_bounded_amount_of_memory() {
     let server = Server::start(limits, None).await;
     let mut kept = server.connect().await;
     ask(&mut kept).await;
-    // One connection wants more than all may have together: some of its requests are refused, and it
-    // is closed as it takes nothing.
+    // One connection requests more than all together may hold: some of its requests are refused,
+    // and it is closed because it takes nothing.
     let mut greedy = server.connect().await;
     let mut flood = frames::preface(0);
     for number in 0..500 {
@@ -88,7 +88,8 @@ async fn what_is_not_read_takes_a_bounded_amount_of_memory() {
         "{answered}, {refused}"
     );
     server.closes(1, Reason::Unread).await;
-    // Many that have one each go when they have not read for a while, the first of them first.
+    // Many connections with one response each are closed when they have not read for a while,
+    // oldest first.
     let mut modest = Vec::new();
     let one = [frames::preface(0), frames::get(1, "/")].concat();
     for count in 1..=80 {

@@ -1,4 +1,4 @@
-//! The admin API: what becomes of keys.
+//! The admin API: operations on keys.
 
 mod access;
 mod refusals;
@@ -24,7 +24,7 @@ async fn send(app: &App, method: Method, path: &str, body: &str, token: &str) ->
     exchange(app, request).await
 }
 
-/// Its status and JSON; null without a body.
+/// Sends a request with the admin token. Returns the status and the JSON, which is null without a body.
 async fn ask(app: &App, method: Method, path: &str, body: &str) -> (u16, Value) {
     let answer = send(app, method, path, body, "admin-secret").await;
     assert_eq!(answer.headers()[header::CACHE_CONTROL], "no-store");
@@ -140,7 +140,7 @@ async fn a_key_that_was_made_elsewhere(database: TestDatabase) {
     assert_eq!(created["key"], key);
     assert_eq!(created["preview"], "legacy…89");
     assert_eq!(look_up(&app, &json!(key)).await.1["status"], "active");
-    // Once, whatever has become of it.
+    // A key can be registered only once, even after it was revoked.
     for action in ["", "/revoke"] {
         ask(&app, Method::POST, &path(&created, action), "").await;
         let (status, refused) = ask(&app, Method::POST, KEYS, &body.to_string()).await;
@@ -170,7 +170,8 @@ async fn a_rotation_leaves_time_to_deploy(database: TestDatabase) {
     };
     let far = "2999-01-01T00:00:00Z";
     let over = "2020-01-01T00:00:00Z";
-    // The old key's end, the body, after how long the old one ends, whether the new one does.
+    // The old key's expiry, the body, for how many seconds the old key keeps working, the new key's
+    // expiry.
     let cases = [
         (Value::Null, "", Some(86_400), Value::Null),
         (Value::Null, r#"{"grace": "1h"}"#, Some(3600), Value::Null),
@@ -201,7 +202,8 @@ async fn a_rotation_leaves_time_to_deploy(database: TestDatabase) {
         let expected = grace.map_or(time(&end), |grace| Some(rotated_at + grace));
         assert_eq!(time(&previous["expires_at"]), expected, "{body}");
         if new_end == json!(far) {
-            // As long as the old one was to last: the same but for the time since its creation.
+            // The new key lasts as long as the old one was meant to, so it expires later by the
+            // time since the old one's creation.
             let late = time(&new["expires_at"]).expect("an end") - time(&new_end).expect("time");
             assert!((0..60).contains(&late), "{new}");
         } else if end.is_null() {

@@ -1,4 +1,4 @@
-//! What the admin API refuses, and what the refusal says.
+//! The refusals of the admin API, and their messages.
 
 use super::*;
 

@@ -21,13 +21,14 @@ async fn it_is_served_to_everyone(database: TestDatabase) {
 
 async fn each_route_is_in_it_and_nothing_else(database: TestDatabase) {
     let app = app(store_with_abc(&database).await);
-    // axum has no list of its routes, but shows them so. Were it to stop, none would be left here.
+    // axum does not list its routes, but its `Debug` output shows them. If that changes, no route
+    // is found here, and the test fails.
     let shown = format!("{:?}", router(app.clone(), Offer::ALL));
     let mut routes: BTreeSet<&str> = shown
         .split('"')
         .filter(|text| text.starts_with('/'))
         .collect();
-    // How it keeps the routes of the fallback.
+    // axum's own route for the fallback.
     routes.retain(|path| !path.contains("__private__axum"));
     let mut answered = BTreeMap::new();
     for path in routes.iter().filter(|path| **path != "/") {

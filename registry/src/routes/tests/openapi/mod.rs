@@ -1,4 +1,4 @@
-//! Whether an answer is as the OpenAPI document has it.
+//! Checks answers against the OpenAPI document.
 
 mod document;
 
@@ -13,7 +13,7 @@ use super::*;
 static DOCUMENT: LazyLock<Value> =
     LazyLock::new(|| serde_json::to_value(document()).expect("JSON"));
 
-/// The document, but with no properties in an answer that it does not name.
+/// The document, but answers may only have the properties that it names.
 static STRICT: LazyLock<Value> = LazyLock::new(|| {
     let mut document = DOCUMENT.clone();
     for schema in object_mut(&mut document["components"]["schemas"]).values_mut() {
@@ -39,7 +39,7 @@ fn object_mut(value: &mut Value) -> &mut serde_json::Map<String, Value> {
     value.as_object_mut().expect("an object")
 }
 
-/// Path, method and operation.
+/// Returns each operation with its path and method.
 fn operations(document: &Value) -> impl Iterator<Item = (&String, &String, &Value)> {
     let paths = object(&document["paths"]).iter();
     paths.flat_map(|(path, item)| {
@@ -68,7 +68,7 @@ fn close(schema: &mut Value) {
     }
 }
 
-/// Closes what is within. Not the schema itself: another may add to it.
+/// Closes the schemas inside a schema, but not the schema itself, because another one may add to it.
 fn close_parts(schema: &mut Value) {
     for (keyword, value) in object_mut(schema) {
         match (&keyword[..], value) {
@@ -81,9 +81,9 @@ fn close_parts(schema: &mut Value) {
     }
 }
 
-/// Asserts that a value is as the schema at these steps of the document has it, and no more.
+/// Asserts that a value matches the schema at this place in the document, and has nothing more.
 fn assert_valid(steps: &[&str], value: &Value) {
-    /// To make one takes a while, and they are few.
+    /// Building a validator is slow, and there are few of them.
     static VALIDATORS: Mutex<BTreeMap<String, Arc<Validator>>> = Mutex::new(BTreeMap::new());
     let steps = steps.iter();
     let steps = steps.map(|step| step.replace('~', "~0").replace('/', "~1"));
@@ -106,7 +106,7 @@ fn assert_valid(steps: &[&str], value: &Value) {
 fn validator(pointer: &str) -> Validator {
     assert!(STRICT.pointer(pointer).is_some(), "{pointer}");
     let mut root = STRICT.clone();
-    // In a fragment, these stand only in their escaped form.
+    // A fragment must have these characters in their escaped form.
     let fragment = pointer.replace('{', "%7B").replace('}', "%7D");
     root["$ref"] = json!(format!("#{}", fragment.replace(' ', "%20")));
     let options = jsonschema::options().should_validate_formats(true);
@@ -119,7 +119,7 @@ fn errors(validator: &Validator, value: &Value) -> Vec<String> {
     shown.collect()
 }
 
-/// The documented path that a request's path is one of.
+/// Returns the documented path that matches a request's path.
 fn template(path: &str) -> Option<&'static str> {
     let fits = |template: &&String| {
         let (template, path) = (template.split('/'), path.split('/'));
@@ -132,8 +132,8 @@ fn template(path: &str) -> Option<&'static str> {
     paths.find(fits).map(String::as_str)
 }
 
-/// Asserts that the document has this status, content type and body, and the headers that a client
-/// goes by.
+/// Asserts that the document has this status, content type and body, and the headers that clients
+/// rely on.
 pub(super) fn assert_documented(method: &Method, uri: &Uri, answer: &Response<Bytes>) {
     let (status, body) = (answer.status(), answer.body());
     let shown = format!("{method} {} {status}", uri.path());
