@@ -1,5 +1,5 @@
-//! The shipped compose file as a project of its own: its containers, network and volumes are no
-//! other project's, and are gone with it.
+//! The shipped compose file as a separate project. Its containers, networks and volumes belong to
+//! no other project, and are removed with it.
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::process::{Command, Output};
@@ -11,28 +11,28 @@ use keystile_e2e::root;
 use serde_json::Value;
 use tempfile::NamedTempFile;
 
-/// What the registry wants to see of Envoy.
+/// The token that Envoy must present to the registry.
 pub(crate) const SERVICE_TOKEN: &str = "service-token-of-the-tests-in-containers";
 
-/// What the registry shows PostgreSQL.
+/// The password that the registry uses for PostgreSQL.
 pub(crate) const REGISTRY_PASSWORD: &str = "test-docker-registry";
 
 const SUPERUSER_PASSWORD: &str = "test-docker-superuser";
 
 const BUILT: &str = "keystile-registry:test";
 
-/// A started project. Dropping it removes all that it made.
+/// A started project. Dropping it removes everything that it created.
 pub(crate) struct Project {
     name: String,
     compose: &'static [&'static str],
     variables: Vec<(&'static str, String)>,
-    /// What a developer's own .env would say is not what is tested.
+    /// An empty file in place of a developer's own .env, which is not tested.
     no_variables: NamedTempFile,
-    /// The API's listener.
+    /// The address of the API's listener.
     pub(crate) to: SocketAddr,
 }
 
-/// What the registry keeps its keys in.
+/// Where the registry keeps its keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Database {
     /// A file in a volume.
@@ -42,10 +42,12 @@ pub(crate) enum Database {
 }
 
 impl Project {
-    /// Builds the registry's image unless `REGISTRY_IMAGE` names one, starts all containers, and waits until a request is answered.
+    /// Builds the registry's image unless `REGISTRY_IMAGE` names one, starts all containers, and
+    /// waits until a request is answered.
     ///
     /// # Errors
-    /// When there is no engine or no compose, or a container does not get ready, with the logs.
+    /// If there is no engine or no compose, or if a container does not become ready. The error has
+    /// the logs.
     pub(crate) fn start(database: Database) -> Result<Self> {
         static STARTED: AtomicU32 = AtomicU32::new(0);
         let compose = engine()?;
@@ -92,7 +94,7 @@ impl Project {
     }
 
     fn wait_until_ready(&self) -> Result<()> {
-        // A database may have to be made first.
+        // The database may have to be created first.
         crate::wait_until("the registry is healthy", || {
             Ok(self.inspect("registry", "{{.State.Health.Status}}")? == "healthy")
         })?;
@@ -101,12 +103,12 @@ impl Project {
         })
     }
 
-    /// A `GET` to the API.
+    /// Sends a `GET` request to the API.
     pub(crate) fn get(&self, path: &str, headers: &[&str]) -> Result<Response> {
         client::get(self.to, path, headers.iter().copied())
     }
 
-    /// Runs compose on this project and gives what it printed.
+    /// Runs compose on this project, and returns what it printed.
     pub(crate) fn compose(&self, arguments: &[&str]) -> Result<String> {
         let mut command = self.command();
         command.args(arguments);
@@ -137,19 +139,19 @@ impl Project {
         command
     }
 
-    /// Runs a command in a service's container and gives what it printed.
+    /// Runs a command in a service's container, and returns what it printed.
     pub(crate) fn exec(&self, service: &str, command: &[&str]) -> Result<String> {
         self.compose(&[&["exec", "-T", service], command].concat())
     }
 
-    /// The registry's command line, where its server runs; null where it prints nothing.
+    /// Runs the registry's command line beside its server. Returns null if it prints no JSON.
     pub(crate) fn registry(&self, arguments: &[&str]) -> Result<Value> {
         let command = [&["keystile-registry", "--json"], arguments].concat();
         let printed = self.exec("registry", &command)?;
         Ok(serde_json::from_str(&printed).unwrap_or_default())
     }
 
-    /// The ID of a service's container, whether it runs or not.
+    /// Returns the ID of a service's container, whether it is running or not.
     pub(crate) fn container(&self, service: &str) -> Result<String> {
         let project = format!("label=com.docker.compose.project={}", self.name);
         let service_is = format!("label=com.docker.compose.service={service}");
@@ -158,17 +160,17 @@ impl Project {
         Ok(ids)
     }
 
-    /// What `docker inspect` says of a service's container.
+    /// Returns what `docker inspect` prints about a service's container.
     pub(crate) fn inspect(&self, service: &str, format: &str) -> Result<String> {
         docker(&["inspect", "--format", format, &self.container(service)?])
     }
 
-    /// The full name of one of the compose file's networks.
+    /// Returns the full name of one of the compose file's networks.
     pub(crate) fn network(&self, name: &str) -> String {
         format!("{}_{name}", self.name)
     }
 
-    /// The last lines of all containers.
+    /// Returns the last log lines of all containers.
     pub(crate) fn logs(&self) -> String {
         self.compose(&["logs", "--no-color", "--tail", "40"])
             .unwrap_or_else(|problem| format!("no logs: {problem:#}"))
@@ -183,13 +185,13 @@ impl Drop for Project {
     }
 }
 
-/// Runs docker and gives what it printed.
+/// Runs docker, and returns what it printed.
 pub(crate) fn docker(arguments: &[&str]) -> Result<String> {
     let mut command = Command::new("docker");
     printed(command.args(arguments)).with_context(|| format!("docker {arguments:?}"))
 }
 
-/// How compose is called here; `COMPOSE` may say which of the two it is to be.
+/// Returns the command for compose on this machine. `COMPOSE` may choose one of the two.
 fn engine() -> Result<&'static [&'static str]> {
     docker(&["version", "--format", "{{.Server.Version}}"])
         .context("no Docker Engine answers: start one, or set DOCKER_HOST")?;

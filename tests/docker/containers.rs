@@ -1,4 +1,4 @@
-//! What the containers may do, who reaches whom, and what Prometheus sees.
+//! What the containers may do, which can reach which, and what Prometheus sees.
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
@@ -32,7 +32,7 @@ pub(crate) fn hardened(project: &Project, service: &str) -> Result<()> {
             "published: {ports}"
         );
     }
-    // What the kernel says of the process, whatever was configured.
+    // What the kernel reports about the process, whatever was configured.
     let status = project.exec(service, &["cat", "/proc/1/status"])?;
     let field = |name: &str| {
         let line = status.lines().find_map(|line| line.strip_prefix(name));
@@ -48,10 +48,10 @@ pub(crate) fn hardened(project: &Project, service: &str) -> Result<()> {
     Ok(())
 }
 
-/// What the engine holds a service's container to, and that it is far from it.
+/// The engine enforces the limits of a service's container. Its use is printed, for comparison.
 ///
-/// The figures are those of the compose file, in MiB and processes: `docs/docker.md` has what was
-/// measured.
+/// The figures are those of the compose file, in MiB and processes. `docs/docker.md` has the
+/// measurements.
 pub(crate) fn limited(project: &Project, service: &str) -> Result<()> {
     let (memory, processes) = match service {
         "envoy" | "postgres" => (1024, 200),
@@ -74,7 +74,7 @@ pub(crate) fn limited(project: &Project, service: &str) -> Result<()> {
         let found = host.pointer(pointer).context(pointer)?;
         ensure!(*found == value, "{pointer} is {found}, not {value}");
     }
-    // What the kernel says, by the first or the second version of control groups.
+    // What the kernel reports, in version 1 or 2 of control groups.
     for files in [
         [
             "/sys/fs/cgroup/memory/memory.limit_in_bytes",
@@ -105,7 +105,7 @@ pub(crate) fn limited(project: &Project, service: &str) -> Result<()> {
     Ok(())
 }
 
-/// What a process in one container gets from a port of another: the status, or that it cannot.
+/// Sends a request from one container to a port of another, and returns the status line.
 fn asked_from(project: &Project, service: &str, to: &str, request: &str) -> Result<String> {
     let (host, port) = to.split_once(':').context("host:port")?;
     let script = format!(
@@ -114,11 +114,11 @@ fn asked_from(project: &Project, service: &str, to: &str, request: &str) -> Resu
     project.exec(service, &["timeout", "5", "bash", "-c", &script])
 }
 
-/// Who may ask whom, and for what.
+/// Which container may send which requests to which other.
 pub(crate) fn reach(project: &Project) -> Result<()> {
     let with_token = format!("GET /v1/changes HTTP/1.0\\r\\nauthorization: Bearer {SERVICE_TOKEN}");
     let rows = [
-        // The registry answers who shows the token.
+        // The registry answers requests that have the token.
         ("envoy", "registry:8081", with_token.as_str(), Some("200")),
         (
             "envoy",
@@ -126,7 +126,7 @@ pub(crate) fn reach(project: &Project) -> Result<()> {
             "GET /v1/changes HTTP/1.0",
             Some("401"),
         ),
-        // Admin API and metrics have ports of their own, and there is no admin token.
+        // The admin API and the metrics have their own ports, and there is no admin token.
         (
             "envoy",
             "registry:8081",
@@ -157,7 +157,7 @@ pub(crate) fn reach(project: &Project) -> Result<()> {
             "GET /v1/changes HTTP/1.0",
             Some("400"),
         ),
-        // Of Envoy's admin page, others get what Prometheus needs.
+        // Other containers can read only what Prometheus needs of Envoy's admin page.
         (
             "registry",
             "envoy:9902",
@@ -200,7 +200,7 @@ pub(crate) fn reach(project: &Project) -> Result<()> {
             "GET /ready HTTP/1.1\\r\\nhost: x",
             None,
         ),
-        // Past Envoy, there is no way to the API.
+        // The API can be reached only through Envoy.
         (
             "registry",
             "upstream:8080",
@@ -224,7 +224,7 @@ pub(crate) fn reach(project: &Project) -> Result<()> {
     Ok(())
 }
 
-/// Prometheus reaches both targets, and has what Keystile counts.
+/// Prometheus reaches both targets, and has Keystile's counters.
 pub(crate) fn prometheus(project: &Project) -> Result<()> {
     let ask = ["promtool", "query", "instant", "http://127.0.0.1:9090"];
     for (query, expected) in [
@@ -235,7 +235,7 @@ pub(crate) fn prometheus(project: &Project) -> Result<()> {
     ] {
         wait_until(&format!("Prometheus has {query}"), || {
             let command = [&ask[..], &[query]].concat();
-            // It may not be up yet.
+            // Prometheus may not be up yet.
             let answer = project.exec("prometheus", &command).unwrap_or_default();
             Ok(answer.contains(expected))
         })?;
@@ -243,7 +243,7 @@ pub(crate) fn prometheus(project: &Project) -> Result<()> {
     Ok(())
 }
 
-/// The registry's image is small, can check certificates, and says how large it is.
+/// The registry's image is small, and has the certificates of public authorities. Its size is printed.
 pub(crate) fn registry_image(project: &Project) -> Result<()> {
     let image = project.inspect("registry", "{{.Image}}")?;
     let size: u64 = docker(&["image", "inspect", "--format", "{{.Size}}", &image])?.parse()?;

@@ -1,4 +1,4 @@
-//! What requests get, as a table, and the keys for it.
+//! What happens to requests, as a table, and the keys for it.
 
 use anyhow::{Context, Result, ensure};
 use keystile_e2e::client::Response;
@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::compose::Project;
 
-/// A key of each kind, by a name.
+/// A key of each kind: its name, its ID, and the key itself.
 pub(crate) struct Keys(Vec<(&'static str, String, String)>);
 
 impl Keys {
@@ -32,7 +32,7 @@ impl Keys {
         Ok(keys)
     }
 
-    /// The key, or one of the right shape that nobody has.
+    /// Returns the key, or a well-formed one without a record if there is none of this name.
     pub(crate) fn key(&self, name: &str) -> String {
         let found = self.0.iter().find(|(other, ..)| *other == name);
         found.map_or_else(|| made_up(name), |(.., key)| key.clone())
@@ -44,12 +44,12 @@ impl Keys {
     }
 }
 
-/// A well-formed key without a record.
+/// Returns a well-formed key without a record.
 pub(crate) fn made_up(name: &str) -> String {
     format!("aw_{name:_>43}").replace(|c: char| !c.is_ascii_alphanumeric() && c != '_', "-")
 }
 
-/// What must become of a request.
+/// What must happen to a request.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Expect {
     /// The upstream got the identity of this key, and no credential.
@@ -60,7 +60,8 @@ pub(crate) enum Expect {
     Refused(u16, &'static str, &'static str),
 }
 
-/// One row: a `GET`; `{name}` in a header stands for a key.
+/// One row: a name, the path of a `GET`, its headers, and what must happen. `{name}` in a header
+/// stands for a key.
 pub(crate) type Row = (&'static str, &'static str, &'static [&'static str], Expect);
 
 use Expect::{Allowed, Exempt, Refused};
@@ -144,7 +145,7 @@ pub(crate) const ROWS: &[Row] = &[
     ),
 ];
 
-/// Sends a row's request and holds the answer against it.
+/// Sends a row's request, and checks the response.
 pub(crate) fn check(project: &Project, keys: &Keys, row: &Row) -> Result<()> {
     let (_, path, headers, expect) = row;
     let headers: Vec<_> = headers.iter().map(|line| filled(line, keys)).collect();
@@ -160,7 +161,7 @@ fn filled(line: &str, keys: &Keys) -> String {
     format!("{before}{}", keys.key(rest.trim_end_matches('}')))
 }
 
-/// Holds an answer against what was expected.
+/// Checks that a response is as expected.
 pub(crate) fn holds(response: &Response, expect: Expect, path: &str, keys: &Keys) -> Result<()> {
     let body: Value = serde_json::from_slice(&response.body).context("the body is not JSON")?;
     let received = |key_id: Value, account: Value| {
@@ -195,7 +196,7 @@ pub(crate) fn holds(response: &Response, expect: Expect, path: &str, keys: &Keys
     Ok(())
 }
 
-/// A deleted key and one that never was cannot be told apart by the replies.
+/// The replies to a deleted key and to one that never existed are the same.
 pub(crate) fn deleted_is_as_never_there(project: &Project, keys: &Keys) -> Result<()> {
     let reply = |name: &str| {
         let header = format!("x-api-key: {}", keys.key(name));
@@ -206,7 +207,7 @@ pub(crate) fn deleted_is_as_never_there(project: &Project, keys: &Keys) -> Resul
             ensure!(body[field].is_string(), "no {field}: {body}");
             body[field] = Value::Null;
         }
-        // What changes with every reply.
+        // Headers that differ in every reply.
         let own = ["date", "x-request-id"];
         reply
             .headers

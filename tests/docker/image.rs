@@ -1,4 +1,4 @@
-//! The module's OCI image, by each way of making it.
+//! The module's OCI image, made in each possible way.
 
 use std::path::Path;
 use std::process::Command;
@@ -7,10 +7,10 @@ use anyhow::{Context, Result, ensure};
 use keystile_e2e::envoy::module;
 use keystile_e2e::root;
 
-/// How `scripts/image.sh` can make it.
+/// The engines that `scripts/image.sh` can use.
 pub(crate) const ENGINES: [&str; 2] = ["docker", "umoci"];
 
-/// Its own check passes, and fails on an image that is not as it should be.
+/// The script's check passes on its image, and fails on one that is not as it should be.
 pub(crate) fn made_by(engine: &str) -> Result<()> {
     let folder = tempfile::tempdir()?;
     let layout = folder.path().join("layout");

@@ -1,8 +1,8 @@
-//! The shipped containers: `envoy/docker-compose.yaml` and `registry/Dockerfile`, with all that
-//! becomes of a request when containers stop, hang, or lose their network. `make test-docker` sees
-//! to it that there are images to start from, and runs this.
+//! The shipped containers, `envoy/docker-compose.yaml` and `registry/Dockerfile`, and what happens
+//! to requests when containers stop, hang, or lose their network. `make test-docker` provides the
+//! base images, and runs this.
 //!
-//! Each row of a table is a test of its own. They share one stack, and so run one after the other.
+//! Each row of a table is a separate test. They share one stack, and so run one after the other.
 
 mod compose;
 mod containers;
@@ -22,10 +22,10 @@ use libtest_mimic::{Arguments, Failed, Trial};
 use crate::compose::{Database, Project};
 use crate::decisions::Keys;
 
-/// A container's start on a busy machine, or four scrapes of Prometheus.
+/// Enough for a container's start on a busy machine, or for four scrapes of Prometheus.
 const PATIENCE: Duration = Duration::from_secs(90);
 
-/// Asks again and again until `is_so`, which `what` puts into words.
+/// Calls `is_so` until it returns true. `what` describes the condition.
 fn wait_until(what: &str, mut is_so: impl FnMut() -> Result<bool>) -> Result<()> {
     let deadline = Instant::now() + PATIENCE;
     while !is_so()? {
@@ -47,7 +47,7 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let mut failed = false;
-    // One after the other: the machine need not hold both.
+    // One after the other, so that the machine need not run both at once.
     for database in [Database::Sqlite, Database::Postgres] {
         let filter = arguments.filter.as_deref().unwrap_or_default();
         if filter.contains(':') && !filter.starts_with(&format!("{database:?}:")) {

@@ -1,4 +1,4 @@
-//! The registry gone in three ways, and Envoy anew.
+//! Three kinds of outages of the registry, and a restart of Envoy.
 
 use std::time::{Duration, Instant};
 
@@ -10,18 +10,19 @@ use crate::compose::{Project, docker};
 use crate::decisions::{Expect, Keys, holds, made_up};
 use crate::wait_until;
 
-/// Longer than a lookup's timeout, and what a busy machine adds.
+/// A lookup's timeout, with a margin for a busy machine.
 const BOUND: Duration = Duration::from_secs(3);
 
-/// One row: how the registry goes, how it comes back, and how a key is revoked meanwhile.
+/// One row: how the outage begins and ends, and how a key is revoked meanwhile.
 pub(crate) struct Outage {
     pub(crate) name: &'static str,
     begin: fn(&Project) -> Result<()>,
     end: fn(&Project) -> Result<()>,
-    /// In a container of its own, on the same volume, where the server's is of no use.
+    /// The compose command to run the registry's command line. It uses a new container with the
+    /// same volume if the server's own is unusable.
     run: &'static [&'static str],
-    /// Whether it lasts until known keys are past their time (a minute, with a feed that is stale)
-    /// and on grace.
+    /// Whether it lasts until the verdicts of known keys have expired (after a minute, while the
+    /// feed is stale) and grace begins.
     until_grace: bool,
 }
 
@@ -62,7 +63,8 @@ pub(crate) const OUTAGES: &[Outage] = &[
 ];
 
 impl Outage {
-    /// Known keys go on, unknown ones get a 503, all of them in time; and afterwards all is well.
+    /// Known keys keep working and unknown ones get a 503, all of them in time. Afterwards,
+    /// everything works again.
     pub(crate) fn test(&self, project: &Project, keys: &Keys) -> Result<()> {
         let known = format!("x-api-key: {}", keys.key("active"));
         let to_revoke = Keys::create(project)?;
@@ -82,7 +84,7 @@ impl Outage {
             Ok(project.get("/v1/x", &[&header])?.status == 401)
         })?;
         let old = format!("x-api-key: {}", to_revoke.key("active"));
-        // On each worker.
+        // On every worker.
         wait_until("what was revoked in the outage is refused", || {
             for _ in 0..20 * workers() {
                 let response = project.get("/v1/x", &[&old])?;
@@ -99,7 +101,7 @@ impl Outage {
     }
 
     fn during(&self, project: &Project, keys: &Keys, known: &str) -> Result<()> {
-        // Of keys without a record, each a new one: what Envoy says must never be a 401.
+        // A new key without a record each time: Envoy must never answer 401.
         for number in 0..5 {
             let path = format!("/v1/{}/{number}", self.name.replace(' ', "-"));
             let unknown = format!("x-api-key: {}", made_up(&format!("{}-{number}", self.name)));
@@ -131,7 +133,7 @@ impl Outage {
     }
 }
 
-/// A known key goes on, first from the cache and then on grace.
+/// A known key keeps working, first from the cache and then on grace.
 fn on_grace(project: &Project, keys: &Keys, known: &str) -> Result<()> {
     let mut number = 0;
     wait_until("a known key is on grace", || {
@@ -143,7 +145,7 @@ fn on_grace(project: &Project, keys: &Keys, known: &str) -> Result<()> {
     })
 }
 
-/// What the access log says of the requests for a path, of which there were so many.
+/// Returns the access log's entries about the requests for a path, once there are at least `requests`.
 fn logged(project: &Project, path: &str, requests: usize) -> Result<Vec<String>> {
     let mut entries = Vec::new();
     wait_until("the access log has the requests", || {
@@ -159,8 +161,8 @@ fn logged(project: &Project, path: &str, requests: usize) -> Result<Vec<String>>
     Ok(entries)
 }
 
-/// Sends a key until it can be taken for granted that each worker got it: which one gets a
-/// connection is up to the system.
+/// Sends a key so often that each worker has very likely had it: the system decides which one gets
+/// a connection.
 fn known_to_all_workers(project: &Project, key: &str) -> Result<()> {
     let header = format!("x-api-key: {key}");
     for _ in 0..40 * workers() {
@@ -170,18 +172,18 @@ fn known_to_all_workers(project: &Project, key: &str) -> Result<()> {
     Ok(())
 }
 
-/// Envoy has as many as there are processors.
+/// Returns the number of Envoy's workers, one for each processor.
 fn workers() -> usize {
     std::thread::available_parallelism().map_or(2, usize::from)
 }
 
-/// Envoy keeps nothing over a restart that a key would need.
+/// Envoy needs nothing from before a restart to let a key work.
 pub(crate) fn envoy_anew(project: &Project, keys: &Keys) -> Result<()> {
     let header = format!("x-api-key: {}", keys.key("active"));
     project.compose(&["restart", "envoy"])?;
     let mut last = None;
     let again = wait_until("the key works again", || {
-        // Refused connections are those of an Envoy that is not up yet. A 401 would be a lie.
+        // A connection is refused while Envoy is not up yet. A 401 would be wrong.
         let Ok(response) = project.get("/v1/x", &[&header]) else {
             return Ok(false);
         };

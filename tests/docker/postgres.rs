@@ -1,10 +1,10 @@
-//! Who the registry is to PostgreSQL, and what its container says of passwords that are missing.
+//! The registry's role in PostgreSQL, and what the container reports about missing passwords.
 
 use anyhow::{Context, Result, ensure};
 
 use crate::compose::{Project, REGISTRY_PASSWORD};
 
-/// As the superuser, inside PostgreSQL's container.
+/// Runs a query as the superuser, inside PostgreSQL's container.
 fn ask(project: &Project, query: &str) -> Result<String> {
     let psql = [
         "psql",
@@ -18,7 +18,7 @@ fn ask(project: &Project, query: &str) -> Result<String> {
         .with_context(|| query.to_owned())
 }
 
-/// As the registry, over the network as it connects, with a role and a database.
+/// Runs a query over the network with the registry's password, as a role and on a database.
 fn as_registry(project: &Project, role: &str, database: &str, query: &str) -> Result<String> {
     let password = format!("PGPASSWORD={REGISTRY_PASSWORD}");
     let url = format!("postgres://{role}@postgres/{database}");
@@ -33,8 +33,8 @@ fn as_registry(project: &Project, role: &str, database: &str, query: &str) -> Re
     project.exec("postgres", &[&psql[..], &["--command", query]].concat())
 }
 
-/// The registry's connections are of a role that may do nothing but own its database, which it
-/// has made its tables in.
+/// The registry connects as a role that may do nothing except own its database, and its tables are
+/// there.
 pub(crate) fn the_registry_is_no_superuser(project: &Project) -> Result<()> {
     const RIGHTS: &str = "rolsuper, rolcreatedb, rolcreaterole, rolreplication, rolbypassrls";
     const NONE: &str = "f|f|f|f|f";
@@ -63,7 +63,7 @@ pub(crate) fn the_registry_is_no_superuser(project: &Project) -> Result<()> {
         "SELECT count(*) > 0, bool_and(tableowner = 'keystile') FROM pg_tables WHERE schemaname = 'public'",
     )?;
     ensure!(tables == "t|t", "the tables are not its own: {tables:?}");
-    // Nor can it become anybody else, or go anywhere else, with what it knows.
+    // With what the registry knows, it can neither become another role nor reach anything else.
     for (role, database, query) in [
         ("postgres", "keystile", "SELECT 1"),
         ("keystile", "postgres", "SELECT 1"),
@@ -87,7 +87,7 @@ pub(crate) fn the_registry_is_no_superuser(project: &Project) -> Result<()> {
     Ok(())
 }
 
-/// Without a password, or with the same one twice, no database is made, and it is said why.
+/// Without a password, or with the same one twice, no database is created, and the reason is printed.
 pub(crate) fn missing_passwords_are_named(project: &Project) -> Result<()> {
     let cases = [
         (["", "b"], "POSTGRES_PASSWORD is not set"),
@@ -98,7 +98,7 @@ pub(crate) fn missing_passwords_are_named(project: &Project) -> Result<()> {
         let variables = [
             format!("POSTGRES_PASSWORD={superuser}"),
             format!("KEYSTILE_POSTGRES_PASSWORD={registry}"),
-            // Away from the database that is there.
+            // Not in the folder of the existing database.
             "PGDATA=/tmp/another".to_owned(),
         ];
         let mut run = vec!["run", "--rm", "-T", "--no-deps"];

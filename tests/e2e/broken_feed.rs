@@ -1,4 +1,4 @@
-//! A change feed that does not do what it should.
+//! A broken change feed.
 
 use std::time::{Duration, Instant};
 
@@ -27,8 +27,8 @@ fn page(cursor: &str, changes: &serde_json::Value, reset: bool) -> Script {
     Script::Answer(answer("200 OK", &page.to_string()))
 }
 
-/// Whatever comes instead of a page is a poll that failed: known keys are served all the same, no
-/// VM dies, and the feed goes on where it was.
+/// Anything that is not a page counts as a failed poll: known keys are still served, no VM dies, and
+/// the feed continues where it was.
 pub(crate) fn whatever_it_answers(world: &World) -> Result<()> {
     setup(&json!({"interval": "100ms"})).run(world, |stage| {
         stage.auth.script(POLLS, page("c1", &json!([]), false));
@@ -97,11 +97,11 @@ pub(crate) fn whatever_it_answers(world: &World) -> Result<()> {
     })
 }
 
-/// The root context's lookups are answered while its poll is under way.
+/// Lookups that belong to the root context are answered while its poll is in flight.
 pub(crate) fn a_poll_that_hangs(world: &World) -> Result<()> {
     setup(&json!({"interval": "10s", "stale_after": "1m"})).run(world, |stage| {
         stage.auth.script(POLLS, Script::Hang);
-        // The worker's poll, and the main thread's.
+        // One poll of the worker, and one of the main thread.
         wait_until(|| Ok(stage.auth.text().matches(POLLS).count() >= 2)).context("no poll")?;
         let hung = Instant::now();
         let record = json!({"key_id": "key_1", "status": "active"});
@@ -125,7 +125,7 @@ pub(crate) fn a_poll_that_hangs(world: &World) -> Result<()> {
     })
 }
 
-/// A feed that gives the same long page again and again is not asked more often than others.
+/// A feed that returns the same long page again and again is not polled more often than others.
 pub(crate) fn the_same_page_for_ever(world: &World) -> Result<()> {
     setup(&json!({})).run(world, |stage| {
         let change = json!({"key_hash": "a".repeat(64), "kind": "revoked"});
@@ -145,7 +145,7 @@ pub(crate) fn the_same_page_for_ever(world: &World) -> Result<()> {
     })
 }
 
-/// The lookup of a client that leaves is answered all the same, and teaches the worker.
+/// The lookup of a client that leaves still completes, and the worker learns its result.
 pub(crate) fn introspection_left(world: &World) -> Result<()> {
     setup(&json!({})).run(world, |stage| {
         let key = made_up_key();

@@ -1,4 +1,4 @@
-//! Limits by address, as `docs/envoy.md` has them, before the shipped listener.
+//! Limits by address, as documented in `docs/envoy.md`, in front of the shipped listener.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
@@ -15,10 +15,10 @@ use tokio::net::TcpSocket;
 
 use crate::world::World;
 
-/// More than an address may send at once, and in the time that it takes.
+/// More requests than an address may send in the time that they take.
 const REQUESTS: usize = 2_000;
 
-/// An address that sends too much is limited, and another is not.
+/// An address that sends too many requests is limited, and another is not.
 pub(crate) fn each_has_its_own(world: &World) -> Result<()> {
     let page = std::fs::read_to_string(root().join("docs/envoy.md"))?;
     let filter = yaml_blocks(&page).find(|block| block.contains("LocalRateLimit"));
@@ -48,7 +48,7 @@ pub(crate) fn each_has_its_own(world: &World) -> Result<()> {
     Ok(())
 }
 
-/// What requests without a key get, from 127.0.0.`from`.
+/// Returns the statuses of requests without a key from 127.0.0.`from`.
 async fn statuses(to: SocketAddr, from: u8, requests: usize) -> Result<Vec<u16>> {
     let socket = TcpSocket::new_v4()?;
     socket.bind(SocketAddr::new(

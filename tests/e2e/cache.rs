@@ -1,4 +1,4 @@
-//! The cache: few lookups, short memory, and outages that nobody notices who was known before.
+//! The cache: few lookups, short-lived verdicts, and outages that known keys do not notice.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use crate::stage::{Asks, Setup, Stage};
 use crate::world::World;
 
-/// Nothing ends early, and nothing is refreshed.
+/// Returns a configuration in which no verdict ends early or is refreshed.
 fn exact(allow_ttl: &str, stale_if_error: &str) -> Value {
     json!({
         "allow_ttl": allow_ttl,
@@ -24,7 +24,7 @@ fn exact(allow_ttl: &str, stale_if_error: &str) -> Value {
     })
 }
 
-/// 1000 requests with one key cost each worker one lookup, or two where they meet a refresh.
+/// 1000 requests with one key cost each worker one lookup, or two if there is a refresh.
 pub(crate) fn few_lookups(world: &World) -> Result<()> {
     let setup = Setup {
         workers: 2,
@@ -33,7 +33,7 @@ pub(crate) fn few_lookups(world: &World) -> Result<()> {
     setup.run(world, |stage| {
         let key = stage.create()?.key;
         let requests = (0..1000).map(|_| Request::new("/v1/x", key.clone()));
-        // Connections enough for both workers to get some.
+        // Enough connections for both workers to get some.
         let outcomes = world
             .runtime
             .block_on(load::run(stage.to, 16, 1, requests))?;
@@ -55,8 +55,8 @@ pub(crate) fn few_lookups(world: &World) -> Result<()> {
     })
 }
 
-/// With the auth cluster gone, or silent, a known key is served for the whole grace and an
-/// unknown one is not; after the grace, nobody is.
+/// If the auth cluster is gone or silent, a known key is served for the whole grace period and an
+/// unknown one is not. After the grace period, no key is served.
 pub(crate) fn outage(world: &World) -> Result<()> {
     for silent in [false, true] {
         let setup = Setup {
@@ -88,7 +88,7 @@ fn one_outage(stage: &mut Stage<'_>, silent: bool) -> Result<()> {
         stage.begin_outage()?;
     }
     let (mut served, mut stale, mut refused) = (0_u64, 0_u64, 0_u64);
-    // A request that is sent now is answered within the lookup's timeout.
+    // Early enough that each request is answered within the grace period.
     while before.elapsed() < GRACE - Duration::from_millis(900) {
         let (status, entry) = stage.logged("/v1/x", &key)?;
         ensure!(
@@ -121,7 +121,7 @@ fn one_outage(stage: &mut Stage<'_>, silent: bool) -> Result<()> {
     }
     ensure!(stale > 20, "{stale} of {served} were stale");
     let failed = stage.counter("lookups.indeterminate.total")?;
-    // One a second, and one that may be under way.
+    // One a second, and one that may be in flight.
     let tests = failed.saturating_sub(refused);
     ensure!(tests <= 7, "{tests} lookups in 6 s of grace");
     until(after + GRACE);
@@ -136,8 +136,8 @@ fn one_outage(stage: &mut Stage<'_>, silent: bool) -> Result<()> {
     Ok(())
 }
 
-/// A full circuit breaker is no outage: whoever fills it with made-up keys must not keep a revoked key
-/// alive. What has ended is served for `allow_ttl_when_stale` more, not for `stale_if_error`.
+/// A full circuit breaker is not an outage: a flood of made-up keys must not keep a revoked key alive.
+/// An expired verdict is served for another `allow_ttl_when_stale`, not `stale_if_error`.
 pub(crate) fn a_full_breaker_is_no_outage(world: &World) -> Result<()> {
     const FRESH: Duration = Duration::from_secs(1);
     const GRACE: Duration = Duration::from_secs(3);
@@ -152,7 +152,7 @@ pub(crate) fn a_full_breaker_is_no_outage(world: &World) -> Result<()> {
             ..Setup::new(exact("1s", "60s"))
         };
         let run = |stage: &mut Stage<'_>| {
-            // The main thread reads the feed as well. What was known before is forgotten then.
+            // The main thread reads the feed as well. Each first poll drops the earlier verdicts.
             stage.wait_for("feed_polls.reset.total", 2)?;
             let key = stage.create()?.key;
             ensure!(stage.get(&key)?.status == 200, "before the flood");
@@ -197,7 +197,7 @@ pub(crate) fn a_full_breaker_is_no_outage(world: &World) -> Result<()> {
     Ok(())
 }
 
-/// The first request after an outage is decided by a lookup, whichever way it goes.
+/// The first request after an outage is decided by a lookup, whatever its result.
 pub(crate) fn recovery(world: &World) -> Result<()> {
     for revoked in [false, true] {
         let setup = Setup::new(exact("1s", "60s"));
@@ -225,7 +225,7 @@ fn one_recovery(stage: &mut Stage<'_>, revoked: bool) -> Result<()> {
     }
     stage.end_outage()?;
     let lookups = stage.lookups(&created.key)?;
-    // Where a second has passed since the last test, that is.
+    // During an outage, a key is looked up at most once a second.
     until(tested + Duration::from_secs(1));
     let first = stage.logged("/v1/x", &created.key)?;
     let expected = if revoked {
@@ -244,8 +244,8 @@ fn one_recovery(stage: &mut Stage<'_>, revoked: bool) -> Result<()> {
     Ok(())
 }
 
-/// A key that is created a second after it was refused works within `not_found_ttl`, and one
-/// that is revoked stops within `allow_ttl`.
+/// A key that is created a second after it was refused works within `not_found_ttl`. A revoked key
+/// stops working within `allow_ttl`.
 pub(crate) fn changes_are_seen_in_time(world: &World) -> Result<()> {
     const NOT_FOUND_TTL: Duration = Duration::from_secs(5);
     const ALLOW_TTL: Duration = Duration::from_secs(4);
@@ -256,7 +256,7 @@ pub(crate) fn changes_are_seen_in_time(world: &World) -> Result<()> {
     setup.run(world, |stage| {
         let created = stage.create()?;
         let key = created.key;
-        // The registry makes up its keys by itself, so until then it is kept from answering.
+        // The registry generates its keys itself, so a script hides this one until it is "created".
         stage
             .auth
             .script(&hash(&key)?, Script::Answer(answer("404 Not Found", "")));
@@ -275,7 +275,7 @@ pub(crate) fn changes_are_seen_in_time(world: &World) -> Result<()> {
     })
 }
 
-/// Asks until the answer has been `status` on all workers, and gives how long that took.
+/// Sends requests until all workers answer with `status`, and returns how long that took.
 fn all_become(
     stage: &Stage<'_>,
     key: &str,
@@ -301,14 +301,14 @@ fn all_become(
     }
 }
 
-/// A key in use is looked up again ahead of its end, and nobody waits for that.
+/// A key in use is looked up again before its verdict ends, and no request waits for that.
 pub(crate) fn refresh_ahead(world: &World) -> Result<()> {
     let cache = json!({"allow_ttl": "4s", "refresh_ahead": 0.25, "jitter": 0});
     Setup::new(cache).run(world, |stage| {
         let key = stage.create()?.key;
         ensure!(stage.get(&key)?.status == 200, "the first");
         let known = Instant::now();
-        // The refresh gets no answer, so whoever waited for it would be seen.
+        // The refresh gets no answer, so a request that waited for it would be noticed.
         stage.auth.script(&hash(&key)?, Script::Hang);
         until(known + Duration::from_secs(1));
         while known.elapsed() < Duration::from_millis(3500) {
@@ -330,7 +330,7 @@ pub(crate) fn refresh_ahead(world: &World) -> Result<()> {
     })
 }
 
-/// `cache-control` of the answer shortens a verdict's life.
+/// An answer's `cache-control` shortens the verdict's lifetime.
 pub(crate) fn cache_control(world: &World) -> Result<()> {
     let cases: [(&str, &[&str], Duration, bool); 5] = [
         ("without", &[], Duration::ZERO, true),
@@ -377,8 +377,7 @@ pub(crate) fn cache_control(world: &World) -> Result<()> {
     })
 }
 
-/// Keys that nobody knows, in whatever number, cost a known key nothing, and no memory after the
-/// first few.
+/// Unknown keys, however many, do not affect a known key, and cost no memory after the first few.
 pub(crate) fn flood(world: &World) -> Result<()> {
     const FLOOD: usize = 200_000;
     let known = |hash: &str| hash.ends_with("000");
@@ -394,7 +393,7 @@ pub(crate) fn flood(world: &World) -> Result<()> {
     };
     setup.run(world, |stage| {
         let key = keys(true).next().context("no key")?;
-        // Its record permits nothing else.
+        // Its record permits no other path.
         let path = "/v1/numerology/x";
         let first = stage.logged(path, &key)?;
         ensure!(first.0 == 200, "before the flood: {first:?}");
@@ -444,10 +443,10 @@ pub(crate) fn flood(world: &World) -> Result<()> {
     })
 }
 
-/// What one cached verdict costs, with all pools full of records of a real one's size.
+/// What one cached verdict costs, with all pools full of records as large as real ones.
 pub(crate) fn memory(world: &World) -> Result<()> {
     const VERDICTS: usize = 60_000;
-    // As many denials among the keys as the pools have it: one in six.
+    // One key in six is unknown, like the share of denials in the full pools.
     let anyone = Anyone::new(|hash| hash.bytes().take(4).map(usize::from).sum::<usize>() % 6 != 0);
     let serving = world.runtime.block_on(anyone.serve())?;
     let long = json!({"allow_ttl": "1h", "not_found_ttl": "1h"});
@@ -460,7 +459,7 @@ pub(crate) fn memory(world: &World) -> Result<()> {
             let requests = (0..keys).map(|_| Request::new("/v1/numerology/x", made_up_key()));
             world.runtime.block_on(load::run(stage.to, 2, 50, requests))
         };
-        // Fills Envoy's own buffers, which are no verdicts.
+        // Fills Envoy's own buffers, which are not verdicts.
         let outcomes = ask(1_000)?;
         ensure!(outcomes.by_status.keys().eq(&[200, 401]), "{outcomes:?}");
         stage.wait_for("requests.allowed.total", outcomes.by_status[&200] as u64)?;

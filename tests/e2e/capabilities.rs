@@ -1,5 +1,5 @@
-//! `envoy/envoy.yaml` allows the module what it needs and nothing else. With one entry less nothing
-//! gets in, nothing hangs, and nobody with a good key is told that it is a bad one.
+//! `envoy/envoy.yaml` allows the module only what it needs. Without any one entry, no request gets in,
+//! none hangs, and no valid key is called invalid.
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -16,17 +16,17 @@ use keystile_module::{CALLBACKS, HOST_CALLS};
 
 use crate::world::World;
 
-/// What is left of the filter without an entry of the list.
+/// What is left of the filter without one entry of the list.
 #[derive(Clone, Copy, Debug)]
 enum Without {
     /// Envoy does not start.
     NotLoaded,
     /// Every request gets a 503.
     Closed,
-    /// Nobody gets a verdict: whoever needs one gets a 503.
+    /// There are no verdicts: requests that need one get a 503.
     NoVerdicts,
-    /// Requests are decided as ever. What is lost is beside it: memory of requests that are over, the
-    /// feed and statistics, or what happens to trailers.
+    /// Requests are decided as usual. Something else is lost: the cleanup after requests, the feed and
+    /// the statistics, or the handling of trailers.
     Decides,
 }
 use Without::{Closed, Decides, NoVerdicts, NotLoaded};
@@ -60,12 +60,12 @@ const ENTRIES: &[(&str, Without)] = &[
     ("random_get", NotLoaded),
 ];
 
-/// An entry as it stands in the file.
+/// Returns an entry as written in the file.
 fn line(entry: &str) -> String {
     format!("                            {entry}: {{}}\n")
 }
 
-/// What Envoy may be told to allow the module: all that it needs, but for one.
+/// Returns all capabilities that the module needs except one, in Envoy's format.
 pub(crate) fn all_but(entry: &str) -> serde_json::Value {
     let others = ENTRIES.iter().filter(|(other, _)| *other != entry);
     others
@@ -73,7 +73,7 @@ pub(crate) fn all_but(entry: &str) -> serde_json::Value {
         .collect()
 }
 
-/// [`ENTRIES`] has what the module exports and calls, and nothing else.
+/// [`ENTRIES`] lists exactly what the module exports and calls.
 pub(crate) fn the_table_is_complete() -> Result<()> {
     let listed: BTreeSet<_> = CALLBACKS.into_iter().chain(HOST_CALLS).collect();
     let expected: BTreeSet<_> = ENTRIES.iter().map(|(entry, _)| *entry).collect();
@@ -85,7 +85,7 @@ pub(crate) fn the_table_is_complete() -> Result<()> {
     Ok(())
 }
 
-/// Each entry is taken out in turn.
+/// Removes each entry in turn.
 pub(crate) fn without_an_entry_nothing_gets_in(world: &World) -> Result<()> {
     let folder = tempfile::tempdir()?;
     let registry = Registry::new(&folder.path().join("keystile.db"), None);
@@ -131,7 +131,7 @@ fn check(folder: &Path, config: &str, entry: &str, without: Without, key: &str) 
                 "it is not loaded: {problem:#}"
             );
             let said = format!("{problem:#}");
-            // Of a callback, Envoy does not say that it has not called it.
+            // Envoy does not log a callback that it has not called.
             let named = said.contains(&format!("capability: {entry}"));
             ensure!(
                 named || entry.starts_with("proxy_on_"),
@@ -157,7 +157,7 @@ fn check(folder: &Path, config: &str, entry: &str, without: Without, key: &str) 
     expect(to, "/nobody", &unknown, nobody[1])?;
     let known = format!("x-api-key: {key}");
     expect(to, "/v1/x", &known, needs_key)?;
-    // From the cache, where there is one.
+    // From the cache, if there is one.
     expect(to, "/v1/x", &known, needs_key)?;
     expect(to, "/v1/keys/me", &known, needs_key)?;
     expect(to, "/healthz", "x-y: z", needs_none)

@@ -1,4 +1,4 @@
-//! Many first requests with one key: one lookup, whoever leaves meanwhile.
+//! Many first requests with one key: they share a lookup, even if clients leave.
 
 use std::time::{Duration, Instant};
 
@@ -31,7 +31,7 @@ fn all_get(sent: Vec<Sent>, status: u16) -> Result<()> {
     Ok(())
 }
 
-/// Each worker asks once, whatever the answer is, and each request gets it.
+/// Each worker makes one lookup, and all requests get its result, whatever that is.
 pub(crate) fn one_lookup_for_all(world: &World) -> Result<()> {
     let setup = Setup {
         workers: 2,
@@ -63,8 +63,8 @@ pub(crate) fn one_lookup_for_all(world: &World) -> Result<()> {
     })
 }
 
-/// The lookup is the worker's: when the client leaves whose request started it, its answer is for the
-/// others all the same, and no other is sent.
+/// The lookup belongs to the worker. If the client that started it leaves, the other requests still
+/// get the result, and there is no second lookup.
 pub(crate) fn the_first_client_leaves(world: &World) -> Result<()> {
     Setup::new(json!({})).run(world, |stage| {
         let answers = [
@@ -79,7 +79,7 @@ pub(crate) fn the_first_client_leaves(world: &World) -> Result<()> {
             let others = stage.send(&key, MANY - 1)?;
             stage.wait_for_requests(MANY as u64)?;
             first.remove(0).leave();
-            // Some of those who wait leave too.
+            // Some of the other clients leave too.
             let mut others = others.into_iter();
             others.by_ref().take(20).for_each(Sent::leave);
             stage.wait_for_requests(MANY as u64 - 21)?;
@@ -92,7 +92,7 @@ pub(crate) fn the_first_client_leaves(world: &World) -> Result<()> {
     })
 }
 
-/// The same on one connection of HTTP/2, where a client leaves by a reset of its stream.
+/// The same on one HTTP/2 connection, where a client leaves by resetting its stream.
 pub(crate) fn the_first_stream_is_reset(world: &World) -> Result<()> {
     Setup::new(json!({})).run(world, |stage| {
         for (answer, status) in [
@@ -120,7 +120,7 @@ pub(crate) fn the_first_stream_is_reset(world: &World) -> Result<()> {
             };
             let first = one();
             stage.wait_for_lookups(&key, 1)?;
-            // Envoy takes 100 at a time here.
+            // Envoy takes 100 streams at a time here.
             let others: Vec<_> = (1..100).map(|_| one()).collect();
             stage.wait_for_requests(100)?;
             first.abort();
@@ -137,8 +137,8 @@ pub(crate) fn the_first_stream_is_reset(world: &World) -> Result<()> {
     })
 }
 
-/// As many as may wait for one lookup, all answered, though one reply nests in the other on
-/// Envoy's stack.
+/// The maximum number of requests waits for one lookup. All are answered, although their replies nest
+/// on Envoy's stack.
 pub(crate) fn as_many_as_may(world: &World) -> Result<()> {
     const MOST: usize = 2048;
     let setup = Setup {
@@ -173,7 +173,7 @@ pub(crate) fn as_many_as_may(world: &World) -> Result<()> {
     })
 }
 
-/// When the lookup gets no answer, all are told in time, whoever left.
+/// If a lookup gets no answer, all requests get a reply in time, even if a client left.
 pub(crate) fn nobody_waits_for_ever(world: &World) -> Result<()> {
     let setup = Setup {
         timeout: "3s",

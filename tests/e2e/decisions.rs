@@ -76,8 +76,8 @@ fn identity() -> Vec<Case> {
     ]
 }
 
-/// Names that some server takes for another: CGI, PHP and WSGI read all characters of a name other
-/// than letters and digits as one.
+/// Header names that some servers treat as the same: CGI, PHP and WSGI do not distinguish between
+/// characters other than letters and digits.
 fn stripped() -> Vec<Case> {
     let mut cases = Vec::new();
     for separator in "!#$%&'*+.^_`|~".chars() {

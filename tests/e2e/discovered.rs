@@ -1,5 +1,5 @@
-//! The filter is discovered (ECDS), and swapped under load: for a new configuration, and for what
-//! is none. Nobody gets in without a key meanwhile, and what was enforced goes on being enforced.
+//! The filter is discovered (ECDS) and swapped under load, for valid and for broken configurations. No
+//! request passes without a key meanwhile, and the last valid configuration stays in force.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -19,12 +19,12 @@ use crate::capabilities::all_but;
 use crate::world::World;
 
 const NAME: &str = "keystile.wasm";
-/// Requests a second, of each kind.
+/// Requests per second of each kind.
 const RATE: u32 = 100;
 /// How many requests of each kind must be answered before the next swap.
 const BETWEEN: usize = 30;
 
-/// A plugin's configuration that replies tell from others by their realm.
+/// Returns a plugin configuration whose replies can be recognised by their realm.
 fn plugin(realm: &str) -> Value {
     json!({
         "lookup": {"cluster": "auth", "timeout": "10s"},
@@ -32,7 +32,7 @@ fn plugin(realm: &str) -> Value {
     })
 }
 
-/// What Envoy may be handed that is no filter.
+/// Returns broken filters that Envoy may be handed.
 fn broken(discovery: &Discovery, folder: &Path) -> Result<Vec<(&'static str, String)>> {
     let text = folder.join("text.wasm");
     std::fs::write(&text, "not a module")?;
@@ -50,7 +50,7 @@ fn broken(discovery: &Discovery, folder: &Path) -> Result<Vec<(&'static str, Str
         .context("no object")?
         .remove("config");
     let mut tied = discovery.resource(&module(), &good);
-    // Before 1.40, Envoy takes a VM that it has, though that one may do more.
+    // Before 1.40, Envoy reuses a VM that it already has, even if that one may do more.
     tied["typed_config"]["config"]["vm_config"]["vm_id"] = json!("tied");
     tied["typed_config"]["config"]["capability_restriction_config"] =
         json!({"allowed_capabilities": all_but("proxy_http_call")});
@@ -169,7 +169,7 @@ pub(crate) fn swapped_under_load(world: &World) -> Result<()> {
     stage.envoy.no_vm_died()
 }
 
-/// Where the first filter that is found is none, nothing passes, until there is one.
+/// If the first filter discovered is broken, no request passes until there is a valid one.
 pub(crate) fn nothing_passes_before_the_first(world: &World) -> Result<()> {
     let folder = tempfile::tempdir()?;
     let discovery = Discovery::new(NAME, folder.path().join("filter.json"));

@@ -1,4 +1,4 @@
-//! The configuration for containers is the one for a bare Envoy, but for a few places.
+//! The configuration for containers equals the one for a bare Envoy, except in a few places.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -7,7 +7,7 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 use keystile_e2e::{envoy, root};
 
-/// What stands in `envoy/envoy-docker.yaml`, and what stands for it in `envoy/envoy.yaml`.
+/// Text in `envoy/envoy-docker.yaml`, and the text in its place in `envoy/envoy.yaml`.
 const OTHERWISE: &[(&str, &str)] = &[
     (
         "address: 0.0.0.0, port_value: 10000 ",
@@ -26,7 +26,7 @@ const OTHERWISE: &[(&str, &str)] = &[
 
 const MODULE: &str = "filename: /etc/envoy/keystile.wasm ";
 
-/// What `envoy/envoy-docker.yaml` has more: from a line that begins so, to before one that does.
+/// Sections of `envoy/envoy-docker.yaml` alone: how they begin, and how the line after them begins.
 const MORE: &[(&str, &str)] = &[
     (
         "    # For Prometheus and probes. The rest of the admin page",
@@ -39,10 +39,10 @@ const MORE: &[(&str, &str)] = &[
     ),
 ];
 
-/// What `envoy/envoy.yaml` has more.
+/// What only `envoy/envoy.yaml` has.
 const LESS: &str = "        # In a container: 0.0.0.0\n";
 
-/// `envoy/envoy-docker.yaml` is `envoy/envoy.yaml` but for the places above and the introduction.
+/// `envoy/envoy-docker.yaml` equals `envoy/envoy.yaml`, except for the above and the introduction.
 pub(crate) fn as_without_containers() -> Result<()> {
     let read = |name: &'static str| std::fs::read_to_string(root().join(name)).context(name);
     let expected = read("envoy/envoy.yaml")?;
@@ -66,7 +66,7 @@ pub(crate) fn as_without_containers() -> Result<()> {
     Ok(())
 }
 
-/// Envoy accepts it.
+/// Envoy accepts `envoy/envoy-docker.yaml`.
 pub(crate) fn valid(folder: &Path) -> Result<()> {
     let shipped = root().join("envoy/envoy-docker.yaml");
     let module = format!("filename: {:?} ", envoy::module());
@@ -76,7 +76,7 @@ pub(crate) fn valid(folder: &Path) -> Result<()> {
     envoy::validate(&file).context("envoy/envoy-docker.yaml")
 }
 
-/// As documented, `.env` is made for its owner alone, whatever the umask.
+/// The documented commands make `.env` private to its owner, whatever the umask.
 pub(crate) fn env_is_private() -> Result<()> {
     let page = std::fs::read_to_string(root().join("docs/docker.md"))?;
     let lines: Vec<_> = page

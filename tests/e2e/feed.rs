@@ -1,5 +1,5 @@
-//! The change feed: what changes in the registry is known on every worker a moment later, and
-//! outages of registry and database leave no gap.
+//! The change feed: every worker soon knows what changes in the registry, and outages of the registry
+//! and the database leave no gap.
 
 pub(crate) mod restored;
 
@@ -18,10 +18,10 @@ use crate::stage::{Asks, Setup, Stage};
 use crate::test_database::TestDatabase;
 use crate::world::World;
 
-/// Within which a change is known everywhere.
+/// How soon a change must be known everywhere.
 const BOUND: Duration = Duration::from_secs(2);
 
-/// No verdict ends by itself before a test does.
+/// Returns lifetimes so long that no verdict ends during a test.
 fn lasting() -> Value {
     json!({"allow_ttl": "10m", "not_found_ttl": "10m", "revoked_ttl": "10m"})
 }
@@ -35,8 +35,8 @@ fn setup(feed: &Value) -> Setup {
     }
 }
 
-/// Waits until each worker reads the feed, and so does the main thread, which has an instance of
-/// the filter too. Gives how often one of them began anew.
+/// Waits until each worker reads the feed, and so does the main thread, which has an instance of the
+/// filter too. Returns the number of resets so far.
 fn all_read_the_feed(stage: &Stage<'_>, workers: u64) -> Result<u64> {
     let begun = workers + 1;
     stage.wait_for("feed_polls.reset.total", begun)?;
@@ -44,13 +44,13 @@ fn all_read_the_feed(stage: &Stage<'_>, workers: u64) -> Result<u64> {
     Ok(begun)
 }
 
-/// A key, and what is done to it.
+/// A key that is to be changed.
 struct Subject {
     key: String,
     key_id: String,
 }
 
-/// What is done to keys in use, and what their requests get before and after.
+/// A change to keys in use, and what their requests get before and after it.
 struct Change {
     name: &'static str,
     before: u16,
@@ -67,8 +67,8 @@ fn known(stage: &mut Stage<'_>) -> Result<Subject> {
     })
 }
 
-/// While a flood of lookups takes all places of their cluster, polls of another go on: a key that is
-/// revoked is not served any more.
+/// While a flood of lookups fills the limit of their cluster, polls continue on another: a revoked key
+/// is no longer served.
 pub(crate) fn polls_get_through_a_flood(world: &World) -> Result<()> {
     const PLACES: usize = 20;
     let setup = Setup {
@@ -81,7 +81,7 @@ pub(crate) fn polls_get_through_a_flood(world: &World) -> Result<()> {
         all_read_the_feed(stage, 1)?;
         let revoked = stage.create()?;
         let other = stage.create()?;
-        // Until the worker and the main thread have read of these keys.
+        // Wait until the worker and the main thread have read about these keys.
         let polls = || stage.counter("feed_polls.current.total");
         let before = polls()?;
         wait_until(|| Ok(polls()? >= before + 4))?;
@@ -117,7 +117,7 @@ pub(crate) fn polls_get_through_a_flood(world: &World) -> Result<()> {
     })
 }
 
-/// From `revoke` to the last 200.
+/// How long it takes from `revoke` to the last 200.
 pub(crate) fn revoked(world: &World) -> Result<()> {
     a_hundred_trials(
         world,
@@ -134,7 +134,7 @@ pub(crate) fn revoked(world: &World) -> Result<()> {
     )
 }
 
-/// From `delete` to the last 200.
+/// How long it takes from `delete` to the last 200.
 pub(crate) fn deleted(world: &World) -> Result<()> {
     a_hundred_trials(
         world,
@@ -151,7 +151,7 @@ pub(crate) fn deleted(world: &World) -> Result<()> {
     )
 }
 
-/// From the creation of a key that was refused to the last 401.
+/// How long it takes from the creation of a refused key to the last 401.
 pub(crate) fn created(world: &World) -> Result<()> {
     a_hundred_trials(
         world,
@@ -173,7 +173,7 @@ pub(crate) fn created(world: &World) -> Result<()> {
     )
 }
 
-/// Five at a time, under 500 requests a second in all, at whatever moment between two polls.
+/// Five changes at a time, under 500 requests a second in all, at random moments between polls.
 fn a_hundred_trials(world: &World, change: &Change) -> Result<()> {
     const TRIALS: usize = 100;
     const AT_ONCE: usize = 5;
@@ -197,11 +197,11 @@ fn a_hundred_trials(world: &World, change: &Change) -> Result<()> {
     })
 }
 
-/// How long each change took to be seen everywhere.
+/// Returns how long each change took to be seen everywhere.
 fn trials(stage: &mut Stage<'_>, change: &Change, at_once: usize) -> Result<Vec<Duration>> {
-    /// Of each key.
+    /// Requests per second with each key.
     const RATE: u32 = 100;
-    /// Without an old answer for so long, there will be none.
+    /// If there was no old answer for this long, there will be none.
     const QUIET: Duration = Duration::from_millis(400);
     let mut all = Vec::new();
     for _ in 0..at_once {
@@ -251,7 +251,7 @@ fn last_answer(seen: &[Seen], status: u16) -> Option<Instant> {
     of_status.map(|one| one.answered).max()
 }
 
-/// What goes down and comes back.
+/// The part that goes down and comes back.
 #[derive(Clone, Copy, Debug)]
 enum Outage {
     Registry,
@@ -263,7 +263,7 @@ pub(crate) fn the_registry_restarts(world: &World) -> Result<()> {
     outage(world, Outage::Registry, TestDatabase::sqlite)
 }
 
-/// The same over PostgreSQL, and then PostgreSQL itself.
+/// The same on PostgreSQL, and then with an outage of PostgreSQL itself.
 pub(crate) fn postgres_restarts(world: &World) -> Result<()> {
     for what in [Outage::Registry, Outage::Postgres] {
         outage(world, what, TestDatabase::postgres).with_context(|| format!("{what:?}"))?;
@@ -275,7 +275,7 @@ fn outage(world: &World, what: Outage, database: fn() -> TestDatabase) -> Result
     let setup = Setup {
         database,
         timeout: "1s",
-        // The feed gets stale, and known keys have to show for themselves.
+        // The feed becomes stale, so known keys have to be looked up again.
         ..setup(&json!({"stale_after": "2s", "allow_ttl_when_stale": "1s"}))
     };
     setup.run(world, |stage| one_outage(stage, what))
@@ -339,7 +339,7 @@ fn one_outage(stage: &mut Stage<'_>, what: Outage) -> Result<()> {
         stage.counter("feed_polls.reset.total")? == resets,
         "the feed began anew"
     );
-    // What each got, all the time.
+    // What each key got throughout.
     let cases: [(&str, &Traffic, &[u16]); 4] = [
         ("active", &of_active, &[200]),
         ("revoked meanwhile", &of_doomed, &[200, 401]),
@@ -365,8 +365,8 @@ fn one_outage(stage: &mut Stage<'_>, what: Outage) -> Result<()> {
     Ok(())
 }
 
-/// Thousands of changes while the registry could not be reached are read at once, in long pages
-/// and in many short ones.
+/// Thousands of changes that could not be read during an outage are read at once, in long pages and in
+/// many short ones.
 pub(crate) fn a_long_backlog(world: &World) -> Result<()> {
     for limit in [1000, 100] {
         let path = format!("/v1/changes?after={{cursor}}&limit={limit}");
@@ -385,7 +385,7 @@ fn one_backlog(stage: &mut Stage<'_>) -> Result<()> {
     wait_until(|| Ok(traffic.seen()?.len() > 50))?;
     let resets = all_read_the_feed(stage, 2)?;
     stage.crash_registry()?;
-    // Another server on the same database, of which Envoy does not know.
+    // Another server on the same database, which Envoy does not know.
     let any = ([127, 0, 0, 1], 0).into();
     let log = tempfile::NamedTempFile::new()?;
     let (other, at) = stage.registry.serve(any, log.path())?;
@@ -413,7 +413,7 @@ fn one_backlog(stage: &mut Stage<'_>) -> Result<()> {
     Ok(())
 }
 
-/// A registry with another database is another feed: nothing that was known counts any more.
+/// A registry with another database has another feed: nothing known before counts any more.
 pub(crate) fn another_database(world: &World) -> Result<()> {
     setup(&json!({})).run(world, |stage| {
         let active = known(stage)?;
@@ -426,7 +426,7 @@ pub(crate) fn another_database(world: &World) -> Result<()> {
             .trim_start_matches("sqlite://")
             .to_owned();
         for file in ["", "-wal", "-shm"].map(|end| format!("{file}{end}")) {
-            // SQLite may have tidied up by itself.
+            // SQLite may already have removed it.
             let _ = std::fs::remove_file(file);
         }
         stage.start_registry()?;
@@ -445,8 +445,8 @@ pub(crate) fn another_database(world: &World) -> Result<()> {
     })
 }
 
-/// Where the feed cannot be read, allows count for the time that is set for that, and the log and
-/// the statistics say so.
+/// If the feed cannot be read, allowed verdicts last for `allow_ttl_when_stale`, and the log and the
+/// statistics say so.
 pub(crate) fn a_feed_that_cannot_be_read(world: &World) -> Result<()> {
     let feed = json!({
         "path": "/v1/no-such-feed?after={cursor}",
@@ -472,7 +472,7 @@ pub(crate) fn a_feed_that_cannot_be_read(world: &World) -> Result<()> {
     })
 }
 
-/// An answer that was on its way when the key changed is not kept, nor given to anybody.
+/// If a key changes during its lookup, the old answer is neither cached nor used.
 pub(crate) fn a_change_during_a_lookup(world: &World) -> Result<()> {
     let page = |cursor: &str, changes: Value, reset: bool| {
         let page = json!({"cursor": cursor, "changes": changes, "reset": reset});
@@ -505,7 +505,7 @@ pub(crate) fn a_change_during_a_lookup(world: &World) -> Result<()> {
                 .script("/v1/changes?", page("c2", changes, reset));
             wait_until(|| Ok(stage.counter(&counter)? > before + 1)).context(counter)?;
             stage.auth.script("/v1/changes?", none);
-            // Both polls of the past are over when another one is.
+            // Once further polls are complete, the earlier ones of both instances are too.
             let polls = stage.counter("feed_polls.current.total")?;
             wait_until(|| Ok(stage.counter("feed_polls.current.total")? > polls + 2))?;
             stage.auth.script(&hash, Script::Answer(record("revoked")));
@@ -517,7 +517,7 @@ pub(crate) fn a_change_during_a_lookup(world: &World) -> Result<()> {
                     bail!("reset: {reset}: {response:?}");
                 }
             }
-            // Not with the next of the regular ticks.
+            // At once, not at the next regular tick.
             let took = released.elapsed();
             ensure!(
                 took < Duration::from_millis(250),

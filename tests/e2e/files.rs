@@ -1,4 +1,4 @@
-//! The files that are shipped, and how Envoy takes broken ones.
+//! The shipped files, and how Envoy reacts to broken ones.
 
 use std::path::Path;
 use std::process::Command;
@@ -15,12 +15,12 @@ use serde_json::{Value, json};
 
 use crate::world::World;
 
-/// Envoy, and with it the filter, accepts every configuration that is shipped.
+/// Envoy, and with it the filter, accepts every shipped configuration.
 pub(crate) fn shipped_configurations_are_valid() -> Result<()> {
     let mut checked = 0;
     for entry in std::fs::read_dir(root().join("envoy"))? {
         let path = entry?.path();
-        // These are not Envoy's, or have the module elsewhere.
+        // These are not for Envoy, or have the module elsewhere.
         let others = ["docker-compose.yaml", "envoy-docker.yaml"];
         if path
             .extension()
@@ -35,7 +35,7 @@ pub(crate) fn shipped_configurations_are_valid() -> Result<()> {
     Ok(())
 }
 
-/// Envoy refuses what the filter refuses, and its log says which field.
+/// Envoy refuses what the filter refuses, and its log names the field.
 pub(crate) fn broken_configurations_are_refused(folder: &Path) -> Result<()> {
     let cases = [
         ("empty", "", "lookup.cluster: is required"),
@@ -44,7 +44,7 @@ pub(crate) fn broken_configurations_are_refused(folder: &Path) -> Result<()> {
         (
             "unknown field",
             r#"{"lookup":{"cluster":"a","retries":3}}"#,
-            "lookup.retries: is unknown here",
+            "lookup.retries: is not a known field",
         ),
         (
             "timeout of 0",
@@ -65,7 +65,7 @@ pub(crate) fn broken_configurations_are_refused(folder: &Path) -> Result<()> {
         refused(folder, &envoy::config(&[listener], &clusters()), expected).context(name)?;
     }
 
-    // A Struct, as YAML invites to write it.
+    // A Struct, which is tempting to write in YAML.
     let listener = Listener::new("struct", &Value::Null);
     let mut config = envoy::config(&[listener], &clusters());
     let plugin = envoy::http_settings(&mut config)?
@@ -95,8 +95,8 @@ fn refused(folder: &Path, config: &Value, expected: &str) -> Result<()> {
     }
 }
 
-/// The stack of `make run`: its keys get what is printed, its access log tells the outcomes, and
-/// its statistics count them.
+/// The stack of `make run`: its keys get the printed results, its access log has the outcomes, and its
+/// statistics count them.
 pub(crate) fn shipped_stack(world: &World) -> Result<()> {
     let folder = tempfile::tempdir()?;
     let database = folder.path().join("keystile.db");
@@ -107,8 +107,8 @@ pub(crate) fn shipped_stack(world: &World) -> Result<()> {
     for key in [&keys.active, &keys.revoked, &keys.deleted] {
         world.keep_secret(&key.key);
     }
-    // Until all have read of these keys, when nothing is forgotten any more. The main thread reads
-    // the feed like each worker does, each at least every second, and not much more often.
+    // Wait until all readers have seen these keys, so that no verdict is dropped later. The readers
+    // are the workers and the main thread. Each polls about once a second.
     let readers = std::thread::available_parallelism()?.get() + 1;
     let polls = || polls_without_news(&stack);
     let before = polls()?;
@@ -138,8 +138,8 @@ pub(crate) fn shipped_stack(world: &World) -> Result<()> {
         ("/v1/e", bearer("aw_short"), 401, "outcome=api_key_invalid"),
         ("/healthz", "x-y: z".to_owned(), 200, "outcome=exempt"),
     ];
-    // Where the filter runs, and where Envoy answers before that, a client cannot choose whose key
-    // the log names.
+    // Whether the filter runs or Envoy answers before it, a client cannot choose the key ID in the
+    // log.
     let spoofed = "x-keystile-key-id: key_evil";
     for (path, header, status, entry) in &cases {
         let response = client::get(to, path, [header.as_str(), spoofed])?;
@@ -171,7 +171,7 @@ pub(crate) fn shipped_stack(world: &World) -> Result<()> {
             );
         }
     }
-    // Each worker has a cache of its own, and which one gets a connection is up to the system.
+    // Each worker has its own cache, and the system decides which worker gets a connection.
     let (mut asked, mut cached) = (1, 0);
     while cached == 0 {
         ensure!(asked < 100, "never from the cache");
@@ -214,7 +214,7 @@ pub(crate) fn shipped_stack(world: &World) -> Result<()> {
     for (name, count) in counted {
         wait_for(&stack, &format!("{name} {count}"))?;
     }
-    // However long its verdicts are kept.
+    // A revocation is seen soon, however long verdicts are kept.
     let active = bearer(&keys.active.key);
     let me = client::get(to, "/v1/keys/me", [active.as_str()])?;
     ensure!(
@@ -255,7 +255,7 @@ fn wait_for(stack: &Stack, metric: &str) -> Result<()> {
         .with_context(|| format!("no {expected}"))
 }
 
-/// What the access log has on the request for a path.
+/// Returns the entry in the access log for a path.
 fn entry_of(stack: &mut Stack, path: &str) -> Result<Value> {
     stack.envoy.process().wait_for_line(|line| {
         let line: Value = serde_json::from_str(line).ok()?;
@@ -263,7 +263,7 @@ fn entry_of(stack: &mut Stack, path: &str) -> Result<Value> {
     })
 }
 
-/// `make run` with a port that is taken says which, and what to do.
+/// If a port is taken, `make run` says which one and what to do.
 pub(crate) fn a_taken_port_is_named() -> Result<()> {
     let taken = std::net::TcpListener::bind("127.0.0.1:0")?;
     let port = taken.local_addr()?.port();

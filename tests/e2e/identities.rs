@@ -1,4 +1,4 @@
-//! Certificates of an authority of the tests' own.
+//! Certificates from authorities of the tests.
 
 use std::path::{Path, PathBuf};
 
@@ -20,11 +20,11 @@ pub(crate) struct Certificate {
 }
 
 impl Authority {
-    /// A new one, whose files are in a folder.
+    /// Creates an authority with its files in a folder.
     pub(crate) fn new(folder: &Path) -> Result<Self> {
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        // A name of its own, or certificates that it signs would look as if they had signed themselves.
+        // Without its own name, the certificates that it signs would look self-signed.
         params
             .distinguished_name
             .push(DnType::CommonName, "authority");
@@ -38,19 +38,19 @@ impl Authority {
         })
     }
 
-    /// A certificate for a service account of a mesh, `NAMESPACE/ACCOUNT`.
+    /// Issues a certificate for a service account of a mesh, `NAMESPACE/ACCOUNT`.
     pub(crate) fn workload(&self, account: &str) -> Result<Certificate> {
         let name = account.replacen('/', "/sa/", 1);
         let name = format!("spiffe://cluster.local/ns/{name}");
         self.issue(&account.replace('/', "-"), SanType::URI(name.try_into()?))
     }
 
-    /// A certificate for a host.
+    /// Issues a certificate for a host.
     pub(crate) fn host(&self, name: &str) -> Result<Certificate> {
         self.issue(name, SanType::DnsName(name.try_into()?))
     }
 
-    /// A workload's certificate, key and authority.
+    /// Returns a workload's certificate and key, and the authority's certificate.
     pub(crate) fn identity<'a>(&'a self, of: &'a Certificate) -> Identity<'a> {
         Identity {
             certificate: &of.certificate,

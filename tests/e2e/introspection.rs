@@ -1,4 +1,4 @@
-//! `GET /v1/keys/me`: what a key is told of itself.
+//! `GET /v1/keys/me`: what clients learn about their key.
 
 use std::time::{Duration, Instant};
 
@@ -103,15 +103,15 @@ pub(crate) fn each_kind_of_key(world: &World) -> Result<()> {
             }
         }
         stage.wait_for("requests.introspected.total", 4)?;
-        // Each key was looked up by its requests here, and once for the cache. Of an expired key
-        // too the auth cluster says that it is active.
+        // Each key was looked up by its requests here, and once for the cache. The auth cluster says
+        // of an expired key, too, that it is active.
         stage.wait_for("lookups.active.total", 6 + 3)?;
         stage.wait_for("lookups.revoked.total", 2 + 1)?;
         stage.wait_for("lookups.not_found.total", 4 + 2)
     })
 }
 
-/// What is neither GET nor HEAD, nor exactly there, goes to the upstream like any request.
+/// Requests with other methods than GET and HEAD, or to other paths, go to the upstream as usual.
 pub(crate) fn only_there(world: &World) -> Result<()> {
     setup().run(world, |stage| {
         let key = stage.create()?.key;
@@ -151,7 +151,7 @@ pub(crate) fn only_there(world: &World) -> Result<()> {
     })
 }
 
-/// It is always told the truth of the moment, which other requests get from then on too.
+/// Introspection always returns the current state, which other requests then get too.
 pub(crate) fn never_from_the_cache(world: &World) -> Result<()> {
     setup().run(world, |stage| {
         let created = stage.create()?;
@@ -167,7 +167,7 @@ pub(crate) fn never_from_the_cache(world: &World) -> Result<()> {
         let response = stage.get(&key)?;
         ensure!(response.text().contains("api_key_revoked"), "{response:?}");
 
-        // In an outage nobody knows the truth, and known keys are served all the same.
+        // In an outage, the current state is unknown, but known keys are still served.
         let known = stage.create()?.key;
         ensure!(stage.get(&known)?.status == 200, "before the outage");
         stage.begin_outage()?;
@@ -186,7 +186,7 @@ pub(crate) fn never_from_the_cache(world: &World) -> Result<()> {
     })
 }
 
-/// A client that leaves, and an answer that does not come.
+/// A client that leaves, and a lookup without an answer.
 pub(crate) fn without_an_answer(world: &World) -> Result<()> {
     let setup = Setup {
         timeout: "500ms",
@@ -213,7 +213,7 @@ pub(crate) fn without_an_answer(world: &World) -> Result<()> {
     })
 }
 
-/// A body that comes before the answer takes its request nowhere, even where Envoy would let it.
+/// A body before the verdict does not let its request through, even if Envoy would forward it.
 pub(crate) fn a_body_is_held(world: &World) -> Result<()> {
     for allow_on_headers_stop_iteration in [false, true] {
         let setup = Setup {

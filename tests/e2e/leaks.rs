@@ -1,10 +1,10 @@
-//! What must hold after everything else: no key anywhere, and no VM that died.
+//! What must hold after everything else: no key leaked, and no VM died.
 
 use anyhow::{Result, ensure};
 
 use crate::world::World;
 
-/// No key is in what any part wrote, stored, received or answered.
+/// No key is in anything that was written, stored, received or answered.
 pub(crate) fn no_key_leaked(world: &World) -> Result<()> {
     let mut places = vec![
         (
@@ -35,7 +35,7 @@ pub(crate) fn no_key_leaked(world: &World) -> Result<()> {
     Ok(())
 }
 
-/// No VM failed or was loaded again, and the filter never panicked.
+/// No VM failed or was reloaded, and the filter never panicked.
 pub(crate) fn every_vm_lives(world: &World) -> Result<()> {
     world.envoy.no_vm_died()?;
     let response = keystile_e2e::client::get(world.envoy.listener("plain")?, "/", [])?;
@@ -52,7 +52,7 @@ pub(crate) fn the_log_has_the_reasons(world: &World) -> Result<()> {
         .map(|(_, reason)| reason)
         .collect();
     for expected in [
-        "cluster \"nowhere\": no lookup was made: Envoy knows no such cluster",
+        "cluster \"nowhere\": no lookup was made: Envoy has no such cluster",
         "cluster \"refused\": answer 503: no connection to the auth cluster",
         "cluster \"hostless\": no lookup was made: Envoy could not send it: no healthy host",
         "cluster \"auth\": answer 504: lookup.timeout passed",

@@ -1,4 +1,4 @@
-//! Clients that leave before their answer, and answers that come after Envoy's own.
+//! Clients that leave before the reply, and verdicts that come after Envoy's own reply.
 
 use std::time::{Duration, Instant};
 
@@ -16,8 +16,8 @@ use tokio::net::TcpStream;
 use crate::stage::Setup;
 use crate::world::World;
 
-/// Clients less patient than `lookup.timeout` do not keep grace from serving, nor ask more than
-/// once a second.
+/// Clients less patient than `lookup.timeout` do not prevent stale verdicts from being served, nor
+/// cause more than one lookup a second.
 pub(crate) fn impatient_clients_in_grace(world: &World) -> Result<()> {
     let cache = json!({"allow_ttl": "1s", "stale_if_error": "1m", "jitter": 0, "refresh_ahead": 1});
     let setup = Setup {
@@ -50,7 +50,7 @@ pub(crate) fn impatient_clients_in_grace(world: &World) -> Result<()> {
     })
 }
 
-/// A client that asks and leaves again and again costs one lookup.
+/// A client that repeatedly sends a request and leaves costs one lookup.
 pub(crate) fn ask_and_leave(world: &World) -> Result<()> {
     Setup::new(json!({})).run(world, |stage| {
         let key = made_up_key();
@@ -68,7 +68,7 @@ pub(crate) fn ask_and_leave(world: &World) -> Result<()> {
     })
 }
 
-/// Clients that leave while others are being answered take nobody with them.
+/// Clients that leave while others get their replies do not affect the others.
 pub(crate) fn while_others_are_answered(world: &World) -> Result<()> {
     const MANY: usize = 1000;
     Setup::new(json!({})).run(world, |stage| {
@@ -97,7 +97,7 @@ pub(crate) fn while_others_are_answered(world: &World) -> Result<()> {
     })
 }
 
-/// Requests that wait take little of the filter's memory, however long they are.
+/// Waiting requests take little of the filter's memory, however long they are.
 pub(crate) fn long_requests_wait(world: &World) -> Result<()> {
     const MANY: usize = 500;
     let setup = Setup {
@@ -108,7 +108,7 @@ pub(crate) fn long_requests_wait(world: &World) -> Result<()> {
         let record = r#"{"key_id":"key_1","status":"active","endpoints":["/v1/x"]}"#;
         let path = format!("/v1/x/{}", "x".repeat(50_000));
         let before = stage.envoy.wasm_memory_bytes()?;
-        // Decided by their own paths all the same.
+        // They are still decided by their own paths.
         for (path, status) in [(path.clone(), 200), (format!("/v2{path}"), 403)] {
             let (key, verdict) = stage.held_key(answer("200 OK", record))?;
             let load = stage.load(&path, &key, MANY);
@@ -127,8 +127,8 @@ pub(crate) fn long_requests_wait(world: &World) -> Result<()> {
     })
 }
 
-/// Envoy answers by itself while a request waits, and the client does not take it. The verdict
-/// comes too late for that request, and changes nothing.
+/// Envoy itself answers a waiting request, and the client does not read the response. The verdict
+/// comes too late for that request and changes nothing.
 pub(crate) fn too_late(world: &World) -> Result<()> {
     for (answer, status) in [
         (answer("200 OK", GOOD), 200),
@@ -156,7 +156,7 @@ pub(crate) fn too_late(world: &World) -> Result<()> {
                             .body(Empty::<Bytes>::new());
                         tokio::spawn(async move {
                             let response = sender.send_request(request?).await?;
-                            // Kept, so that the stream lives on.
+                            // Kept, so that the stream stays open.
                             anyhow::Ok(response)
                         })
                     })
@@ -171,7 +171,7 @@ pub(crate) fn too_late(world: &World) -> Result<()> {
                 ensure!(response.status() == 504, "{}", response.status());
             }
             verdict.add_permits(1);
-            // The answer itself is as good as any.
+            // The lookup's answer counts for the next requests.
             wait_until(|| Ok(stage.get(&key)?.status == status)).context("the next request")?;
             let (_, entry) = stage.logged("/v1/x", &key)?;
             ensure!(entry.contains("source=cache"), "{entry}");

@@ -1,5 +1,5 @@
-//! The access logs that are shipped, or shown on the pages for Istio and Envoy Gateway: what a client can
-//! make of their lines.
+//! The access log formats that are shipped, or shown on the pages for Istio and Envoy Gateway: what
+//! clients can do to their lines.
 
 use std::time::Duration;
 
@@ -16,8 +16,8 @@ use serde_json::{Map, Value, json};
 
 use crate::world::World;
 
-/// The files, and where the fields of the format are in them; in a page, in the first of its blocks of
-/// YAML that has them.
+/// The files, and the JSON pointers to the fields of the format. On a page, they apply to the first
+/// YAML block that has the fields.
 const FILES: [(&str, &str); 4] = [
     ("envoy/envoy.yaml", SHIPPED),
     ("envoy/envoy-docker.yaml", SHIPPED),
@@ -34,7 +34,7 @@ const FILES: [(&str, &str); 4] = [
 const SHIPPED: &str = "/static_resources/listeners/0/filter_chains/0/filters/0/typed_config/access_log/0\
     /typed_config/log_format/json_format";
 
-/// What Envoy itself makes, of a length that clients have no hand in.
+/// Operators whose values come from Envoy itself, so that clients cannot influence their length.
 const ENVOYS_OWN: [&str; 5] = [
     "START_TIME",
     "RESPONSE_CODE",
@@ -43,7 +43,7 @@ const ENVOYS_OWN: [&str; 5] = [
     "DURATION",
 ];
 
-/// More than the sum of all bounds and of what Envoy adds.
+/// More than the sum of all limits and of what Envoy adds.
 const LONGEST: usize = 2048;
 
 fn formats() -> Result<Vec<(&'static str, Map<String, Value>)>> {
@@ -67,7 +67,7 @@ fn formats() -> Result<Vec<(&'static str, Map<String, Value>)>> {
     Ok(formats)
 }
 
-/// Every field is bounded, and none is an identity that a client may have sent.
+/// Every field has a maximum length, and none is an identity that a client may have sent.
 pub(crate) fn fields_are_bounded() -> Result<()> {
     for (page, fields) in formats()? {
         ensure!(fields.len() >= 6, "{page}: {fields:?}");
@@ -92,7 +92,7 @@ pub(crate) fn fields_are_bounded() -> Result<()> {
     Ok(())
 }
 
-/// Real Envoy takes the formats and cuts fields off, whatever a client sends.
+/// A real Envoy accepts the formats and cuts off fields, whatever a client sends.
 pub(crate) fn lines_are_short(world: &World) -> Result<()> {
     for (page, fields) in formats()? {
         let folder = tempfile::tempdir()?;

@@ -1,6 +1,6 @@
 //! End to end: real Envoy, the real module, the real registry on a real database.
 //!
-//! Each row of a table is a test of its own, which `cargo test` can choose by name.
+//! Each row of a table is a separate test, which `cargo test` can select by name.
 
 mod broken_feed;
 mod by_address;
@@ -50,7 +50,7 @@ use crate::world::World;
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
     if arguments.list {
-        // Nothing needs to run for the names of what has no row in a table.
+        // The names of some rows are known only once everything runs, so none are listed.
         println!("run the tests for their names");
         return ExitCode::SUCCESS;
     }
@@ -127,7 +127,7 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
             rules::podmonitor_relabels_alike()
         }),
     ];
-    // Cases count their lookups, and two at a time with one key would share one.
+    // Cases count their lookups, and two at the same time with one key would share one.
     let cases = [decisions::cases(), verdicts::cases(&world)?].concat();
     let mut alone: Vec<_> = cases
         .into_iter()
@@ -136,7 +136,7 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
             trial(&world, &name, move |world| case.run(world))
         })
         .collect();
-    // The shipped configuration has the shipped timeouts, so these have the machine to themselves.
+    // The shipped timeouts are short, so these tests run one at a time.
     alone.extend([
         trial(&world, "cache: few lookups", cache::few_lookups),
         trial(&world, "cache: outage", cache::outage),
@@ -347,7 +347,7 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
             files::a_taken_port_is_named()
         }),
     ]);
-    // What must hold after all of them, when nothing is written any more.
+    // What must hold after all other tests, when nothing is written any more.
     let after = vec![
         trial(&world, "after: every VM lives", leaks::every_vm_lives),
         trial(&world, "after: no key leaked", leaks::no_key_leaked),
@@ -361,7 +361,7 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
         test_threads: Some(1),
         ..arguments.clone()
     };
-    // A choice of tests may leave nothing to look at.
+    // A selection of tests may leave nothing to check.
     let after = if arguments.filter.is_none() && arguments.skip.is_empty() {
         after
     } else {

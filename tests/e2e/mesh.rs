@@ -1,6 +1,5 @@
-//! The filter as Istio and Envoy Gateway load it: with the shipped manifests' configurations, by
-//! an extension's discovery (ECDS) or switched on by the route, and with the clusters' names that
-//! they make.
+//! The filter as Istio and Envoy Gateway load it, with the configurations of the shipped manifests:
+//! discovered (ECDS) or enabled by the route, and with the cluster names that they generate.
 
 use anyhow::{Context, Result, ensure};
 use keystile_e2e::auth::{Auth, Script, answer};
@@ -18,23 +17,23 @@ use crate::world::World;
 /// How the filter gets into a listener.
 #[derive(Clone, Copy)]
 enum Loaded {
-    /// As Istio does it: the agent puts the module into a file, Envoy discovers the filter.
+    /// As in Istio: the agent puts the module into a file, and Envoy discovers the filter.
     Discovered,
-    /// As Envoy Gateway does it: off in the listener, and on in the route.
+    /// As in Envoy Gateway: disabled in the listener, and enabled by the route.
     ByRoute,
 }
 
 struct Case {
-    /// Of the listener.
+    /// The name of the listener.
     name: &'static str,
     loaded: Loaded,
-    /// The plugin's configuration.
+    /// The plugin configuration.
     config: Value,
     /// The `:authority` that lookups must have.
     authority: &'static str,
 }
 
-/// The manifests that load the module, by which each is in Envoy's statistics.
+/// The manifests that load the module. Each path is the name of a listener and of its statistics.
 const SHIPPED: [(&str, Loaded); 6] = [
     ("istio/wasmplugin-sidecar.yaml", Loaded::Discovered),
     ("istio/wasmplugin-gateway.yaml", Loaded::Discovered),
@@ -60,7 +59,7 @@ fn cases() -> Result<Vec<Case>> {
     for (name, loaded) in SHIPPED {
         let plugin = plugins.iter().find(|(file, _)| file.ends_with(name));
         let mut config: Value = serde_json::from_str(&plugin.context(name)?.1)?;
-        // A slow machine must not decide a case.
+        // A slow machine must not change the result.
         config["lookup"]["timeout"] = json!("10s");
         cases.push(Case {
             name,
@@ -69,7 +68,7 @@ fn cases() -> Result<Vec<Case>> {
             authority: "auth.keystile.svc.cluster.local",
         });
     }
-    // Further names that Istio makes.
+    // Further names that Istio generates.
     for (name, authority) in [
         (
             "outbound|80||auth.default.svc.cluster.local",
@@ -92,8 +91,8 @@ fn cases() -> Result<Vec<Case>> {
     Ok(cases)
 }
 
-/// With each configuration: no request without a key, and one with a key after a lookup at the
-/// configured cluster, for the right host.
+/// With each configuration, a request without a key is refused. One with a key is allowed after a
+/// lookup at the configured cluster, for the right host.
 pub(crate) fn as_meshes_load_it(world: &World) -> Result<()> {
     let folder = tempfile::tempdir()?;
     let cases = cases()?;
@@ -176,8 +175,8 @@ fn ask(world: &World, envoy: &Envoy, auth: &Auth, case: &Case) -> Result<()> {
     Ok(())
 }
 
-/// With Istio's EnvoyFilters, the second lock among them, requests get what they get without; where
-/// Keystile is not there, they get a 503, and what others refuse stays a 403.
+/// With Istio's EnvoyFilters, including the second lock, requests get the same results as without
+/// them. If Keystile is missing, they get a 503. What other filters refuse stays a 403.
 pub(crate) fn as_istio_patches_it(world: &World) -> Result<()> {
     let patches: Vec<_> = documents(FOLDERS[0])?
         .into_iter()
@@ -215,7 +214,7 @@ pub(crate) fn as_istio_patches_it(world: &World) -> Result<()> {
         let filters = http["http_filters"].as_array_mut().context("no filters")?;
         filters[0] = discovery.filter();
         if name.ends_with("beside") {
-            // As Istio makes one of an AuthorizationPolicy.
+            // Like one that Istio generates from an AuthorizationPolicy.
             filters.insert(1, nobody_may());
         }
         if name.starts_with("away") {
@@ -263,7 +262,7 @@ pub(crate) fn as_istio_patches_it(world: &World) -> Result<()> {
     envoy.no_vm_died()
 }
 
-/// A filter that lets nobody through.
+/// Returns a filter that lets no request through.
 fn nobody_may() -> Value {
     json!({"name": "envoy.filters.http.rbac", "typed_config": {
         "@type": "type.googleapis.com/envoy.extensions.filters.http.rbac.v3.RBAC",
@@ -271,8 +270,8 @@ fn nobody_may() -> Value {
     }})
 }
 
-/// What Envoy Gateway makes of a policy: the filter is off, and each route that the policy is for
-/// turns it on.
+/// Changes HTTP settings as Envoy Gateway does for a policy: the filter is disabled, and each route
+/// that the policy targets enables it.
 fn by_route(http: &mut Value) {
     http["http_filters"][0]["disabled"] = json!(true);
     http["route_config"]["virtual_hosts"][0]["routes"][0]["typed_per_filter_config"] = json!({

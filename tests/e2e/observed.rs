@@ -1,5 +1,5 @@
-//! What is in `envoy/prometheus`, held against a real Prometheus that watches the real stack while
-//! each outcome happens, an outage included.
+//! The files in `envoy/prometheus`, checked with a real Prometheus that watches the real stack during
+//! each outcome and an outage.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -22,10 +22,10 @@ const SETUP: Setup = Setup {
     plain: true,
 };
 
-/// Queries of the dashboard that are rightly empty here: alerts take minutes to fire.
+/// Queries of the dashboard that should be empty here: alerts take minutes to fire.
 const EMPTY: &[&str] = &["Alerts"];
 
-/// Whatever the dashboard and the rules ask for is there, with and without labels of Envoy's own.
+/// All that the dashboard and the rules query is there, with and without labels from Envoy.
 pub(crate) fn real_prometheus(world: &World) -> Result<()> {
     let begin = now()?;
     let mut stack = world.runtime.block_on(Watched::start(&SETUP))?;
@@ -80,7 +80,7 @@ fn each_outcome(world: &World, stack: &mut Watched) -> Result<()> {
         let got = get(path, key)?;
         ensure!(got == status, "{path} with {key:?}: {got}, not {status}");
     }
-    // Lookups that wait for each other, whatever the workers do; then from the cache.
+    // First requests share lookups on any worker. Later ones are answered from the cache.
     for _ in 0..3 {
         let key = create(&[])?.key;
         let requests = std::iter::repeat_n(Request::new("/v1/a", key), 300);
@@ -89,7 +89,7 @@ fn each_outcome(world: &World, stack: &mut Watched) -> Result<()> {
         ensure!(outcomes.by_status.get(&200) == Some(&300), "{outcomes:?}");
     }
 
-    // What is new is forgotten once more when the feed tells of it, and then known on each worker.
+    // A new key's verdict is dropped once more when the feed reports the key. Then it is kept.
     let current = || {
         stack
             .envoy
@@ -105,7 +105,7 @@ fn each_outcome(world: &World, stack: &mut Watched) -> Result<()> {
     let counter = |name: &str| stack.envoy.counter(&format!("wasmcustom.keystile.{name}"));
     wait_until(|| {
         let (known, unknown) = (get("/v1/a", &active.key)?, get("/v1/a", &made_up_key())?);
-        // A worker that has not seen the key has nothing to serve it by.
+        // A worker that has not seen the key has no verdict to serve.
         ensure!([200, 503].contains(&known), "in the outage: {known}");
         ensure!(unknown == 503, "an unknown key in the outage: {unknown}");
         Ok(counter("verdicts.stale.total")? > 0 && counter("feed.stale")? > 0)
@@ -147,7 +147,7 @@ fn everything_is_counted(prometheus: &Prometheus) -> Result<()> {
             wait_until(|| Ok(!prometheus.now(&query)?.is_empty())).context(query)?;
         }
     }
-    // Envoy gives histograms out every 5 s, and the registry is to be up again.
+    // Envoy publishes histograms every 5 s, and the registry must be up again.
     let query = "job:keystile_lookup_duration_milliseconds:p99_rate5m";
     wait_until(|| {
         let known = prometheus.now(query)?.iter().any(Series::says_something);
@@ -156,7 +156,7 @@ fn everything_is_counted(prometheus: &Prometheus) -> Result<()> {
     .context(query)
 }
 
-/// Prometheus evaluates each rule, and what is recorded is there.
+/// Prometheus evaluates each rule, and each recording rule has a value.
 fn rules_are_healthy(prometheus: &Prometheus) -> Result<()> {
     let groups = prometheus.ask("rules", &[])?;
     let groups = groups["groups"].as_array().context("no groups")?;
@@ -175,10 +175,10 @@ fn rules_are_healthy(prometheus: &Prometheus) -> Result<()> {
     Ok(())
 }
 
-/// An Envoy without `stats_config` has the same series, once they are relabelled.
+/// An Envoy without `stats_config` has the same series after relabelling.
 fn same_names_without_labels(stack: &Watched) -> Result<()> {
     let plain = stack.plain.as_ref().context("no plain Envoy")?;
-    // It has not been asked for labels, or this would test nothing.
+    // If it had labels itself, this would test nothing.
     let as_is = plain.prometheus()?;
     ensure!(
         as_is.contains("keystile_requests_allowed_total{} "),
@@ -204,7 +204,7 @@ fn same_names_without_labels(stack: &Watched) -> Result<()> {
     Ok(())
 }
 
-/// The check of the dashboard finds what it is there to find, and names the panel.
+/// The check of the dashboard finds each kind of problem and names the panel.
 fn broken_queries_are_named(prometheus: &Prometheus, span: Span) -> Result<()> {
     let panel = |title: &str, expression: &str, legend: &str| {
         let target = serde_json::json!({"expr": expression, "legendFormat": legend});

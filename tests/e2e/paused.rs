@@ -1,4 +1,4 @@
-//! Requests that wait for their verdict: what they send meanwhile, and clients that leave.
+//! Paused requests: what they send meanwhile, and clients that leave.
 
 use std::sync::Arc;
 use std::thread;
@@ -13,7 +13,7 @@ use tokio::sync::Semaphore;
 
 use crate::world::World;
 
-/// A request that has been sent up to its headers, and whose lookup is under way.
+/// A request whose headers have been sent and whose lookup is in flight.
 struct Waiting {
     id: String,
     sent: Sent,
@@ -38,7 +38,7 @@ fn wait_for_verdict(world: &World, listener: &str, answer: Vec<u8>, body: &str) 
     Ok(Waiting { id, sent, verdict })
 }
 
-/// Every worker has had its turn after this, so what it would do it has done.
+/// Waits until every worker has run, so that anything pending is done.
 fn let_workers_run(world: &World) -> Result<()> {
     for _ in 0..50 {
         let response = client::get(world.envoy.listener("plain")?, "/v1/x", [])?;
@@ -47,8 +47,8 @@ fn let_workers_run(world: &World) -> Result<()> {
     Ok(())
 }
 
-/// Body and trailers that arrive before the verdict go nowhere until it is there, and are then
-/// forwarded whole or not at all.
+/// Body and trailers that arrive before the verdict are held until then, and forwarded whole or not at
+/// all.
 pub(crate) fn body_is_held(world: &World) -> Result<()> {
     for listener in ["plain", "stop_iteration"] {
         for (verdict, status) in [(answer("200 OK", GOOD), 200), (answer("404 No", ""), 401)] {
@@ -86,7 +86,7 @@ pub(crate) fn body_is_held(world: &World) -> Result<()> {
     Ok(())
 }
 
-/// A body far over the buffers' limits, sent while the verdict is pending, arrives whole.
+/// A body far larger than the buffers, sent while the verdict is pending, arrives whole.
 pub(crate) fn large_body_is_whole(world: &World) -> Result<()> {
     const SIZE: usize = 8 * 1024 * 1024;
     let length = format!("content-length: {SIZE}");
@@ -104,7 +104,7 @@ pub(crate) fn large_body_is_whole(world: &World) -> Result<()> {
     Ok(())
 }
 
-/// Envoy's own "100 Continue" is no answer: the verdict that comes after it counts.
+/// Envoy's own "100 Continue" is not the reply: the verdict that comes after it counts.
 pub(crate) fn continue_is_no_answer(world: &World) -> Result<()> {
     for (verdict, status) in [(answer("200 OK", GOOD), 200), (answer("404 No", ""), 401)] {
         let lines = "content-length: 5\r\nexpect: 100-continue";
@@ -117,7 +117,7 @@ pub(crate) fn continue_is_no_answer(world: &World) -> Result<()> {
     Ok(())
 }
 
-/// A client that leaves while its lookup is under way takes nobody with it.
+/// A client that leaves while its lookup is in flight does not affect others.
 pub(crate) fn client_leaves(world: &World) -> Result<()> {
     for listener in ["plain", "stop_iteration"] {
         for verdict in [answer("200 OK", GOOD), answer("404 No", "")] {
@@ -136,7 +136,7 @@ pub(crate) fn client_leaves(world: &World) -> Result<()> {
     Ok(())
 }
 
-/// Many at once, of every outcome: each gets its own.
+/// Many requests at once, with different outcomes: each gets its own.
 pub(crate) fn many_at_once(world: &World) -> Result<()> {
     const EACH: usize = 40;
     let outcomes = [

@@ -1,4 +1,4 @@
-//! A new configuration while Envoy runs: what the old one had counted and kept goes with it.
+//! A new configuration while Envoy runs: the old one's counts and verdicts go with it.
 
 use anyhow::{Context, Result, ensure};
 use keystile_e2e::auth::{Auth, Script, answer};
@@ -11,11 +11,11 @@ use serde_json::{Value, json};
 
 use crate::world::World;
 
-/// The gauges are of the configurations that there are, and nobody reads the old one's feed.
+/// The gauges show only current configurations, and the old one's feed is no longer read.
 pub(crate) fn nothing_stays_behind(world: &World) -> Result<()> {
     let folder = tempfile::tempdir()?;
     let auth = Auth::default();
-    // Nobody is there to hand anything on to: all is by script.
+    // There is no registry to forward to: all answers are scripted.
     let nobody = ([127, 0, 0, 1], 1).into();
     let serving = world.runtime.block_on(auth.serve(nobody))?;
     let page = json!({"cursor": "c1", "changes": [], "reset": false}).to_string();
@@ -75,7 +75,7 @@ pub(crate) fn nothing_stays_behind(world: &World) -> Result<()> {
 
     config(feed("/second?{cursor}"))?;
     wait_until(|| Ok(of("feed_polls.failed.total")? > 10)).context("the second feed")?;
-    // The worker's, and the main thread's.
+    // One of the worker, and one of the main thread.
     wait_for("feed.stale", 2)?;
     wait_for("cache.allow.entries", 0)?;
     let mut before = 0;

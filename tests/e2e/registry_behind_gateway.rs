@@ -1,5 +1,5 @@
-//! The way to the registry from Envoy Gateway: the clusters that it makes of the shipped route, and what
-//! clients reach by the route itself.
+//! The way to the registry from Envoy Gateway: the clusters that it generates from the shipped route,
+//! and what clients reach through the route itself.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 use crate::identities::{Authority, Certificate};
 use crate::world::World;
 
-/// Starts an Envoy, with a log of its own, and with the token in its environment.
+/// Starts an Envoy with its own log, and with the token in its environment.
 fn start(folder: &Path, name: &str, config: &Value, token: Option<&str>) -> Result<Envoy> {
     let folder = folder.join(name);
     std::fs::create_dir(&folder)?;
@@ -31,7 +31,7 @@ fn start(folder: &Path, name: &str, config: &Value, token: Option<&str>) -> Resu
     Envoy::start_as(command, &file, &folder, &options, false)
 }
 
-/// A listener of HTTP with these virtual hosts.
+/// Returns an HTTP listener with these virtual hosts.
 fn listener(name: &str, filters: &[Value], virtual_hosts: &Value) -> Value {
     let router = json!({"name": "envoy.filters.http.router", "typed_config": {
         "@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router",
@@ -46,7 +46,7 @@ fn listener(name: &str, filters: &[Value], virtual_hosts: &Value) -> Value {
                 "@type": "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
                 "stat_prefix": name,
                 "codec_type": "AUTO",
-                // As Envoy Gateway has it by default.
+                // Envoy Gateway's defaults.
                 "normalize_path": true,
                 "merge_slashes": true,
                 "path_with_escaped_slashes_action": "UNESCAPE_AND_REDIRECT",
@@ -58,7 +58,7 @@ fn listener(name: &str, filters: &[Value], virtual_hosts: &Value) -> Value {
     })
 }
 
-/// The same over TLS.
+/// Returns the same listener over TLS.
 fn tls(mut listener: Value, certificate: &Certificate) -> Value {
     listener["filter_chains"][0]["transport_socket"] = json!({
         "name": "envoy.transport_sockets.tls",
@@ -80,12 +80,12 @@ fn everything(route: &Value) -> Value {
     json!([{"name": "all", "domains": ["*"], "routes": [route]}])
 }
 
-/// Lookups go to a server with the pinned name and a certificate of the pinned authority, and carry the
-/// Secret's token.
+/// Lookups go only to a server with the pinned name and a certificate from the pinned authority, and
+/// carry the Secret's token.
 pub(crate) fn only_the_registry_is_asked(world: &World) -> Result<()> {
     let folder = tempfile::tempdir()?;
     let mut documents = documents(FOLDERS[1])?;
-    // It has another Backend, to be used in place of the one here.
+    // It has a Backend to use instead of the one here.
     documents.retain(|document| !document.file.ends_with("auth-external.yaml"));
     let database = format!("sqlite://{}", folder.path().join("keys.db").display());
     let registry = Registry::guarded(database);
@@ -124,7 +124,7 @@ pub(crate) fn only_the_registry_is_asked(world: &World) -> Result<()> {
     ]);
     let servers = start(folder.path(), "servers", &config, None)?;
 
-    // Where the proxy's clusters lead, its token, and what a client with a good key gets.
+    // Where the proxy's clusters lead, its token, and what a client with a valid key gets.
     let rows = [
         ("registry", SERVICE_TOKEN, 200),
         ("registry", "another-token-of-thirty-two-characters", 503),
@@ -162,11 +162,11 @@ pub(crate) fn only_the_registry_is_asked(world: &World) -> Result<()> {
             plugin["lookup"]["cluster"] == clusters[0]["name"],
             "{case}: {plugin}"
         );
-        // Each of the two clusters, that of polls included, can answer lookups.
+        // Both clusters, including the one for polls, can answer lookups.
         let plugins = [0, 1].map(|cluster| {
             let mut plugin = plugin.clone();
             plugin["lookup"]["cluster"] = clusters[cluster]["name"].clone();
-            // A slow machine must not decide a case.
+            // A slow machine must not change the result.
             plugin["lookup"]["timeout"] = json!("10s");
             plugin
         });
@@ -209,7 +209,7 @@ pub(crate) fn only_the_registry_is_asked(world: &World) -> Result<()> {
     Ok(())
 }
 
-/// The clusters that the EnvoyPatchPolicy adds, with their host and the authority's certificate elsewhere.
+/// Returns the clusters that the EnvoyPatchPolicy adds, with this host and authority's certificate.
 fn patched_clusters(
     documents: &[Document],
     to: SocketAddr,
@@ -231,15 +231,15 @@ fn patched_clusters(
             put(address, json!({"address": "127.0.0.1", "port_value": to.port()}))?;
             let ca = "/transport_socket/typed_config/common_tls_context/validation_context/trusted_ca/filename";
             put(ca, json!(authority))?;
-            // A slow machine must not decide a case.
+            // A slow machine must not change the result.
             put("/connect_timeout", json!("10s"))?;
             Ok(cluster)
         })
         .collect()
 }
 
-/// By the route that is there for its cluster alone, clients reach no path that the registry serves, even
-/// without the SecurityPolicy.
+/// The route exists only for its cluster. Through it, clients reach no path that the registry serves,
+/// even without the SecurityPolicy.
 pub(crate) fn the_route_leads_nowhere(world: &World) -> Result<()> {
     let folder = tempfile::tempdir()?;
     let documents = documents(FOLDERS[1])?;
@@ -258,7 +258,7 @@ pub(crate) fn the_route_leads_nowhere(world: &World) -> Result<()> {
         .collect();
     ensure!(served.len() > 5, "{served:?}");
 
-    // In the registry's place, so that whatever arrives is seen.
+    // In the registry's place, to record whatever arrives.
     let received = Received::default();
     let (_serving, recorder) = world.scripted(&Auth::default(), &received)?;
     let route = documents.iter().find(|it| it.text("/kind") == "HTTPRoute");
@@ -303,7 +303,7 @@ pub(crate) fn the_route_leads_nowhere(world: &World) -> Result<()> {
     for listener in ["denied", "open"] {
         for host in [shipped, &upper, &with_port] {
             for (index, path) in paths.iter().enumerate() {
-                // All methods on the paths as they are, and GET on their variations.
+                // All methods on the exact paths, and GET on their variations.
                 let methods: &[&str] = match index {
                     index if index < served.len() => &["GET", "OPTIONS", "POST", "PATCH", "DELETE"],
                     _ => &["GET"],
@@ -326,8 +326,8 @@ pub(crate) fn the_route_leads_nowhere(world: &World) -> Result<()> {
         "the registry would have got {}",
         received.text()
     );
-    // The recorder does record: what the route matches is stopped by the SecurityPolicy alone, and is no
-    // path of the registry.
+    // The recorder does record: only the SecurityPolicy stops what the route matches, and that is not
+    // a path of the registry.
     for rule in route.value["spec"]["rules"]
         .as_array()
         .context("no rules")?

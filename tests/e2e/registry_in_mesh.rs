@@ -1,6 +1,6 @@
-//! The way to the registry in Istio, as the shipped policies and patches make it: a proxy like a sidecar
-//! in front of a guarded registry, proxies with certificates of several workloads, and one that answers
-//! in the registry's place.
+//! The way to the registry in Istio, as the shipped policies and patches make it: a guarded registry
+//! behind a proxy like a sidecar, proxies with certificates of several workloads, and an impostor in
+//! the registry's place.
 
 pub(crate) mod ports;
 
@@ -25,7 +25,7 @@ use crate::world::World;
 
 const AUTH: &str = "auth.keystile.svc.cluster.local";
 
-/// What is shipped for Istio, with a registry and a mesh's authority.
+/// The files shipped for Istio, with a registry and a mesh's authority.
 struct Mesh {
     documents: Vec<Document>,
     authority: Authority,
@@ -62,7 +62,7 @@ impl Mesh {
         found.next().with_context(|| format!("no {kind} {name}"))
     }
 
-    /// Starts an Envoy on a configuration. Its log goes into a folder of its own.
+    /// Starts an Envoy on a configuration. Its log goes into its own folder.
     fn envoy(&self, name: &str, config: &Value, token: Option<&str>) -> Result<Envoy> {
         let folder = self.folder.path().join(name);
         std::fs::create_dir(&folder)?;
@@ -77,9 +77,9 @@ impl Mesh {
         Envoy::start_as(command, &file, &folder, &options, false)
     }
 
-    /// The registry's pod: a listener for each port, with what the policies make of it, and the
-    /// registry's own behind each. Another listener has the certificate of another workload, and says of each
-    /// key that it is active.
+    /// Starts the registry's pod: for each port, a listener with the filters of the policies, in front
+    /// of the registry's own. Another listener has the certificate of another workload and says that
+    /// every key is active.
     fn pod(&self, registry: &Listening) -> Result<Envoy> {
         let own = self.authority.workload("keystile/keystile-registry")?;
         let other = self.authority.workload("web/web")?;
@@ -115,8 +115,8 @@ impl Mesh {
         self.envoy("pod", &config, None)
     }
 
-    /// A cluster of a proxy with a workload's certificate, as the DestinationRule makes it. The name has
-    /// something of our own in a subset's place, so that one proxy can have several.
+    /// Returns a cluster of a proxy with a workload's certificate, as the DestinationRule makes it. A
+    /// name in the place of the subset lets one proxy have several.
     fn cluster(
         &self,
         subset: &str,
@@ -131,7 +131,7 @@ impl Mesh {
         Ok(cluster)
     }
 
-    /// Does to a cluster what the EnvoyFilters of a namespace have Istio do.
+    /// Applies the EnvoyFilters of a namespace to a cluster, as Istio does.
     fn patch(&self, namespace: &str, context: &str, cluster: &mut Value) -> Result<()> {
         let mut times = 0;
         for document in &self.documents {
@@ -143,19 +143,19 @@ impl Mesh {
         Ok(())
     }
 
-    /// The filter's shipped configuration, with another cluster.
+    /// Returns the filter's shipped configuration, with another cluster.
     fn plugin(&self, cluster: &Value) -> Result<Value> {
         let plugin = self.document("WasmPlugin", "keystile")?;
         let mut config: Value =
             serde_json::from_str(&plugin.plugin_config().context("no configuration")?)?;
         config["lookup"]["cluster"] = cluster["name"].clone();
-        // A slow machine must not decide a case.
+        // A slow machine must not change the result.
         config["lookup"]["timeout"] = json!("10s");
         Ok(config)
     }
 }
 
-/// Settings of HTTP that route everything.
+/// Returns HTTP settings with one route for everything.
 fn http(name: &str, filters: &[Value], route: Value) -> Value {
     let router = json!({"name": "envoy.filters.http.router", "typed_config": {
         "@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router",
@@ -165,7 +165,7 @@ fn http(name: &str, filters: &[Value], route: Value) -> Value {
         "@type": "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
         "stat_prefix": name,
         "codec_type": "AUTO",
-        // As Istio does by default.
+        // Istio's default.
         "normalize_path": true,
         "http_filters": filters,
         "route_config": {"virtual_hosts": [{
@@ -176,7 +176,7 @@ fn http(name: &str, filters: &[Value], route: Value) -> Value {
     })
 }
 
-/// A listener of a pod, which takes what the mode of mutual TLS says.
+/// Returns a listener of a pod that accepts what the mode of mutual TLS allows.
 fn inbound(name: &str, http: &Value, mode: &str, identity: Identity<'_>) -> Result<Value> {
     let filters = json!([{
         "name": "envoy.filters.network.http_connection_manager",
@@ -211,8 +211,8 @@ fn inbound(name: &str, http: &Value, mode: &str, identity: Identity<'_>) -> Resu
     }))
 }
 
-/// The filter gets verdicts from the registry where the proxy is one that the policies name, presents the
-/// token, and talks to the registry itself. Otherwise requests get a 503, never a 401 nor an allow.
+/// The filter gets verdicts if the policies name its proxy, and the proxy presents the token and talks
+/// to the registry itself. Otherwise requests get a 503, never a 401 or a 200.
 pub(crate) fn only_the_filter_is_answered(world: &World) -> Result<()> {
     let mesh = Mesh::new()?;
     let (_server, registry) = mesh.serve()?;
@@ -230,12 +230,12 @@ pub(crate) fn only_the_filter_is_answered(world: &World) -> Result<()> {
 
     #[derive(Clone, Copy)]
     struct Case<'a> {
-        /// Of the listener, and in the cluster's name.
+        /// The name of the listener, and part of the cluster's name.
         name: &'static str,
         host: SocketAddr,
         account: &'static str,
         rule: &'a Document,
-        /// Whose EnvoyFilters patch the cluster, and in which context.
+        /// The namespace whose EnvoyFilters patch the cluster, and the context.
         patches: Option<(&'static str, &'static str)>,
         status: u16,
     }

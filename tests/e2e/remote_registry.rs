@@ -1,5 +1,5 @@
-//! A registry on another machine, as `docs/envoy.md` has it: TLS with a pinned name, certificates of
-//! proxies, and the service token.
+//! A registry on another machine, as documented in `docs/envoy.md`: TLS with a pinned name,
+//! certificates for proxies, and the service token.
 
 use std::path::Path;
 
@@ -21,7 +21,7 @@ use crate::world::World;
 /// The name that the page pins.
 const NAME: &str = "registry.internal";
 
-/// A known key gets in only where the registry has the pinned name, and the proxy has a certificate and
+/// A known key gets in only if the registry has the pinned name, and the proxy has a certificate and
 /// the token. Otherwise known and unknown keys get a 503.
 pub(crate) fn only_itself_is_asked(world: &World) -> Result<()> {
     let folder = tempfile::tempdir()?;
@@ -36,7 +36,7 @@ pub(crate) fn only_itself_is_asked(world: &World) -> Result<()> {
     let (named, other) = (authority.host(NAME)?, authority.host("web.internal")?);
     let received = Received::default();
     let (_serving, upstream) = world.scripted(&Auth::default(), &received)?;
-    // The server's certificate, the proxy's, its token, and the status of a known key.
+    // The server's certificate, the proxy's, its token, and the status for a known key.
     let rows = [
         ("as documented", &named, &proxy, SERVICE_TOKEN, 200),
         ("another name", &other, &proxy, SERVICE_TOKEN, 503),
@@ -88,7 +88,7 @@ pub(crate) fn only_itself_is_asked(world: &World) -> Result<()> {
     Ok(())
 }
 
-/// Does to the shipped configuration what the page says.
+/// Makes the page's changes to the shipped configuration.
 fn set_up(config: &mut Value, ca: &Path, own: &Certificate, token: &str) -> Result<()> {
     let page = std::fs::read_to_string(root().join("docs/envoy.md"))?;
     let block = yaml_blocks(&page).find(|block| block.contains("UpstreamTlsContext"));
@@ -106,7 +106,7 @@ fn set_up(config: &mut Value, ca: &Path, own: &Certificate, token: &str) -> Resu
     for cluster in clusters.into_iter().flatten() {
         if cluster["name"] != "upstream" {
             cluster["transport_socket"] = block["transport_socket"].clone();
-            // A slow machine must not decide a case.
+            // A slow machine must not change the result.
             cluster["connect_timeout"] = json!("10s");
         }
     }

@@ -1,12 +1,12 @@
-//! The files in `envoy/prometheus` by themselves: what `promtool` says of them, and that they fit
-//! together.
+//! The files in `envoy/prometheus` by themselves: `promtool` accepts them, and they agree with each
+//! other.
 
 use anyhow::{Context, Result, ensure};
 use keystile_e2e::prometheus::promtool;
 use keystile_e2e::root;
 use keystile_e2e::watched;
 
-/// `promtool` is content with the configuration and the rules, and the rules' own tests pass.
+/// `promtool` accepts the configuration and the rules, and the rules' own tests pass.
 pub(crate) fn promtool_is_content() -> Result<()> {
     let folder = watched::files();
     for arguments in [
@@ -19,7 +19,7 @@ pub(crate) fn promtool_is_content() -> Result<()> {
     Ok(())
 }
 
-/// Each alert has a test in which it fires, and says what to do on the page that it names.
+/// Each alert fires in a test, and has a runbook on the page that it links to.
 pub(crate) fn each_alert_has_a_test_and_a_runbook() -> Result<()> {
     let read = |name: &str| {
         let path = root().join(name);
@@ -55,7 +55,7 @@ pub(crate) fn each_alert_has_a_test_and_a_runbook() -> Result<()> {
     Ok(())
 }
 
-/// The PodMonitor relabels as prometheus.yml does, in the operator's spelling.
+/// The PodMonitor relabels like prometheus.yml, in the operator's spelling.
 pub(crate) fn podmonitor_relabels_alike() -> Result<()> {
     let steps = |file: &str, from: &str| {
         let text = std::fs::read_to_string(watched::files().join(file))?;

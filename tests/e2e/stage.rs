@@ -1,5 +1,5 @@
-//! An Envoy of its own for tests with outages, floods and times of their own, with all of the
-//! world around it: auth cluster, registry, upstream.
+//! A separate Envoy for tests with outages, floods or special times, with its own auth cluster,
+//! registry and upstream.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -29,12 +29,12 @@ pub(crate) struct Stage<'a> {
     pub(crate) envoy: Envoy,
     pub(crate) to: SocketAddr,
     pub(crate) auth: Auth,
-    /// The auth cluster, for outages.
+    /// The server of [`Stage::auth`], for outages.
     pub(crate) serving: Serving,
     pub(crate) registry: Registry,
-    /// Where it serves lookups and its admin API.
+    /// Where the registry serves lookups and its admin API.
     pub(crate) registry_at: SocketAddr,
-    /// `None` while it is down.
+    /// The registry's server, or `None` while it is down.
     server: Option<Process>,
     pub(crate) database: TestDatabase,
     keys: Vec<String>,
@@ -44,30 +44,30 @@ pub(crate) struct Stage<'a> {
 /// Who answers lookups.
 #[derive(Clone, Copy)]
 pub(crate) enum Asks {
-    /// [`Stage::auth`], and behind it the registry.
+    /// [`Stage::auth`], which forwards to the registry.
     Auth,
     /// The registry, over HTTP/2.
     Registry,
-    /// Another one, over HTTP/2.
+    /// Another server, over HTTP/2.
     Other(SocketAddr),
 }
 
-/// What [`Stage`]s differ in.
+/// What differs between [`Stage`]s.
 pub(crate) struct Setup {
     pub(crate) workers: u8,
     /// The object `cache` of the plugin configuration.
     pub(crate) cache: Value,
-    /// Further objects of it.
+    /// Further objects of the plugin configuration.
     pub(crate) more: Value,
-    /// What the registry stores its keys in.
+    /// The registry's database.
     pub(crate) database: fn() -> TestDatabase,
     /// The timeout of lookups.
     pub(crate) timeout: &'static str,
     /// Who answers lookups.
     pub(crate) asks: Asks,
-    /// The most lookups at a time, where the cluster's circuit breaker has a limit of its own.
+    /// The limit of simultaneous lookups, if it is not the default of circuit breakers.
     pub(crate) most_lookups: Option<u32>,
-    /// After which Envoy itself answers a request that waits.
+    /// How long a request may wait before Envoy itself answers it.
     pub(crate) stream_idle_timeout: Option<&'static str>,
     /// Whether a paused request's body still runs through the filter.
     pub(crate) allow_on_headers_stop_iteration: bool,
@@ -76,7 +76,7 @@ pub(crate) struct Setup {
 }
 
 impl Setup {
-    /// One worker, lookups of up to 10 s, so that a slow machine decides nothing.
+    /// Creates a setup with one worker, and with lookups of up to 10 s for slow machines.
     pub(crate) fn new(cache: Value) -> Self {
         Self {
             workers: 1,
@@ -92,8 +92,7 @@ impl Setup {
         }
     }
 
-    /// Runs a test, and then holds against the stage what holds for all: no VM died, and no key
-    /// is in Envoy's log.
+    /// Runs a test, then checks what holds for all of them: no VM died, and no key is in Envoy's log.
     pub(crate) fn run(
         self,
         world: &World,
@@ -154,11 +153,11 @@ impl<'a> Stage<'a> {
             allow_on_headers_stop_iteration: setup.allow_on_headers_stop_iteration,
             ..Listener::new("stage", &plugin)
         };
-        // More requests at once than a cluster takes by itself.
+        // More requests at once than a cluster takes by default.
         let mut upstream = cluster("upstream", Some(upstream));
         upstream["circuit_breakers"] =
             json!({"thresholds": [{"max_requests": 10_000, "max_pending_requests": 10_000}]});
-        // For polls of the feed, where the plugin has it so.
+        // For polls of the feed, if the plugin uses it.
         let feed = http2_cluster("auth_feed", registry_at);
         let mut config = envoy::config(&[listener], &[upstream, asked, feed]);
         if let Some(timeout) = setup.stream_idle_timeout {
@@ -192,12 +191,12 @@ impl<'a> Stage<'a> {
         })
     }
 
-    /// Ends the registry without a warning.
+    /// Kills the registry.
     pub(crate) fn crash_registry(&mut self) -> Result<()> {
         self.server.take().context("it is down already")?.crash()
     }
 
-    /// Starts it again where it was.
+    /// Starts the registry again at the same address.
     pub(crate) fn start_registry(&mut self) -> Result<()> {
         let log = self.folder.path().join("registry-again.log");
         let (server, _) = self.registry.serve(self.registry_at, &log)?;
@@ -205,12 +204,12 @@ impl<'a> Stage<'a> {
         Ok(())
     }
 
-    /// Asks the registry's admin API.
+    /// Sends a request to the registry's admin API.
     pub(crate) fn admin(&self, method: &str, path: &str) -> Result<Value> {
         Registry::ask(self.registry_at, method, path, None)
     }
 
-    /// A made-up key whose lookups are answered when they are permitted to be.
+    /// Returns a made-up key, and permits. Each lookup of it waits for a permit to be answered.
     pub(crate) fn held_key(&mut self, answer: Vec<u8>) -> Result<(String, Arc<Semaphore>)> {
         let (key, verdict) = (made_up_key(), Arc::new(Semaphore::new(0)));
         let script = Script::AnswerWhen(Arc::clone(&verdict), answer);
@@ -219,7 +218,7 @@ impl<'a> Stage<'a> {
         Ok((key, verdict))
     }
 
-    /// Requests with this key, each on a connection of its own, whose answers are yet to be read.
+    /// Sends requests with this key, each on its own connection, without reading the responses.
     pub(crate) fn send(&self, key: &str, requests: usize) -> Result<Vec<Sent>> {
         let key = format!("x-api-key: {key}");
         let head = client::head("GET", "/v1/x", [key.as_str()]);
@@ -228,8 +227,8 @@ impl<'a> Stage<'a> {
             .collect()
     }
 
-    /// So many requests with this key over HTTP/2, up to 100 on a connection, all at once. Gives
-    /// what becomes of them.
+    /// Sends requests with this key over HTTP/2, all at once and up to 100 on a connection. The
+    /// returned task ends with their outcomes.
     pub(crate) fn load(
         &self,
         path: &str,
@@ -244,19 +243,19 @@ impl<'a> Stage<'a> {
         })
     }
 
-    /// A new key of the registry.
+    /// Creates a key in the registry.
     pub(crate) fn create(&mut self) -> Result<Created> {
         let created = self.registry.create(&["--account", "acct_1"])?;
         self.keys.push(created.key.clone());
         Ok(created)
     }
 
-    /// One request with this key, on a connection of its own.
+    /// Sends one request with this key, on its own connection.
     pub(crate) fn get(&self, key: &str) -> Result<Response> {
         client::get(self.to, "/v1/x", [format!("x-api-key: {key}").as_str()])
     }
 
-    /// The status of one request below `path`, and what the access log says of it but for its key ID.
+    /// Sends one request below `path`. Returns its status and its log entry without the key ID.
     pub(crate) fn logged(&mut self, path: &str, key: &str) -> Result<(u16, String)> {
         let path = format!("{path}/{}", ulid::Ulid::generate());
         let line = format!("x-api-key: {key}");
@@ -269,7 +268,7 @@ impl<'a> Stage<'a> {
         Ok((response.status, without_key_id(&entry)?))
     }
 
-    /// How many lookups about this key the auth cluster got.
+    /// Returns the number of lookups of this key at the auth cluster.
     pub(crate) fn lookups(&self, key: &str) -> Result<usize> {
         Ok(self.auth.lookups_about(&hash(key)?))
     }
@@ -282,7 +281,7 @@ impl<'a> Stage<'a> {
         self.world.runtime.block_on(self.serving.start())
     }
 
-    /// A counter of the filter, such as `verdicts.cache.total`.
+    /// Returns a counter of the filter, such as `verdicts.cache.total`.
     pub(crate) fn counter(&self, name: &str) -> Result<u64> {
         self.envoy.counter(&metric(name))
     }
@@ -292,13 +291,13 @@ impl<'a> Stage<'a> {
         self.envoy.wait_for_counter(&metric(name), expected)
     }
 
-    /// Waits until Envoy holds so many requests.
+    /// Waits until Envoy has this number of active requests.
     pub(crate) fn wait_for_requests(&self, expected: u64) -> Result<()> {
         let active = "http.stage.downstream_rq_active";
         self.envoy.wait_for_counter(active, expected)
     }
 
-    /// Waits until the auth cluster got so many lookups about this key.
+    /// Waits until the auth cluster has got at least this number of lookups of this key.
     pub(crate) fn wait_for_lookups(&self, key: &str, expected: usize) -> Result<()> {
         let mut lookups = 0;
         wait_until(|| {

@@ -1,4 +1,4 @@
-//! Cases as rows: one HTTP/1.1 request, what must come back, and how many lookups it may cost.
+//! Cases as rows: one HTTP/1.1 request, what it must get, and the number of lookups it must cost.
 
 use anyhow::{Context, Result, ensure};
 use keystile::decision::denial::{Denial, Messages};
@@ -10,7 +10,7 @@ use time::format_description::well_known::Rfc3339;
 
 use crate::world::World;
 
-/// What must become of a request.
+/// The expected result of a request.
 #[derive(Clone, Debug)]
 pub(crate) enum Expect {
     /// Reaches the upstream with an identity and without the credential.
@@ -19,14 +19,14 @@ pub(crate) enum Expect {
     Exempt,
     /// Gets the reply with this error, and does not reach the upstream.
     Refused(&'static str),
-    /// Gets `api_key_revoked` in the words for an expired key.
+    /// Gets `api_key_revoked` with the message for an expired key.
     Expired,
-    /// Gets this status from Envoy, before or after the filter, and does not reach the upstream.
+    /// Gets this status from Envoy itself, and does not reach the upstream.
     ByEnvoy(u16),
 }
 
-/// One row. In `target`, headers and body, `{name}` stands for a key of the world; the text is
-/// sent as Latin-1, so `\u{ff}` is the byte 0xFF.
+/// One row. In `target`, headers and body, `{name}` stands for a key of the world. The text is sent as
+/// Latin-1, so `\u{ff}` is the byte 0xFF.
 #[derive(Clone, Debug)]
 pub(crate) struct Case {
     pub(crate) name: String,
@@ -35,13 +35,13 @@ pub(crate) struct Case {
     target: &'static str,
     headers: Vec<String>,
     body: String,
-    /// A header that must arrive.
+    /// A header that the upstream must get.
     arrives: Option<&'static str>,
     expect: Expect,
     lookups: usize,
 }
 
-/// A row: `GET /v1/x` to the listener `plain`.
+/// Creates a row: `GET /v1/x` to the listener `plain`.
 pub(crate) fn case(name: &str, expect: Expect) -> Case {
     Case {
         name: name.to_owned(),
@@ -86,7 +86,7 @@ impl Case {
         self
     }
 
-    /// The upstream must get this header.
+    /// Requires that the upstream gets this header.
     pub(crate) fn upstream_gets(mut self, header: &'static str) -> Self {
         self.arrives = Some(header);
         self
@@ -101,7 +101,7 @@ impl Case {
         self
     }
 
-    /// Sends the request and holds everything that happened against the row.
+    /// Sends the request and checks everything that happened against the row.
     pub(crate) fn run(&self, world: &World) -> Result<()> {
         let id = format!("e2e-{}", ulid::Ulid::generate());
         let response = client::send(
@@ -228,7 +228,7 @@ impl Case {
     }
 }
 
-/// What the contract says of a reply: the filter's own table, which docs/replies.md has too.
+/// The contract for a reply: the filter's own table, which is also in docs/replies.md.
 pub(crate) struct Reply {
     error: String,
     pub(crate) status: u16,
@@ -239,7 +239,7 @@ pub(crate) struct Reply {
 }
 
 impl Reply {
-    /// By default, in the first words that go with the error.
+    /// Returns the default reply for an error, with its first message.
     pub(crate) fn of(error: &str) -> Result<Self> {
         let mut denials = Denial::ALL.into_iter();
         let denial = denials.find(|denial| denial.code() == error);
@@ -255,7 +255,7 @@ impl Reply {
     }
 }
 
-/// The headers that each form of a reply has.
+/// Checks the headers that replies in all formats have.
 pub(crate) fn check_headers(response: &Response, reply: &Reply) -> Result<()> {
     let expected = [
         ("cache-control", Some("no-store")),
@@ -282,7 +282,7 @@ pub(crate) fn check_headers(response: &Response, reply: &Reply) -> Result<()> {
     Ok(())
 }
 
-/// The eight fields in their order, byte for byte.
+/// Checks the eight fields in their order, byte for byte.
 fn check_body(response: &Response, reply: &Reply, message: Option<&str>) -> Result<()> {
     let text = response.text();
     let body: Value = serde_json::from_str(&text).with_context(|| text.clone())?;

@@ -1,5 +1,5 @@
-//! Row 10: what a healthy registry never answers, and auth clusters that cannot be asked. And
-//! the answers beside it that are a verdict all the same.
+//! Row 10: answers that a healthy registry never gives, and auth clusters that cannot be reached. Also
+//! similar answers that are verdicts nevertheless.
 
 use anyhow::Result;
 use keystile_e2e::auth::{Script, answer};
@@ -192,7 +192,7 @@ fn statuses() -> impl Iterator<Item = (String, Script, Expect)> {
         "504 Timeout",
     ];
     let indeterminate = indeterminate.map(|status| {
-        // A body on 204 and 304 would be a broken message, which is another case.
+        // A body on 204 and 304 would be a broken message, which is a separate case.
         let body = if status.starts_with("204") || status.starts_with("304") {
             ""
         } else {

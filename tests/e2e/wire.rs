@@ -1,4 +1,4 @@
-//! HTTP/2 and gRPC, the custom configuration, and what all clients see alike.
+//! HTTP/2 and gRPC, the custom configuration, trace headers and non-disclosure.
 
 use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
@@ -14,7 +14,7 @@ use crate::world::World;
 
 type Headers<'a> = &'a [(&'a str, &'a str)];
 
-/// gRPC replies: status 200, the outcome in `grpc-status` and `grpc-message`.
+/// gRPC replies have status 200, and the outcome in `grpc-status` and `grpc-message`.
 pub(crate) fn grpc(world: &World) -> Result<()> {
     let failing = world.scripted_key(Script::Answer(answer("500 Oops", "")))?;
     let cases = [
@@ -61,7 +61,7 @@ pub(crate) fn grpc(world: &World) -> Result<()> {
     Ok(())
 }
 
-/// HTTP/2: the same decisions, header by header.
+/// HTTP/2 leads to the same decisions.
 pub(crate) fn over_http2(world: &World) -> Result<()> {
     let request = |headers: Headers<'_>| {
         headers
@@ -175,7 +175,7 @@ pub(crate) fn custom(world: &World) -> Result<()> {
     );
     ensure!(values(&echo, "x-keystile-key-id").count() == 0, "{echo}");
 
-    // Not by its `x-request-id`: where keys have no prefix, that might be one, and stays here.
+    // Not found by `x-request-id`: without a key prefix, that might be a key, so it is not sent.
     let target = format!(
         "GET /v1/key-hashes/{}?from=gateway HTTP/1.1\r\n",
         hash(staging)?
@@ -195,7 +195,7 @@ pub(crate) fn custom(world: &World) -> Result<()> {
     Ok(())
 }
 
-/// `credential.forward`: the upstream gets the credential as it came.
+/// `credential.forward`: the upstream gets the credential unchanged.
 pub(crate) fn forwarded(world: &World) -> Result<()> {
     let line = format!("authorization: Bearer {}", world.key("forwarded")?);
     let response = client::get(world.envoy.listener("forward")?, "/", [line.as_str()])?;
@@ -212,7 +212,7 @@ pub(crate) fn forwarded(world: &World) -> Result<()> {
     Ok(())
 }
 
-/// The lookup carries the trace of its request, and nothing else of it.
+/// The lookup carries the trace headers of its request, and nothing else from it.
 pub(crate) fn trace_headers(world: &World) -> Result<()> {
     let id = "e2e-trace";
     let trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
@@ -250,7 +250,7 @@ pub(crate) fn trace_headers(world: &World) -> Result<()> {
     Ok(())
 }
 
-/// A client that puts its key into a header which lookups carry on does not show it to the auth cluster.
+/// If a client puts its key into a header that lookups carry on, the auth cluster does not see it.
 pub(crate) fn keys_in_trace_headers(world: &World) -> Result<()> {
     let to = world.envoy.listener("plain")?;
     for name in ["x-request-id", "traceparent", "tracestate"] {
@@ -270,7 +270,7 @@ pub(crate) fn keys_in_trace_headers(world: &World) -> Result<()> {
     Ok(())
 }
 
-/// A key that never existed, a deleted one and one of another environment get the same bytes.
+/// Unknown keys, deleted keys and keys of another environment get the same bytes.
 pub(crate) fn non_disclosure(world: &World) -> Result<()> {
     let to = world.envoy.listener("production")?;
     let masked = |key: &str, method: &str| -> Result<String> {

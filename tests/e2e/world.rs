@@ -1,4 +1,4 @@
-//! What all cases share: one Envoy with a listener for each configuration, the registry with its
+//! What all cases share: one Envoy with a listener for each configuration, the registries with their
 //! keys, and everything that was written and received.
 
 use std::collections::HashMap;
@@ -29,7 +29,7 @@ pub(crate) struct World {
     pub(crate) received: Received,
     pub(crate) runtime: Runtime,
     keys: HashMap<&'static str, String>,
-    /// Keys that must turn up nowhere.
+    /// Keys that must not appear anywhere.
     secrets: Mutex<Vec<String>>,
     replies: Mutex<String>,
     _registries: [Process; 2],
@@ -59,7 +59,7 @@ impl World {
             anyhow::Ok((serving, upstream))
         })?;
 
-        // Bound, so that nobody else gets it, but not listened on.
+        // Bound, so that no other socket gets it, but not listened on.
         let closed_port = TcpSocket::new_v4()?;
         closed_port.bind(any)?;
         let mut full = cluster("full", Some(serving.address));
@@ -105,13 +105,13 @@ impl World {
         Ok(world)
     }
 
-    /// A key by its name, as [`keys`] has them.
+    /// Returns a key by its name in [`keys`].
     pub(crate) fn key(&self, name: &str) -> Result<&str> {
         let key = self.keys.get(name).map(String::as_str);
         key.with_context(|| format!("no key {name}"))
     }
 
-    /// A new key whose lookups are answered by script.
+    /// Returns a new key whose lookups are answered by script.
     pub(crate) fn scripted_key(&self, script: Script) -> Result<String> {
         let key = made_up_key();
         self.auth.script(&hash(&key)?, script);
@@ -119,13 +119,13 @@ impl World {
         Ok(key)
     }
 
-    /// An auth cluster that answers by script alone, and an upstream of its own.
+    /// Starts an auth cluster that answers by script alone, and a separate upstream.
     pub(crate) fn scripted(
         &self,
         auth: &Auth,
         received: &Received,
     ) -> Result<(Serving, SocketAddr)> {
-        // Nobody is there to hand anything on to.
+        // There is no registry to forward to.
         let nobody = ([127, 0, 0, 1], 1).into();
         self.runtime.block_on(async {
             let serving = auth.serve(nobody).await?;
@@ -165,8 +165,8 @@ impl World {
     }
 }
 
-/// All loggers at their most talkative, but for those by which Envoy itself prints the headers
-/// of each request: no filter can keep it from that, and docs/auth-service.md says so.
+/// All loggers at their most verbose, except those with which Envoy itself logs the headers of each
+/// request. No filter can prevent that, as docs/envoy.md says.
 const LOG_OPTIONS: &[&str] = &[
     "--concurrency",
     "2",
@@ -177,7 +177,7 @@ const LOG_OPTIONS: &[&str] = &[
 ];
 
 fn listeners() -> Vec<Listener> {
-    // Without the cache, each case tells how many lookups it costs, whatever ran before it.
+    // Without the cache, the lookups that a case costs do not depend on earlier cases.
     let asking = |lookup: Value, rest: &Value| {
         let mut plugin = json!({
             "lookup": lookup,
@@ -188,7 +188,7 @@ fn listeners() -> Vec<Listener> {
         }
         plugin
     };
-    // Far from the default of 250 ms: a machine under load must not decide a case.
+    // Far above the default of 250 ms, so that a machine under load does not change the result.
     let lookup = |cluster: &str| json!({"cluster": cluster, "timeout": "10s"});
     let with = |rest: &Value| asking(lookup("auth"), rest);
     let to = |cluster: &str| asking(lookup(cluster), &json!({}));
@@ -261,7 +261,7 @@ fn listeners() -> Vec<Listener> {
     ]
 }
 
-/// The keys of the registry, by the names that cases use.
+/// Creates the keys, and returns them by the names that cases use.
 fn keys(registry: &Registry, peppered: &Registry) -> Result<HashMap<&'static str, String>> {
     let create = |name: &str, options: &[&str]| {
         let always = ["--account", "acct_1", "--name", name];

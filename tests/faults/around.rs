@@ -1,5 +1,6 @@
-//! What Envoy does around the filter: bodies and trailers that come when they like, other filters
-//! beside it, replies that are rewritten, and routes that retry, mirror, redirect or switch it off.
+//! What Envoy does around the filter: bodies and trailers that arrive at any time, other
+//! filters in the chain, local replies that are rewritten, and routes that retry, mirror,
+//! redirect or disable the filter.
 
 mod bodies;
 mod neighbours;
@@ -68,7 +69,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     .collect()
 }
 
-/// What becomes of a request.
+/// The outcome of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Outcome {
     Allowed,
@@ -87,7 +88,7 @@ impl Outcome {
         }
     }
 
-    /// The auth cluster's, which leads to it.
+    /// Returns the auth cluster's answer that leads to this outcome.
     fn answer(self) -> Vec<u8> {
         match self {
             Self::Allowed => answer("200 OK", GOOD),
@@ -96,7 +97,7 @@ impl Outcome {
         }
     }
 
-    /// A key whose lookups lead to it.
+    /// Returns a key whose lookups lead to this outcome.
     fn key(self, range: &Range) -> Result<String> {
         let key = made_up_key();
         range

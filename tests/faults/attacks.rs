@@ -1,5 +1,5 @@
-//! What an attack on the shipped stack tried: `envoy/envoy.yaml` as it is, the registry, and an
-//! upstream. Each case prints what it did, and what came of it.
+//! Attacks on the shipped stack: `envoy/envoy.yaml` unchanged, the registry, and an upstream. Each
+//! case prints what it did and the result.
 
 mod endless;
 mod logs;
@@ -26,7 +26,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     .collect()
 }
 
-/// The shipped stack before an upstream, with the attacker's own key.
+/// The shipped stack in front of an upstream, with a valid key that belongs to the attacker.
 struct Attacked {
     stack: Stack,
     own: Created,

@@ -1,4 +1,4 @@
-//! What an auth cluster may do instead of answering, or beside it.
+//! What an auth cluster may do instead of answering, or in addition to it.
 
 mod comebacks;
 mod eager;

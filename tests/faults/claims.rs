@@ -1,4 +1,4 @@
-//! `SECURITY.md` names a test for each claim. Whether there are such tests.
+//! Checks that the tests that `SECURITY.md` names for its claims exist.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -72,7 +72,7 @@ fn each_claim_has_its_tests(names: &BTreeSet<String>) -> Result<()> {
     Ok(())
 }
 
-/// All Rust sources below a folder, as one text.
+/// Returns all Rust sources below a folder as one string.
 fn sources(folder: &str) -> Result<String> {
     fn add(folder: &Path, text: &mut String) -> Result<()> {
         for entry in fs::read_dir(folder)? {

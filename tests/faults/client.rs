@@ -1,4 +1,4 @@
-//! What clients may do: leave, say nothing, say too much, or speak any protocol in any way.
+//! What clients may do: disconnect, send nothing, send too much, or use any protocol in any way.
 
 mod bodies;
 mod downgraded;
@@ -28,10 +28,11 @@ use tokio::net::TcpStream;
 
 use crate::range::{OnDemand, PATH, Setup, plugin, uncached};
 
-/// The listener whose verdicts are kept for no time.
+/// The listener that caches no verdicts.
 const LISTENER: &str = "uncached";
 
-/// The same, where Envoy would hand over bodies while their headers wait.
+/// The same with `allow_on_headers_stop_iteration`: Envoy may pass on a body while
+/// its headers are paused.
 const STREAMED: &str = "streamed";
 
 fn setup() -> Result<Setup> {
@@ -43,14 +44,14 @@ fn setup() -> Result<Setup> {
     Ok(Setup::new(vec![Listener::new(LISTENER, &plugin), streamed]))
 }
 
-/// The listener of `envoy/envoy.yaml`, before its upstream: the settings that operators begin with.
+/// The listener of `envoy/envoy.yaml` in front of its upstream: the settings that operators start with.
 const SHIPPED: &str = "shipped";
 
 fn shipped_setup() -> Result<Setup> {
     Ok(Setup {
         edit: Box::new(|config| {
             let mut listener = shipped::listener(SHIPPED, &plugin(&json!({})))?;
-            // Floods would fill the disk.
+            // With an access log, floods would fill the disk.
             let http = listener.pointer_mut("/filter_chains/0/filters/0/typed_config");
             http.context("no settings of HTTP")?["access_log"] = json!([]);
             config["static_resources"]["listeners"] = json!([listener]);
@@ -72,7 +73,7 @@ fn shipped_setup() -> Result<Setup> {
     })
 }
 
-/// A listener before an upstream of HTTP/1.
+/// A listener in front of an HTTP/1 upstream.
 const HTTP1: &str = "http1";
 
 fn http1_setup() -> Result<Setup> {
@@ -88,7 +89,7 @@ fn http1_setup() -> Result<Setup> {
     })
 }
 
-/// A cluster whose connections may take long: a machine under load must not decide a case.
+/// Returns the cluster with a long connect timeout: a machine under load must not decide a case.
 fn patient(mut cluster: Value) -> Value {
     cluster["connect_timeout"] = json!("10s");
     cluster
@@ -115,7 +116,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     .collect()
 }
 
-/// A request of HTTP/1 with these header lines and a body, on a connection that is kept.
+/// Returns an HTTP/1 request with these header lines and a body. It keeps the connection open.
 fn plain(method: &str, target: &str, lines: &str, body: &[u8]) -> Vec<u8> {
     let length = body.len();
     let mut request = format!(
@@ -126,17 +127,17 @@ fn plain(method: &str, target: &str, lines: &str, body: &[u8]) -> Vec<u8> {
     request
 }
 
-/// A connection of HTTP/2, with prior knowledge.
+/// Opens an HTTP/2 connection with prior knowledge.
 async fn connect2(to: SocketAddr) -> Result<SendRequest<Bytes>> {
     let stream = TcpStream::connect(to).await?;
     stream.set_nodelay(true)?;
     let (sender, connection) = h2::client::handshake(stream).await?;
-    // How it ends its requests tell.
+    // The requests show how the connection ends.
     tokio::spawn(connection);
     Ok(sender)
 }
 
-/// The head of a request for it.
+/// Returns the head of a request for such a connection.
 fn request2(to: SocketAddr, method: &str, headers: &[(&str, &str)]) -> Result<hyper::Request<()>> {
     let mut request = hyper::Request::builder()
         .method(method)
@@ -147,13 +148,13 @@ fn request2(to: SocketAddr, method: &str, headers: &[(&str, &str)]) -> Result<hy
     Ok(request.body(())?)
 }
 
-/// The status of an answer that arrives whole.
+/// Returns the status of an answer, once it is complete.
 async fn status2(response: ResponseFuture) -> Result<u16> {
     let (status, _) = whole2(response).await?;
     Ok(status)
 }
 
-/// The same with the body.
+/// Returns the status and the body of an answer, once it is complete.
 async fn whole2(response: ResponseFuture) -> Result<(u16, Vec<u8>)> {
     read2(response.await.context("no answer")?).await
 }
@@ -170,7 +171,7 @@ async fn read2(response: hyper::Response<RecvStream>) -> Result<(u16, Vec<u8>)> 
     Ok((status, bytes))
 }
 
-/// Fails with all problems of a table's rows.
+/// Fails with the problems of all rows of a table, if there are any.
 fn all_well(rows: Vec<Result<()>>) -> Result<()> {
     let problems: Vec<_> = rows
         .into_iter()

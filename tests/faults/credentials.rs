@@ -1,5 +1,5 @@
-//! Whoever does not bring exactly a known key gets in by no spelling of it, and what is no key at all
-//! costs no lookup.
+//! Only a request with exactly a known key gets in, and no other spelling of it does. A credential
+//! that is not a well-formed key costs no lookup.
 
 mod generated;
 mod model;
@@ -22,8 +22,8 @@ use tokio::runtime::Runtime;
 use crate::range::{OnDemand, PATH, Range, Setup, end_of, key_id, plugin, uncached};
 use model::{DEFAULT, Line, Reading, Rules};
 
-/// The keys that the auth cluster of these cases knows, and no others: 43 bytes; another of the same
-/// form; one of hex digits; one of base64.
+/// The only keys that the auth cluster of these cases knows: one of 43 bytes, another of the same
+/// form, one of hex digits, and one of base64.
 const KEY: &str = "aw_0aB3dE-fG7hI_kLmN0pQrStUvWxYz1234567890A";
 const OTHER: &str = "aw_0-therefGhIjKlMnOpQrStUvWxYz_0123456789B";
 const HEX: &str = "k.0123456789abcdefABCDEF";
@@ -39,8 +39,7 @@ fn is_known(hash: &str) -> bool {
         .any(|key| keys::hash(key).is_ok_and(|known| known == hash))
 }
 
-/// Listeners that ask an auth cluster of their own, as lookups are counted there; and one for steady
-/// traffic.
+/// Listeners with their own auth cluster, where lookups are counted, and one for steady traffic.
 fn setup(known: &Anyone) -> Result<Setup> {
     let runtime = Runtime::new()?;
     let serving = runtime.block_on(known.serve())?;
@@ -79,7 +78,7 @@ fn setup(known: &Anyone) -> Result<Setup> {
     Ok(setup)
 }
 
-/// What the filter does with credentials on a listener.
+/// Returns how the filter reads credentials on a listener.
 fn rules(listener: &str) -> Rules {
     match listener {
         "schemes" => Rules {
@@ -117,7 +116,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     .collect()
 }
 
-/// A request: what it is called, its path, and those of its headers that matter.
+/// A request: its name, its target, and the headers under test.
 #[derive(Clone, Debug)]
 struct Probe {
     name: String,
@@ -144,35 +143,36 @@ impl Probe {
             bytes.extend(value);
             bytes.extend(b"\r\n");
         }
-        // Whatever the values do to the lines, this is one more of them.
+        // A separate last line, whatever the values do to the lines.
         bytes.extend(b"x-end: 1\r\n\r\n");
         bytes
     }
 
-    /// Whether Envoy may refuse it before any filter: control characters are in no value.
+    /// Returns true if Envoy may refuse the request before any filter runs: no value may contain
+    /// control characters.
     fn is_malformed(&self) -> bool {
         let mut values = self.lines.iter().flat_map(|(_, value)| value);
         values.any(|byte| byte.is_ascii_control() && *byte != b'\t')
     }
 
-    /// Whether a server may see lines of its own in a value.
+    /// Returns true if a server may read a part of a value as separate lines.
     fn breaks_lines(&self) -> bool {
         let mut values = self.lines.iter().flat_map(|(_, value)| value);
         values.any(|byte| matches!(byte, 0 | b'\r' | b'\n'))
     }
 }
 
-/// A line of text.
+/// Returns a header line.
 fn line(name: &str, value: impl AsRef<[u8]>) -> Line {
     (name.to_owned(), value.as_ref().to_vec())
 }
 
-/// Sends requests, and holds what becomes of them against the model.
+/// Sends requests and compares their outcomes with the model.
 #[derive(Clone)]
 struct Field(Anyone);
 
 impl Field {
-    /// Over HTTP/1.1, byte by byte.
+    /// Sends the probes over HTTP/1.1, with exactly their bytes.
     fn send(&self, range: &Range, tally: &Tally, listener: &str, probes: &[Probe]) -> Result<()> {
         let to = range.envoy.listener(listener)?;
         self.hold(
@@ -191,7 +191,8 @@ impl Field {
                     .into_iter()
                     .zip(kept::exchange_all(to, CONNECTIONS, &kept_bytes))
                     .collect();
-                // What is behind the answer may be one to what was a part of the request.
+                // Each of these needs a separate connection: a part of the request may
+                // get a second answer.
                 answers.extend(alone.into_iter().map(|at| {
                     let answer = client::send(to, &bytes[at]).and_then(client::Sent::response);
                     (at, answer)
@@ -202,7 +203,7 @@ impl Field {
         )
     }
 
-    /// Over HTTP/2, what can be sent by it.
+    /// Sends the probes over HTTP/2, except those that it cannot carry.
     fn send_by_http2(
         &self,
         range: &Range,
@@ -241,7 +242,8 @@ impl Field {
         )
     }
 
-    /// First what is no key, which makes no lookup; then what is one.
+    /// Sends the probes without a well-formed key, which must make no lookup, and then the others.
+    /// Checks all answers.
     fn hold(
         &self,
         range: &Range,
@@ -281,7 +283,7 @@ impl Field {
                 }
             }
             let made = self.0.lookups() - before;
-            // Requests at the same time with the same key share one.
+            // Concurrent requests with the same key share a lookup.
             let most = asked.len();
             asked.sort();
             asked.dedup();
@@ -297,16 +299,16 @@ impl Field {
     }
 }
 
-/// A request and what is to become of it, by which it is marked.
+/// A request, its expected outcome, and the name that marks it.
 struct Marked<'a> {
     probe: &'a Probe,
     expected: Expected,
-    /// At the upstream.
+    /// The name under which the upstream records the request.
     name: String,
 }
 
 impl Marked<'_> {
-    /// As whom it may reach the upstream, if it may.
+    /// Returns the headers that mark the request as allowed to reach the upstream, if it is.
     fn marks(&self) -> Vec<(&str, &str)> {
         let id = self.expected.id.as_deref();
         id.map_or_else(Vec::new, |id| vec![(ENTITLED, id), (NAMED, &self.name)])
@@ -332,13 +334,13 @@ impl Marked<'_> {
         let [arrived] = &arrived[..] else {
             anyhow::bail!("{probe:?} arrived {} times", arrived.len());
         };
-        // Wherever a server might look for it, also by another spelling of the name.
+        // A server might look for the key under another spelling of the header name, too.
         let is_source = |name: &str| {
             let name = name.replace(|c: char| !c.is_ascii_alphanumeric(), "-");
             rules.sources.iter().any(|(source, _)| *source == name)
         };
         let mut sources = arrived.headers.iter().filter(|(name, _)| is_source(name));
-        // A key is a word of its own; one that is glued to another is none.
+        // Only a separate word is a key, not a part of a longer one.
         let of_key =
             |c: char| rules.prefix.contains(c) || c.is_ascii() && (rules.alphabet)(c as u8);
         let has_key = sources.any(|(_, value)| {
@@ -353,20 +355,21 @@ impl Marked<'_> {
     }
 }
 
-/// What carries a request.
+/// The protocol that carries a request.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Protocol {
     Http1,
     Http2,
 }
 
-/// What Envoy makes of headers before any filter sees them. None of it makes a key of what is none.
+/// Returns the headers as Envoy passes them to the filters. Nothing that Envoy does turns another
+/// value into a key.
 fn as_envoy_reads(protocol: Protocol, lines: &[Line]) -> Vec<Line> {
     let mut lines = lines.to_vec();
     if protocol == Protocol::Http1 {
         for (_, value) in &mut lines {
-            // LF alone ends a line (RFC 9112 section 2.2), which a blank then continues. CR alone is
-            // left out.
+            // A bare LF ends a line (RFC 9112 section 2.2), which a space then continues. A
+            // bare CR is removed.
             value.pop_if(|last| *last == b'\n');
             if let Some(fold) = value.windows(2).position(|pair| pair == b"\n ") {
                 value.remove(fold);
@@ -374,8 +377,8 @@ fn as_envoy_reads(protocol: Protocol, lines: &[Line]) -> Vec<Line> {
             value.retain(|byte| *byte != b'\r');
         }
     }
-    // Of more than one `authorization`, those without a value are left out. Only the lines of HTTP/1
-    // have blanks around the values that do not belong to them.
+    // Envoy drops `authorization` headers without a value if there are several. Only in HTTP/1 is
+    // whitespace around a value not part of the value.
     let is_empty = |(name, value): &Line| {
         let mut rest = value.iter();
         name.eq_ignore_ascii_case("authorization")
@@ -385,13 +388,13 @@ fn as_envoy_reads(protocol: Protocol, lines: &[Line]) -> Vec<Line> {
     lines
 }
 
-/// What is to become of a request.
+/// The expected outcome of a request.
 struct Expected {
     /// The reply's error, or "to pass".
     outcome: &'static str,
-    /// What is looked up.
+    /// The key that is looked up.
     key: Option<Vec<u8>>,
-    /// The key's, where it is known.
+    /// The key's id, if the key is known.
     id: Option<String>,
 }
 

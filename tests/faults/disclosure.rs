@@ -1,5 +1,5 @@
-//! Whether a key once existed, or exists elsewhere, shows nowhere: not in the bytes of an answer,
-//! and not in its time.
+//! Answers do not disclose whether a key once existed or exists elsewhere, neither by their bytes nor
+//! by their timing.
 
 mod replies;
 mod timing;
@@ -35,7 +35,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     ]
 }
 
-/// A range whose auth cluster is a real registry, for keys of production.
+/// A range whose auth cluster is a real registry. Its filter accepts production keys.
 struct Site {
     range: Range,
     registry: SocketAddr,
@@ -85,18 +85,18 @@ impl Site {
     }
 }
 
-/// A kind of key that the filter has not found, or says so.
+/// A kind of key that the filter answers with `api_key_not_found`.
 struct Kind {
     name: &'static str,
-    /// Makes one.
+    /// Creates a key of this kind.
     make: fn(&Site) -> Result<String>,
 }
 
-/// The first is that of keys that never existed.
+/// All kinds. The first one, keys that never existed, is the reference.
 const KINDS: [Kind; 10] = [
     Kind {
         name: "never existed",
-        // As long as those that the registry makes: to hash a longer one takes longer.
+        // As long as the registry's own keys, because a longer key takes longer to hash.
         make: |_| {
             Ok(format!(
                 "aw_{:.43}",
@@ -146,7 +146,7 @@ const KINDS: [Kind; 10] = [
     Kind {
         name: "of another environment, with a long record",
         make: |site| {
-            // More than the filter keeps of a record of its own environment.
+            // Larger than any record that the filter caches for its own environment.
             let endpoints: Vec<_> = (0..90).map(|n| format!("/v1/{n}/{:0>60}", n)).collect();
             let record = json!({"environment": "staging", "endpoints": endpoints});
             Ok(site.create(&record)?.0)
@@ -167,7 +167,7 @@ fn deleted(site: &Site, revoke: bool) -> Result<String> {
     Ok(key)
 }
 
-/// The key with another last character.
+/// Returns the key with another last character.
 fn misspelt(key: &str) -> String {
     let mut key = key.to_owned();
     let last = key.pop();

@@ -1,6 +1,6 @@
-//! A VM that dies, at each failpoint, while a thousand requests wait for their lookups: all
-//! of them end, none of them gets in, and the filter is back, or refuses everything, as its
-//! `failure_policy` says.
+//! A VM that dies at each failpoint, while a thousand requests wait for their lookups. All
+//! of them end and none gets in. Then the filter comes back or refuses everything,
+//! depending on its `failure_policy`.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -22,35 +22,36 @@ use tokio::task::JoinSet;
 
 use crate::range::{PATH, Range, Setup, Steady, end_of, key_id, known_key, plugin, request, trial};
 
-/// The header by which a request says where the VM is to die: see `src/wasm/failpoints.rs`.
+/// The request header that names the point at which the VM dies: see `src/wasm/failpoints.rs`.
 pub(crate) const DIE: &str = "x-test-failpoint";
 
-/// Requests that wait for their lookups when the VM dies, two of each key, so that half of them
-/// wait for a lookup of another request's.
+/// Requests that wait for their lookups when the VM dies, two for each key. Half of them wait for a
+/// lookup that another request started.
 const PAUSED: usize = 1000;
 
-/// Connections that these share.
+/// Connections that these requests share.
 const CONNECTIONS: usize = 20;
 
-/// Requests whose bodies are under way then.
+/// Requests whose bodies are still being sent when the VM dies.
 const BODIES: usize = 50;
 
-/// What ends a request that nobody will answer: the setting that `envoy/envoy.yaml` has, shorter.
+/// The `stream_idle_timeout`, which ends requests that get no answer. It is
+/// shorter than in `envoy/envoy.yaml`.
 pub(crate) const IDLE: Duration = Duration::from_secs(6);
 
-/// How long a filter that is to come back may be away. Where nothing else runs, it is back within
-/// a second or two; a machine under load decides nothing.
+/// How long a filter may be away before it comes back. On an idle machine it takes a second or two; a
+/// machine under load must not decide a case.
 const BACK: Duration = Duration::from_secs(60);
 
-/// How long it is watched that one stays away.
+/// How long [`stays_closed`] checks that everything is refused.
 const CLOSED: Duration = Duration::from_secs(3);
 
-// Kinds of requests, as they are counted.
+// Kinds of requests in the counters.
 const PAUSED_KIND: &str = "one that waited";
 const BODY_KIND: &str = "one that waited, with a body under way";
 const KILLER_KIND: &str = "the one that kills";
 
-/// Where a VM dies, and in which export of the module that is.
+/// Points at which a VM dies, each with the module's export in which that happens.
 const POINTS: &[(&str, &str)] = &[
     ("keystile_on_context_create", "proxy_on_context_create"),
     ("keystile_on_request_headers", "proxy_on_request_headers"),
@@ -73,7 +74,7 @@ pub(crate) enum Policy {
 use Policy::{FailClosed, FailReload};
 
 impl Policy {
-    /// In Envoy's configuration.
+    /// Returns its name in Envoy's configuration.
     pub(crate) fn name(self) -> &'static str {
         match self {
             FailReload => "FAIL_RELOAD",
@@ -82,17 +83,17 @@ impl Policy {
     }
 }
 
-/// A VM's death.
+/// A case in which a VM dies.
 struct Death {
-    /// Where.
+    /// The point at which it dies.
     point: &'static str,
-    /// In which export of the module that is.
+    /// The module's export in which it dies.
     export: &'static str,
     policy: Policy,
     workers: u8,
-    /// After which Envoy ends a request that nothing happens to.
+    /// The idle time after which Envoy ends a request.
     idle: Duration,
-    /// Requests whose bodies are under way.
+    /// How many requests have bodies that are still being sent.
     bodies: usize,
 }
 
@@ -109,7 +110,7 @@ pub(crate) fn trials() -> Vec<Trial> {
                 policy: FailReload,
                 workers: 2,
                 idle: shipped_idle()?,
-                // Their client waits less long.
+                // Their client would give up before this timeout.
                 bodies: 0,
             };
             death.happens(name)
@@ -137,13 +138,13 @@ pub(crate) fn trials() -> Vec<Trial> {
     trials
 }
 
-/// A test that is not run unless it is asked for.
+/// Returns a test that is ignored by default.
 fn long(name: &str, run: impl FnOnce(&str) -> Result<()> + Send + 'static) -> Trial {
     let own = name.to_owned();
     trial(name, move || run(&own)).with_ignored_flag(true)
 }
 
-/// `stream_idle_timeout` of `envoy/envoy.yaml`.
+/// Returns the `stream_idle_timeout` of `envoy/envoy.yaml`.
 fn shipped_idle() -> Result<Duration> {
     let config = std::fs::read_to_string(root().join("envoy/envoy.yaml"))?;
     let mut values = config.lines().filter_map(|line| {
@@ -165,7 +166,7 @@ fn the_shipped_module_has_nothing_to_die_on() -> Result<()> {
     Ok(())
 }
 
-/// The module with failpoints.
+/// Returns the path of the module with failpoints.
 pub(crate) fn module() -> std::path::PathBuf {
     root().join("target/faults/keystile-failpoints.wasm")
 }
@@ -179,7 +180,7 @@ fn setup(policy: Policy, workers: u8, idle: Duration) -> Result<Setup> {
     let mut plugin = plugin(&json!({
         "feed": {"path": "/v1/changes?after={cursor}", "interval": "200ms"},
     }));
-    // Longer than any case: these lookups are never answered by a timeout.
+    // Longer than any case, so that no lookup times out.
     plugin["lookup"]["timeout"] = json!("60s");
     let listeners = vec![
         Listener::new("dying", &plugin),
@@ -195,7 +196,7 @@ fn setup(policy: Policy, workers: u8, idle: Duration) -> Result<Setup> {
     })
 }
 
-/// As Envoy's configuration has it.
+/// Returns a duration as it is written in Envoy's configuration.
 pub(crate) fn seconds(duration: Duration) -> String {
     format!("{}s", duration.as_secs())
 }
@@ -228,7 +229,7 @@ impl Death {
             let proof = format!("Function: {export} failed");
             wait_until(|| Ok(range.envoy.written().contains(&proof)))
                 .with_context(|| format!("the VM does not die in {export}"))?;
-            // For those of a worker whose VM has not died.
+            // Answers the lookups of a worker whose VM has not died.
             permits.add_permits(PAUSED + BODIES);
             if self.policy == FailReload {
                 is_back(&range, tally, name, died)?;
@@ -251,7 +252,7 @@ impl Death {
                 stays_closed(&range, tally)?;
             }
             let ends = tally.ends(PAUSED_KIND);
-            // Those of the other worker get their verdict, which is that there is no such key.
+            // Requests on the other worker get their verdict: the key is not found.
             let expected = [401, 503].map(End::Answered);
             ensure!(
                 ends.values().sum::<u64>() == PAUSED as u64
@@ -263,7 +264,7 @@ impl Death {
         })
     }
 
-    /// What else is sent all the while.
+    /// Returns the steady traffic of the case.
     fn steady(&self) -> Result<Steady> {
         let refused = [401, 503].map(End::Answered);
         let steady = Steady::on("dying")?
@@ -271,7 +272,7 @@ impl Death {
             .but("no key, but an identity", &refused)
             .but("an unknown key", &refused)
             .but("a misshapen key", &refused);
-        // Some of them wait when the VM dies, and for longer than their client does.
+        // Some of these requests wait when the VM dies, and for longer than their client does.
         Ok(if self.idle > IDLE {
             steady.without("an unknown key")
         } else {
@@ -287,7 +288,7 @@ struct Paused {
 }
 
 impl Paused {
-    /// Sends them. Their lookups are answered, with a 404, when there are permits for it.
+    /// Sends the requests. Each lookup is answered with a 404 once there is a permit for it.
     fn new(death: &Death, range: &Range, tally: &Tally, permits: &Arc<Semaphore>) -> Result<Self> {
         let deadline = death.idle + Duration::from_secs(15);
         let key = || {
@@ -336,10 +337,10 @@ impl Paused {
         Ok(Self { waiting, bodies })
     }
 
-    /// The rest of the bodies is sent, perhaps to a VM that is dead. Waits until all have ended.
+    /// Sends the rest of the bodies, possibly to a dead VM, and waits until all requests have ended.
     fn end(mut self, range: &Range, tally: &Tally) -> Result<()> {
         for body in &mut self.bodies {
-            // Where the other side is gone, reading tells.
+            // If the other side is gone, reading the answer shows it.
             body.send(b"4\r\nlast\r\n0\r\n\r\n").ok();
         }
         for body in self.bodies {
@@ -354,7 +355,7 @@ impl Paused {
     }
 }
 
-/// Has a VM die somewhere. Returns the request that has it, which may wait for as long as others.
+/// Makes a VM die at a point. Returns the request that did it, which may wait as long as the others.
 fn die(range: &Range, point: &str) -> Result<Option<Sent>> {
     let to = range.envoy.listener("dying")?;
     let die = format!("{DIE}: {point}");
@@ -373,7 +374,7 @@ fn die(range: &Range, point: &str) -> Result<Option<Sent>> {
             &[&with_key[..], &["transfer-encoding: chunked"]].concat(),
             "4\r\nbody\r\n0\r\nx-trailer: x\r\n\r\n",
         ),
-        // What the filter does by itself, or for any request.
+        // Points that the filter reaches by itself, or for any request.
         "keystile_on_tick"
         | POLL_ANSWERED
         | "keystile_on_delete"
@@ -382,9 +383,9 @@ fn die(range: &Range, point: &str) -> Result<Option<Sent>> {
     }
 }
 
-/// A known key gets in again at the listener `dying`, and nobody else.
+/// Waits until a known key gets in again on the listener `dying`. Requests without a key never may.
 pub(crate) fn is_back(range: &Range, tally: &Tally, name: &str, since: Instant) -> Result<()> {
-    /// On connections of their own, so that each worker has some.
+    /// On separate connections, so that each worker gets some.
     const IN_A_ROW: usize = 20;
 
     let known = known_key()?;
@@ -399,7 +400,7 @@ pub(crate) fn is_back(range: &Range, tally: &Tally, name: &str, since: Instant) 
         let without = range.get(tally, "dying", "no key, later", &[])?;
         row = match (with.status, without.status) {
             (200, 401) => row + 1,
-            // A worker without its VM.
+            // This worker has no VM yet.
             (200 | 503, 401 | 503) => 0,
             _ => bail!("{with:?}, {without:?}"),
         };
@@ -409,7 +410,7 @@ pub(crate) fn is_back(range: &Range, tally: &Tally, name: &str, since: Instant) 
     Ok(())
 }
 
-/// Everything is refused there, and goes on being refused.
+/// Checks for a while that the listener `dying` refuses everything.
 pub(crate) fn stays_closed(range: &Range, tally: &Tally) -> Result<()> {
     let until = Instant::now() + CLOSED;
     let known = format!("x-api-key: {}", known_key()?);

@@ -1,8 +1,8 @@
-//! Faults and abuse, against a real Envoy: whatever an attacker, a broken auth cluster or a bad day
-//! does, nobody gets in without a valid key, and nobody is left without an answer.
+//! Tests of faults and abuse, against a real Envoy. Whatever an attacker, a broken auth cluster or a
+//! bad day does, nobody gets in without a valid key, and nobody is left without an answer.
 //!
 //! Each case prints its counters: requests sent, answered, at the upstream without a valid key, and
-//! unanswered past the deadline; the last two must be 0. Cases that take long are ignored unless
+//! unanswered at the deadline. The last two must be 0. Slow cases are ignored unless
 //! `--include-ignored` is given, as `make test-faults` does.
 
 mod around;
@@ -35,7 +35,7 @@ use libtest_mimic::Arguments;
 
 fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
-    // Cases have traffic, and count what becomes of it: one at a time.
+    // Each case sends traffic and counts how it ends, so only one runs at a time.
     arguments.test_threads = Some(1);
     let mut trials: Vec<_> = [
         around::trials(),

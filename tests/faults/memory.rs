@@ -1,4 +1,4 @@
-//! Memory, under more keys than are ever kept.
+//! Memory use with more keys than the caches hold.
 
 use anyhow::{Result, ensure};
 use keystile_e2e::anyone::Anyone;
@@ -12,18 +12,18 @@ use crate::range::{
     PATH, Range, Setup, Steady, is_known, key_id, known_key, plugin, trial, unknown_key,
 };
 
-/// Twice as many as the pool of allows holds.
+/// The number of known keys: twice what the allow pool holds.
 const KNOWN: usize = 100_000;
 
 const UNKNOWN: usize = 1_000_000;
 
-/// In which the unknown keys come, with a look at the memory after each.
+/// The steps in which the unknown keys are sent. Memory is measured after each.
 const STEPS: usize = 20;
 
-/// By which time all pools and buffers are full.
+/// The number of steps after which all pools and buffers are full.
 const FULL_AFTER: usize = 4;
 
-/// The most that Envoy may grow from then on, by the trend of all steps.
+/// How many bytes Envoy may grow from then on, by the trend of all steps.
 const MOST: f64 = 4.0 * 1024.0 * 1024.0;
 
 pub(crate) fn trials() -> Vec<Trial> {
@@ -34,7 +34,7 @@ fn many_keys() -> Result<()> {
     let runtime = tokio::runtime::Runtime::new()?;
     let anyone = Anyone::new(is_known);
     let auth = runtime.block_on(anyone.serve())?;
-    // What is kept is kept: nothing ends by its time.
+    // Nothing may expire during the case.
     let cache = json!({"allow_ttl": "1h", "not_found_ttl": "1h"});
     let range = Range::start(Setup {
         clusters: vec![http2_cluster("auth", auth.address)],
@@ -90,7 +90,7 @@ fn many_keys() -> Result<()> {
         for (pool, most) in [("allow", 50_000), ("deny", 10_000)] {
             let name = format!("wasmcustom.keystile.cache.{pool}.entries");
             let entries = range.envoy.counter(&name)?;
-            // The main thread's instance has none.
+            // Each of the two workers has its own pool. The main thread's instance has none.
             ensure!(entries <= 2 * most, "{entries} in the pool {pool}");
         }
         Ok(())
@@ -115,8 +115,8 @@ fn send(
     Ok(())
 }
 
-/// By how much values rise a step: the median of the slopes of all pairs (Theil and Sen), which a
-/// single outlier does not turn.
+/// Returns by how much values rise per step: the median slope of all pairs (Theil and Sen), which a
+/// single outlier does not distort.
 pub(crate) fn slope(values: &[f64]) -> f64 {
     let mut slopes: Vec<_> = values
         .iter()

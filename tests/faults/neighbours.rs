@@ -1,6 +1,6 @@
-//! Three plugins in one VM, with the same `vm_id` and the same root: other keys' places, auth
-//! clusters, identity headers, pepper, feed and replies. They share nothing, neither while lookups of
-//! all are under way, nor when one of them is reconfigured or removed.
+//! Three plugins in one VM, with the same `vm_id` and the same root, but with different credential
+//! headers, auth clusters, identity headers, peppers, feeds and replies. They share nothing, neither
+//! while lookups of all of them are in flight, nor when one of them is reconfigured or removed.
 
 use std::sync::Arc;
 
@@ -27,7 +27,7 @@ use crate::range::{PATH, Range, Setup, Steady, end_of, key_id, known_key, plugin
 const PEPPER: &str = "blue's pepper";
 const FEED: &str = "/v1/changes";
 
-/// Requests to red while one of its own waits.
+/// Requests to red that are sent while another of its requests waits.
 const AROUND: usize = 20;
 
 pub(crate) fn trials() -> Vec<Trial> {
@@ -39,7 +39,8 @@ pub(crate) fn trials() -> Vec<Trial> {
         .into()
 }
 
-/// The plugins, each on a listener of its own. `green` is what the second calls itself.
+/// Returns the plugins, each on a separate listener. `green` is the realm of the plugin green, or
+/// `None` to leave it out.
 fn listeners(green: Option<&str>) -> Vec<Listener> {
     let red = plugin(&json!({
         "replies": {"realm": "red"},
@@ -64,8 +65,8 @@ fn listeners(green: Option<&str>) -> Vec<Listener> {
     all
 }
 
-/// Puts the plugins of a configuration into one VM, and what blue lets through where its headers can
-/// be seen.
+/// Puts the plugins of a configuration into one VM, and routes blue's requests to an upstream that
+/// records their headers.
 fn in_one_vm(config: &mut Value) -> Result<()> {
     for (name, http) in envoy::each_http_settings(config) {
         let wasm = &mut http["http_filters"][0]["typed_config"]["config"];
@@ -80,14 +81,14 @@ fn in_one_vm(config: &mut Value) -> Result<()> {
     Ok(())
 }
 
-/// The range, and who answers green and blue.
+/// The range, and the auth clusters of green and blue.
 struct Neighbours<'a> {
     range: &'a Range,
     tally: &'a Tally,
     green: &'a Auth,
     blue: &'a Auth,
     received: &'a Received,
-    /// On one worker each plugin has one cache, so its lookups can be counted.
+    /// The number of workers. With one, each plugin has one cache, so its lookups can be counted.
     workers: u8,
 }
 
@@ -96,7 +97,7 @@ fn share_nothing(name: &str, workers: u8) -> Result<()> {
     let file = folder.path().join("listeners.json");
     let runtime = Runtime::new()?;
     let (green, blue, received) = (Auth::default(), Auth::default(), Received::default());
-    // All is by script: nobody is there to hand anything on to.
+    // All answers are scripted, so no lookup is passed on.
     let nobody = ([127, 0, 0, 1], 1).into();
     let (green_at, blue_at, echo) = runtime.block_on(async {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
@@ -165,7 +166,7 @@ fn share_nothing(name: &str, workers: u8) -> Result<()> {
         ensure!(neighbours.challenge("blue", &[])?.contains("\"blue\""));
         neighbours.red_still_knows(&key)?;
         if workers == 1 {
-            // Of green nothing is left: blue keeps the first key, and red all five that it let in.
+            // Nothing of green is left. Blue keeps the first key, and red all five that it let in.
             range
                 .envoy
                 .wait_for_counter("wasmcustom.keystile.cache.allow.entries", 6)?;
@@ -183,7 +184,8 @@ fn page(cursor: &str, changed: &[&str]) -> String {
 }
 
 impl Neighbours<'_> {
-    /// One VM for each worker, and Envoy's own two, whatever the number of plugins.
+    /// Checks that there is one VM for each worker, plus two that are Envoy's own, whatever the number
+    /// of plugins.
     fn in_one_vm(&self) -> Result<()> {
         let vms = self
             .range
@@ -217,8 +219,8 @@ impl Neighbours<'_> {
         Ok(())
     }
 
-    /// The lookups of an auth cluster about a hash, of which each worker makes one where there is a
-    /// cache.
+    /// Checks how many lookups about a hash an auth cluster got: `of_each` for each worker that saw
+    /// the key, as each worker has its own cache.
     fn lookups(&self, auth: &Auth, hash: &str, of_each: usize) -> Result<()> {
         let made = auth.lookups_about(hash);
         let most = of_each * usize::from(self.workers);
@@ -230,6 +232,7 @@ impl Neighbours<'_> {
     }
 
     /// Red's auth cluster knows the key, green's does not, and blue's knows it by another hash.
+    /// Returns the key.
     fn each_has_its_own_verdict(&self) -> Result<String> {
         let key = known_key()?;
         let (plain, peppered) = (
@@ -245,15 +248,15 @@ impl Neighbours<'_> {
         let api_key = format!("x-api-key: {key}");
         let blue_key = format!("x-blue-key: {key}");
         let entitled = format!("{ENTITLED}: {}", key_id(&key)?);
-        // Twice: by a lookup, and from the cache.
+        // First by a lookup, then from the cache.
         for _ in 0..2 * self.workers {
             let response = self.get("red", &[&api_key, &entitled])?;
             ensure!(response.status == 200, "red: {response:?}");
             self.refused("green", &[&api_key], "api_key_not_found")?;
-            // Blue does not set this one, so it leaves it to who sends it.
+            // Blue does not set this header, so it keeps the client's value.
             let response = self.get("blue", &[&blue_key, "x-keystile-key-id: its own"])?;
             ensure!(response.status == 200, "blue: {response:?}");
-            // Keys in the places of others are none.
+            // Keys in the headers of other plugins do not count.
             self.refused("red", &[&blue_key], "api_key_missing")?;
             self.refused("green", &[&blue_key], "api_key_missing")?;
             self.refused("blue", &[&api_key], "api_key_missing")?;
@@ -278,7 +281,7 @@ impl Neighbours<'_> {
         Ok(key)
     }
 
-    /// Green's feed says that the key has changed: green looks it up anew, and red does not.
+    /// Green's feed says that the key has changed: green looks it up again, and red does not.
     fn the_feed_of_one_is_not_that_of_others(&self, key: &str) -> Result<()> {
         let hash = hash(key)?;
         let before = self.green.lookups_about(&hash);
@@ -299,7 +302,7 @@ impl Neighbours<'_> {
         self.red_still_knows(key)
     }
 
-    /// Red serves the key, and has not asked about it again.
+    /// Checks that red lets the key in without another lookup.
     fn red_still_knows(&self, key: &str) -> Result<()> {
         let (line, entitled) = (
             format!("x-api-key: {key}"),
@@ -310,9 +313,9 @@ impl Neighbours<'_> {
         self.lookups(&self.range.auth, &hash(key)?, 1)
     }
 
-    /// The same new key at red and at green, whose lookups end one after the other: each of the
-    /// requests is settled by the rules with which it came, when its own answer is there. Meanwhile
-    /// something happens.
+    /// Sends the same new key to red and to green, runs `happens` while both lookups are in flight,
+    /// and completes the lookups one after the other. Each request is resolved when its own answer
+    /// arrives, by the configuration with which it started.
     fn while_lookups_are_under_way(
         &self,
         green_realm: &str,
@@ -357,7 +360,7 @@ impl Neighbours<'_> {
                 && challenge.contains(&format!("\"{green_realm}\"")),
             "green: {green:?}"
         );
-        // Green's verdict is none of red's, which goes on with others meanwhile.
+        // Green's verdict does not resolve red's request. Red serves other requests meanwhile.
         let red = std::thread::spawn(move || at_red.response());
         for _ in 0..AROUND {
             self.challenge("red", &[])?;

@@ -1,5 +1,5 @@
-//! Whatever a client does to a path, the upstream never gets one that any server could read as
-//! outside of what the key may call, or of what is exempt.
+//! Whatever a client does to a path, the upstream never gets one that any server could read as outside
+//! the key's endpoints or the exempt paths.
 
 mod rewritten;
 mod servers;
@@ -23,18 +23,18 @@ use tokio::runtime::Runtime;
 use crate::range::{OnDemand, Range, Setup, Steady, end_of, known_key, plugin};
 use servers::{FROM_UPSTREAM, is_below, readings};
 
-/// What the key of these cases may call.
+/// The endpoints that the key of these cases may call.
 const ENDPOINTS: [&str; 3] = ["/v1/astro", "/v1/numerology/", "/v1/a-b"];
 const ID: &str = "key_paths";
 
-/// Where no key is needed.
+/// Paths that need no key.
 const EXEMPT_PATH: &str = "/healthz";
 const EXEMPT_PREFIXES: [&str; 2] = ["/public", "/open/"];
 
-/// Where the filter answers.
+/// The path that the filter answers itself.
 const INTROSPECTION: &str = "/v1/keys/me";
 
-/// What Envoy can do with %2F and its like before the filter sees them.
+/// What Envoy can do with escaped slashes, such as %2F, before the filter sees them.
 const ACTIONS: [&str; 4] = [
     "KEEP_UNCHANGED",
     "REJECT_REQUEST",
@@ -42,13 +42,13 @@ const ACTIONS: [&str; 4] = [
     "UNESCAPE_AND_FORWARD",
 ];
 
-/// How Envoy treats paths, on two listeners: one where some are exempt, and one where only the key
-/// gets in.
+/// One way in which Envoy treats paths, on two listeners: one with exempt paths, and one that always
+/// needs the key.
 struct Place {
     exempting: &'static str,
     strict: &'static str,
     normalizes: bool,
-    /// Of [`ACTIONS`].
+    /// The index of one of [`ACTIONS`].
     action: usize,
 }
 
@@ -148,7 +148,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         .collect()
 }
 
-/// A case with the key that may not call every path.
+/// Returns a case whose key may call only [`ENDPOINTS`].
 fn case(
     range: &Arc<OnDemand>,
     name: &str,
@@ -170,12 +170,12 @@ struct Field<'a> {
     key: String,
 }
 
-/// Who asks.
+/// Who sends a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Who {
-    /// Nobody known: what is exempt is open.
+    /// A client without a key, which reaches only exempt paths.
     Anyone,
-    /// The key, for what it may call.
+    /// The key's owner, who reaches the key's endpoints.
     Key,
 }
 
@@ -199,7 +199,7 @@ impl Field<'_> {
         Ok(())
     }
 
-    /// The same over HTTP/2, for what is a URI.
+    /// The same over HTTP/2, for the targets that it can carry.
     fn send_by_http2(&self, tally: &Tally, place: &Place, targets: &[Vec<u8>]) -> Result<()> {
         for who in [Who::Anyone, Who::Key] {
             let to = self.range.envoy.listener(place.listener(who))?;
@@ -257,7 +257,8 @@ fn is_forwarded(answer: &Response) -> bool {
         .is_ok_and(|header| header.is_some())
 }
 
-/// What was forwarded is within what it may be for each server; what was not was refused.
+/// Checks that what was forwarded is allowed, however a server reads it, and that
+/// everything else was refused.
 fn check(place: &Place, who: Who, answer: &Response) -> Result<()> {
     if is_forwarded(answer) {
         let path = &answer.body;
@@ -283,15 +284,16 @@ fn check(place: &Place, who: Who, answer: &Response) -> Result<()> {
     }
     match (answer.status, who) {
         (400 | 404 | 431 | 401, Who::Anyone) | (400 | 404 | 431 | 403, Who::Key) => Ok(()),
-        // The filter's own answer, which is about the key that was sent.
+        // The filter's introspection reply, which is about the key that was sent.
         (200, Who::Key) => {
             let about = answer.text();
             ensure!(about.contains(ID), "not about the key: {about}");
             Ok(())
         }
         (307, _) => {
-            // To the same place, by a path that goes through all of this again. Where Envoy merges
-            // slashes, no path begins with two and a host; it leaves two that are all there is.
+            // A redirect to the same host, by a path that goes through all of this again. If Envoy
+            // merges slashes, no path begins with two slashes and a host; it leaves only a path that
+            // is just two slashes.
             let to = answer.header("location")?.context("to nowhere")?;
             let two = to.strip_prefix(['/', '\\']);
             let host = two.and_then(|rest| rest.strip_prefix(['/', '\\']));

@@ -1,5 +1,5 @@
-//! Where faults are tried: one Envoy, an auth cluster that can misbehave, an upstream that knows
-//! who may reach it, and steady traffic of all kinds while a case runs.
+//! The range on which faults are tried: one Envoy, an auth cluster that can misbehave, an upstream
+//! that knows which requests may reach it, and steady traffic of all kinds while a case runs.
 
 use std::fmt::Write as _;
 use std::io::{self, ErrorKind};
@@ -25,42 +25,42 @@ use tokio::runtime::Runtime;
 /// A path that every known key may call.
 pub(crate) const PATH: &str = "/v1/numerology/x";
 
-/// Requests a second of each kind of steady traffic.
+/// Requests per second of each kind of steady traffic.
 const RATE: u32 = 100;
 
-/// How many of each kind are answered before a case begins, and more after it.
+/// How many requests of each kind are answered before a case begins, and again after it.
 const AROUND: usize = 10;
 
-/// A change of Envoy's configuration.
+/// A change to Envoy's configuration.
 pub(crate) type Edit = Box<dyn FnOnce(&mut Value) -> Result<()>>;
 
-/// What ranges differ in.
+/// The settings of a range.
 pub(crate) struct Setup {
     pub(crate) workers: u8,
     pub(crate) listeners: Vec<Listener>,
-    /// Clusters beside `auth` and `upstream`.
+    /// Clusters in addition to `auth` and `upstream`.
     pub(crate) clusters: Vec<Value>,
-    /// What is to be changed of Envoy's whole configuration.
+    /// A change to Envoy's whole configuration.
     pub(crate) edit: Edit,
-    /// Further options for Envoy.
+    /// Further command-line options for Envoy.
     pub(crate) options: Vec<&'static str>,
-    /// Servers for `clusters`, that live as long as the range.
+    /// The servers of `clusters`, which live as long as the range.
     pub(crate) servers: Vec<Serving>,
-    /// Where these servers run; one of the range's own where there are none.
+    /// The runtime of these servers. If there is none, the range creates one.
     pub(crate) runtime: Option<Runtime>,
-    /// What counts for the cases, also where `clusters` has its own upstream.
+    /// The recording upstream that counts for the cases, even if `clusters` has another upstream.
     pub(crate) gate: Gate,
-    /// Further clusters with their servers, which count at the range's own gate.
+    /// Further clusters with their servers, which count in `gate`.
     pub(crate) upstreams: fn(&Runtime, &Gate) -> Result<Vec<Upstream>>,
     /// Whether the auth cluster keeps its connections open.
     pub(crate) keep_alive: bool,
 }
 
-/// A cluster, and who serves it.
+/// A cluster and its server.
 pub(crate) type Upstream = (Value, Serving);
 
 impl Setup {
-    /// Two workers.
+    /// Returns settings with two workers and these listeners.
     pub(crate) fn new(listeners: Vec<Listener>) -> Self {
         Self {
             workers: 2,
@@ -77,9 +77,10 @@ impl Setup {
     }
 }
 
-/// A plugin configuration that asks the cluster `auth`, with these objects over it.
+/// Returns a plugin configuration that sends lookups to the cluster `auth`. The fields of `more`
+/// override the others.
 pub(crate) fn plugin(more: &Value) -> Value {
-    // Far from the default of 250 ms: a machine under load must not decide a case.
+    // Far above the default of 250 ms: a machine under load must not decide a case.
     let mut plugin = json!({"lookup": {"cluster": "auth", "timeout": "10s"}});
     for (name, value) in more.as_object().into_iter().flatten() {
         plugin[name] = value.clone();
@@ -87,16 +88,17 @@ pub(crate) fn plugin(more: &Value) -> Value {
     plugin
 }
 
-/// Without these every request of a known key is served from the cache.
+/// Returns cache settings that turn caching off. By default, further requests with a known key are
+/// served from the cache.
 pub(crate) fn uncached() -> Value {
     json!({"allow_ttl": "0s", "not_found_ttl": "0s", "revoked_ttl": "0s"})
 }
 
 pub(crate) struct Range {
     pub(crate) envoy: Envoy,
-    /// Answers as [`Anyone`] does, but for what has a script.
+    /// Answers as [`Anyone`] does, except for lookups with a script.
     pub(crate) auth: Auth,
-    /// The auth cluster, for outages.
+    /// The auth cluster's server, which can be stopped for outages.
     pub(crate) serving: Serving,
     pub(crate) gate: Gate,
     pub(crate) runtime: Runtime,
@@ -122,16 +124,17 @@ impl Range {
             clusters.push(cluster);
             servers.push(serving);
         }
-        // HTTP/2, as it carries trailers; and more requests at once than a cluster takes by itself.
+        // The upstream speaks HTTP/2, as that carries trailers. Both clusters allow more concurrent
+        // requests than Envoy's default.
         for (name, cluster) in [
             ("auth", cluster("auth", Some(serving.address))),
             ("upstream", http2_cluster("upstream", upstream.address)),
         ] {
-            // Where the setup has its own, that one counts.
+            // A cluster of the setup takes precedence.
             if clusters.iter().all(|other| other["name"] != name) {
                 let mut cluster = cluster;
-                // Many at once, on a machine that may be busy. Where one connection is not there in
-                // time, Envoy gives up all requests that wait for one.
+                // Many connections at once, on a machine that may be busy. If one is not ready in
+                // time, Envoy fails all requests that wait for a connection.
                 cluster["connect_timeout"] = json!("10s");
                 cluster["circuit_breakers"] = json!({"thresholds": [
                     {"max_connections": 10_000, "max_requests": 10_000, "max_pending_requests": 10_000},
@@ -160,8 +163,8 @@ impl Range {
         })
     }
 
-    /// Runs a case while steady traffic goes on, prints its counters and holds against them what
-    /// holds for all cases. No VM may die in it.
+    /// Runs a case during steady traffic, prints its counters, and checks what must hold for every
+    /// case. No VM may die.
     pub(crate) fn case(
         &self,
         name: &str,
@@ -169,9 +172,9 @@ impl Range {
         run: impl FnOnce(&Tally) -> Result<()>,
     ) -> Result<()> {
         let outcome = self.case_where_vms_die(name, steady, run);
-        // Where one has died, that is why.
+        // If a VM has died, that explains any other failure.
         self.envoy.no_vm_died()?;
-        // As all keys of the cases begin.
+        // All keys of the cases begin like this.
         ensure!(
             !self.envoy.written().contains("aw_0"),
             "a key is in Envoy's log"
@@ -179,7 +182,7 @@ impl Range {
         outcome
     }
 
-    /// The same for a case that is about VMs that die.
+    /// The same for a case in which VMs may die.
     pub(crate) fn case_where_vms_die(
         &self,
         name: &str,
@@ -234,7 +237,7 @@ impl Range {
         Ok(())
     }
 
-    /// One request, counted as one of this kind.
+    /// Sends a request, counts it as one of this kind, and returns its answer.
     pub(crate) fn get(
         &self,
         tally: &Tally,
@@ -245,20 +248,20 @@ impl Range {
         Self::received(tally, kind, self.send(listener, lines)?)
     }
 
-    /// Sends a request, to wait for its answer later.
+    /// Sends a request whose answer is read later.
     pub(crate) fn send(&self, listener: &str, lines: &[&str]) -> Result<Sent> {
         let head = client::head("GET", PATH, lines.iter().copied());
         client::send(self.envoy.listener(listener)?, head.as_bytes())
     }
 
-    /// The answer to a request, counted as one of this kind.
+    /// Reads the answer to a request and counts it as one of this kind.
     pub(crate) fn received(tally: &Tally, kind: &str, sent: Sent) -> Result<Response> {
         let response = sent.response();
         tally.count(kind, end_of(&response));
         response
     }
 
-    /// How a request without a key is challenged, by which configurations are told apart.
+    /// Returns the challenge to a request without a key, which tells configurations apart.
     pub(crate) fn challenge(&self, tally: &Tally, listener: &str) -> Result<String> {
         let response = self.get(tally, listener, "no key, for its realm", &[])?;
         ensure!(response.status == 401, "without a key: {response:?}");
@@ -266,7 +269,7 @@ impl Range {
         Ok(challenge.to_owned())
     }
 
-    /// What the filter said of it all, the last lines.
+    /// Returns the last lines that the filter logged.
     fn log(&self) -> String {
         let log = self.envoy.written();
         // Access logs are JSON.
@@ -283,11 +286,11 @@ impl Range {
     }
 }
 
-/// How a request ended for the client that sent it.
+/// Returns how a request ended for its client.
 pub(crate) fn end_of(response: &Result<Response>) -> End {
     match response {
         Ok(response) => End::Answered(response.status),
-        // The client's own deadline is that of all requests.
+        // The client's own deadline is the same as that of all requests.
         Err(problem) if is_timeout(problem) => End::Hung,
         Err(_) => End::Reset,
     }
@@ -298,7 +301,7 @@ fn is_timeout(problem: &anyhow::Error) -> bool {
     cause.is_some_and(|cause| matches!(cause.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut))
 }
 
-/// What goes on beside a case.
+/// The steady traffic during a case.
 #[derive(Default)]
 pub(crate) struct Steady {
     kinds: Vec<Kind>,
@@ -313,7 +316,7 @@ struct Kind {
 }
 
 impl Steady {
-    /// All kinds on a listener: a known key gets in, and nobody else does.
+    /// Returns all kinds of requests on a listener: a known key gets in, and nothing else does.
     pub(crate) fn on(listener: &'static str) -> Result<Self> {
         let known = known_key()?;
         let id = key_id(&known)?;
@@ -333,7 +336,7 @@ impl Steady {
             }))
     }
 
-    /// The same, where a kind of requests may end otherwise.
+    /// Changes how a kind of request may end.
     pub(crate) fn but(mut self, name: &str, expected: &[End]) -> Self {
         for kind in &mut self.kinds {
             if kind.name == name {
@@ -343,13 +346,13 @@ impl Steady {
         self
     }
 
-    /// Without a kind of requests.
+    /// Removes a kind of request.
     pub(crate) fn without(mut self, name: &str) -> Self {
         self.kinds.retain(|kind| kind.name != name);
         self
     }
 
-    /// With another kind of requests beside.
+    /// Adds a kind of request.
     pub(crate) fn with(
         mut self,
         listener: &'static str,
@@ -367,10 +370,10 @@ impl Steady {
     }
 }
 
-/// `GET` with these headers, for steady traffic.
+/// Returns a `GET` with these headers, for steady traffic.
 pub(crate) fn request(to: SocketAddr, headers: &[(&str, &str)]) -> Request {
     let mut request = Request::default();
-    // What is not valid here would leave the header out, and the case would tell.
+    // An invalid header would be left out, and the case would then fail.
     if let Ok(uri) = format!("http://{to}{PATH}").parse() {
         *request.uri_mut() = uri;
     }
@@ -385,12 +388,12 @@ pub(crate) fn request(to: SocketAddr, headers: &[(&str, &str)]) -> Request {
     request
 }
 
-/// The auth cluster of a range has records for about half of all keys.
+/// Returns true if the auth cluster of a range knows a hash, which it does for about half of all keys.
 pub(crate) fn is_known(hash: &str) -> bool {
     hash.starts_with(|digit: char| digit < '8')
 }
 
-/// A new key that the auth cluster knows.
+/// Returns a new key that the auth cluster knows.
 pub(crate) fn known_key() -> Result<String> {
     loop {
         let key = made_up_key();
@@ -400,7 +403,7 @@ pub(crate) fn known_key() -> Result<String> {
     }
 }
 
-/// A new key that it does not know.
+/// Returns a new key that the auth cluster does not know.
 pub(crate) fn unknown_key() -> String {
     loop {
         let key = made_up_key();
@@ -411,7 +414,7 @@ pub(crate) fn unknown_key() -> String {
     }
 }
 
-/// The id in the record of a known key, as [`keystile_e2e::anyone::record`] makes it.
+/// Returns the id in the record of a known key, as [`keystile_e2e::anyone::record`] makes it.
 pub(crate) fn key_id(key: &str) -> Result<String> {
     let record: Value = serde_json::from_str(&keystile_e2e::anyone::record(&hash(key)?))?;
     let id = record["key_id"]
@@ -420,8 +423,8 @@ pub(crate) fn key_id(key: &str) -> Result<String> {
     Ok(id.to_owned())
 }
 
-/// A range that is started when the first case needs it, and shared by the others; or a range with
-/// more around it.
+/// A range, or a value with a range in it, that is started when the first case needs it. Further cases
+/// share it.
 pub(crate) struct OnDemand<T = Range> {
     start: Box<dyn Fn() -> Result<T> + Send + Sync>,
     range: OnceLock<Result<T, String>>,
@@ -434,7 +437,7 @@ impl OnDemand {
 }
 
 impl<T: Send + Sync + 'static> OnDemand<T> {
-    /// What is started like this.
+    /// Returns a value that is started like this.
     pub(crate) fn of(start: impl Fn() -> Result<T> + Send + Sync + 'static) -> Arc<Self> {
         Arc::new(Self {
             start: Box::new(start),
@@ -442,7 +445,7 @@ impl<T: Send + Sync + 'static> OnDemand<T> {
         })
     }
 
-    /// A case on this range, as a test of its own.
+    /// Returns a test that runs a case on this range.
     pub(crate) fn trial(
         self: &Arc<Self>,
         name: &str,
@@ -452,7 +455,7 @@ impl<T: Send + Sync + 'static> OnDemand<T> {
         trial(name, move || run(range.get()?, &own))
     }
 
-    /// Runs a case on this range, now.
+    /// Runs a case on this range immediately.
     pub(crate) fn run(&self, name: &str, run: impl FnOnce(&T, &str) -> Result<()>) -> Result<()> {
         run(self.get()?, name)
     }
@@ -465,7 +468,7 @@ impl<T: Send + Sync + 'static> OnDemand<T> {
     }
 }
 
-/// A test.
+/// Returns a test that fails if `run` returns an error.
 pub(crate) fn trial(name: &str, run: impl FnOnce() -> Result<()> + Send + 'static) -> Trial {
     Trial::test(name, move || {
         run().map_err(|problem| Failed::from(format!("{problem:#}")))

@@ -1,5 +1,5 @@
-//! Floods of the real registry behind an Envoy with the filter: what lookups, probes and Prometheus
-//! get meanwhile.
+//! Floods of the real registry behind an Envoy with the filter: how lookups, probes and Prometheus
+//! fare meanwhile.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,25 +20,25 @@ use tempfile::TempDir;
 
 use crate::range::{Range, Setup, Steady, plugin, request, trial, uncached, unknown_key};
 
-/// The files that the registry may open.
+/// How many files the registry may open.
 const FILES: u32 = 1024;
 
-/// More connections than that.
+/// The connections of a flood, more than [`FILES`].
 const CONNECTIONS: usize = 1100;
 
 /// How long a flood lasts.
 const FLOOD: Duration = Duration::from_secs(2);
 
-/// How long an answer of the registry may take while it lasts.
+/// How long an answer of the registry may take during a flood.
 const BOUND: Duration = Duration::from_secs(1);
 
-/// The same while so many answers are made that nobody reads, by a debug build perhaps.
+/// The same while the registry, which may be a debug build, writes the unread answers.
 const BUSY: Duration = Duration::from_secs(5);
 
-/// Answers that nobody reads.
+/// How many answers are requested and never read.
 const UNREAD: usize = 20_000;
 
-/// The most that the registry may grow for them, in bytes.
+/// How much the registry may grow for them, in bytes.
 const GROWTH: u64 = 40 << 20;
 
 pub(crate) fn trials() -> Vec<Trial> {
@@ -48,7 +48,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     ]
 }
 
-/// A registry and the range that asks it.
+/// A registry and a range that sends its lookups to it.
 struct Site {
     range: Range,
     server: Process,
@@ -82,7 +82,7 @@ impl Site {
         })
     }
 
-    /// Requests of a key that the registry knows, and of keys that it does not.
+    /// Returns requests with a key that the registry knows, and with keys that it does not know.
     fn steady(&self) -> Steady {
         let Created { key_id, key } = self.known.clone();
         Steady::default()
@@ -94,8 +94,8 @@ impl Site {
             })
     }
 
-    /// Asks on new connections for what is asked of the registry past Envoy, until the time is over;
-    /// how long the slowest answer took, which is less than `bound`.
+    /// Sends the requests that reach the registry without Envoy, on new connections, until `until`.
+    /// Returns how long the slowest answer took, which must be less than `bound`.
     fn probe(&self, tally: &Tally, until: Instant, bound: Duration) -> Result<Duration> {
         let mut slowest = Duration::ZERO;
         let unknown = format!("/v1/key-hashes/{:064}", 0);
@@ -133,7 +133,7 @@ fn silent_connections() -> Result<()> {
         Flood::unread(),
         Flood::idle(),
     ];
-    // Metrics apart are the same for all floods: none of them reaches that listener.
+    // One flood is enough for a separate metrics listener: no flood reaches that listener.
     let apart = &["--metrics-listen", "127.0.0.1:0"][..];
     for (place, options, floods) in [
         ("one listener", &[][..], &floods[..]),
@@ -182,7 +182,7 @@ fn unread() -> Result<()> {
         let version = if http2 { "HTTP/2" } else { "HTTP/1" };
         let name = format!("registry: unread answers, {path}, {version}");
         site.range.case(&name, site.steady(), |tally| {
-            // Both buffers and what is made once are there then.
+            // Afterwards, buffers and everything else that is allocated once exist.
             site.probe(tally, Instant::now() + Duration::from_secs(1), BOUND)?;
             let before = site.server.resident_bytes()?;
             let each = u32::try_from(UNREAD / connections)?;

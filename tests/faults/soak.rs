@@ -1,5 +1,5 @@
-//! Everything at once, for as long as one likes: steady traffic of all kinds, an auth cluster with
-//! one fault after the other, clients that upload or leave meanwhile, and a filter that gets a new
+//! Everything at once, for as long as you like: steady traffic of all kinds, an auth cluster with one
+//! fault after another, clients that upload or disconnect meanwhile, and a filter that gets a new
 //! configuration again and again.
 
 use std::time::{Duration, Instant};
@@ -20,26 +20,26 @@ use crate::range::{
     PATH, Range, Setup, Steady, end_of, key_id, known_key, plugin, request, trial, unknown_key,
 };
 
-/// How long, in minutes, unless `SOAK_MINUTES` says.
+/// The duration in minutes, unless `SOAK_MINUTES` sets it.
 const MINUTES: f64 = 1.0;
 
-/// How long a fault lasts, and how long none.
+/// How long a fault lasts, and how long the pause after it.
 const FAULT: Duration = Duration::from_millis(700);
 
-/// After so many faults, another configuration.
+/// The number of faults between two configurations.
 const SWAP_AFTER: usize = 3;
 
-/// Clients of each kind in each fault.
+/// Clients of each kind during each fault.
 const CLIENTS: usize = 10;
 
-/// The most that Envoy may grow in the second half, in bytes: at all, and a minute. There are about
-/// fifteen new configurations in it, of which Envoy's allocator keeps a little.
+/// How many bytes Envoy may grow in the second half: a constant, and an amount per minute. Each minute
+/// has about fifteen new configurations, and Envoy's allocator keeps a little memory for each.
 const GROWTH: [f64; 2] = [4e6, 0.25e6];
 
-/// What all lookups have in their paths.
+/// The part that the paths of all lookups share.
 const LOOKUPS: &str = "/v1/key-hashes/";
 
-/// What becomes of lookups; `None`: nobody listens.
+/// The name of a fault, and what lookups get. With `None`, nothing listens.
 type Fault = (&'static str, Option<Script>);
 
 fn faults() -> Vec<Fault> {
@@ -104,7 +104,8 @@ fn soak() -> Result<()> {
     })
 }
 
-/// Prints how memory went in the second half, when Envoy has had all faults.
+/// Prints how Envoy's memory changed in the second half, after every fault has occurred. Fails if it
+/// grew too much.
 fn grows(sizes: &[(Duration, f64)], faults: usize) -> Result<()> {
     let settled = &sizes[faults.max(sizes.len() / 2).min(sizes.len())..];
     let (Some((from, first)), Some((to, last))) = (settled.first(), settled.last()) else {
@@ -130,7 +131,7 @@ fn grows(sizes: &[(Duration, f64)], faults: usize) -> Result<()> {
     Ok(())
 }
 
-/// One fault, with clients that do more than to ask, until keys are known again.
+/// Runs one fault, with clients that upload or disconnect, until known keys get in again.
 fn one_fault(range: &Range, tally: &Tally, script: &Option<Script>) -> Result<()> {
     let began = Instant::now();
     match script {
@@ -160,7 +161,7 @@ fn one_fault(range: &Range, tally: &Tally, script: &Option<Script>) -> Result<()
         let status = response.with_context(|| kind.to_owned())?.status;
         ensure!([200, 503].contains(&status), "{kind}: {status}");
     }
-    // A key that nobody has asked about: what failed may be tried again a second later.
+    // A new key, because a failed lookup may be repeated only a second later.
     let lines = lines(&known_key()?)?;
     let lines = lines.each_ref().map(String::as_str);
     wait_until(|| {
@@ -174,20 +175,20 @@ fn one_fault(range: &Range, tally: &Tally, script: &Option<Script>) -> Result<()
     Ok(())
 }
 
-/// The headers of a known key.
+/// Returns the header lines of a request with a known key.
 fn lines(key: &str) -> Result<[String; 2]> {
     let entitled = format!("{ENTITLED}: {}", key_id(key)?);
     Ok([format!("x-api-key: {key}"), entitled])
 }
 
-/// A body of 64 KB, sent while the lookup is under way.
+/// Sends a request with a body of 64 KiB while its lookup is in flight.
 fn upload(range: &Range) -> Result<client::Sent> {
     const LENGTH: usize = 64 * 1024;
     let [key, entitled] = lines(&known_key()?)?;
     let length = format!("content-length: {LENGTH}");
     let head = client::head("POST", PATH, [&*key, &entitled, &length]);
     let mut sent = client::send(range.envoy.listener("soak")?, head.as_bytes())?;
-    // Where it has been refused already, nobody reads it.
+    // If the request has been refused already, nobody reads the body.
     sent.send(&[b'x'; LENGTH]).ok();
     Ok(sent)
 }
@@ -195,7 +196,7 @@ fn upload(range: &Range) -> Result<client::Sent> {
 fn configuration(number: usize) -> Value {
     plugin(&json!({
         "lookup": {"cluster": "auth", "timeout": "400ms"},
-        // So that verdicts end, and are asked for again, in faults too.
+        // Short, so that verdicts expire and are looked up again during faults, too.
         "cache": {"allow_ttl": "2s", "not_found_ttl": "1s", "max_allow_entries": 1000},
         "replies": {"realm": realm(number)},
     }))
@@ -205,7 +206,8 @@ fn realm(number: usize) -> String {
     format!("soak {number}")
 }
 
-/// In a fault, who would get in may get a 503, and who would not as well. Nobody else does.
+/// Returns the steady traffic. During a fault, a request that needs a lookup may get a 503. No other
+/// request does.
 fn steady() -> Result<Steady> {
     let answered = |statuses: [u16; 2]| statuses.map(End::Answered);
     Ok(Steady::on("soak")?

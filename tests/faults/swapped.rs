@@ -1,6 +1,6 @@
-//! Configurations swapped under load, a hundred times: by discovery of the filter (ECDS), and with
-//! the whole listener (LDS). A good key gets in all the while and nobody else does, and Envoy does
-//! not grow with each.
+//! Configurations swapped under load, a hundred times: by discovery of the filter (ECDS), and with the
+//! whole listener (LDS). A good key gets in throughout and nobody else does, and Envoy does not grow
+//! with each swap.
 
 use std::path::PathBuf;
 use std::time::Instant;
@@ -18,9 +18,9 @@ use crate::dying::{self, DIE, Policy};
 use crate::range::{Range, Setup, Steady, plugin, trial};
 
 const SWAPS: usize = 100;
-/// When Envoy's memory is first looked at: until then it grows for other reasons.
+/// The swap after which Envoy's memory is first measured. Until then it grows for other reasons.
 const SETTLED: usize = 10;
-/// As much as it may have grown by the last swap, in MB: all of it, and that of the VMs.
+/// How much Envoy may grow by the last swap, in MB: in total, and in its VMs.
 const GROWTH: [f64; 2] = [25.0, 4.0];
 
 pub(crate) fn trials() -> Vec<Trial> {
@@ -46,7 +46,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     ]
 }
 
-/// A configuration of many kinds, which replies tell from others by their realm.
+/// Returns one of many kinds of configuration, with a realm that identifies it in replies.
 fn swap(number: usize) -> Value {
     let mut more = json!({
         "replies": {"realm": realm(number)},
@@ -69,7 +69,7 @@ fn realm(number: usize) -> String {
     format!("swap {number}")
 }
 
-/// What Envoy must turn down, in the plugin's configuration.
+/// Returns plugin configurations that Envoy must reject, each with a name.
 fn broken() -> Vec<(&'static str, String)> {
     let whole = swap(0).to_string();
     let half = whole.split_at(whole.len() / 2).0.to_owned();
@@ -112,7 +112,7 @@ fn wait_for(range: &Range, tally: &Tally, number: usize) -> Result<()> {
     .with_context(|| realm(number))
 }
 
-/// Envoy's memory after some swaps, in bytes: all of it, and that of the VMs.
+/// Envoy's memory after some swaps, in bytes: in total, and in its VMs.
 struct Memory {
     resident: u64,
     wasm: u64,
@@ -147,8 +147,8 @@ impl Memory {
     }
 }
 
-/// The old configurations are gone with what they kept: of what is known, each worker has the known
-/// key of the steady traffic.
+/// Checks that the old configurations are gone with their caches. All that is left is the known key of
+/// the steady traffic, at most once on each worker.
 fn nothing_is_left(range: &Range) -> Result<()> {
     let draining = "listener_manager.total_filter_chains_draining";
     range.envoy.wait_for_counter(draining, 0)?;
@@ -167,7 +167,7 @@ fn discovered(name: &str) -> Result<()> {
         edit: Box::new(move |config| first.put_into(config)),
         ..Setup::new(vec![Listener::new("swapped", &Value::Null)])
     })?;
-    // All of them before memory is first looked at, as some are large.
+    // All of them are tried before memory is first measured, as some are large.
     let broken = broken();
     ensure!(broken.len() <= SETTLED, "too many");
     range.case(name, Steady::on("swapped")?, |tally| {
@@ -224,9 +224,9 @@ fn handed_over(name: &str) -> Result<()> {
     })
 }
 
-/// A worker's VM dies when it gets its new configuration, which the main thread's has taken. Envoy
-/// runs that worker without the filter then, whatever `failure_policy` says: it is the second lock
-/// that lets nothing through.
+/// A worker's VM dies of a new configuration that the main thread's VM has accepted. Envoy then runs
+/// that worker without the filter, whatever `failure_policy` says, and only the second lock keeps
+/// requests out.
 fn dies_of_it(name: &str, policy: Policy) -> Result<()> {
     let folder = tempfile::tempdir()?;
     let discovery = Discovery::new("keystile.wasm", folder.path().join("filter.json"));
@@ -252,7 +252,7 @@ fn dies_of_it(name: &str, policy: Policy) -> Result<()> {
     let steady = Steady::on("dying")?
         .but("a known key", &[200, 503].map(End::Answered))
         .but("no key, but an identity", &refused)
-        // Some wait for their lookups then.
+        // Some of these wait for their lookups when the VM dies.
         .but("an unknown key", &[401, 503, 504].map(End::Answered))
         .but("a misshapen key", &refused);
     range.case_where_vms_die(name, steady, |tally| {
@@ -266,7 +266,7 @@ fn dies_of_it(name: &str, policy: Policy) -> Result<()> {
         })
         .context("the VM does not die of it")?;
         dying::stays_closed(&range, tally)?;
-        // As long as it is in use, Envoy takes no other configuration for a VM of this name.
+        // While the VM is in use, Envoy accepts no other configuration for a VM of this name.
         publish(2, "first")?;
         wait_until(|| Ok(discovery.turned_down(&range.envoy)? > 0)).context("not turned down")?;
         dying::stays_closed(&range, tally)?;
@@ -279,7 +279,7 @@ fn dies_of_it(name: &str, policy: Policy) -> Result<()> {
     })
 }
 
-/// A connection that is to end is told so, and ends when its requests have.
+/// Sets a short drain timeout: a connection is told to end, and ends when its requests have.
 fn drains_soon(config: &mut Value) -> Result<()> {
     envoy::http_settings(config)?["drain_timeout"] = json!("0.2s");
     Ok(())

@@ -1,4 +1,4 @@
-//! What the shipped ValidatingAdmissionPolicy refuses, by its own expressions.
+//! What the shipped ValidatingAdmissionPolicy refuses, by running its expressions.
 
 use anyhow::{Context, Result, anyhow, ensure};
 use cel::Value as Cel;
@@ -12,7 +12,7 @@ fn evaluated(expression: &Value, variables: &[(&str, Cel)]) -> Result<Cel> {
     evaluate(expression, variables).map_err(|problem| anyhow!("{expression}: {problem}"))
 }
 
-/// Whether the API server would take a resource.
+/// Returns true if the policy admits a resource.
 fn admits(policy: &Document, namespace: &str, resource: &str, object: &Value) -> Result<bool> {
     let request = json!({"namespace": namespace, "resource": {"resource": resource}});
     let mut variables = vec![("request", cel(&request)), ("object", cel(object))];
@@ -64,7 +64,7 @@ fn nobody_else_defines_the_auth_services_host() -> Result<()> {
         ("api", rule("*.example.com"), false),
         ("api", rule("*.api.svc.cluster.local"), true),
         ("api", rule("orders.api.svc.cluster.local"), true),
-        // Does not concern the proxies that have the filter.
+        // Does not affect the proxies that have the filter.
         ("web", rule("*.local"), true),
     ];
     for (namespace, (resource, object), admitted) in rows {

@@ -1,15 +1,15 @@
-//! What must be refused, as a table.
+//! Manifests that must be refused, as a table.
 
 use serde_json::{Value, json};
 
-/// What must be refused: a shipped document with a change, and what is to be said of it.
+/// A shipped document with a change for which it must be refused, and the expected problem.
 pub(crate) struct Broken {
     pub(crate) name: &'static str,
     pub(crate) file: &'static str,
     pub(crate) kind: &'static str,
-    /// Where the change is: the object, the field in it, and its new value.
+    /// The change: the object, the field in it, and its new value.
     pub(crate) at: (&'static str, &'static str, Value),
-    /// Where the problem is said to be, and what it says.
+    /// The path that the problem names, and a part of its text.
     pub(crate) says: [&'static str; 2],
 }
 

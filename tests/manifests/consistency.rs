@@ -1,6 +1,6 @@
-//! Whether the documents of a folder fit together: each policy names ports, labels, accounts and
-//! namespaces that the others have, nobody reaches or replaces the registry who should not, and tokens
-//! come from Secrets.
+//! Checks that the documents of a folder fit together: each policy names ports, labels, accounts
+//! and namespaces that exist in the others, only the intended clients can reach the registry,
+//! nothing can replace it, and tokens come from Secrets.
 
 mod broken;
 mod envoy_gateway;
@@ -14,14 +14,14 @@ use anyhow::{Result, ensure};
 use keystile_e2e::manifests::{Document, FOLDERS, documents};
 use serde_json::Value;
 
-/// What proxies ask of the registry, as an AuthorizationPolicy names it. An end-to-end test holds it
-/// against the registry's OpenAPI document.
+/// What proxies request from the registry, as an AuthorizationPolicy names it. An end-to-end test
+/// compares it with the registry's OpenAPI document.
 const SERVICE_PATHS: [&str; 2] = ["/v1/key-hashes/*", "/v1/changes"];
 
 /// The variable with the service token, in the registry and in proxies.
 const SERVICE_TOKEN: &str = "KEYSTILE_SERVICE_TOKEN";
 
-/// The documents of a folder, and what does not fit among them.
+/// The documents of a folder, and the problems among them.
 struct Checked<'a> {
     documents: &'a [Document],
     problems: Vec<String>,
@@ -33,7 +33,7 @@ impl<'a> Checked<'a> {
         documents.filter(move |document| document.text("/kind") == kind)
     }
 
-    /// The only document of a kind.
+    /// Returns the only document of a kind. Any other number of them is a problem.
     fn only(&mut self, kind: &'static str) -> Option<&'a Document> {
         let all: Vec<_> = self.of_kind(kind).collect();
         if all.len() != 1 {
@@ -51,7 +51,7 @@ impl<'a> Checked<'a> {
     }
 }
 
-/// Everything that does not fit together in a folder.
+/// Returns everything that does not fit together in a folder.
 fn problems(documents: &[Document]) -> Vec<String> {
     let mut checked = Checked {
         documents,
@@ -66,7 +66,7 @@ fn problems(documents: &[Document]) -> Vec<String> {
     checked.problems
 }
 
-/// The values at a JSON pointer; none where there is no list.
+/// Returns the items of the array at a JSON pointer; none if there is no array.
 fn list<'a>(value: &'a Value, pointer: &str) -> impl Iterator<Item = &'a Value> + use<'a> {
     let items = value.pointer(pointer).and_then(Value::as_array);
     items.into_iter().flatten()
@@ -77,7 +77,7 @@ fn texts(value: &Value, pointer: &str) -> BTreeSet<String> {
     texts.map(str::to_owned).collect()
 }
 
-/// The namespaces of the documents that load the module.
+/// Returns the namespaces of the documents that load the module.
 fn plugin_namespaces(documents: &[Document]) -> BTreeSet<String> {
     let plugins = documents.iter().filter(|it| it.plugin().is_some());
     plugins

@@ -1,5 +1,5 @@
-//! The Kubernetes manifests under `envoy/`: whether the API server would take them, whether the
-//! filter would, and whether they fit together.
+//! The Kubernetes manifests under `envoy/`: whether the API server accepts them, whether the filter
+//! accepts their configurations, and whether they fit together.
 
 mod admission;
 mod broken;
@@ -19,11 +19,11 @@ use serde_json::{Value, json};
 
 use crate::schema::Definitions;
 
-/// The definitions, where those of custom resources are beside the project.
+/// Returns the definitions, if those of custom resources are beside the project.
 fn definitions(test: &str) -> Result<Option<Definitions>> {
     let folder: PathBuf = root().join("../shared/crds");
     if !folder.is_dir() {
-        // Past the test harness, which keeps what a test that passes prints.
+        // Not with `eprintln!`, because the test harness hides what a passing test prints.
         writeln!(
             std::io::stderr(),
             "{test} is SKIPPED: there are no definitions (CRDs) in {}",
@@ -41,7 +41,7 @@ fn all() -> Result<Vec<Document>> {
     Ok(folders.concat())
 }
 
-/// The documents that load the module.
+/// Returns the documents that load the module.
 fn plugins() -> Result<Vec<Document>> {
     let mut plugins = all()?;
     plugins.retain(|document| document.plugin().is_some());
@@ -72,7 +72,7 @@ fn each_manifest_is_as_defined() -> Result<()> {
     Ok(())
 }
 
-/// What the pages show to be applied is as defined too.
+/// Manifests in the documentation match the definitions too.
 #[test]
 fn each_documented_manifest_is_as_defined() -> Result<()> {
     let Some(definitions) = definitions("each_documented_manifest_is_as_defined")? else {
@@ -122,7 +122,7 @@ fn broken_manifests_are_refused() -> Result<()> {
     Ok(())
 }
 
-/// The filter takes each configuration, and asks the cluster that the folder's service gets.
+/// The filter accepts each configuration, and uses a cluster that exists in the folder.
 #[test]
 fn each_configuration_fits() -> Result<()> {
     for plugin in plugins()? {
@@ -158,7 +158,8 @@ fn each_configuration_fits() -> Result<()> {
     Ok(())
 }
 
-/// Those who copy a file read in it what to put into `lookup.cluster` and `feed.cluster`.
+/// Each folder's files name the clusters, so that users can copy them into `lookup.cluster` and
+/// `feed.cluster`.
 #[test]
 fn each_service_names_its_cluster() -> Result<()> {
     for folder in FOLDERS {
@@ -167,7 +168,8 @@ fn each_service_names_its_cluster() -> Result<()> {
         for document in &documents {
             text += &std::fs::read_to_string(root().join(&document.file))?;
         }
-        // Envoy Gateway makes clusters of routes, and Istio also of Services that are not for lookups.
+        // Envoy Gateway makes clusters from routes. Istio also makes some from Services that are
+        // not for lookups.
         documents.retain(|document| {
             document.text("/kind") != "Service"
                 || folder.ends_with("istio") && document.text("/metadata/name") == "auth"
@@ -207,8 +209,8 @@ fn each_plugin_fails_closed() -> Result<()> {
     Ok(())
 }
 
-/// Istio: what is attached to a sidecar without `SERVER` asks for keys in what the API sends, and
-/// to a gateway with it, is not there at all.
+/// In Istio, a plugin on a sidecar without `SERVER` also asks for keys in requests that the API
+/// sends, and a plugin on a gateway with `SERVER` has no effect.
 #[test]
 fn each_plugin_is_on_requests_to_the_api() -> Result<()> {
     for document in plugins()? {
@@ -224,7 +226,7 @@ fn each_plugin_is_on_requests_to_the_api() -> Result<()> {
     Ok(())
 }
 
-/// The module's hash is pinned, and nobody takes what is shipped for a real one.
+/// The module's hash is pinned, and the shipped value is recognizable as a placeholder.
 #[test]
 fn each_hash_is_a_placeholder_that_says_so() -> Result<()> {
     let placeholder = "0".repeat(64);
@@ -257,7 +259,7 @@ fn each_hash_is_a_placeholder_that_says_so() -> Result<()> {
     Ok(())
 }
 
-/// A Sidecar that restricts what proxies know leaves the auth service in.
+/// A Sidecar that restricts what proxies know includes the auth service.
 #[test]
 fn the_sidecar_knows_the_auth_services() -> Result<()> {
     let all = documents("envoy/istio")?;

@@ -1,5 +1,5 @@
-//! The rules in CEL that a definition of a Kubernetes resource has beside its schema
-//! (`x-kubernetes-validations`).
+//! The CEL rules (`x-kubernetes-validations`) that the definition of a Kubernetes resource has
+//! besides its schema.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -8,8 +8,8 @@ use cel::extractors::This;
 use cel::{Context, Env, Value as Cel, extensions};
 use serde_json::Value;
 
-/// Runs the rules of this part of a schema, and of all parts below it, on what the document has
-/// there. A rule that cannot be run is a problem too.
+/// Runs the rules of this part of a schema and of all parts below it on the corresponding values. A
+/// rule that cannot be run is a problem too.
 pub(crate) fn check(
     schema: &Value,
     value: &Value,
@@ -53,7 +53,7 @@ fn holds(rule: &str, value: &Value) -> Result<bool, String> {
     }
 }
 
-/// The value of an expression with these variables.
+/// Returns the value of an expression with these variables.
 pub(crate) fn evaluate(expression: &str, variables: &[(&str, Cel)]) -> Result<Cel, String> {
     let mut env = Env::stdlib();
     env.add_extension(extensions::strings)
@@ -62,7 +62,7 @@ pub(crate) fn evaluate(expression: &str, variables: &[(&str, Cel)]) -> Result<Ce
         .compile(expression)
         .map_err(|problem| problem.to_string())?;
     let mut context = Context::with_env(Arc::new(env));
-    // What Kubernetes adds to CEL, as far as these definitions need it.
+    // The functions that Kubernetes adds to CEL, as far as these definitions need them.
     context
         .add_function("isURL", |text: Arc<String>| scheme(&text).is_some())
         .and_then(|()| context.add_function("url", |text: Arc<String>| text))
@@ -80,13 +80,13 @@ pub(crate) fn evaluate(expression: &str, variables: &[(&str, Cel)]) -> Result<Ce
         .map_err(|problem| problem.to_string())
 }
 
-/// What stands before `://` in an absolute address.
+/// Returns what is before `://` in an absolute URL.
 fn scheme(url: &str) -> Option<&str> {
     let (scheme, rest) = url.split_once("://")?;
     (!scheme.is_empty() && !rest.is_empty()).then_some(scheme)
 }
 
-/// A value of JSON in CEL.
+/// Converts a JSON value to CEL.
 pub(crate) fn cel(value: &Value) -> Cel {
     match value {
         Value::Null => Cel::Null,

@@ -1,5 +1,5 @@
-//! Definitions of Kubernetes resources (CRDs) as the API server applies them, but stricter: a
-//! field that a definition does not have is an error, where the API server may drop it in silence.
+//! Definitions of Kubernetes resources (CRDs), applied as the API server does, but stricter: a
+//! field that a definition does not have is an error, while the API server may drop it silently.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 
 use crate::rules;
 
-/// One version of one kind.
+/// The definition of one version of a kind.
 pub(crate) struct Definition {
     schema: Value,
     validator: Validator,
@@ -18,19 +18,19 @@ pub(crate) struct Definition {
 
 type Known = HashMap<(String, String), Definition>;
 
-/// All definitions, by `apiVersion` and kind.
+/// All definitions. Those of custom resources are by `apiVersion` and kind.
 pub(crate) struct Definitions {
     custom: Known,
-    /// Kubernetes' own, as one JSON schema.
+    /// Those of Kubernetes itself, as one JSON schema.
     kubernetes: Value,
 }
 
 impl Definitions {
-    /// Reads definitions of custom resources, and those of our own for resources of which there is no
-    /// other; and Kubernetes' own, from the file that `make setup` installs.
+    /// Reads the definitions of custom resources, our own for resources that have no other, and
+    /// those of Kubernetes itself, from the file that `make setup` installs.
     ///
     /// # Errors
-    /// When one of these is not there or is no definition.
+    /// If one of these is missing or is not a definition.
     pub(crate) fn read(custom: &Path, own: &Path, kubernetes: &Path) -> Result<Self> {
         let mut all = folder(own)?;
         all.extend(folder(custom)?);
@@ -42,7 +42,7 @@ impl Definitions {
         })
     }
 
-    /// Everything that is wrong with a document, each with its path; and how many rules ran.
+    /// Returns all problems of a document, each with its path, and the number of rules that ran.
     pub(crate) fn check(&self, document: &Value) -> Result<(Vec<String>, usize)> {
         let text = |field: &str| document[field].as_str().unwrap_or_default().to_owned();
         let key = (text("apiVersion"), text("kind"));
@@ -77,7 +77,7 @@ impl Definitions {
     }
 }
 
-/// The definitions of custom resources in a folder.
+/// Returns the definitions of custom resources in a folder.
 fn folder(folder: &Path) -> Result<Known> {
     let mut all = HashMap::new();
     for entry in std::fs::read_dir(folder).with_context(|| format!("{folder:?}"))? {
@@ -133,7 +133,7 @@ fn add(all: &mut Known, definition: &Value) -> Result<()> {
         let root = schema["properties"]
             .as_object_mut()
             .context("no properties")?;
-        // The API server knows these itself, and the status is not for users to write.
+        // The API server handles these itself, and users do not write the status.
         root.remove("status");
         root.insert("apiVersion".to_owned(), json!({"const": api_version}));
         root.insert("kind".to_owned(), json!({"const": kind}));
@@ -161,7 +161,7 @@ fn metadata() -> Value {
     })
 }
 
-/// Makes JSON Schema of a structural schema, with unknown fields refused at each level.
+/// Turns a structural schema into a JSON Schema that refuses unknown fields at each level.
 fn close(schema: &mut Value) {
     let Some(fields) = schema.as_object_mut() else {
         return;
@@ -197,7 +197,7 @@ fn close(schema: &mut Value) {
     }
 }
 
-/// Writes defaults where nothing is, as the API server does before it looks at the rules.
+/// Sets defaults for missing fields, as the API server does before it runs the rules.
 fn fill_in(schema: &Value, value: &mut Value) {
     match value {
         Value::Object(fields) => {

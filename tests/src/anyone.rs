@@ -1,4 +1,4 @@
-//! An auth cluster for many keys: it knows keys by a rule, and only counts who was asked about.
+//! An auth server for many keys: a rule decides which ones it knows, and it only counts lookups.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use tokio::net::TcpStream;
 
 use crate::serving::Serving;
 
-/// The auth cluster, and its count.
+/// The auth server with its lookup counter. Clones share both.
 #[derive(Clone)]
 pub struct Anyone(Arc<Shared>);
 
@@ -27,7 +27,7 @@ struct Shared {
 }
 
 impl Anyone {
-    /// Knows an active key for each hash of which `known` says so, and answers 404 to the others.
+    /// Creates a server that knows an active key for each hash that `known` accepts, and no other.
     pub fn new(known: fn(&str) -> bool) -> Self {
         Self(Arc::new(Shared {
             known,
@@ -35,13 +35,13 @@ impl Anyone {
         }))
     }
 
-    /// How many lookups arrived so far.
+    /// Returns the number of lookups so far.
     pub fn lookups(&self) -> usize {
         self.0.lookups.load(Ordering::Relaxed)
     }
 
-    /// Serves `GET /v1/key-hashes/{hash}` on a free port, over HTTP/1.1 and HTTP/2. Anything
-    /// else gets a 400, which is no verdict.
+    /// Serves `GET /v1/key-hashes/{hash}` on a free port, over HTTP/1.1 and HTTP/2. Other requests get
+    /// a 400, which is not a verdict.
     ///
     /// # Errors
     /// When there is no port to listen on.
@@ -54,16 +54,16 @@ impl Anyone {
         .await
     }
 
-    /// Serves one connection to its end.
+    /// Serves one connection until it ends.
     pub(crate) async fn converse(&self, stream: TcpStream) {
-        // Answers are small and wait for nothing.
+        // Small answers are sent at once.
         let _ = stream.set_nodelay(true);
         let service = service_fn(|request| {
             let answer = self.answer(&request);
             async move { Ok::<_, Infallible>(answer) }
         });
         let server = auto::Builder::new(TokioExecutor::new());
-        // A proxy that leaves midway is no news.
+        // The proxy may leave midway.
         let _ = server.serve_connection(TokioIo::new(stream), service).await;
     }
 
@@ -76,7 +76,7 @@ impl Anyone {
             return response;
         };
         self.0.lookups.fetch_add(1, Ordering::Relaxed);
-        // A body for all, so that all answers take as long.
+        // Both answers have a body, so that they take equally long.
         let json = HeaderValue::from_static("application/json");
         response.headers_mut().insert(CONTENT_TYPE, json);
         *response.body_mut() = Full::from(record(hash));
@@ -91,7 +91,7 @@ fn is_hash(text: &str) -> bool {
     text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
-/// A record of the size of a real one, another for each hash of 64 hex digits.
+/// Returns a record as large as a real one, different for each hash of 64 hex digits.
 pub fn record(hash: &str) -> String {
     let digits = hash.to_ascii_uppercase();
     let (key, rest) = digits.split_at(26);

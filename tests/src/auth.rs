@@ -1,5 +1,5 @@
-//! The auth cluster as Envoy sees it: hands lookups on to the real registry and remembers them,
-//! but for hashes with a script, which get an answer that a healthy registry never gives.
+//! The auth cluster as Envoy sees it: a server that forwards lookups to the real registry and records
+//! them. A script can answer instead, also in ways in which no healthy registry does.
 
 use std::collections::{HashMap, HashSet};
 use std::io;
@@ -23,22 +23,22 @@ pub enum Script {
     AnswerAndReset(Vec<u8>),
     /// Never answer.
     Hang,
-    /// Write these bytes once there is a permit for it, of which each answer takes one.
+    /// Wait for a permit and consume it, then write these bytes.
     AnswerWhen(Arc<Semaphore>, Vec<u8>),
-    /// All of these.
+    /// Do these steps in order.
     Steps(Vec<Step>),
 }
 
-/// A part of what becomes of a lookup.
+/// One step of a scripted answer.
 #[derive(Clone)]
 pub enum Step {
     /// Write these bytes.
     Write(Vec<u8>),
     /// Do nothing for a while.
     Wait(Duration),
-    /// Wait for a permit, and take it.
+    /// Wait for a permit and consume it.
     Permit(Arc<Semaphore>),
-    /// Write nothing more, and keep the connection for as long as Envoy does.
+    /// Write nothing more, and keep the connection open until Envoy closes it.
     Hang,
     /// Close the connection.
     Close,
@@ -47,7 +47,7 @@ pub enum Step {
 }
 
 impl Script {
-    /// The same, once there is a permit for it, of which each lookup takes one.
+    /// Returns this script with a wait for a permit in front. Each lookup consumes one.
     pub fn when(self, permits: Arc<Semaphore>) -> Self {
         let permit = std::iter::once(Step::Permit(permits));
         Self::Steps(permit.chain(self.steps()).collect())
@@ -68,7 +68,7 @@ impl Script {
 struct Shared {
     scripts: HashMap<String, Script>,
     lookups: Vec<String>,
-    /// How many lookups had this word in their path and query, as a hash is one.
+    /// How many lookups have this word in their path or query. A hash is such a word.
     words: HashMap<String, usize>,
 }
 
@@ -81,7 +81,7 @@ impl Shared {
         self.lookups.push(lookup.to_owned());
     }
 
-    /// Scripts are many, and most are of a hash.
+    /// Searches by word first: there are many scripts, and most are for a hash.
     fn script_of(&self, lookup: &str) -> Option<Script> {
         let by_word = words_of(lookup).find_map(|word| self.scripts.get(word));
         let by_part = || {
@@ -92,22 +92,22 @@ impl Shared {
     }
 }
 
-/// The auth cluster's memory and scripts.
+/// The auth server's scripts and recorded lookups.
 #[derive(Clone, Default)]
 pub struct Auth(Arc<Mutex<Shared>>);
 
 impl Auth {
-    /// Answers lookups of this hash by script.
+    /// Answers lookups of this hash by script. Text such as a path matches any request with it.
     pub fn script(&self, hash: &str, script: Script) {
         self.locked(|shared| shared.scripts.insert(hash.to_owned(), script));
     }
 
-    /// Has the registry answer lookups of this hash again.
+    /// Lets the registry answer lookups of this hash again.
     pub fn unscript(&self, hash: &str) {
         self.locked(|shared| shared.scripts.remove(hash));
     }
 
-    /// The lookups that carried `x-request-id: ID`, each as the text of its request.
+    /// Returns the lookups that carried `x-request-id: ID`, each as the text of its request.
     pub fn lookups_of(&self, request_id: &str) -> Vec<String> {
         let header = format!("x-request-id: {request_id}\r\n");
         self.locked(|shared| {
@@ -119,12 +119,12 @@ impl Auth {
         })
     }
 
-    /// How many lookups of this hash arrived so far, whatever became of them.
+    /// Returns the number of lookups of this hash so far, answered or not.
     pub fn lookups_about(&self, hash: &str) -> usize {
         self.locked(|shared| shared.words.get(hash).copied().unwrap_or_default())
     }
 
-    /// The first lookup of this hash, as the text of its request.
+    /// Returns the first lookup of this hash, as the text of its request.
     pub fn lookup_about(&self, hash: &str) -> Option<String> {
         self.locked(|shared| {
             let mut lookups = shared.lookups.iter();
@@ -134,13 +134,13 @@ impl Auth {
         })
     }
 
-    /// Everything that was received, as text.
+    /// Returns everything that was received, as text.
     pub fn text(&self) -> String {
         self.locked(|shared| shared.lookups.concat())
     }
 
-    /// Serves on a free port, before the registry at `registry`, a connection for each lookup. What
-    /// it knows, it knows after an outage too.
+    /// Serves on a free port in front of the registry at `registry`, with one connection per lookup.
+    /// Scripts and recorded lookups survive an outage.
     ///
     /// # Errors
     /// When there is no port to listen on.
@@ -148,7 +148,7 @@ impl Auth {
         self.serve_and_keep(registry, false).await
     }
 
-    /// The same over connections that stay open, where no script closes them.
+    /// Serves the same over connections that stay open unless a script closes them.
     ///
     /// # Errors
     /// When there is no port to listen on.
@@ -161,16 +161,16 @@ impl Auth {
         Serving::new(move |mut stream| {
             let auth = auth.clone();
             async move {
-                // Answers are small and wait for nothing.
+                // Small answers are sent at once.
                 let _ = stream.set_nodelay(true);
-                // A proxy that gives up on a lookup is what some tests are about.
+                // The proxy may give up on a lookup, as some tests want it to.
                 while let Ok(true) = auth.one(&mut stream, registry, keep).await {}
             }
         })
         .await
     }
 
-    /// One lookup. Gives whether there may be another on its connection.
+    /// Handles one lookup. Returns true if another may follow on the same connection.
     async fn one(
         &self,
         client: &mut TcpStream,
@@ -207,7 +207,7 @@ impl Auth {
                     permits.acquire().await.map_err(io::Error::other)?.forget();
                 }
                 Step::Hang => {
-                    // Until Envoy gives up, and not for ever if it does not.
+                    // Until Envoy gives up, but not forever.
                     let patience = Duration::from_secs(60);
                     tokio::time::timeout(patience, client.read_u8()).await.ok();
                     return Ok(false);
@@ -228,7 +228,7 @@ impl Auth {
     }
 }
 
-/// The words of a lookup's path and query, of which its hash is one, wherever it is put.
+/// Returns the words of a lookup's path and query. The hash is one of them, wherever it is.
 fn words_of(lookup: &str) -> impl Iterator<Item = &str> {
     let target = lookup.split(' ').nth(1).unwrap_or_default();
     target.split(|c: char| !c.is_ascii_alphanumeric())
@@ -238,12 +238,12 @@ fn is_word(text: &str) -> bool {
     text.bytes().all(|byte| byte.is_ascii_alphanumeric())
 }
 
-/// An answer with a body, as bytes for a script.
+/// Returns an answer with a body, as bytes for a script.
 pub fn answer(status: &str, body: &str) -> Vec<u8> {
     answer_with(status, &[], body)
 }
 
-/// An answer with a body and these lines among its headers, as bytes for a script.
+/// Returns an answer with a body and these extra header lines, as bytes for a script.
 pub fn answer_with(status: &str, lines: &[&str], body: &str) -> Vec<u8> {
     let lines: Vec<_> = lines
         .iter()
@@ -253,7 +253,7 @@ pub fn answer_with(status: &str, lines: &[&str], body: &str) -> Vec<u8> {
     kept_answer(status, &lines, body.as_bytes())
 }
 
-/// The same with any body, and without asking for the connection to be closed.
+/// Returns the same with any body and without `connection: close`.
 pub fn kept_answer(status: &str, lines: &[&str], body: &[u8]) -> Vec<u8> {
     let mut head = format!(
         "HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n",

@@ -1,4 +1,4 @@
-//! A client for HTTP/1.1 that sends exactly the bytes that it is given, and one for HTTP/2.
+//! An HTTP/1.1 client that sends exactly the bytes it is given, and an HTTP/2 client.
 
 use std::fmt;
 use std::io::{Read, Write};
@@ -10,25 +10,25 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 
-/// A request that takes longer than this hangs.
+/// How long a request may take. After that, it counts as hanging.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(15);
 
-/// An answer, header names in lower case. `Debug` shows it as text.
+/// A response, with header names in lower case. `Debug` shows it as text.
 #[derive(Clone, Default)]
 pub struct Response {
     /// The status.
     pub status: u16,
-    /// Headers, and behind them the trailers of HTTP/2; what is not UTF-8 is replaced.
+    /// The headers, followed by any HTTP/2 trailers. Bytes that are not UTF-8 are replaced.
     pub headers: Vec<(String, String)>,
     /// The body.
     pub body: Vec<u8>,
 }
 
 impl Response {
-    /// The only value of a header.
+    /// Returns the value of a header, if there is one.
     ///
     /// # Errors
-    /// When it is repeated.
+    /// When the header is repeated.
     pub fn header(&self, name: &str) -> Result<Option<&str>> {
         let mut values = self.headers.iter().filter(|(other, _)| other == name);
         let value = values.next().map(|(_, value)| value.as_str());
@@ -36,7 +36,7 @@ impl Response {
         Ok(value)
     }
 
-    /// The body as text; what is not UTF-8 is replaced.
+    /// Returns the body as text. Bytes that are not UTF-8 are replaced.
     pub fn text(&self) -> String {
         lossy(&self.body)
     }
@@ -56,19 +56,19 @@ fn lossy(bytes: &[u8]) -> String {
 pub struct Sent(TcpStream);
 
 impl Sent {
-    /// Reads the answer: to its length where it says one, else to the end of the connection.
-    /// Envoy holds a connection that it closes early open for a second.
+    /// Reads the response: up to its length if it has one, else until the connection ends. If Envoy
+    /// answers early, it closes the connection only a second later.
     ///
     /// # Errors
-    /// When there is no whole answer in time.
+    /// When there is no complete response in time.
     pub fn response(self) -> Result<Response> {
         self.response_and_bytes().map(|(response, _)| response)
     }
 
-    /// The same, and the answer's bytes as they came.
+    /// Does the same, and also returns the response's bytes as received.
     ///
     /// # Errors
-    /// When there is no whole answer in time.
+    /// When there is no complete response in time.
     pub fn response_and_bytes(mut self) -> Result<(Response, Vec<u8>)> {
         let mut bytes = Vec::new();
         let mut buffer = [0; 64 * 1024];
@@ -92,19 +92,19 @@ impl Sent {
     /// Sends more of the request.
     ///
     /// # Errors
-    /// When the other side is gone.
+    /// When the other side has closed the connection.
     pub fn send(&mut self, bytes: &[u8]) -> Result<()> {
         Ok(self.0.write_all(bytes)?)
     }
 
-    /// Leaves without the answer.
+    /// Closes the connection without reading the response.
     pub fn leave(self) {
-        // Leaving cannot fail in a way that matters.
+        // It does not matter if this fails.
         let _ = self.0.shutdown(Shutdown::Both);
     }
 }
 
-/// The head of a request, with these lines among its headers. It asks for `connection: close`.
+/// Returns the head of a request with these extra header lines. It asks for `connection: close`.
 pub fn head<'a>(method: &str, target: &str, lines: impl IntoIterator<Item = &'a str>) -> String {
     let mut head = format!("{method} {target} HTTP/1.1\r\nhost: test\r\nconnection: close\r\n");
     for line in lines {
@@ -114,10 +114,10 @@ pub fn head<'a>(method: &str, target: &str, lines: impl IntoIterator<Item = &'a 
     head + "\r\n"
 }
 
-/// Sends bytes, which should ask for `connection: close`, as [`head`] does.
+/// Connects and sends bytes. They should ask for `connection: close`, as [`head`] does.
 ///
 /// # Errors
-/// When there is nobody to send them to.
+/// When the connection fails.
 pub fn send(to: SocketAddr, bytes: &[u8]) -> Result<Sent> {
     let mut stream = TcpStream::connect(to)?;
     stream.set_read_timeout(Some(DEADLINE))?;
@@ -127,10 +127,10 @@ pub fn send(to: SocketAddr, bytes: &[u8]) -> Result<Sent> {
     Ok(Sent(stream))
 }
 
-/// A `GET` with these lines among its headers.
+/// Sends a `GET` with these extra header lines and reads the response.
 ///
 /// # Errors
-/// When there is no whole answer in time.
+/// When there is no complete response in time.
 pub fn get<'a>(
     from: SocketAddr,
     target: &str,
@@ -139,7 +139,7 @@ pub fn get<'a>(
     send(from, head("GET", target, lines).as_bytes())?.response()
 }
 
-/// The answer in `bytes`, if it is whole. At the `end` of a connection, a body without a length is.
+/// Returns the response in `bytes` if it is complete. Without a length, the `end` completes it.
 fn parse(mut bytes: &[u8], end: bool) -> Result<Option<Response>> {
     loop {
         let mut headers = [httparse::EMPTY_HEADER; 64];
@@ -187,7 +187,7 @@ fn dechunk(mut rest: &[u8]) -> Result<Vec<u8>> {
 /// Sends one request over HTTP/2 with prior knowledge.
 ///
 /// # Errors
-/// When there is no whole answer in time.
+/// When there is no complete response in time.
 pub async fn http2(to: SocketAddr, request: hyper::Request<Full<Bytes>>) -> Result<Response> {
     let exchange = async {
         let stream = TokioIo::new(tokio::net::TcpStream::connect(to).await?);

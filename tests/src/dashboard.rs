@@ -1,4 +1,4 @@
-//! `envoy/prometheus/dashboard.json`: its queries, as Grafana would send them.
+//! The queries in `envoy/prometheus/dashboard.json`, as Grafana sends them.
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
@@ -6,7 +6,7 @@ use serde_json::Value;
 use crate::prometheus::{Prometheus, Series, Span};
 use crate::watched;
 
-/// What Grafana makes of `$__rate_interval` with the scrape interval that is shipped: four of it.
+/// Grafana's `$__rate_interval` for the shipped scrape interval: four times that interval.
 const RATE_INTERVAL: &str = "1m";
 
 /// The dashboard.
@@ -17,37 +17,37 @@ pub struct Dashboard(Value);
 pub struct Query {
     /// The panel's title, or the name of the variable or annotation.
     pub of: String,
-    /// The expression as it stands in the dashboard.
+    /// The expression as written in the dashboard.
     pub expression: String,
-    /// How its series are named.
+    /// The legend, which names its series.
     pub legend: String,
 }
 
-/// Names without `$`, and what each is to be replaced by.
+/// Variable names without `$`, and the value of each.
 pub type Variables = Vec<(String, String)>;
 
 impl Dashboard {
-    /// The one that is shipped.
+    /// Reads the shipped dashboard.
     ///
     /// # Errors
-    /// When it is no JSON.
+    /// When it cannot be read or is not JSON.
     pub fn shipped() -> Result<Self> {
         let path = watched::files().join("dashboard.json");
         Self::read(&std::fs::read_to_string(&path).with_context(|| format!("{path:?}"))?)
     }
 
-    /// A dashboard from its JSON.
+    /// Reads a dashboard from its JSON.
     ///
     /// # Errors
-    /// When it is none.
+    /// When it is not JSON.
     pub fn read(json: &str) -> Result<Self> {
         Ok(Self(serde_json::from_str(json)?))
     }
 
-    /// The panel of this title, as it stands in the file.
+    /// Returns the panel with this title, as written in the file.
     ///
     /// # Errors
-    /// When there is none.
+    /// When there is no such panel.
     pub fn panel(&self, title: &str) -> Result<&Value> {
         let mut panels = self.panels();
         let panel = panels.find(|panel| panel["title"] == title);
@@ -59,10 +59,10 @@ impl Dashboard {
         panels.filter(|panel| panel["type"] != "row")
     }
 
-    /// The queries of a panel.
+    /// Returns the queries of a panel.
     ///
     /// # Errors
-    /// When it has none, or one has no expression.
+    /// When it has none, or one of them has no expression.
     pub fn of_panel(panel: &Value) -> Result<Vec<Query>> {
         let targets = panel["targets"].as_array().into_iter().flatten();
         let queries = targets.map(|target| {
@@ -86,16 +86,16 @@ impl Dashboard {
         })
     }
 
-    /// What each variable is to be replaced by where all its values are chosen: one expression for
-    /// all of them, as in Grafana.
+    /// Returns a value for each variable that selects all its values: one expression that matches all
+    /// of them, as in Grafana.
     ///
     /// # Errors
-    /// When Prometheus refuses the query of one, with what is wrong.
+    /// When Prometheus refuses a variable's query; says why.
     pub fn variables(&self, prometheus: &Prometheus, rate_interval: &str) -> Result<Variables> {
         let mut variables = vec![("__rate_interval".to_owned(), rate_interval.to_owned())];
         for query in self.of_variables()? {
             let values = query.label_values(prometheus, &variables)?;
-            // Backslashes twice, once for the string and once for the expression.
+            // Two backslashes: PromQL unescapes the string before it parses the regular expression.
             let escaped = values.join("|").replace('.', r"\\.");
             variables.push((query.of, format!("({escaped})")));
         }
@@ -111,7 +111,7 @@ impl Dashboard {
             .collect()
     }
 
-    /// Every query, in the file's order: of variables, annotations and panels.
+    /// Returns every query in the file's order: variables, annotations, panels.
     ///
     /// # Errors
     /// When something that should have a query has none; says what.
@@ -129,9 +129,9 @@ impl Dashboard {
         Ok(queries)
     }
 
-    /// What is wrong with the dashboard, a line each that begins with the panel's title: queries
-    /// that Prometheus refuses, that give no series with a value in it, or whose series lack a
-    /// label that their legend names. Those of `empty` must give no series.
+    /// Returns the dashboard's problems, one line each, which begins with the panel's title. A problem
+    /// is a query that Prometheus refuses, one without any value, or a series that lacks a label named
+    /// in its legend. The queries of `empty` must return no series.
     ///
     /// # Errors
     /// When the dashboard cannot be read.
@@ -168,10 +168,10 @@ impl std::fmt::Display for NoSeries {
 impl std::error::Error for NoSeries {}
 
 impl Query {
-    /// The expression with its variables replaced.
+    /// Returns the expression with its variables replaced.
     ///
     /// # Errors
-    /// When one is none of `variables`.
+    /// When it has a variable that is not in `variables`.
     pub fn substituted(&self, variables: &Variables) -> Result<String> {
         let mut parts = self.expression.split('$');
         let mut text = parts.next().unwrap_or_default().to_owned();
@@ -186,10 +186,10 @@ impl Query {
         Ok(text)
     }
 
-    /// The series that a panel would show.
+    /// Returns the series that a panel would show.
     ///
     /// # Errors
-    /// When Prometheus refuses the query, with what is wrong.
+    /// When Prometheus refuses the query; says why.
     pub fn series(
         &self,
         prometheus: &Prometheus,
@@ -199,7 +199,7 @@ impl Query {
         prometheus.over(&self.substituted(variables)?, span)
     }
 
-    /// The values that `label_values(selector, label)` gives, if it is such a query.
+    /// Returns the values of a `label_values(selector, label)` query.
     fn label_values(&self, prometheus: &Prometheus, variables: &Variables) -> Result<Vec<String>> {
         let text = self.substituted(variables)?;
         let (selector, label) = text
@@ -210,7 +210,7 @@ impl Query {
         prometheus.label_values(selector, label)
     }
 
-    /// What Grafana writes beside a series: the legend with its labels put in.
+    /// Returns the name that Grafana shows for a series: the legend with its labels filled in.
     pub fn name(&self, series: &Series) -> String {
         let mut name = self.legend.clone();
         for (label, value) in &series.labels {

@@ -1,5 +1,5 @@
-//! Configurations that are handed to a running Envoy. As in Istio: the listener names the filter, and
-//! Envoy discovers it (ECDS) where an agent puts it. Or whole listeners (LDS).
+//! Configuration that a running Envoy discovers in files: a filter (ECDS), as in Istio, where the
+//! listener only names it and an agent writes the file; or whole listeners (LDS).
 
 use std::path::{Path, PathBuf};
 
@@ -16,13 +16,13 @@ pub struct Discovery {
 }
 
 impl Discovery {
-    /// The filter of this name, in a file that [`Discovery::publish`] makes.
+    /// Creates a filter with this name. [`Discovery::publish`] writes its file.
     pub fn new(name: &'static str, file: PathBuf) -> Self {
         Self { name, file }
     }
 
-    /// Has the first listener of a configuration discover its first filter here. It waits until it has
-    /// an answer, a good one or a bad one.
+    /// Makes the first listener of a configuration discover its first filter here. The listener waits
+    /// until it has received one, valid or not.
     ///
     /// # Errors
     /// When there is no listener.
@@ -32,7 +32,7 @@ impl Discovery {
         Ok(())
     }
 
-    /// What stands in the place of the filter.
+    /// Returns the entry that takes the filter's place in a listener.
     pub fn filter(&self) -> Value {
         json!({
             "name": self.name,
@@ -50,7 +50,7 @@ impl Discovery {
         })
     }
 
-    /// The filter as Istio's agent hands it to Envoy, with a module from a file and a plugin's
+    /// Returns the filter as Istio's agent hands it to Envoy, with a module file and a plugin
     /// configuration.
     pub fn resource(&self, module: &Path, plugin: &str) -> Value {
         json!({
@@ -93,10 +93,10 @@ impl Discovery {
         publish(&self.file, text)
     }
 
-    /// How often Envoy turned down what it found.
+    /// Returns how often Envoy rejected what it discovered.
     ///
     /// # Errors
-    /// When its admin page does not answer.
+    /// When Envoy's admin page does not answer.
     pub fn turned_down(&self, envoy: &Envoy) -> Result<u64> {
         let of = |name: &str| {
             envoy.counter(&format!(
@@ -108,13 +108,13 @@ impl Discovery {
     }
 }
 
-/// What Envoy asks of a configuration of its own that others change.
+/// Returns the node that Envoy requires in order to discover configuration.
 fn node() -> Value {
     json!({"id": "keystile", "cluster": "keystile"})
 }
 
-/// Takes the listeners out of a configuration and hands them over in a file, where Envoy looks for
-/// changes of them. The rest is what Envoy is to start with.
+/// Moves the listeners of a configuration into a file that Envoy watches for changes. Envoy starts
+/// with the rest of the configuration.
 ///
 /// # Errors
 /// When the file cannot be written.
@@ -130,7 +130,7 @@ pub fn listeners_apart(config: &mut Value, file: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Envoy looks for a file that is moved to the place.
+/// Moves the file into place, as Envoy only notices files that are moved.
 fn publish(file: &Path, text: &str) -> Result<()> {
     let new = file.with_extension("new");
     std::fs::write(&new, text)?;

@@ -1,4 +1,4 @@
-//! A real Envoy: its configuration, its start, and what its admin page tells.
+//! A real Envoy: its configuration, its start and its admin page.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -11,23 +11,23 @@ use serde_json::{Value, json};
 use crate::process::{Process, wait_until};
 use crate::{client, root};
 
-/// A listener with the filter, before the cluster `upstream`.
+/// A listener with the filter, in front of the cluster `upstream`.
 pub struct Listener {
     /// Its name, by which [`Envoy::listener`] finds its address.
     pub name: &'static str,
     /// The plugin configuration.
     pub plugin: String,
-    /// Whether Envoy resolves `..` and `//` in paths first.
+    /// Whether Envoy first normalizes `..` and `//` in paths.
     pub normalize_path: bool,
     /// Whether a paused request's body still runs through the filter.
     pub allow_on_headers_stop_iteration: bool,
-    /// Whether each request leaves a line of JSON on standard output: its `path`, `status` and
-    /// `keystile`, the filter's own state. `--file-flush-interval-msec` says how soon.
+    /// Whether each request writes a line of JSON to standard output: its `path`, `status` and
+    /// `keystile`, the filter's own entry. `--file-flush-interval-msec` sets how soon.
     pub access_log: bool,
 }
 
 impl Listener {
-    /// A listener as it should be set up, with this plugin configuration.
+    /// Creates a listener with the recommended settings and this plugin configuration.
     pub fn new(name: &'static str, plugin: &Value) -> Self {
         Self {
             name,
@@ -51,9 +51,9 @@ impl Listener {
                     "codec_type": "AUTO",
                     "normalize_path": self.normalize_path,
                     "merge_slashes": self.normalize_path,
-                    // The tests tell their requests apart by x-request-id.
+                    // The tests identify their requests by x-request-id.
                     "preserve_external_request_id": true,
-                    // Enough for what is oversized to reach the filter.
+                    // Enough for oversized headers to reach the filter.
                     "max_request_headers_kb": 96,
                     "common_http_protocol_options": {"max_headers_count": 500},
                     "http_protocol_options": {"enable_trailers": true},
@@ -108,7 +108,7 @@ impl Listener {
     }
 }
 
-/// The module under test.
+/// Returns the path of the module under test.
 pub fn module() -> PathBuf {
     root().join("dist/keystile.wasm")
 }
@@ -117,7 +117,7 @@ fn address(port: u16) -> Value {
     json!({"socket_address": {"address": "127.0.0.1", "port_value": port}})
 }
 
-/// A cluster with one host, or with none.
+/// Returns a cluster with one host or none.
 pub fn cluster(name: &str, host: Option<SocketAddr>) -> Value {
     let hosts: Vec<_> = host
         .iter()
@@ -130,7 +130,7 @@ pub fn cluster(name: &str, host: Option<SocketAddr>) -> Value {
     })
 }
 
-/// The same over HTTP/2, which carries trailers.
+/// Returns a cluster over HTTP/2, which carries trailers.
 pub fn http2_cluster(name: &str, host: SocketAddr) -> Value {
     let mut cluster = cluster(name, Some(host));
     cluster["typed_extension_protocol_options"] = json!({
@@ -142,7 +142,7 @@ pub fn http2_cluster(name: &str, host: SocketAddr) -> Value {
     cluster
 }
 
-/// A whole configuration for Envoy.
+/// Returns a complete configuration for Envoy.
 pub fn config(listeners: &[Listener], clusters: &[Value]) -> Value {
     let listeners: Vec<_> = listeners.iter().map(Listener::config).collect();
     json!({
@@ -151,7 +151,7 @@ pub fn config(listeners: &[Listener], clusters: &[Value]) -> Value {
     })
 }
 
-/// The settings of HTTP of a configuration's first listener.
+/// Returns the HTTP settings of a configuration's first listener.
 ///
 /// # Errors
 /// When there is no listener.
@@ -160,7 +160,7 @@ pub fn http_settings(config: &mut Value) -> Result<&mut Value> {
     first.map(|(_, http)| http).context("no listener")
 }
 
-/// The settings of HTTP of each of a configuration's listeners, with its name.
+/// Returns the name and the HTTP settings of each listener in a configuration.
 pub fn each_http_settings(config: &mut Value) -> impl Iterator<Item = (String, &mut Value)> {
     let listeners = config["static_resources"]["listeners"].as_array_mut();
     listeners.into_iter().flatten().filter_map(|listener| {
@@ -177,7 +177,7 @@ pub struct Envoy {
     listeners: HashMap<String, SocketAddr>,
 }
 
-/// The Envoy to use: `ENVOY`, or the one that `make setup` installed.
+/// Returns the Envoy to use: `ENVOY`, or the one that `make setup` installed.
 ///
 /// # Errors
 /// When there is none.
@@ -192,19 +192,19 @@ pub fn program() -> Result<PathBuf> {
 }
 
 impl Envoy {
-    /// Starts Envoy on a configuration file, from the project's root, and waits until it is
-    /// ready. `folder` gets its log.
+    /// Starts Envoy on a configuration file, from the project's root, and waits until it is ready. Its
+    /// log goes to `folder`.
     ///
     /// # Errors
-    /// When it does not get ready, with what it wrote.
+    /// When it does not become ready. The error includes its output.
     pub fn start(config: &Path, folder: &Path, options: &[&str], echo: bool) -> Result<Self> {
         Self::start_as(Command::new(program()?), config, folder, options, echo)
     }
 
-    /// The same with a command of the caller's, which becomes Envoy when it gets Envoy's arguments.
+    /// Does the same with the caller's command, to which Envoy's arguments are added.
     ///
     /// # Errors
-    /// When it does not get ready, with what it wrote.
+    /// When it does not become ready. The error includes its output.
     pub fn start_as(
         mut command: Command,
         config: &Path,
@@ -238,26 +238,26 @@ impl Envoy {
         })
     }
 
-    /// The address of a listener.
+    /// Returns the address of a listener.
     ///
     /// # Errors
-    /// When there is none of that name.
+    /// When there is no listener with that name.
     pub fn listener(&self, name: &str) -> Result<SocketAddr> {
         let address = self.listeners.get(name).copied();
         address.with_context(|| format!("no listener {name}"))
     }
 
-    /// The address of its admin page.
+    /// Returns the address of the admin page.
     pub fn admin(&self) -> SocketAddr {
         self.admin
     }
 
-    /// The value of a counter or a gauge by its name in Envoy, 0 when it is not there.
+    /// Returns the value of a counter or a gauge, or 0 if Envoy does not have it.
     ///
     /// # Errors
     /// When the admin page does not answer.
     pub fn counter(&self, name: &str) -> Result<u64> {
-        // A regular expression that what is not a word could disturb; all the rest is left out.
+        // A regular expression: other characters become dots, and extra matches are dropped below.
         let filter = name.replace(|c: char| !c.is_ascii_alphanumeric() && c != '_', ".");
         let path = format!("/stats?filter=^{filter}$");
         let stats = client::get(self.admin, &path, [])?.text();
@@ -272,7 +272,7 @@ impl Envoy {
     /// Waits until a counter or a gauge has exactly this value.
     ///
     /// # Errors
-    /// When it does not in time, with its last value; when Envoy is gone.
+    /// When the value is not reached in time, with the last value, or when Envoy is gone.
     pub fn wait_for_counter(&self, name: &str, expected: u64) -> Result<()> {
         let mut value = 0;
         wait_until(|| {
@@ -282,7 +282,7 @@ impl Envoy {
         .with_context(|| format!("{name} is {value}, not {expected}"))
     }
 
-    /// What has been counted of a cluster so far, a line each.
+    /// Returns the counters of a cluster that have been used so far, one per line.
     ///
     /// # Errors
     /// When the admin page does not answer.
@@ -291,7 +291,7 @@ impl Envoy {
         Ok(client::get(self.admin, &path, [])?.text())
     }
 
-    /// The statistics as Prometheus gets them.
+    /// Returns the statistics in Prometheus' format.
     ///
     /// # Errors
     /// When the admin page does not answer.
@@ -299,17 +299,17 @@ impl Envoy {
         Ok(client::get(self.admin, "/stats/prometheus", [])?.text())
     }
 
-    /// The process's number.
+    /// Returns the process ID.
     pub fn id(&self) -> u32 {
         self.process.id()
     }
 
-    /// The process.
+    /// Returns the process.
     pub fn process(&mut self) -> &mut Process {
         &mut self.process
     }
 
-    /// How much memory Envoy has in RAM.
+    /// Returns how much memory Envoy has in RAM, in bytes.
     ///
     /// # Errors
     /// As [`Process::resident_bytes`].
@@ -317,7 +317,7 @@ impl Envoy {
         self.process.resident_bytes()
     }
 
-    /// How much memory Envoy has in RAM for itself alone.
+    /// Returns how much private memory Envoy has in RAM, in bytes.
     ///
     /// # Errors
     /// As [`Process::private_bytes`].
@@ -325,7 +325,7 @@ impl Envoy {
         self.process.private_bytes()
     }
 
-    /// How much of what is in RAM is what the filter's VMs have of their linear memories.
+    /// Returns how much linear memory of the filter's VMs is in RAM, in bytes.
     ///
     /// # Errors
     /// As [`Process::wasm_memory_bytes`].
@@ -333,10 +333,10 @@ impl Envoy {
         self.process.wasm_memory_bytes()
     }
 
-    /// Checks that no VM of the filter has died so far, and that the filter never panicked.
+    /// Checks that no VM of the filter has died so far and that the filter has never panicked.
     ///
     /// # Errors
-    /// When what Envoy wrote tells of it.
+    /// When Envoy's log says otherwise.
     pub fn no_vm_died(&self) -> Result<()> {
         let written = self.written();
         for word in [
@@ -349,7 +349,7 @@ impl Envoy {
         Ok(())
     }
 
-    /// Everything that Envoy wrote so far.
+    /// Returns everything that Envoy has written so far.
     pub fn written(&self) -> String {
         self.process.written()
     }
@@ -372,7 +372,7 @@ fn listeners(json: &str) -> Result<HashMap<String, SocketAddr>> {
 /// Runs `envoy --mode validate`, which configures the filter too.
 ///
 /// # Errors
-/// With what Envoy wrote, when it refuses the configuration.
+/// When Envoy refuses the configuration. The error is Envoy's output.
 pub fn validate(config: &Path) -> Result<()> {
     let output = Command::new(program()?)
         .current_dir(root())

@@ -1,4 +1,4 @@
-//! Clients that open many connections to a server and do little with them, or ask for much and read
+//! Clients that open many connections and send little on them, or that send many requests and read
 //! nothing.
 
 use std::io::{ErrorKind, Read, Write};
@@ -12,26 +12,26 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use crate::frames::{END_HEADERS, END_STREAM, frame, kind};
 
-/// How many connections are opened before others get a turn.
+/// How many connections are opened at a time, so that others get a turn.
 const AT_ONCE: usize = 50;
 
-/// What the connections of a flood have in common.
+/// What all connections of a flood do.
 #[derive(Clone, Debug)]
 pub struct Flood {
-    /// What they are like.
+    /// A name for such connections.
     pub name: &'static str,
-    /// What each sends first.
+    /// What each connection sends first.
     pub first: Vec<u8>,
-    /// What each sends every second after that.
+    /// What each connection then sends every second.
     pub again: &'static [u8],
 }
 
 /// How far a flood got.
 #[derive(Debug, Default)]
 pub struct Reached {
-    /// Connections that were opened.
+    /// How many connections were opened.
     pub opened: AtomicUsize,
-    /// The most that were open at the same time.
+    /// The most connections that were open at the same time.
     pub most: AtomicUsize,
 }
 
@@ -45,7 +45,7 @@ impl Flood {
         }
     }
 
-    /// Connections that send a byte of a request's head each second.
+    /// Connections that send one byte of a request's head each second.
     pub fn dribbling() -> Self {
         Self {
             name: "dribbled heads",
@@ -54,7 +54,7 @@ impl Flood {
         }
     }
 
-    /// Connections of HTTP/2 that have no request, and answer no ping.
+    /// HTTP/2 connections that send no request and answer no ping.
     pub fn http2() -> Self {
         Self {
             name: "HTTP/2 without pongs",
@@ -63,7 +63,7 @@ impl Flood {
         }
     }
 
-    /// Connections of HTTP/2 whose request never ends.
+    /// HTTP/2 connections whose request never ends.
     pub fn unfinished() -> Self {
         Self {
             name: "HTTP/2, streams without an end",
@@ -72,7 +72,7 @@ impl Flood {
         }
     }
 
-    /// Connections of HTTP/2 that do not take their answer.
+    /// HTTP/2 connections that never read their response.
     pub fn unread() -> Self {
         Self {
             name: "HTTP/2, answers that nobody reads",
@@ -81,7 +81,7 @@ impl Flood {
         }
     }
 
-    /// Connections that have one request.
+    /// Connections that stay idle after one request.
     pub fn idle() -> Self {
         Self {
             name: "idle after a request",
@@ -90,8 +90,7 @@ impl Flood {
         }
     }
 
-    /// Keeps up so many connections until it is told to stop. Whenever one is closed, there is a new
-    /// one.
+    /// Keeps `connections` connections open until it is told to stop. Replaces those that are closed.
     pub fn run(&self, to: SocketAddr, connections: usize, stop: &AtomicBool, reached: &Reached) {
         let mut streams: Vec<TcpStream> = Vec::new();
         let mut last = Instant::now();
@@ -107,7 +106,7 @@ impl Flood {
             if last.elapsed() >= Duration::from_secs(1) {
                 last = Instant::now();
                 for stream in &mut streams {
-                    // Where it is closed, that is seen above.
+                    // Closed connections are noticed above.
                     let _ = stream.write_all(self.again);
                 }
             }
@@ -116,8 +115,8 @@ impl Flood {
     }
 }
 
-/// Asks for a path again and again over so many connections, and reads nothing. The answers are not
-/// taken while what this gives is kept.
+/// Sends the same request `each` times over each connection and reads nothing. The responses stay
+/// unread as long as the caller keeps the returned connections.
 ///
 /// # Errors
 /// When a connection cannot be opened.
@@ -139,8 +138,8 @@ pub fn unread_answers(
     (0..connections).map(|_| open(to, &requests)).collect()
 }
 
-/// Whether the server has neither closed nor reset a connection, which does not block. What it has sent
-/// is read and dropped: over HTTP/2, no answer comes before there is a window for it.
+/// Returns true if the server has neither closed nor reset a connection. Does not block. Reads and
+/// drops what the server has sent; over HTTP/2, no response comes before the client opens a window.
 pub fn is_open(stream: &mut TcpStream) -> bool {
     let mut bytes = [0; 4096];
     loop {
@@ -152,25 +151,25 @@ pub fn is_open(stream: &mut TcpStream) -> bool {
     }
 }
 
-/// A connection that sends as much of this as the server takes at once.
+/// Opens a connection and sends as much as the server takes at once.
 fn open(to: SocketAddr, bytes: &[u8]) -> Result<TcpStream> {
     let mut stream = TcpStream::connect_timeout(&to, Duration::from_secs(1))?;
     stream.set_nonblocking(true)?;
-    // The server may have closed it already, or take no more.
+    // The server may already have closed it, or take no more.
     let _ = stream.write_all(bytes);
     Ok(stream)
 }
 
-/// What a connection of HTTP/2 begins with; `window` is what the server may send on each stream.
+/// Returns the start of an HTTP/2 connection. The server may send `window` bytes on each stream.
 fn preface(window: u32) -> Vec<u8> {
     let initial_window_size = [&[0, 4], &window.to_be_bytes()[..]].concat();
     let settings = frame(kind::SETTINGS, 0, 0, &initial_window_size);
     [b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", &settings[..]].concat()
 }
 
-/// `GET` of a path of less than 127 bytes, without the end of its body where it is not `whole`.
+/// Returns a `GET` for a path of less than 127 bytes. Unless `whole`, its body does not end.
 fn get(stream: u32, path: &str, whole: bool) -> Vec<u8> {
-    // Names of the static table (RFC 7541, appendix A) with literal values.
+    // Names from the static table (RFC 7541, appendix A) with literal values.
     let length = u8::try_from(path.len()).unwrap_or(u8::MAX);
     let headers = [
         &[0x82, 0x86, 0x04, length],
@@ -183,10 +182,10 @@ fn get(stream: u32, path: &str, whole: bool) -> Vec<u8> {
     frame(kind::HEADERS, flags, stream, &headers)
 }
 
-/// Lets this process open as many files as the system allows it; returns how many these are.
+/// Raises this process's limit of open files to the system's maximum, and returns it.
 ///
 /// # Errors
-/// When the system does not tell, or does not let it.
+/// When the limit cannot be read or raised.
 pub fn raise_limit() -> Result<u64> {
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
     setrlimit(Resource::RLIMIT_NOFILE, hard, hard)?;

@@ -1,5 +1,5 @@
-//! An auth cluster over HTTP/2 that misbehaves by the frame (RFC 9113), where a library is too
-//! polite. While it has no script it is [`Anyone`].
+//! An auth server over HTTP/2 that misbehaves frame by frame (RFC 9113), as no library would. Without
+//! a [`Conduct`], it behaves like [`Anyone`].
 
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,7 +13,7 @@ use tokio::sync::Semaphore;
 use crate::anyone::Anyone;
 use crate::serving::Serving;
 
-/// Types of frames.
+/// Frame types.
 pub mod kind {
     #![allow(missing_docs, reason = "RFC 9113 has them")]
     pub const DATA: u8 = 0;
@@ -28,35 +28,35 @@ pub mod kind {
     pub const CONTINUATION: u8 = 9;
 }
 
-/// The flag of a frame that is the last of its stream; on SETTINGS, that it acknowledges.
+/// The flag of a stream's last frame. On SETTINGS, it means an acknowledgement.
 pub const END_STREAM: u8 = 1;
 
-/// The flag of a frame that is the last of its header block.
+/// The flag of a header block's last frame.
 pub const END_HEADERS: u8 = 4;
 
 const PREFACE: usize = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".len();
 
-/// What a frame is about.
+/// The stream that a frame is on.
 #[derive(Clone, Copy, Debug)]
 pub enum On {
     /// The connection.
     Connection,
-    /// The stream of the lookup.
+    /// The lookup's stream.
     Lookup,
-    /// A stream of the same side that was not opened.
+    /// A client's stream that was never opened.
     Unopened,
-    /// The first stream of the server's side.
+    /// The server's first stream.
     Pushed,
 }
 
-/// A part of what becomes of a lookup.
+/// One step of the reaction to a lookup.
 #[derive(Clone, Debug)]
 pub enum Act {
     /// A frame: its type, flags, stream and payload.
     Frame(u8, u8, On, Vec<u8>),
-    /// GOAWAY with this error code, after which all streams are still served, or none is.
+    /// GOAWAY with this error code. All streams are still served if true, none if false.
     GoAway(bool, u32),
-    /// The same frames so many times.
+    /// The same acts, this many times.
     Times(usize, Vec<Act>),
     /// Nothing for a while.
     Wait(Duration),
@@ -64,17 +64,17 @@ pub enum Act {
     Close,
 }
 
-/// What a connection is like.
+/// How a connection behaves.
 #[derive(Clone, Debug)]
 pub struct Conduct {
-    /// What is said first. By default empty SETTINGS.
+    /// What is sent first. By default, empty SETTINGS.
     pub greeting: Vec<u8>,
-    /// What becomes of each lookup; nothing: silence.
+    /// What happens to each lookup. If empty, there is no answer.
     pub acts: Vec<Act>,
 }
 
 impl Conduct {
-    /// A usual greeting, and these acts.
+    /// Creates a conduct with the usual greeting and these acts.
     pub fn of(acts: Vec<Act>) -> Self {
         Self {
             greeting: frame(kind::SETTINGS, 0, 0, &[]),
@@ -83,10 +83,10 @@ impl Conduct {
     }
 }
 
-/// A conduct, and the permits of which each lookup takes one first.
+/// A conduct, and permits. Each lookup first consumes one.
 pub type Held = (Conduct, Arc<Semaphore>);
 
-/// The auth cluster. Clones are the same one.
+/// The auth server. Clones share its state.
 #[derive(Clone)]
 pub struct Frames {
     anyone: Anyone,
@@ -94,7 +94,7 @@ pub struct Frames {
 }
 
 impl Frames {
-    /// Knows what `anyone` knows.
+    /// Creates a server that knows what `anyone` knows.
     pub fn new(anyone: Anyone) -> Self {
         Self {
             anyone,
@@ -102,7 +102,7 @@ impl Frames {
         }
     }
 
-    /// How new connections are served from now on.
+    /// Sets how new connections are served from now on.
     pub fn behave(&self, conduct: Option<Held>) {
         *self.conduct.lock().unwrap_or_else(PoisonError::into_inner) = conduct;
     }
@@ -120,7 +120,7 @@ impl Frames {
                 let conduct = conduct.unwrap_or_else(PoisonError::into_inner).clone();
                 match conduct {
                     None => frames.anyone.converse(stream).await,
-                    // A proxy that gives up on such a server is what the tests are about.
+                    // The tests expect proxies to give up on such a server.
                     Some((conduct, permits)) => {
                         misbehave(stream, &conduct, &permits).await.ok();
                     }
@@ -167,7 +167,7 @@ async fn misbehave(
     }
 }
 
-/// The frames of an act, for the lookup on this stream.
+/// Returns the frames of an act, for the lookup on this stream.
 fn bytes(act: &Act, lookup: u32) -> Vec<u8> {
     match act {
         Act::Frame(kind, flags, on, payload) => {
@@ -192,7 +192,7 @@ fn bytes(act: &Act, lookup: u32) -> Vec<u8> {
     }
 }
 
-/// A frame; only the lower 24 bits of the payload's length are told.
+/// Returns a frame. Its length field has the lower 24 bits of the payload's length.
 pub fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let length = u32::try_from(payload.len()).unwrap_or(u32::MAX);
     let [_, a, b, c] = length.to_be_bytes();
@@ -200,7 +200,7 @@ pub fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     [&head, payload].concat()
 }
 
-/// A header block (RFC 7541) of these fields, none longer than 126 bytes, as they are.
+/// Returns a header block (RFC 7541) of these literal fields, with each text cut at 126 bytes.
 pub fn block(fields: &[(&str, &str)]) -> Vec<u8> {
     let mut block = Vec::new();
     for (name, value) in fields {

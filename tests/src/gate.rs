@@ -1,8 +1,8 @@
-//! An upstream that knows who may reach it, and counts who does.
+//! A recording upstream that knows which requests may reach it, and counts all that do.
 //!
-//! A request may when it says so, by [`ENTITLED`], and when the filter says the same, by the
-//! identity header. So a test marks what it expects to pass, and all else is counted as through
-//! without a valid key: what was forgotten to be marked, too. What is [`NAMED`] is remembered whole.
+//! A request may reach it if the request says so in [`ENTITLED`] and the filter's identity header
+//! agrees. Tests mark the requests that they expect to pass. All others count as arrived without a
+//! valid key, even if a test only forgot to mark them. Requests with [`NAMED`] are recorded whole.
 
 use std::collections::{BTreeMap, HashMap};
 use std::convert::Infallible;
@@ -21,38 +21,38 @@ use hyper_util::server::conn::auto;
 
 use crate::serving::Serving;
 
-/// The header by which a request says whose it is: the key's id, or [`EXEMPT`].
+/// The request header with the ID of the request's key, or [`EXEMPT`].
 pub const ENTITLED: &str = "x-test-entitled";
 
-/// Who needs no key, and gets no identity.
+/// Marks a request that needs no key and gets no identity.
 pub const EXEMPT: &str = "exempt";
 
-/// The header by which a request asks to be remembered, under this name.
+/// The request header that asks to record the request under this name.
 pub const NAMED: &str = "x-test-name";
 
-/// The header by which a request asks for another status than 200.
+/// The request header that asks for a status other than 200.
 pub const STATUS: &str = "x-test-status";
 
-/// The header by which a request asks to be sent on to this place (302).
+/// The request header that asks for a redirect (302) to this location.
 pub const ELSEWHERE: &str = "x-test-location";
 
-/// The header of an answer that has the names of the request's trailers.
+/// The response header with the names of the request's trailers.
 pub const TRAILERS: &str = "x-test-trailers";
 
-/// The header of an answer that says where the request's body stops to be the one of [`counting`],
-/// if it does.
+/// The response header that says where the request's body begins to differ from [`counting`], if it
+/// does.
 pub const DIFFERS: &str = "x-test-differs";
 
-/// The header by which a request asks to wait for its answer, in ms.
+/// The request header that asks to delay the response, in ms.
 pub const DELAY: &str = "x-test-delay-ms";
 
 /// The identity header that the filter sets.
 const IDENTITY: &str = "x-keystile-key-id";
 
-/// How many requests are kept that should not have arrived.
+/// How many requests without a valid key are kept as text.
 const KEPT: usize = 5;
 
-/// The upstream's counts, and its memory.
+/// The upstream's counters and recorded requests. Clones share them.
 #[derive(Clone, Default)]
 pub struct Gate(Arc<Mutex<Shared>>);
 
@@ -64,62 +64,62 @@ struct Shared {
     by_entitled: BTreeMap<String, u64>,
 }
 
-/// A request as the upstream got it.
+/// A request as the upstream received it.
 #[derive(Clone, Debug, Default)]
 pub struct Arrived {
     /// Its path and query.
     pub target: String,
-    /// Names in lower case and values; what is not UTF-8 is replaced.
+    /// Names in lower case, and values. Bytes that are not UTF-8 are replaced.
     pub headers: Vec<(String, String)>,
     /// The body.
     pub body: Vec<u8>,
-    /// As the headers.
+    /// The trailers, in the same form as the headers.
     pub trailers: Vec<(String, String)>,
-    /// Whether it arrived to its end.
+    /// Whether the request arrived completely.
     pub whole: bool,
 }
 
 impl Arrived {
-    /// All values of a header, in order.
+    /// Returns all values of a header, in order.
     pub fn values(&self, name: &str) -> Vec<&str> {
         let of_name = self.headers.iter().filter(|(other, _)| other == name);
         of_name.map(|(_, value)| value.as_str()).collect()
     }
 }
 
-/// What arrived at an upstream.
+/// The counters of an upstream.
 #[derive(Clone, Debug, Default)]
 pub struct Counts {
-    /// All requests.
+    /// All requests that arrived.
     pub arrived: u64,
     /// Those without a valid key.
     pub leaked: u64,
-    /// The first of these, as text.
+    /// The first few of these, as text.
     pub leaks: Vec<String>,
 }
 
 impl Gate {
-    /// What arrived so far.
+    /// Returns the counters so far.
     pub fn counts(&self) -> Counts {
         self.locked(|shared| shared.counts.clone())
     }
 
-    /// The requests that were [`NAMED`] so, each from its end on.
+    /// Returns the requests with this [`NAMED`] value that have ended.
     pub fn named(&self, name: &str) -> Vec<Arrived> {
         self.locked(|shared| shared.named.get(name).cloned().unwrap_or_default())
     }
 
-    /// How many requests arrived that said this in [`ENTITLED`].
+    /// Returns the number of requests with this [`ENTITLED`] value.
     pub fn arrived_for(&self, entitled: &str) -> u64 {
         self.locked(|shared| shared.by_entitled.get(entitled).copied().unwrap_or(0))
     }
 
-    /// How many requests were [`NAMED`] so, each from its headers on.
+    /// Returns the number of requests with this [`NAMED`] value whose headers have arrived.
     pub fn begun(&self, name: &str) -> usize {
         self.locked(|shared| shared.begun.get(name).copied().unwrap_or_default())
     }
 
-    /// Counts a request by its headers. Servers of other protocols than plain HTTP call it too.
+    /// Counts a request by its headers. Servers for protocols other than plain HTTP call this too.
     pub fn arrived(&self, target: &str, headers: &HeaderMap) {
         let entitled = is_entitled(headers);
         let says = headers.get(ENTITLED).map(text);
@@ -138,7 +138,7 @@ impl Gate {
         });
     }
 
-    /// Counts a request whose trailers name an identity: the filter never sets one there.
+    /// Counts a request as leaked if its trailers name an identity, which the filter never sets.
     pub fn trailers_arrived(&self, target: &str, trailers: &HeaderMap) {
         if trailers.contains_key(IDENTITY) {
             self.locked(|shared| {
@@ -148,9 +148,8 @@ impl Gate {
         }
     }
 
-    /// Serves on a free port, HTTP/1.1 and HTTP/2: reads each request to its end, and answers 200
-    /// with the number of the body's bytes, [`TRAILERS`] and [`DIFFERS`], or what the request asks
-    /// for.
+    /// Serves HTTP/1.1 and HTTP/2 on a free port. Reads each request to its end and answers 200 with
+    /// the length of its body, [`TRAILERS`] and [`DIFFERS`], or whatever the request asks for.
     ///
     /// # Errors
     /// When there is no port to listen on.
@@ -159,14 +158,14 @@ impl Gate {
         Serving::new(move |stream| {
             let gate = gate.clone();
             async move {
-                // Answers are small and wait for nothing.
+                // Small answers are sent at once.
                 let _ = stream.set_nodelay(true);
                 let service = service_fn(|request| gate.clone().answer(request));
                 let mut server = auto::Builder::new(TokioExecutor::new());
-                // Requests that Envoy sends on a new connection before it knows of a limit would be
-                // refused beyond it, and their clients get a 503.
+                // Before Envoy learns of a limit on a new connection, it may exceed it. The requests
+                // beyond it would be refused, and their clients would get a 503.
                 server.http2().max_concurrent_streams(None);
-                // A client that leaves midway is no news.
+                // The client may leave midway.
                 let _ = server.serve_connection(TokioIo::new(stream), service).await;
             }
         })
@@ -191,7 +190,7 @@ impl Gate {
         arrived.whole = loop {
             match body.frame().await {
                 None => break true,
-                // A request that is cut off has its answer for nobody.
+                // Nobody waits for the response to a request that was cut off.
                 Some(Err(_)) => break false,
                 Some(Ok(frame)) => {
                     let data = frame.data_ref().map_or(&[][..], |data| data);
@@ -232,7 +231,7 @@ impl Gate {
         }
         let differs = differs.map(|at| at.to_string());
         for (name, value) in [(TRAILERS, Some(names)), (DIFFERS, differs)] {
-            // Digits and names are valid there.
+            // Digits and names are valid values.
             if let Some(Ok(value)) = value.map(HeaderValue::try_from) {
                 response.headers_mut().insert(name, value);
             }
@@ -254,7 +253,7 @@ impl Counts {
     }
 }
 
-/// A part of a body whose order can be checked: it counts up in words of eight bytes, from 0.
+/// Returns part of a body whose order can be checked: it counts words of eight bytes, from 0.
 pub fn counting(from: usize, length: usize) -> Vec<u8> {
     let words = from / 8..(from + length).div_ceil(8);
     let mut bytes = Vec::with_capacity(words.len() * 8);

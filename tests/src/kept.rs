@@ -1,5 +1,5 @@
-//! Connections that are kept for many requests: of HTTP/1.1, with exactly the bytes that the caller
-//! gives, and of HTTP/2, with some requests at once.
+//! Keep-alive clients: one for HTTP/1.1 that sends exactly the bytes it is given, and one for HTTP/2
+//! with several requests at once.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -16,10 +16,10 @@ use tokio::task::JoinSet;
 
 use crate::client::{DEADLINE, Response, owned};
 
-/// A request of HTTP/2.
+/// An HTTP/2 request.
 pub type Http2Request = hyper::Request<Full<Bytes>>;
 
-/// A connection of HTTP/1.1. It is opened when there is need for it, and again when the other side
+/// A keep-alive connection for HTTP/1.1. It is opened when needed, and reopened after the other side
 /// has closed it.
 pub struct Kept {
     to: SocketAddr,
@@ -27,21 +27,21 @@ pub struct Kept {
 }
 
 impl Kept {
-    /// Opens nothing yet.
+    /// Creates a client that is not connected yet.
     pub fn new(to: SocketAddr) -> Self {
         Self { to, stream: None }
     }
 
-    /// Sends a request that is not `HEAD` or `CONNECT`, and reads its answer.
+    /// Sends a request other than `HEAD` or `CONNECT` and reads the response.
     ///
     /// # Errors
-    /// When there is no whole answer in time, or more than one.
+    /// When there is no complete response in time, or more than one.
     pub fn exchange(&mut self, request: &[u8]) -> Result<Response> {
         let mut stream = match self.stream.take() {
             Some(stream) => stream,
             None => open(self.to)?,
         };
-        // Whoever refuses a request early need not read it to its end, and may have answered.
+        // If the request is refused early, writing may fail although there is a response.
         let written = stream.write_all(request);
         let response = read(&mut stream).with_context(|| format!("{written:?}"))?;
         if response.header("connection")? != Some("close") {
@@ -59,7 +59,7 @@ fn open(to: SocketAddr) -> Result<TcpStream> {
     Ok(stream)
 }
 
-/// One answer, and nothing behind it.
+/// Reads one response. Any bytes after it are an error.
 fn read(stream: &mut TcpStream) -> Result<Response> {
     let mut bytes = Vec::new();
     let mut buffer = [0; 16 * 1024];
@@ -79,7 +79,7 @@ fn read(stream: &mut TcpStream) -> Result<Response> {
     }
 }
 
-/// The answer at the beginning of these bytes, and its length, once it is there.
+/// Returns the response at the start of these bytes and its length, once it is complete.
 fn whole(bytes: &[u8]) -> Result<Option<(Response, usize)>> {
     let mut headers = [httparse::EMPTY_HEADER; 64];
     let mut head = httparse::Response::new(&mut headers);
@@ -109,7 +109,7 @@ fn whole(bytes: &[u8]) -> Result<Option<(Response, usize)>> {
     }
     let length = match response.header("content-length")? {
         Some(length) => length.parse()?,
-        // What has neither has no body: 204, 304.
+        // A response without either header has no body: 204, 304.
         None => 0,
     };
     let body = bytes.get(start..start + length);
@@ -119,7 +119,7 @@ fn whole(bytes: &[u8]) -> Result<Option<(Response, usize)>> {
     }))
 }
 
-/// A body in chunks without trailers, and its length with all that is between, once it is there.
+/// Returns a chunked body without trailers and its encoded length, once it is complete.
 fn dechunked(bytes: &[u8]) -> Result<Option<(Vec<u8>, usize)>> {
     let (mut body, mut at) = (Vec::new(), 0);
     loop {
@@ -140,8 +140,8 @@ fn dechunked(bytes: &[u8]) -> Result<Option<(Vec<u8>, usize)>> {
     }
 }
 
-/// Sends all requests of HTTP/1.1 over so many connections, one after the other on each. The answers
-/// are in the order of the requests.
+/// Sends all HTTP/1.1 requests over this number of connections, one after the other on each. Returns
+/// the responses in the order of the requests.
 pub fn exchange_all<R: AsRef<[u8]> + Sync>(
     to: SocketAddr,
     connections: usize,
@@ -172,11 +172,11 @@ pub fn exchange_all<R: AsRef<[u8]> + Sync>(
     })
 }
 
-/// Sends all requests over one connection of HTTP/2, and over another when that is closed, so many
-/// `at_once`. The answers are in the order of the requests; each has its trailers behind its headers.
+/// Sends all requests over one HTTP/2 connection, up to `at_once` at a time. Reconnects if it is
+/// closed. Returns the responses in the order of the requests, with trailers after the headers.
 ///
 /// # Errors
-/// When there is nobody to send them to. What happens to a single request is with its answer.
+/// When a connection cannot be opened. The error of a single request takes its response's place.
 pub async fn exchange_all_by_http2(
     to: SocketAddr,
     at_once: usize,
@@ -212,7 +212,7 @@ async fn connect(to: SocketAddr) -> Result<SendRequest<Full<Bytes>>> {
     let stream = tokio::net::TcpStream::connect(to).await?;
     stream.set_nodelay(true)?;
     let (sender, connection) = handshake(TokioExecutor::new(), TokioIo::new(stream)).await?;
-    // It ends with its last sender, and how it ends its requests tell.
+    // It ends with its last sender. Its errors show in the requests.
     tokio::spawn(connection);
     Ok(sender)
 }

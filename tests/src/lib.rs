@@ -1,6 +1,6 @@
-//! The parts of a running Keystile: Envoy with the module, the registry, an upstream, auth
-//! clusters that can misbehave or know anyone, and clients that can send anything, or much. The
-//! end-to-end tests and `make run` put them together, and a Prometheus can watch them.
+//! The parts of a running Keystile: Envoy with the module, the registry, an upstream, auth servers
+//! that misbehave or know many keys, clients that send anything or a lot, and a Prometheus that
+//! watches them. The end-to-end tests and `make run` combine them.
 
 pub mod anyone;
 pub mod auth;
@@ -30,7 +30,7 @@ pub mod watched;
 
 use std::path::PathBuf;
 
-/// The project's root.
+/// Returns the project's root folder.
 pub fn root() -> PathBuf {
     let mut root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
     root.pop();

@@ -1,5 +1,5 @@
-//! A client for many requests: over a few connections of HTTP/2, some at once on each. It keeps
-//! counts, not answers.
+//! A client for many requests over a few HTTP/2 connections, several at once on each. It keeps counts,
+//! not responses.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -17,7 +17,7 @@ use crate::client::DEADLINE;
 use crate::gate::ENTITLED;
 use crate::traffic::{connect, status};
 
-/// A `GET`.
+/// A `GET` request.
 #[derive(Clone, Debug)]
 pub struct Request {
     /// The path, with its query.
@@ -31,7 +31,7 @@ pub struct Request {
 }
 
 impl Request {
-    /// A request without other headers.
+    /// Creates a request without the optional headers.
     pub fn new(path: &str, key: String) -> Self {
         Self {
             path: path.to_owned(),
@@ -42,14 +42,14 @@ impl Request {
     }
 }
 
-/// What became of the requests.
+/// The outcomes of the requests.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Outcomes {
-    /// How many got a whole answer, by its status.
+    /// How many got a complete response, by status.
     pub by_status: BTreeMap<u16, usize>,
-    /// How many got none: reset, cut off, or not in time.
+    /// How many got none: they were reset, cut off or too slow.
     pub failed: usize,
-    /// How long the slowest answer took.
+    /// How long the slowest response took.
     pub slowest: Duration,
 }
 
@@ -63,15 +63,14 @@ impl Outcomes {
     }
 }
 
-/// The requests that are still to be sent, shared by all streams.
+/// The requests yet to be sent, shared by all streams.
 type Queue = Arc<Mutex<mpsc::Receiver<Request>>>;
 
-/// Sends all requests, in about their order, with prior knowledge of HTTP/2: over that many
-/// `connections`, with up to `streams` requests at once on each. A connection that the other side
-/// closes is opened again.
+/// Sends all requests, roughly in order, over HTTP/2 with prior knowledge. Uses `connections`
+/// connections with up to `streams` requests at once on each. Reconnects if the other side closes one.
 ///
 /// # Errors
-/// When a connection cannot be opened, or a request is none that HTTP/2 can carry.
+/// When a connection cannot be opened, or HTTP/2 cannot carry a request.
 pub async fn run(
     to: SocketAddr,
     connections: usize,
@@ -88,7 +87,7 @@ pub async fn run(
     drop(queue);
     for request in requests {
         if hand_out.send(request).await.is_err() {
-            // Every connection failed, as the tasks will tell.
+            // All connections have failed. The tasks say why.
             break;
         }
     }
@@ -119,7 +118,7 @@ async fn over_connection(to: SocketAddr, streams: usize, queue: Queue) -> Result
     Ok(outcomes)
 }
 
-/// One request after the other. Also gives whether the connection was closed before the last.
+/// Sends one request after the other. Also returns true if the connection closed before the last.
 async fn on_stream(
     to: SocketAddr,
     mut sender: SendRequest<Empty<Bytes>>,

@@ -1,11 +1,11 @@
-//! What the filter leaves for the access log: `outcome=allowed source=cache key_id=key_01J…`.
+//! The filter's entry in the access log: `outcome=allowed source=cache key_id=key_01J…`.
 
 use anyhow::{Result, ensure};
 
-/// The entry without its key ID. It must have one exactly where the request's key is known.
+/// Returns the entry without its key ID. It must have one if and only if the request's key is known.
 ///
 /// # Errors
-/// When it has one that it should not have, or none that it should.
+/// When it has a key ID that it should not have, or lacks one that it should have.
 pub fn without_key_id(entry: &str) -> Result<String> {
     let (others, ids): (Vec<_>, Vec<_>) = entry
         .split(' ')

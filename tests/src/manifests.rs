@@ -1,5 +1,5 @@
-//! The Kubernetes manifests that are shipped, and what Istio and Envoy Gateway make of them: the
-//! plugin's configuration, clusters, routes and policies.
+//! The shipped Kubernetes manifests, and what Istio and Envoy Gateway generate from them: the plugin
+//! configuration, clusters, routes and policies.
 
 pub mod envoy_gateway;
 pub mod istio;
@@ -14,19 +14,19 @@ use crate::root;
 /// One document of a manifest.
 #[derive(Clone, Debug)]
 pub struct Document {
-    /// The file below the project's root.
+    /// The file, relative to the project's root.
     pub file: PathBuf,
-    /// All of it.
+    /// The content of the document.
     pub value: Value,
 }
 
-/// The folders with manifests, below the project's root.
+/// The folders with manifests, relative to the project's root.
 pub const FOLDERS: [&str; 2] = ["envoy/istio", "envoy/envoy-gateway"];
 
-/// All documents of a folder below the project's root.
+/// Returns all documents in a folder, given relative to the project's root.
 ///
 /// # Errors
-/// When a file cannot be read, is not YAML, or repeats a key, and when there is none.
+/// When a file cannot be read, is not YAML, is empty or repeats a key, or when there is none.
 pub fn documents(folder: &str) -> Result<Vec<Document>> {
     let mut files = Vec::new();
     for entry in std::fs::read_dir(root().join(folder)).with_context(|| folder.to_owned())? {
@@ -54,8 +54,8 @@ pub fn documents(folder: &str) -> Result<Vec<Document>> {
     Ok(documents)
 }
 
-/// The arguments with which a Deployment starts the registry, but on free ports of this machine, and
-/// with the PEM files of a certificate and its key where it has any.
+/// Returns the arguments with which a Deployment starts the registry. Listeners move to free local
+/// ports, and a certificate and its key, if it has any, are read from these PEM files.
 ///
 /// # Errors
 /// When no Deployment has arguments.
@@ -79,20 +79,20 @@ pub fn registry_arguments(documents: &[Document], cert: &Path, key: &Path) -> Re
 }
 
 impl Document {
-    /// A text at a JSON pointer; empty where there is none.
+    /// Returns the string at a JSON pointer, or an empty one.
     pub fn text(&self, pointer: &str) -> &str {
         let value = self.value.pointer(pointer).and_then(Value::as_str);
         value.unwrap_or_default()
     }
 
-    /// `File: Kind name`, for messages.
+    /// Returns `File: Kind name`, for messages.
     pub fn name(&self) -> String {
         let (kind, name) = (self.text("/kind"), self.text("/metadata/name"));
         format!("{}: {kind} {name}", self.file.display())
     }
 
-    /// The object that loads the module, where this is one that does, and the field of it that
-    /// holds the configuration.
+    /// Returns the object that loads the module and the name of its field with the configuration, if
+    /// this document loads the module.
     pub fn plugin(&self) -> Option<(&Value, &'static str)> {
         let (pointer, field) = match self.text("/kind") {
             "WasmPlugin" => ("/spec", "pluginConfig"),
@@ -103,13 +103,13 @@ impl Document {
         Some((self.value.pointer(pointer)?, field))
     }
 
-    /// The plugin's configuration in JSON, as it reaches the filter.
+    /// Returns the plugin configuration in JSON, as the filter receives it.
     pub fn plugin_config(&self) -> Option<String> {
         let (plugin, field) = self.plugin()?;
         Some(plugin.get(field)?.to_string())
     }
 
-    /// The clusters that Istio or Envoy Gateway makes of this document.
+    /// Returns the names of the clusters that Istio or Envoy Gateway generates from this document.
     pub fn clusters(&self) -> Vec<String> {
         let namespace = self.text("/metadata/namespace");
         let name = self.text("/metadata/name");
@@ -145,7 +145,7 @@ impl Document {
                     let name = format!("httproute/{namespace}/{name}/rule/{index}");
                     let backends = rule["backendRefs"].as_array().into_iter().flatten();
                     let filtered: Vec<_> = backends.map(|it| it.get("filters").is_some()).collect();
-                    // With a filter on a backend, each backend has a cluster of its own.
+                    // If a backend has a filter, each backend has its own cluster.
                     if filtered.contains(&true) {
                         let each = 0..filtered.len();
                         return each.map(|it| format!("{name}/backend/{it}")).collect();
@@ -166,7 +166,7 @@ impl Document {
         }
     }
 
-    /// The document; of a patch, with what it leaves to the resource that it is for.
+    /// Returns the document. A patch is completed with what it leaves to the patched resource.
     pub fn complete(&self) -> Value {
         let mut value = self.value.clone();
         if self.file.to_string_lossy().ends_with("-patch.yaml") {
@@ -178,7 +178,7 @@ impl Document {
     }
 }
 
-/// The clusters of all of a folder's documents, those of subsets included.
+/// Returns the clusters of all documents in a folder, including those of subsets.
 pub fn clusters(documents: &[Document]) -> Vec<String> {
     let mut clusters: Vec<_> = documents.iter().flat_map(Document::clusters).collect();
     for rule in documents {
@@ -199,7 +199,7 @@ pub fn clusters(documents: &[Document]) -> Vec<String> {
     clusters
 }
 
-/// Istio's name of the cluster for what a proxy sends to a host.
+/// Returns Istio's name for the cluster for outbound requests to a host.
 fn outbound(port: &Value, host: &str) -> String {
     format!("outbound|{port}||{host}")
 }

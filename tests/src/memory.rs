@@ -1,16 +1,16 @@
-//! How much memory a process has in RAM, by what `/proc` tells of it.
+//! How much memory a process has in RAM, according to `/proc`.
 //!
-//! WebAssembly's linear memories are found by their form. V8 reserves 8 GiB of address space for
-//! each, so that no access needs a check of its bounds: at the start what the module has so far,
-//! readable and writable, and behind it what traps. Nothing else in Envoy looks like that.
+//! WebAssembly's linear memories are recognised by their layout. V8 reserves 8 GiB of address space
+//! for each, so that accesses need no bounds checks. It begins with the module's current memory,
+//! readable and writable. Accesses to the rest trap. Nothing else in Envoy looks like that.
 
 use anyhow::{Context, Result, ensure};
 
-/// A linear memory has at most 4 GiB, so at least as much behind it traps. Not exactly the rest
-/// of what V8 reserves, as the kernel may join it with the next area.
+/// A linear memory has at most 4 GiB, so at least as much traps after it. The exact size is unknown,
+/// because the kernel may join it with the next area.
 const TRAPS: u64 = 4 << 30;
 
-/// A stretch of address space with the same rights everywhere.
+/// A part of the address space with the same permissions throughout.
 struct Area {
     start: u64,
     end: u64,
@@ -18,13 +18,13 @@ struct Area {
     resident: u64,
 }
 
-/// All that is in RAM, by `/proc/PID/status`.
+/// Returns the memory in RAM, in bytes, from `/proc/PID/status`.
 pub(crate) fn resident(status: &str) -> Result<u64> {
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
     kib(line.context("no VmRSS: the process has ended")?)
 }
 
-/// What is in RAM for this process alone, by `/proc/PID/smaps_rollup`. Deliberately without
+/// Returns the private memory in RAM, in bytes, from `/proc/PID/smaps_rollup`. Deliberately without
 /// `Private_Clean`: those are pages of the program's file, which are shared as soon as a second
 /// process runs it, and which the kernel can drop.
 pub(crate) fn private(rollup: &str) -> Result<u64> {
@@ -33,7 +33,7 @@ pub(crate) fn private(rollup: &str) -> Result<u64> {
     kib(line.context("no Private_Dirty: the process has ended")?)
 }
 
-/// What is in RAM of all linear memories, by `/proc/PID/smaps`.
+/// Returns how much of all linear memories is in RAM, in bytes, from `/proc/PID/smaps`.
 pub(crate) fn linear(smaps: &str) -> Result<u64> {
     let areas = areas(smaps)?;
     let memories = areas

@@ -1,6 +1,6 @@
-//! What the pages of the documentation show.
+//! Code blocks on the pages of the documentation.
 
-/// The blocks of YAML in a page.
+/// Returns the YAML blocks of a page.
 pub fn yaml_blocks(page: &str) -> impl Iterator<Item = &str> {
     let blocks = page.split("```yaml\n").skip(1);
     blocks.filter_map(|block| block.split("```").next())

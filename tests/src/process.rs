@@ -1,4 +1,4 @@
-//! Child processes that end with their owner, with everything they wrote kept in a file.
+//! Child processes that end with their owner. Their output is kept in a file.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
@@ -15,13 +15,13 @@ use nix::unistd::Pid;
 
 use crate::memory;
 
-/// How long a process may take to be ready, or to end. Generous, as nothing waits for it to pass.
+/// How long a process may take to start or to end. Generous: passing tests never wait for it.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Asks again and again until `is_so`.
+/// Calls `is_so` repeatedly until it returns true.
 ///
 /// # Errors
-/// Those of `is_so`, and when it is not so before [`PATIENCE`] ends.
+/// When `is_so` fails, or does not return true within [`PATIENCE`].
 pub fn wait_until(mut is_so: impl FnMut() -> Result<bool>) -> Result<()> {
     let deadline = Instant::now() + PATIENCE;
     while !is_so()? {
@@ -31,7 +31,7 @@ pub fn wait_until(mut is_so: impl FnMut() -> Result<bool>) -> Result<()> {
     Ok(())
 }
 
-/// Lets time pass, where what is tested is a time.
+/// Waits until a moment. Only for tests that are about time.
 pub fn until(moment: Instant) {
     while let Some(left) = moment.checked_duration_since(Instant::now()) {
         if left.is_zero() {
@@ -50,11 +50,11 @@ pub struct Process {
 }
 
 impl Process {
-    /// Starts a program whose output goes to `log`. With `echo`, what it writes is shown: its
-    /// standard output as well, its standard error instead.
+    /// Starts a program whose output goes to `log`. With `echo`, its standard output is also shown,
+    /// and its standard error is only shown.
     ///
     /// # Errors
-    /// When the program or the log cannot be had.
+    /// When the program cannot be started or the log cannot be written.
     pub fn start(
         name: &'static str,
         command: &mut Command,
@@ -78,12 +78,12 @@ impl Process {
             thread::spawn(move || {
                 for line in BufReader::new(stdout).split(b'\n').map_while(Result::ok) {
                     let line = String::from_utf8_lossy(&line).into_owned();
-                    // A log that can no longer be written is no reason to stop reading.
+                    // Reading goes on even if the log can no longer be written.
                     let _ = writeln!(file, "{line}");
                     if echo {
                         println!("{line}");
                     }
-                    // Nobody may be waiting for a line any more.
+                    // The receiver may be gone.
                     let _ = sender.send(line);
                 }
             });
@@ -96,10 +96,10 @@ impl Process {
         })
     }
 
-    /// Waits for a line on standard output that `pick` makes something of.
+    /// Waits for a line on standard output for which `pick` returns something, and returns that.
     ///
     /// # Errors
-    /// When the program ends or [`PATIENCE`] does before; with what it wrote.
+    /// When the program ends or [`PATIENCE`] runs out first. The error includes the output.
     pub fn wait_for_line<T>(&mut self, pick: impl Fn(&str) -> Option<T>) -> Result<T> {
         let deadline = Instant::now() + PATIENCE;
         loop {
@@ -121,10 +121,10 @@ impl Process {
         }
     }
 
-    /// Asks until `probe` gives something.
+    /// Calls `probe` repeatedly until it returns something, and returns that.
     ///
     /// # Errors
-    /// When the program ends or [`PATIENCE`] does before; with what it wrote.
+    /// When the program ends or [`PATIENCE`] runs out first. The error includes the output.
     pub fn wait_until<T>(&mut self, mut probe: impl FnMut() -> Option<T>) -> Result<T> {
         let deadline = Instant::now() + PATIENCE;
         loop {
@@ -141,7 +141,7 @@ impl Process {
         }
     }
 
-    /// The status with which the program ended, if it has.
+    /// Returns the program's exit status, if it has ended.
     ///
     /// # Errors
     /// When the system cannot tell.
@@ -149,49 +149,49 @@ impl Process {
         Ok(self.child.try_wait()?)
     }
 
-    /// The process's number.
+    /// Returns the process ID.
     pub fn id(&self) -> u32 {
         self.child.id()
     }
 
-    /// Ends the program as a crash would: it gets no chance to finish anything.
+    /// Kills the program without a chance to finish anything, as in a crash.
     ///
     /// # Errors
-    /// When the system does not let us.
+    /// When the system refuses.
     pub fn crash(mut self) -> Result<()> {
         self.child.kill()?;
         self.child.wait()?;
         Ok(())
     }
 
-    /// How much memory the program has in RAM.
+    /// Returns how much memory the program has in RAM, in bytes.
     ///
     /// # Errors
-    /// When the program has ended, or the system does not tell.
+    /// When the program has ended, or the system does not say.
     pub fn resident_bytes(&self) -> Result<u64> {
         let path = format!("/proc/{}/status", self.id());
         memory::resident(&std::fs::read_to_string(&path).context(path)?)
     }
 
-    /// How much memory the program has in RAM for itself alone.
+    /// Returns how much private memory the program has in RAM, in bytes.
     ///
     /// # Errors
-    /// When the program has ended, or the system does not tell.
+    /// When the program has ended, or the system does not say.
     pub fn private_bytes(&self) -> Result<u64> {
         let path = format!("/proc/{}/smaps_rollup", self.id());
         memory::private(&std::fs::read_to_string(&path).context(path)?)
     }
 
-    /// How much of V8's linear memories of WebAssembly the program has in RAM.
+    /// Returns how much of V8's linear memories is in RAM, in bytes.
     ///
     /// # Errors
-    /// When the program has ended or has none, or the system does not tell.
+    /// When the program has ended or has no linear memory, or the system does not say.
     pub fn wasm_memory_bytes(&self) -> Result<u64> {
         let path = format!("/proc/{}/smaps", self.id());
         memory::linear(&std::fs::read_to_string(&path).context(path)?)
     }
 
-    /// Everything that the program wrote so far.
+    /// Returns everything that the program has written so far.
     pub fn written(&self) -> String {
         let bytes = std::fs::read(&self.log).unwrap_or_default();
         String::from_utf8_lossy(&bytes).into_owned()
@@ -199,10 +199,10 @@ impl Process {
 }
 
 impl Drop for Process {
-    /// SIGTERM, and SIGKILL for a program that does not heed it.
+    /// Sends SIGTERM, and SIGKILL to a program that does not end in time.
     fn drop(&mut self) {
         if let Ok(pid) = i32::try_from(self.child.id()) {
-            // It may have ended already.
+            // The program may have ended already.
             let _ = kill(Pid::from_raw(pid), Signal::SIGTERM);
         }
         let deadline = Instant::now() + PATIENCE;

@@ -1,4 +1,4 @@
-//! A real Prometheus: its start, and what it is asked.
+//! A real Prometheus: its start and its queries.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -13,17 +13,17 @@ use serde_json::Value;
 use crate::client;
 use crate::process::Process;
 
-/// A series, as a query gives it.
+/// A series in the result of a query.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Series {
-    /// Its labels, the name among them where it has one.
+    /// Its labels, including the name if it has one.
     pub labels: BTreeMap<String, String>,
-    /// Seconds since 1970, and values.
+    /// Times in seconds since 1970, and values.
     pub points: Vec<(f64, f64)>,
 }
 
 impl Series {
-    /// Whether there is any value but NaN.
+    /// Returns true if any value is finite.
     pub fn says_something(&self) -> bool {
         self.points.iter().any(|(_, value)| value.is_finite())
     }
@@ -31,36 +31,36 @@ impl Series {
 
 /// A running Prometheus. Dropping it ends it.
 pub struct Prometheus {
-    /// Where it answers.
+    /// The address that it listens on.
     pub address: SocketAddr,
     _process: Process,
 }
 
-/// A span of time, in seconds since 1970, and how far apart its points are.
+/// A range of time, in seconds since 1970, and the step between its points.
 #[derive(Clone, Copy, Debug)]
 pub struct Span {
     /// The first point.
     pub start: f64,
     /// The last point, or up to a step before it.
     pub end: f64,
-    /// From one point to the next.
+    /// The time from one point to the next, in seconds.
     pub step: f64,
 }
 
-/// Now, in seconds since 1970, as in a [`Span`].
+/// Returns the current time in seconds since 1970, as in a [`Span`].
 ///
 /// # Errors
-/// When the clock is before that.
+/// When the clock is before 1970.
 pub fn now() -> Result<f64> {
     Ok(SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs_f64())
 }
 
 impl Prometheus {
-    /// Starts Prometheus on a configuration file and waits until it is ready. `folder` gets its
-    /// log and its data.
+    /// Starts Prometheus on a configuration file and waits until it is ready. Its log and its data go
+    /// to `folder`.
     ///
     /// # Errors
-    /// When it does not get ready, with what it wrote.
+    /// When it does not become ready. The error includes its output.
     pub fn start(config: &Path, folder: &Path) -> Result<Self> {
         let mut command = Command::new("prometheus");
         command
@@ -87,10 +87,10 @@ impl Prometheus {
         })
     }
 
-    /// The `data` of an answer of its API.
+    /// Returns the `data` of a response from the API.
     ///
     /// # Errors
-    /// When it refuses, with what it says.
+    /// When Prometheus refuses the request; says why.
     pub fn ask(&self, path: &str, parameters: &[(&str, &str)]) -> Result<Value> {
         let mut target = format!("/api/v1/{path}");
         for (place, (name, value)) in parameters.iter().enumerate() {
@@ -108,18 +108,18 @@ impl Prometheus {
         Ok(said["data"].take())
     }
 
-    /// What an expression gives now.
+    /// Evaluates an expression now.
     ///
     /// # Errors
-    /// When it cannot be read, with what is wrong.
+    /// When Prometheus refuses the expression; says why.
     pub fn now(&self, expression: &str) -> Result<Vec<Series>> {
         series(&self.ask("query", &[("query", expression)])?)
     }
 
-    /// What an expression gives over a span of time.
+    /// Evaluates an expression over a range of time.
     ///
     /// # Errors
-    /// When it cannot be read, with what is wrong.
+    /// When Prometheus refuses the expression; says why.
     pub fn over(&self, expression: &str, span: Span) -> Result<Vec<Series>> {
         let (start, end, step) = (
             span.start.to_string(),
@@ -137,16 +137,16 @@ impl Prometheus {
         )?)
     }
 
-    /// The values of a label in the series that a selector chooses.
+    /// Returns the values of a label in the series that a selector matches.
     ///
     /// # Errors
-    /// When the selector cannot be read, with what is wrong.
+    /// When Prometheus refuses the selector; says why.
     pub fn label_values(&self, selector: &str, label: &str) -> Result<Vec<String>> {
         let data = self.ask(&format!("label/{label}/values"), &[("match[]", selector)])?;
         Ok(serde_json::from_value(data)?)
     }
 
-    /// Scrape targets that are not up, with the reason.
+    /// Returns the scrape targets that are not up, with the reasons.
     ///
     /// # Errors
     /// When Prometheus does not answer.
@@ -166,7 +166,7 @@ impl Prometheus {
 /// Runs `promtool` in a folder.
 ///
 /// # Errors
-/// With what it wrote, when it is not content.
+/// When it fails. The error includes its output.
 pub fn promtool(folder: &Path, arguments: &[&str]) -> Result<()> {
     let output = Command::new("promtool")
         .current_dir(folder)

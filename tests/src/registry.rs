@@ -11,12 +11,12 @@ use serde_json::Value;
 use crate::process::Process;
 use crate::{client, root};
 
-/// What servers want to see of those who look keys up, where they are [guarded](Registry::guarded).
+/// The token that lookups must present to a [guarded](Registry::guarded) server.
 pub const SERVICE_TOKEN: &str = "service-token-of-the-end-to-end-tests";
 
 const ADMIN_TOKEN: &str = "admin-token-of-the-end-to-end-tests";
 
-/// A database, and the command line on it.
+/// A database, and the command line for it.
 pub struct Registry {
     database_url: String,
     pepper: Option<&'static str>,
@@ -25,10 +25,10 @@ pub struct Registry {
     files: Option<u32>,
 }
 
-/// Where a server listens.
+/// The addresses that a server listens on.
 #[derive(Clone, Copy, Debug)]
 pub struct Listening {
-    /// Lookups, and all else that has no listener of its own.
+    /// Lookups, and everything that has no listener of its own.
     pub main: SocketAddr,
     /// The admin API.
     pub admin: SocketAddr,
@@ -36,17 +36,17 @@ pub struct Listening {
     pub metrics: SocketAddr,
 }
 
-/// A key as `create` printed it.
+/// A key as printed by `create`.
 #[derive(Clone, Debug)]
 pub struct Created {
-    /// The key's public name.
+    /// The key's ID.
     pub key_id: String,
-    /// The key.
+    /// The key itself.
     pub key: String,
 }
 
 impl Listening {
-    /// Asks for what a pod's probes ask for.
+    /// Sends the requests of a pod's probes.
     ///
     /// # Errors
     /// When an answer is not 200.
@@ -60,7 +60,7 @@ impl Listening {
 }
 
 impl Registry {
-    /// A registry on a database file, which need not be there yet.
+    /// Creates a registry on a database file, which need not exist yet.
     pub fn new(database: &Path, pepper: Option<&'static str>) -> Self {
         Self {
             database_url: format!("sqlite://{}", database.display()),
@@ -71,7 +71,7 @@ impl Registry {
         }
     }
 
-    /// A registry on any database, whose servers want tokens and so have an admin API.
+    /// Creates a registry on any database. Its servers require tokens and so have an admin API.
     pub fn guarded(database_url: String) -> Self {
         Self {
             database_url,
@@ -82,7 +82,7 @@ impl Registry {
         }
     }
 
-    /// The same, with servers that log what they log by default, not all that they can.
+    /// Returns the same registry, with servers that log at the default level instead of everything.
     pub fn quiet(self) -> Self {
         Self {
             log_level: "info",
@@ -90,7 +90,7 @@ impl Registry {
         }
     }
 
-    /// The same, with servers that may have only so many files open.
+    /// Returns the same registry, with servers that may have at most `files` files open.
     pub fn with_files(self, files: u32) -> Self {
         Self {
             files: Some(files),
@@ -123,19 +123,19 @@ impl Registry {
         command
     }
 
-    /// Serves lookups; gives the address that it really listens on.
+    /// Serves lookups, and returns the actual address.
     ///
     /// # Errors
-    /// When the server does not get ready, with what it wrote.
+    /// When the server does not become ready. The error includes its output.
     pub fn serve(&self, listen: SocketAddr, log: &Path) -> Result<(Process, SocketAddr)> {
         let (server, listening) = self.serve_with(listen, &[], log)?;
         Ok((server, listening.main))
     }
 
-    /// The same with further options, which may give admin API and metrics listeners of their own.
+    /// Does the same with further options, such as listeners for the admin API and the metrics.
     ///
     /// # Errors
-    /// When the server does not get ready, with what it wrote.
+    /// When the server does not become ready. The error includes its output.
     pub fn serve_with(
         &self,
         listen: SocketAddr,
@@ -146,10 +146,10 @@ impl Registry {
         self.serve_as(&[&["serve", &listen], options].concat(), log)
     }
 
-    /// The same with all of the arguments, as a pod has them.
+    /// Does the same with all of the arguments, as in a pod.
     ///
     /// # Errors
-    /// When the server does not get ready, with what it wrote.
+    /// When the server does not become ready. The error includes its output.
     pub fn serve_as(
         &self,
         arguments: &[impl AsRef<OsStr>],
@@ -176,11 +176,11 @@ impl Registry {
         Ok((server, listening))
     }
 
-    /// Asks the admin API of a guarded server at `to`; `path` is behind `/admin/v1/keys`. Gives
-    /// the JSON value that it answered, null where that is none.
+    /// Sends a request to the admin API of a guarded server at `to`. `path` follows `/admin/v1/keys`.
+    /// Returns the JSON value in the response, or null if there is none.
     ///
     /// # Errors
-    /// When the answer is no success, with what it says.
+    /// When the response is not a success. The error includes it.
     pub fn ask(to: SocketAddr, method: &str, path: &str, body: Option<&Value>) -> Result<Value> {
         let body = body.map(Value::to_string).unwrap_or_default();
         let lines = [
@@ -201,7 +201,7 @@ impl Registry {
     /// Creates a key.
     ///
     /// # Errors
-    /// When the command fails, with what it wrote.
+    /// When the command fails. The error includes its output.
     pub fn create(&self, options: &[&str]) -> Result<Created> {
         let created = self.run(&[&["create"], options].concat())?;
         let text = |field: &str| {
@@ -216,10 +216,10 @@ impl Registry {
         })
     }
 
-    /// Runs a command and gives the JSON value that it printed.
+    /// Runs a command and returns the JSON value that it printed.
     ///
     /// # Errors
-    /// When the command fails, with what it wrote.
+    /// When the command fails. The error includes its output.
     pub fn run(&self, arguments: &[&str]) -> Result<Value> {
         let output = self
             .command()

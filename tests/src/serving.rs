@@ -1,5 +1,4 @@
-//! A server on a port of its own that can have outages: stopped, and started again on the same
-//! port.
+//! A server that can have outages: it can be stopped, and started again on the same port.
 
 use std::future::Future;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -13,13 +12,13 @@ use tokio::task::{JoinHandle, JoinSet};
 
 type Conversation = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// A server, and the port that is its own also while it is stopped. Dropping it stops it.
+/// A server whose port stays reserved while it is stopped. Dropping it stops it.
 pub struct Serving {
     /// Where it listens, before and after an outage.
     pub address: SocketAddr,
     converse: Arc<dyn Fn(TcpStream) -> Conversation + Send + Sync>,
     running: Mutex<Option<Running>>,
-    /// Bound and never listened on, so that nobody else gets the port during an outage.
+    /// Bound but never listened on, so that no other socket gets the port during an outage.
     _port: TcpSocket,
 }
 
@@ -30,7 +29,7 @@ struct Running {
 }
 
 impl Serving {
-    /// Hands each connection to a free port of 127.0.0.1 over to `converse`, from now on.
+    /// Starts a server on a free port of 127.0.0.1 that passes each connection to `converse`.
     ///
     /// # Errors
     /// When there is no port to listen on.
@@ -39,7 +38,7 @@ impl Serving {
         F: Future<Output = ()> + Send + 'static,
     {
         let port = TcpSocket::new_v4()?;
-        // Both sockets need it to share the port; a listener of tokio has it.
+        // Both sockets need this option to share the port. Tokio's listeners set it.
         port.set_reuseaddr(true)?;
         port.bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))?;
         let serving = Self {
@@ -52,7 +51,7 @@ impl Serving {
         Ok(serving)
     }
 
-    /// Ends an outage: when this returns, connections are accepted.
+    /// Ends an outage. When this returns, connections are accepted.
     ///
     /// # Errors
     /// When the server is not stopped.
@@ -66,7 +65,7 @@ impl Serving {
         Ok(())
     }
 
-    /// Begins an outage: when this returns, all connections are closed, and new ones are refused.
+    /// Begins an outage. When this returns, all connections are closed and new ones are refused.
     ///
     /// # Errors
     /// When the server panicked.
@@ -93,7 +92,7 @@ async fn accept(
         tokio::select! {
             _ = &mut told => break,
             accepted = listener.accept() => {
-                // A client that is gone before it is accepted is no news.
+                // The client may be gone before it is accepted.
                 if let Ok((stream, _)) = accepted {
                     connections.spawn(converse(stream));
                 }

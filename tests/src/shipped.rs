@@ -1,5 +1,4 @@
-//! The stack as it is shipped: `envoy/envoy.yaml` with the registry and the upstream, as
-//! `make run` starts it.
+//! The shipped stack: `envoy/envoy.yaml` with the registry and the upstream, as `make run` starts it.
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::Path;
@@ -14,7 +13,7 @@ use crate::registry::{Created, Registry};
 use crate::root;
 use crate::upstream::{self, Received};
 
-/// The ports of the stack, all on 127.0.0.1. 0 is any free one.
+/// The ports of the stack, all on 127.0.0.1. 0 means any free port.
 #[derive(Clone, Copy, Debug)]
 pub struct Ports {
     /// Envoy's listener.
@@ -27,7 +26,7 @@ pub struct Ports {
     pub registry: u16,
 }
 
-/// As they stand in `envoy/envoy.yaml`.
+/// The ports in `envoy/envoy.yaml`.
 pub const SHIPPED: Ports = Ports {
     listener: 10000,
     admin: 9901,
@@ -35,7 +34,7 @@ pub const SHIPPED: Ports = Ports {
     registry: 8081,
 };
 
-/// Little said, and the access log within a second, where Envoy would take ten.
+/// Logs warnings only, and writes the access log after a second instead of ten.
 pub const OPTIONS: &[&str] = &[
     "--log-level",
     "warning",
@@ -43,7 +42,7 @@ pub const OPTIONS: &[&str] = &[
     "1000",
 ];
 
-/// Any free ones.
+/// Any free ports.
 pub const FREE: Ports = Ports {
     listener: 0,
     admin: 0,
@@ -53,7 +52,7 @@ pub const FREE: Ports = Ports {
 
 /// The running stack. Dropping it ends it.
 pub struct Stack {
-    /// Envoy, first to be stopped.
+    /// Envoy, which stops first.
     pub envoy: Envoy,
     /// Envoy's listener.
     pub listener: SocketAddr,
@@ -61,7 +60,7 @@ pub struct Stack {
     pub registry: Registry,
     /// The registry's server.
     pub server: Process,
-    /// Logs and the configuration, gone with the stack.
+    /// Logs and the configuration, removed with the stack.
     pub folder: TempDir,
 }
 
@@ -76,10 +75,10 @@ pub struct Keys {
 }
 
 impl Stack {
-    /// Starts everything on a database file. `echo` shows Envoy's access log.
+    /// Starts everything on a database file. With `echo`, Envoy's access log is shown.
     ///
     /// # Errors
-    /// When a port is taken or a part does not get ready; says which.
+    /// When a port is taken or a part does not become ready; says which.
     pub async fn start(ports: Ports, database: &Path, echo: bool) -> Result<Self> {
         ensure_free("the upstream", "UPSTREAM_PORT", ports.upstream)?;
         let listener = tokio::net::TcpListener::bind(local(ports.upstream)).await?;
@@ -87,10 +86,10 @@ impl Stack {
         Self::before(upstream, ports, database, echo)
     }
 
-    /// The same before an upstream of the caller's, on 127.0.0.1.
+    /// Starts everything in front of the caller's upstream on 127.0.0.1.
     ///
     /// # Errors
-    /// When a port is taken or a part does not get ready; says which.
+    /// When a port is taken or a part does not become ready; says which.
     pub fn before(upstream: SocketAddr, ports: Ports, database: &Path, echo: bool) -> Result<Self> {
         let folder = tempfile::tempdir()?;
         ensure_free("Envoy's listener", "LISTENER_PORT", ports.listener)?;
@@ -138,11 +137,11 @@ impl Stack {
     }
 }
 
-/// The first listener of `envoy/envoy.yaml`, under this name on a free port, with the module set up
-/// by `plugin` instead.
+/// Returns the first listener of `envoy/envoy.yaml` with this name, on a free port, and with `plugin`
+/// as its plugin configuration.
 ///
 /// # Errors
-/// When the file is not there, or is not as it was.
+/// When the file is missing or has changed its structure.
 pub fn listener(name: &str, plugin: &Value) -> Result<Value> {
     let config: Value = serde_saphyr::from_str(&config_on(FREE)?)?;
     let mut listener = config["static_resources"]["listeners"][0].clone();
@@ -155,19 +154,19 @@ pub fn listener(name: &str, plugin: &Value) -> Result<Value> {
     Ok(listener)
 }
 
-/// The plugin's configuration, a text, in the settings of HTTP of `envoy/envoy.yaml`.
+/// Returns the plugin configuration, a string, in the HTTP settings of `envoy/envoy.yaml`.
 ///
 /// # Errors
-/// When it is not there.
+/// When there is none.
 pub fn plugin_in(http: &mut Value) -> Result<&mut Value> {
     http.pointer_mut("/http_filters/0/typed_config/config/configuration/value")
         .context("no plugin configuration")
 }
 
-/// The cluster `upstream` of `envoy/envoy.yaml`, with this host.
+/// Returns the cluster `upstream` of `envoy/envoy.yaml`, with this host.
 ///
 /// # Errors
-/// When the file is not there, or is not as it was.
+/// When the file is missing or has changed its structure.
 pub fn upstream(host: SocketAddr) -> Result<Value> {
     let ports = Ports {
         upstream: host.port(),
@@ -176,10 +175,10 @@ pub fn upstream(host: SocketAddr) -> Result<Value> {
     cluster("upstream", ports)
 }
 
-/// What `envoy/envoy.yaml` has Envoy's allocator give back.
+/// Returns the settings of Envoy's memory allocator in `envoy/envoy.yaml`.
 ///
 /// # Errors
-/// When the file is not there, or is not as it was.
+/// When the file is missing or has changed its structure.
 pub fn allocator() -> Result<Value> {
     const NAME: &str = "memory_allocator_manager";
     let config: Value = serde_saphyr::from_str(&config_on(FREE)?)?;
@@ -187,10 +186,10 @@ pub fn allocator() -> Result<Value> {
     allocator.with_context(|| format!("no {NAME}"))
 }
 
-/// The limits of the cluster `auth` of `envoy/envoy.yaml`.
+/// Returns the circuit breakers of the cluster `auth` in `envoy/envoy.yaml`.
 ///
 /// # Errors
-/// When the file is not there, or is not as it was.
+/// When the file is missing or has changed its structure.
 pub fn auth_limits() -> Result<Value> {
     Ok(cluster("auth", FREE)?["circuit_breakers"].clone())
 }
@@ -215,10 +214,10 @@ fn ensure_free(who: &str, variable: &str, port: u16) -> Result<()> {
     })
 }
 
-/// The second lock of `envoy/envoy.yaml`, put behind the filter of a listener's settings of HTTP.
+/// Inserts the second lock of `envoy/envoy.yaml` after the filter in a listener's HTTP settings.
 ///
 /// # Errors
-/// When the file is not there, or has no such lock.
+/// When the file is missing or has no such lock.
 pub fn lock(http: &mut Value) -> Result<()> {
     let listener = listener("shipped", &Value::Null)?;
     let shipped = listener
@@ -233,10 +232,10 @@ pub fn lock(http: &mut Value) -> Result<()> {
     Ok(())
 }
 
-/// `envoy/envoy.yaml` on these ports.
+/// Returns `envoy/envoy.yaml` with these ports.
 ///
 /// # Errors
-/// When it is not there, or does not have one of the shipped ports.
+/// When it is missing or lacks one of the shipped ports.
 pub fn config_on(ports: Ports) -> Result<String> {
     let mut config =
         std::fs::read_to_string(root().join("envoy/envoy.yaml")).context("envoy/envoy.yaml")?;
@@ -246,7 +245,7 @@ pub fn config_on(ports: Ports) -> Result<String> {
         (SHIPPED.upstream, ports.upstream),
         (SHIPPED.registry, ports.registry),
     ];
-    // In two steps, so that one port's new number is not taken for another's old one.
+    // In two steps, so that one port's new number is not mistaken for another's old one.
     for (from, _) in changes {
         let old = format!("port_value: {from} }}");
         ensure!(config.contains(&old), "envoy/envoy.yaml has no {old}");

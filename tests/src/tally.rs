@@ -1,4 +1,4 @@
-//! What became of the requests of a case: who was answered, who was not, and who got through.
+//! The counters of a case: how its requests ended, and how many leaked to the upstream.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -16,11 +16,11 @@ use crate::traffic::Seen;
 /// How a request ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum End {
-    /// With a whole answer of this status.
+    /// With a complete response of this status.
     Answered(u16),
-    /// Without one: the connection or the stream was reset or closed.
+    /// Without a response: the connection or the stream was reset or closed.
     Reset,
-    /// The client did not wait for it.
+    /// The client did not wait for the response.
     Left,
     /// Not at all before the deadline.
     Hung,
@@ -37,24 +37,24 @@ impl fmt::Display for End {
     }
 }
 
-/// Counts requests by their kind and their end. Clones count together.
+/// Counts requests by kind and end. Clones share their counts.
 #[derive(Clone, Default)]
 pub struct Tally(Arc<Mutex<Ends>>);
 
 #[derive(Default)]
 struct Ends {
     counts: BTreeMap<(String, End), u64>,
-    /// What was said of the first of a kind that had no answer.
+    /// The error of the first request of each kind that was reset.
     reasons: BTreeMap<String, String>,
 }
 
 impl Tally {
-    /// Counts a request of a kind.
+    /// Counts one request of a kind.
     pub fn count(&self, kind: &str, end: End) {
         self.count_many(kind, end, 1);
     }
 
-    /// Counts so many requests of a kind.
+    /// Counts a number of requests of a kind.
     pub fn count_many(&self, kind: &str, end: End, requests: u64) {
         let mut ends = self.ends_so_far();
         *ends.counts.entry((kind.to_owned(), end)).or_default() += requests;
@@ -64,8 +64,8 @@ impl Tally {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Counts what became of a load of a kind. Those that failed are taken for unanswered, as
-    /// nothing resets them.
+    /// Counts the outcomes of a load of a kind. Failed requests count as unanswered, because nothing
+    /// resets them.
     pub fn loaded(&self, kind: &str, outcomes: &Outcomes) {
         for (status, requests) in &outcomes.by_status {
             self.count_many(kind, End::Answered(*status), *requests as u64);
@@ -75,7 +75,7 @@ impl Tally {
         }
     }
 
-    /// Counts what steady traffic of a kind has seen.
+    /// Counts the results of steady traffic of a kind.
     pub fn seen(&self, kind: &str, all: &[Seen]) {
         for seen in all {
             self.count(
@@ -89,8 +89,7 @@ impl Tally {
         }
     }
 
-    /// Waits for a request's answer, which gives its status, until the deadline of all requests,
-    /// and counts what becomes of it.
+    /// Waits for a request's status until the common deadline, and counts how the request ended.
     pub async fn watch<E: fmt::Display>(
         &self,
         kind: &str,
@@ -99,7 +98,7 @@ impl Tally {
         self.watch_for(DEADLINE, kind, answer).await
     }
 
-    /// The same with a deadline of the case's own.
+    /// Does the same with the case's own deadline.
     pub async fn watch_for<E: fmt::Display>(
         &self,
         deadline: Duration,
@@ -120,14 +119,14 @@ impl Tally {
         end
     }
 
-    /// How often each end was that of a request of this kind.
+    /// Returns how often the requests of this kind ended in each way.
     pub fn ends(&self, kind: &str) -> BTreeMap<End, u64> {
         let ends = self.ends_so_far();
         let of_kind = ends.counts.iter().filter(|((other, _), _)| other == kind);
         of_kind.map(|((_, end), count)| (*end, *count)).collect()
     }
 
-    /// The case's line: what was counted here, and by the upstream.
+    /// Returns the case's summary: the counts here and at the upstream.
     pub fn summary(&self, at_upstream: &Counts) -> Summary {
         let ends = self.ends_so_far();
         let sum = |is: fn(End) -> bool| {
@@ -166,18 +165,18 @@ impl Tally {
 pub struct Summary {
     /// Requests sent.
     pub sent: u64,
-    /// Answered, by whatever status.
+    /// Requests that got a response of any status.
     pub answered: u64,
-    /// Reached the upstream without a valid key.
+    /// Requests that reached the upstream without a valid key.
     pub leaked: u64,
-    /// Neither answered nor ended before the deadline.
+    /// Requests that neither got a response nor ended before the deadline.
     pub hung: u64,
     leaks: Vec<String>,
     details: String,
 }
 
 impl Summary {
-    /// Checks what holds for every case: something was sent, nothing got through, nothing hung.
+    /// Checks what holds for every case: something was sent, nothing leaked and nothing hung.
     ///
     /// # Errors
     /// When it does not hold.

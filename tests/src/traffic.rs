@@ -1,4 +1,4 @@
-//! A client for requests at an even rate, over HTTP/2, that remembers when which answer came.
+//! A client that sends requests over HTTP/2 at an even rate, and records each response's time.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -17,22 +17,22 @@ use tokio::time::MissedTickBehavior;
 
 use crate::client::DEADLINE;
 
-/// Connections enough for each of Envoy's workers to get some.
+/// Enough connections for each of Envoy's workers to get some.
 const CONNECTIONS: usize = 16;
 
-/// An answer, or that there was none.
+/// A response, or the lack of one.
 #[derive(Clone, Copy, Debug)]
 pub struct Seen {
-    /// The status, if there was a whole answer in time.
+    /// The status, if there was a complete response in time.
     pub status: Option<u16>,
     /// When the request was sent.
     pub sent: Instant,
-    /// When the answer was there, or it was clear that there will be none.
+    /// When the response was complete, or it was clear that there would be none.
     pub answered: Instant,
 }
 
 impl Seen {
-    /// Whether the request got no answer and no reset before the deadline.
+    /// Returns true if the request got neither a response nor a reset before the deadline.
     pub fn hung(&self) -> bool {
         self.status.is_none() && self.answered.duration_since(self.sent) >= DEADLINE
     }
@@ -49,10 +49,10 @@ pub struct Traffic {
 }
 
 impl Traffic {
-    /// Begins to send `GET path` with `x-api-key: key`, so many a second.
+    /// Starts to send `GET path` with `x-api-key: key`, `rate` times a second.
     ///
     /// # Errors
-    /// When there is nobody to send them to, or HTTP/2 cannot carry them.
+    /// When the connections fail, or HTTP/2 cannot carry the request.
     pub fn start(
         runtime: &Runtime,
         to: SocketAddr,
@@ -65,11 +65,11 @@ impl Traffic {
         Self::of(runtime, to, rate, move || request.clone())
     }
 
-    /// Begins to send what `next` gives, so many a second. A connection that the other side closes
-    /// is opened again.
+    /// Starts to send the requests that `next` returns, `rate` times a second. Reconnects if the other
+    /// side closes a connection.
     ///
     /// # Errors
-    /// When there is nobody to send them to.
+    /// When the connections fail.
     pub fn of(
         runtime: &Runtime,
         to: SocketAddr,
@@ -93,7 +93,7 @@ impl Traffic {
         })
     }
 
-    /// All that was seen so far, in the order of the answers.
+    /// Returns everything seen so far, in the order of the responses.
     ///
     /// # Errors
     /// When requests cannot be sent any more.
@@ -103,12 +103,12 @@ impl Traffic {
         Ok(seen.clone())
     }
 
-    /// Sends nothing more, waits for what is under way, and gives all that was seen.
+    /// Stops sending, waits for the requests under way, and returns everything seen.
     ///
     /// # Errors
     /// When not all requests could be sent.
     pub fn finish(mut self, runtime: &Runtime) -> Result<Vec<Seen>> {
-        // Where the task is over, it says why.
+        // If the task has already ended, its result says why.
         self.stop.send(true).ok();
         runtime.block_on(&mut self.task)??;
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
@@ -122,16 +122,16 @@ impl Drop for Traffic {
     }
 }
 
-/// A connection with prior knowledge of HTTP/2.
+/// Opens an HTTP/2 connection with prior knowledge.
 ///
 /// # Errors
-/// When nobody listens there.
+/// When the connection fails.
 pub async fn connect(to: SocketAddr) -> Result<SendRequest<Empty<Bytes>>> {
     let stream = TcpStream::connect(to).await;
     let stream = stream.with_context(|| format!("cannot connect to {to}"))?;
     stream.set_nodelay(true)?;
     let (sender, connection) = handshake(TokioExecutor::new(), TokioIo::new(stream)).await?;
-    // It ends with its last sender, and how it ends its requests tell.
+    // It ends with its last sender. Its errors show in the requests.
     tokio::spawn(connection);
     Ok(sender)
 }
@@ -177,8 +177,8 @@ async fn send_all(
     Ok(())
 }
 
-/// As [`status`], on a new connection where this one was closed before the other side began with
-/// the request.
+/// Does the same as [`status`], but retries on a new connection if this one was closed before the
+/// other side began to process the request.
 async fn status_of_sent(
     to: SocketAddr,
     sender: &mut SendRequest<Empty<Bytes>>,
@@ -192,8 +192,8 @@ async fn status_of_sent(
     }
 }
 
-/// Whether the other side has not begun with a request: it was not sent, or came after the last that
-/// a connection in its end takes (RFC 9113 section 6.8).
+/// Returns true if the other side has not begun to process a request: it was not sent, or it came
+/// after the last one that a closing connection takes (RFC 9113 section 6.8).
 fn is_untouched(problem: &hyper::Error) -> bool {
     let cause = std::error::Error::source(problem);
     let cause = cause.and_then(|cause| cause.downcast_ref::<h2::Error>());
@@ -203,7 +203,7 @@ fn is_untouched(problem: &hyper::Error) -> bool {
         })
 }
 
-/// The status of an answer that arrives whole.
+/// Sends a request and returns the status of its complete response.
 ///
 /// # Errors
 /// When there is none: the stream or the connection was reset or closed.

@@ -1,4 +1,4 @@
-//! The upstream: answers each request with what it received, and remembers it.
+//! An upstream that answers each request with what it received, and records it.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -16,12 +16,12 @@ use hyper_util::server::conn::auto;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
-/// What the upstream received, one JSON value a request, as it also answered.
+/// The received requests, each as the JSON value that was also the response.
 #[derive(Clone, Default)]
 pub struct Received(Arc<Mutex<Vec<Value>>>);
 
 impl Received {
-    /// All requests that carried this header value.
+    /// Returns all requests with this header value.
     pub fn with(&self, header: &str, value: &str) -> Vec<Value> {
         let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         all.iter()
@@ -30,7 +30,7 @@ impl Received {
             .collect()
     }
 
-    /// Everything, as text.
+    /// Returns all requests as text.
     pub fn text(&self) -> String {
         let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         all.iter().map(|request| format!("{request}\n")).collect()
@@ -42,7 +42,7 @@ impl Received {
     }
 }
 
-/// The values of a header in a request that the upstream received.
+/// Returns the values of a header in a request that the upstream received.
 pub fn values<'a>(request: &'a Value, header: &str) -> impl Iterator<Item = &'a str> {
     let headers = request["headers"].as_array().into_iter().flatten();
     headers
@@ -50,7 +50,7 @@ pub fn values<'a>(request: &'a Value, header: &str) -> impl Iterator<Item = &'a 
         .filter_map(|pair| pair[1].as_str())
 }
 
-/// Serves until `stop` is ready, HTTP/1.1 and HTTP/2. Gives the address at once.
+/// Serves HTTP/1.1 and HTTP/2 until `stop` is ready. Returns the address at once.
 ///
 /// # Errors
 /// When the listener has no address.
@@ -74,7 +74,7 @@ pub fn serve(
             tokio::spawn(async move {
                 let service = service_fn(|request| echo(request, received.clone()));
                 let server = auto::Builder::new(TokioExecutor::new());
-                // A client that leaves midway is no news.
+                // The client may leave midway.
                 let _ = server.serve_connection(TokioIo::new(stream), service).await;
             });
         }
@@ -109,7 +109,7 @@ async fn echo(
     Ok(response)
 }
 
-/// Names and values in order; a value that is not UTF-8 is read as Latin-1.
+/// Returns names and values in order. A value that is not ASCII is read as Latin-1.
 fn pairs(headers: &HeaderMap) -> Vec<Value> {
     headers
         .iter()

@@ -1,5 +1,4 @@
-//! The stack as it is shipped, and a Prometheus that watches it by the files in
-//! `envoy/prometheus`.
+//! The shipped stack, and a Prometheus that watches it with the files in `envoy/prometheus`.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -17,13 +16,13 @@ use crate::root;
 use crate::shipped::{FREE, OPTIONS, Ports, config_on};
 use crate::upstream::{self, Received};
 
-/// What differs from what is shipped, so that nobody waits for an hour.
+/// What differs from the shipped files, so that nothing takes an hour.
 pub struct Setup {
-    /// In place of `cache` in `envoy/envoy.yaml`, an object in JSON.
+    /// Replaces `cache` in `envoy/envoy.yaml`. An object in JSON.
     pub cache: &'static str,
-    /// In place of `feed`.
+    /// Replaces `feed`, likewise.
     pub feed: &'static str,
-    /// Of scrapes and of rules.
+    /// The interval of scrapes and of rule evaluations.
     pub interval: Duration,
     /// Whether there is a second Envoy, without `stats_config`, as in a mesh.
     pub plain: bool,
@@ -31,27 +30,27 @@ pub struct Setup {
 
 /// The running stack. Dropping it ends it.
 pub struct Watched {
-    /// Watches all the others.
+    /// Prometheus, which watches all the others.
     pub prometheus: Prometheus,
-    /// As shipped.
+    /// Envoy as shipped.
     pub envoy: Envoy,
-    /// Its listener.
+    /// The address of its listener.
     pub listener: SocketAddr,
-    /// Without `stats_config`, if there is such.
+    /// The Envoy without `stats_config`, if there is one.
     pub plain: Option<Envoy>,
-    /// The command line on the registry's database.
+    /// The command line for the registry's database.
     pub registry: Registry,
     registry_at: SocketAddr,
-    /// `None` in an outage.
+    /// `None` during an outage.
     server: Option<Process>,
     folder: TempDir,
 }
 
 impl Watched {
-    /// Starts everything, and waits until Prometheus has seen all of it.
+    /// Starts everything, and waits until all of Prometheus' targets are up.
     ///
     /// # Errors
-    /// When a part does not get ready; says which.
+    /// When a part does not become ready; says which.
     pub async fn start(setup: &Setup) -> Result<Self> {
         let folder = tempfile::tempdir()?;
         let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
@@ -78,7 +77,7 @@ impl Watched {
         let envoys: Vec<_> = envoys.map(Envoy::admin).collect();
         let config = scraping(folder.path(), &envoys, registry_at, setup.interval)?;
         let prometheus = Prometheus::start(&config, folder.path())?;
-        // The first scrape comes seconds later, and rates know nothing of what was before it.
+        // The first scrape comes seconds later, and rates do not count what happened before it.
         let mut down = Vec::new();
         wait_until(|| {
             down = prometheus.targets_down()?;
@@ -97,18 +96,18 @@ impl Watched {
         })
     }
 
-    /// Ends the registry without a warning.
+    /// Kills the registry.
     ///
     /// # Errors
-    /// When it is down already.
+    /// When it is already down.
     pub fn begin_outage(&mut self) -> Result<()> {
         self.server.take().context("it is down already")?.crash()
     }
 
-    /// Starts it again where it was.
+    /// Starts the registry again at the same address.
     ///
     /// # Errors
-    /// When it does not get ready, with what it wrote.
+    /// When it does not become ready. The error includes its output.
     pub fn end_outage(&mut self) -> Result<()> {
         let log = self.folder.path().join("registry-again.log");
         let (server, _) = self.registry.serve(self.registry_at, &log)?;
@@ -117,7 +116,7 @@ impl Watched {
     }
 }
 
-/// Where Prometheus' files are.
+/// Returns the folder with Prometheus' files.
 pub fn files() -> PathBuf {
     root().join("envoy/prometheus")
 }
@@ -136,7 +135,7 @@ fn edited(envoy: &str, setup: &Setup) -> Result<String> {
     Ok(envoy)
 }
 
-/// Envoy's configuration without its `stats_config`.
+/// Returns Envoy's configuration without its `stats_config`.
 fn without_labels(envoy: &str) -> Result<String> {
     let (head, block) = envoy
         .split_once("\nstats_config:\n")
@@ -145,7 +144,7 @@ fn without_labels(envoy: &str) -> Result<String> {
     Ok(rest.fold(head.to_owned(), |text, line| text + "\n" + line))
 }
 
-/// `prometheus.yml` as it is shipped, but for targets and intervals.
+/// Writes the shipped `prometheus.yml` with other targets and intervals, and returns its path.
 fn scraping(
     folder: &Path,
     envoys: &[SocketAddr],

@@ -1,4 +1,5 @@
-//! An advisory is a failure, and a database that cannot be reached is not, and says so.
+//! The check for advisories fails if there is one. If the database cannot be reached, it passes and
+//! says so.
 
 use std::fs;
 use std::net::TcpListener;
@@ -9,7 +10,7 @@ use tempfile::TempDir;
 
 use crate::{Ran, commit, script};
 
-/// Where the configuration says the database is. Git is told of another place.
+/// The database's address in the configuration. Git is told to use another one instead.
 const DATABASE: &str = "https://advisories.test/db";
 
 struct Case {
@@ -17,7 +18,7 @@ struct Case {
     /// The crate that the database has an advisory about.
     about: &'static str,
     reach: Reach,
-    /// More of the environment.
+    /// The value of `ADVISORIES`.
     required: &'static str,
     succeeds: bool,
     says: &'static [&'static str],
@@ -26,9 +27,9 @@ struct Case {
 
 enum Reach {
     Reached,
-    /// There is nothing.
+    /// There is nothing at the address.
     Nothing,
-    /// Somebody accepts connections, and never answers.
+    /// A server accepts connections and never answers.
     Silence,
     /// The configuration cannot be read.
     Unreadable,

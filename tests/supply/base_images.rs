@@ -1,5 +1,5 @@
-//! Base images are pinned where a digest is known and named in one place each, and a stand-in never
-//! passes for an official one.
+//! Base images are pinned if a digest is known, each is named in one place, and a stand-in never
+//! passes for an official image.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -12,8 +12,8 @@ use crate::{Ran, path_with, program, script};
 
 const STAND_INS: &str = "localhost/keystile-stand-in";
 
-/// Answers as an engine does that has the images in `$IMAGES`, of which those in `$MISNAMED` are
-/// stand-ins, and can pull those in `$PULLABLE`. Says what it was asked to do.
+/// A fake Docker Engine that has the images in `$IMAGES` and the stand-ins with official names in
+/// `$MISNAMED`, and can pull those in `$PULLABLE`. It prints what it removes.
 const FAKE_DOCKER: &str = r#"#!/bin/sh
 has() { case " $1 " in *" $2 "*) return 0 ;; esac; return 1; }
 for last; do :; done
@@ -31,7 +31,7 @@ case "$1 $2" in
 esac
 "#;
 
-/// The images as the shipped files name them, by variable.
+/// Returns the images as the shipped files name them, by variable.
 fn shipped() -> Result<BTreeMap<String, String>> {
     let ran = Ran::of(script("base-images.sh").arg("--list"))?;
     ran.check(true, &[])?;
@@ -45,7 +45,7 @@ fn shipped() -> Result<BTreeMap<String, String>> {
     Ok(images)
 }
 
-/// Each image is named in one place, with a tag, and it is said which are not pinned.
+/// Each image is named in one place, with a tag, and those that are not pinned are reported.
 #[test]
 fn images_are_listed_with_whether_they_are_pinned() -> Result<()> {
     let images = shipped()?;
@@ -85,7 +85,7 @@ fn images_are_listed_with_whether_they_are_pinned() -> Result<()> {
     Ok(())
 }
 
-/// No Dockerfile starts from an image that cannot be replaced, and so pinned, from outside.
+/// Every Dockerfile starts from images that can be replaced, and so pinned, from outside.
 #[test]
 fn dockerfiles_start_from_variables() -> Result<()> {
     let mut found = 0;
@@ -108,14 +108,14 @@ fn dockerfiles_start_from_variables() -> Result<()> {
 
 struct Case {
     name: &'static str,
-    /// What the engine has, and what it can pull: any of `official` and `stand-in`.
+    /// What the engine has: any of `official` and `stand-in`.
     has: &'static [&'static str],
     pullable: bool,
-    /// A stand-in has the official name, as an earlier version gave it.
+    /// A stand-in has the official name, which an earlier version gave it.
     misnamed: bool,
-    /// What the environment names.
+    /// The image that the environment names.
     given: Option<&'static str>,
-    /// What the command gets.
+    /// The image that the command gets.
     gets: &'static str,
     says: &'static [&'static str],
     says_not: &'static [&'static str],
@@ -207,7 +207,7 @@ fn with(images: &BTreeMap<String, String>, case: &Case) -> Result<()> {
         "stand-in" => stand_in.clone(),
         other => other.to_owned(),
     };
-    // All others are there.
+    // All other images are there.
     let others = images.values().filter(|other| *other != official).cloned();
     let has: Vec<_> = others.chain(case.has.iter().copied().map(image)).collect();
     let mut command = script("base-images.sh");

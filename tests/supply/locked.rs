@@ -1,5 +1,5 @@
-//! Nothing is built or tested with other crates than those of the lock file, and nothing is installed
-//! from PyPI without its hash.
+//! Everything is built and tested with exactly the crates of the lock file, and nothing is
+//! installed from PyPI without its hash.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -10,14 +10,14 @@ use keystile_e2e::root;
 
 use crate::project_files;
 
-/// What reads the lock file, and would write another one where it is not current.
+/// Subcommands that read the lock file, and would rewrite it if it is not current.
 const READ_THE_LOCK: &[&str] = &[
     "b", "bench", "build", "c", "check", "clippy", "d", "deny", "doc", "fetch", "fix", "install",
     "llvm-cov", "metadata", "miri", "mutants", "nextest", "package", "publish", "r", "run",
     "rustc", "rustdoc", "t", "test", "tree", "vendor",
 ];
 
-/// What writes the lock file, and so has no place in a script.
+/// Subcommands that write the lock file, and so have no place in a script.
 const WRITE_THE_LOCK: &[&str] = &[
     "add",
     "generate-lockfile",
@@ -27,7 +27,8 @@ const WRITE_THE_LOCK: &[&str] = &[
     "upgrade",
 ];
 
-/// `cargo-fuzz` has no `--locked`. What finds the lock file to be current must come before it.
+/// `cargo-fuzz` has no `--locked`. This command, which checks that the lock file is current, must
+/// come before it.
 const FUZZ_IS_LOCKED_BY: &str = "cargo fetch --locked --manifest-path fuzz/Cargo.toml";
 
 #[test]
@@ -49,7 +50,7 @@ fn every_build_is_locked() -> Result<()> {
         commands.insert(file, uses_cargo.count());
     }
     ensure!(problems.is_empty(), "{}", problems.join("\n"));
-    // That it finds what is there.
+    // Commands in these files must be found.
     for file in [
         "Makefile",
         "registry/Dockerfile",
@@ -66,7 +67,7 @@ fn every_build_is_locked() -> Result<()> {
 fn what_is_not_locked_is_found() {
     let fetch = format!("{FUZZ_IS_LOCKED_BY}\n.tools/cargo/bin/cargo-fuzz build x");
     let cases = [
-        // A script's text, and whether it is a page; how many problems it has.
+        // A script's text, whether it is a page, and how many problems it has.
         ("cargo build", false, 1),
         ("cargo build --locked", false, 0),
         ("cargo build --frozen", false, 0),
@@ -128,8 +129,8 @@ fn what_is_not_locked_is_found() {
     }
 }
 
-/// Whether a file has commands that somebody runs: scripts, the Makefile, Dockerfiles, what CI runs,
-/// and the pages that say what to run.
+/// Returns true if a file has commands that are run: scripts, the Makefile, Dockerfiles, what CI
+/// runs, and the pages that say what to run.
 fn has_commands(file: &Path) -> bool {
     let name = file.file_name().unwrap_or_default().to_string_lossy();
     let extension = file.extension().unwrap_or_default();
@@ -145,10 +146,10 @@ fn is_page(file: &Path) -> bool {
     file.extension().is_some_and(|extension| extension == "md")
 }
 
-/// The simple commands of a text: the line each begins on, and its words without quotes.
+/// Returns the simple commands of a text: the line that each begins on, and its words without quotes.
 fn commands_of(text: &str, is_page: bool) -> Vec<(usize, Vec<String>)> {
     let mut commands = Vec::new();
-    // A line, and those that it goes on in.
+    // A line, with its continuation lines.
     let mut whole = String::new();
     let mut first = 1;
     for (number, line) in (1..).zip(text.lines()) {
@@ -161,7 +162,7 @@ fn commands_of(text: &str, is_page: bool) -> Vec<(usize, Vec<String>)> {
             whole.push(' ');
             continue;
         }
-        // In a Dockerfile, a comment stands between the lines of a command.
+        // In a Dockerfile, a comment may be between the lines of a command.
         if !whole.is_empty() && line.trim().is_empty() {
             continue;
         }
@@ -202,7 +203,7 @@ fn problems_in(commands: &[(usize, Vec<String>)]) -> Vec<String> {
     problems
 }
 
-/// Where Cargo stands in a command, or a command of its own that is called by its file's name.
+/// Returns the index of Cargo in a command, or of a Cargo subcommand that is called by its file's name.
 fn cargo_at(words: &[String]) -> Option<usize> {
     words.iter().enumerate().position(|(at, word)| {
         let name = word.rsplit('/').next().unwrap_or(word);
@@ -226,7 +227,7 @@ fn problem_with_cargo(words: &[String], fuzz_is_locked: bool) -> Option<&'static
             .find(|word| !word.starts_with(['-', '+']))
             .copied()?,
     };
-    // In other places, `--version` has a value, of what is to be installed.
+    // Elsewhere, `--version` has a value: the version to install.
     if rest
         .last()
         .is_some_and(|last| ["--version", "--help"].contains(last))

@@ -1,6 +1,6 @@
-//! The project itself: locked crates, pinned downloads, base images, advisories, limits of containers,
-//! the order of modules, the module's exports and imports, documents, and releases. Scripts run as they
-//! are, against fakes of what is elsewhere: no test needs a network, Docker or Envoy.
+//! Tests of the project itself: locked crates, pinned downloads, base images, advisories, limits of
+//! containers, the order of modules, the module's exports and imports, documents, and releases.
+//! Scripts run unchanged, with fakes of everything external: no test needs a network, Docker or Envoy.
 
 mod advisories;
 mod base_images;
@@ -21,7 +21,7 @@ use std::process::{Command, Output};
 use anyhow::{Context, Result, ensure};
 use keystile_e2e::root;
 
-/// What a script did.
+/// The result of a script.
 struct Ran {
     success: bool,
     /// Standard output and standard error.
@@ -48,7 +48,7 @@ impl Ran {
         })
     }
 
-    /// Whether it succeeded and said all this, as a row of a table expects.
+    /// Checks whether it succeeded, and that its output has all these parts.
     fn check(&self, success: bool, says: &[&str]) -> Result<()> {
         ensure!(
             self.success == success,
@@ -67,19 +67,19 @@ impl Ran {
     }
 }
 
-/// One of the project's scripts.
+/// Returns a command for one of the project's scripts.
 fn script(name: &str) -> Command {
     Command::new(root().join("scripts").join(name))
 }
 
-/// Runs a program in a folder, which must succeed.
+/// Runs a program in a folder. It must succeed.
 fn run(folder: &Path, program: &str, arguments: &[&str]) -> Result<()> {
     let ran = Ran::of(Command::new(program).args(arguments).current_dir(folder))?;
     ran.check(true, &[])
         .with_context(|| format!("{program} {arguments:?}"))
 }
 
-/// Writes a program into a folder.
+/// Writes an executable file into a folder.
 fn program(folder: &Path, name: &str, text: &str) -> Result<()> {
     let file = folder.join(name);
     fs::write(&file, text)?;
@@ -87,7 +87,7 @@ fn program(folder: &Path, name: &str, text: &str) -> Result<()> {
     Ok(())
 }
 
-/// `PATH` with a folder before all others.
+/// Returns `PATH` with a folder put first.
 fn path_with(folder: &Path) -> Result<std::ffi::OsString> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let others = std::env::split_paths(&path);
@@ -96,7 +96,7 @@ fn path_with(folder: &Path) -> Result<std::ffi::OsString> {
     )?)
 }
 
-/// A repository of Git's with everything in a folder committed.
+/// Makes a folder a Git repository with everything committed.
 fn commit(folder: &Path) -> Result<()> {
     run(folder, "git", &["init", "--quiet", "--initial-branch=main"])?;
     run(folder, "git", &["add", "--all"])?;
@@ -105,7 +105,7 @@ fn commit(folder: &Path) -> Result<()> {
     run(folder, "git", &[&identity[..], &commit[..]].concat())
 }
 
-/// Files below the project's root that are no results of a build, relative to it.
+/// Returns the files below the project's root that are not results of a build, relative to it.
 fn project_files() -> Result<Vec<PathBuf>> {
     const NOT_SOURCES: [&str; 6] = [
         ".git",

@@ -1,5 +1,6 @@
-//! The lists of what the module exports and calls, in `module/src/lists.rs`, hold for all that has
-//! such a list: the module, what Envoy is told to allow, and what the filter tries when it is loaded.
+//! The lists in `module/src/lists.rs` of what the module exports and calls match everything that
+//! has such a list: the module, what Envoy is configured to allow, and what the filter tries when
+//! it is loaded.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -13,7 +14,7 @@ struct Case {
     name: &'static str,
     found: Vec<String>,
     expected: Vec<&'static str>,
-    /// What may be found too.
+    /// Names that may be found too.
     or: &'static [&'static str],
 }
 
@@ -66,7 +67,7 @@ fn problem_with(case: &Case) -> Option<String> {
     })
 }
 
-/// The `allowed_capabilities` of `envoy/envoy.yaml`, which `envoy/envoy-docker.yaml` repeats.
+/// Returns the `allowed_capabilities` of `envoy/envoy.yaml`, which `envoy/envoy-docker.yaml` repeats.
 fn allowed() -> Result<Vec<String>> {
     const WHERE: &str =
         "/http_filters/0/typed_config/config/capability_restriction_config/allowed_capabilities";
@@ -77,7 +78,7 @@ fn allowed() -> Result<Vec<String>> {
     Ok(allowed.context("none")?.keys().cloned().collect())
 }
 
-/// The host's calls that a source names.
+/// Returns the host calls that a source file names.
 fn calls_in(source: &str) -> Vec<String> {
     let words = source.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
     let calls = words.filter(|word| {

@@ -1,5 +1,5 @@
-//! A release as `make release` makes it: the same bytes each time, with a provenance that is checked.
-//! It takes minutes, so `make test-release` runs it, and `cargo test` alone does not.
+//! A release as `make release` makes it: it has the same bytes each time, and its provenance is
+//! checked. This takes minutes, so only `make test-release` runs it, not `cargo test` alone.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -22,12 +22,12 @@ fn make(keys: &Keys) -> Result<Ran> {
         .env("MINISIGN_PUBLIC_KEY", &keys.public)
         .env("BUILDER_ID", "urn:test:builder")
         .env_remove("SOURCE_URI")
-        // Whoever develops has changed something.
+        // During development, there are uncommitted changes.
         .env("ALLOW_DIRTY", "1");
     Ran::of(&mut release)
 }
 
-/// All files of the release, with their signatures.
+/// Returns all files of the release, and their signatures.
 fn bytes() -> Result<BTreeMap<String, Vec<u8>>> {
     let mut bytes = BTreeMap::new();
     for file in FILES {
@@ -70,7 +70,7 @@ fn a_release_has_the_same_bytes_each_time() -> Result<()> {
     Ok(())
 }
 
-/// Copies of the release, in which something was changed.
+/// Copies the release into a folder, so that a test can change it.
 fn copy() -> Result<TempDir> {
     let folder = TempDir::new()?;
     for file in FILES {
@@ -103,7 +103,7 @@ fn changed_files_are_found() -> Result<()> {
 }
 
 struct Change {
-    /// Where in the statement, and what stands there instead.
+    /// The JSON pointer to change in the statement; `value` is the new value.
     at: &'static str,
     value: Value,
     says: &'static str,
@@ -183,7 +183,7 @@ fn changed_provenance_is_found() -> Result<()> {
     let file = copied.path().join("keystile.provenance.json");
     let original = fs::read_to_string(&file)?;
     let statement: Value = serde_json::from_str(&original)?;
-    // The compiler, two linkers' and compilers' LLVM, ... and both lock files and the commit.
+    // The commit, both lock files, and the Debian packages of the toolchain.
     let dependencies = statement.pointer(DEPENDENCIES).and_then(Value::as_array);
     ensure!(
         dependencies.is_some_and(|all| all.len() >= 10),
@@ -201,7 +201,7 @@ fn changed_provenance_is_found() -> Result<()> {
     }
     fs::write(&file, original)?;
     check(copied.path())?.check(true, &[])?;
-    // What users are told to do with jq.
+    // The jq command that the documentation gives users.
     let mut ask = Command::new("jq");
     ask.args(["-r", ".subject[0].digest.sha256"]).arg(&file);
     let printed = Ran::of(&mut ask)?.printed;

@@ -1,5 +1,5 @@
-//! A release that is signed verifies with the releaser's public key, and with nothing else; one that
-//! was changed does not. The keys are made for the test and thrown away.
+//! A signed release verifies with the releaser's public key and with no other, and a changed one
+//! does not verify. The keys are made for the test and thrown away.
 
 use std::fs::{self, File};
 use std::io::{Seek, Write};
@@ -13,7 +13,7 @@ use tempfile::TempDir;
 
 use crate::{Ran, commit, run, script};
 
-/// What a release consists of.
+/// The files of a release.
 pub(crate) const FILES: [&str; 5] = [
     "keystile.wasm",
     "keystile.wasm.sha256",
@@ -22,7 +22,7 @@ pub(crate) const FILES: [&str; 5] = [
     "THIRD-PARTY-LICENSES",
 ];
 
-/// A pair of keys without a password.
+/// A key pair.
 pub(crate) struct Keys {
     _folder: TempDir,
     pub(crate) secret: PathBuf,
@@ -51,7 +51,7 @@ impl Keys {
         })
     }
 
-    /// A pair of keys whose secret one is encrypted.
+    /// Creates a key pair with an encrypted secret key.
     fn with_password(password: &str) -> Result<Self> {
         let folder = TempDir::new()?;
         let (secret, public) = (
@@ -65,7 +65,7 @@ impl Keys {
             .arg(&secret)
             .arg("-p")
             .arg(&public);
-        // It asks twice.
+        // minisign asks twice.
         generate.stdin(line(&format!("{password}\n{password}"))?);
         Ran::of(&mut generate)?.check(true, &[])?;
         Ok(Self {
@@ -75,7 +75,7 @@ impl Keys {
         })
     }
 
-    /// What a user does: whether a file's signature is this key's, and of these bytes.
+    /// Checks a file's signature as a user does.
     pub(crate) fn verify(&self, file: &Path) -> Result<Ran> {
         let mut verify = Command::new("minisign");
         verify
@@ -88,16 +88,16 @@ impl Keys {
     }
 }
 
-/// The program, installed where it is missing.
+/// Returns a command for minisign, which is installed if it is missing.
 fn minisign() -> Result<Command> {
-    // One test at a time, as the package manager takes nobody beside itself.
+    // One test at a time, because the package manager runs only once at a time.
     static INSTALLING: Mutex<()> = Mutex::new(());
     let _alone = INSTALLING.lock();
     Ran::of(script("setup.sh").args(["programs", "minisign"]))?.check(true, &[])?;
     Ok(Command::new("minisign"))
 }
 
-/// A standard input with a line in it.
+/// Returns a standard input that has one line.
 fn line(text: &str) -> Result<File> {
     let mut file = tempfile::tempfile()?;
     writeln!(file, "{text}")?;
@@ -105,7 +105,7 @@ fn line(text: &str) -> Result<File> {
     Ok(file)
 }
 
-/// A folder with the files of a release that is none.
+/// Returns a folder with the files of a pretended release.
 fn release() -> Result<TempDir> {
     let folder = TempDir::new()?;
     for file in FILES {
@@ -140,7 +140,7 @@ fn a_signed_release_verifies_and_a_changed_one_does_not() -> Result<()> {
     Ran::of(&mut sign(release.path(), &keys))?.check(true, &["signed, 5 files"])?;
     for file in FILES {
         let verified = keys.verify(&at(file))?;
-        // The comment is verified too, so that the file is known to be this one.
+        // The comment is verified too. It shows that the file is this one.
         let comment = format!(": {file}\n");
         verified
             .check(true, &["verified", &comment])
@@ -163,12 +163,12 @@ fn a_signed_release_verifies_and_a_changed_one_does_not() -> Result<()> {
         fs::write(at(file), text)?;
         keys.verify(&at(file))?.check(true, &[]).context(file)?;
     }
-    // One file's signature is not another's.
+    // A file's signature is not valid for another file.
     let signature = |file: &str| at(&format!("{file}.minisig"));
     fs::copy(signature(FILES[1]), signature(FILES[0]))?;
     keys.verify(&at(FILES[0]))?.check(false, &[])?;
 
-    // The same again, whatever the clock says.
+    // Signing again gives the same bytes, whatever the clock says.
     let before = fs::read(signature(FILES[1]))?;
     Ran::of(&mut sign(release.path(), &keys))?.check(true, &[])?;
     ensure!(fs::read(signature(FILES[1]))? == before, "other signatures");
@@ -177,7 +177,7 @@ fn a_signed_release_verifies_and_a_changed_one_does_not() -> Result<()> {
 
 #[test]
 fn a_key_with_a_password_signs() -> Result<()> {
-    // With blanks, as passwords may have.
+    // With spaces, because passwords may have some.
     let password = " right password ";
     let keys = Keys::with_password(password)?;
     let release = release()?;
@@ -251,7 +251,7 @@ fn what_cannot_be_signed_leaves_no_signature() -> Result<()> {
             name: "a wrong password",
             change: |sign, folder, _| {
                 let keys = Keys::with_password("right")?;
-                // They outlive this function.
+                // The copies outlive this function.
                 let (secret, public) = (folder.join("own.key"), folder.join("own.pub"));
                 fs::copy(&keys.secret, &secret)?;
                 fs::copy(&keys.public, &public)?;
@@ -275,7 +275,7 @@ fn what_cannot_be_signed_leaves_no_signature() -> Result<()> {
     Ok(())
 }
 
-/// What is wrong with a release is said before it is built.
+/// Problems are reported before anything is built.
 #[test]
 fn a_release_that_cannot_be_made_is_refused_at_once() -> Result<()> {
     type Prepare = fn(&mut Command, &Path) -> Result<()>;

@@ -1,10 +1,10 @@
 //! A database that has lost its newest changes: their numbers are assigned again, to changes that
-//! proxies must not take for those that they know.
+//! proxies must not mistake for the ones they know.
 
 use super::*;
 use crate::test_database::Postgres;
 
-/// The file is replaced by an older copy.
+/// The database file is replaced by an older copy.
 pub(crate) fn an_older_copy(world: &World) -> Result<()> {
     let folder = tempfile::tempdir()?;
     let copy = |from: &Path, to: &Path| -> Result<()> {
@@ -31,7 +31,7 @@ pub(crate) fn an_older_copy(world: &World) -> Result<()> {
     })
 }
 
-/// An asynchronous replica is promoted that did not get everything.
+/// An asynchronous replica that missed some changes is promoted.
 pub(crate) fn a_promoted_replica(world: &World) -> Result<()> {
     let setup = Setup {
         database: TestDatabase::postgres,
@@ -61,10 +61,10 @@ pub(crate) fn a_promoted_replica(world: &World) -> Result<()> {
     })
 }
 
-/// Every worker reads a change that the database loses. Then a key in use is revoked, under the same
-/// number.
+/// Every worker reads a change that the database then loses. Then a key in use is revoked, under the
+/// same number.
 ///
-/// No server runs while `keep` and `lose` do.
+/// No server runs during `keep` and `lose`.
 fn changes_are_lost(
     stage: &mut Stage<'_>,
     keep: impl FnOnce(&mut Stage<'_>) -> Result<()>,
@@ -129,9 +129,9 @@ fn changes_are_lost(
     Ok(())
 }
 
-/// Makes a key, and waits until each worker has read that.
+/// Creates a key, and waits until each worker has read about it.
 fn read_by_every_worker(stage: &Stage<'_>, key: &str) -> Result<()> {
-    // A worker that has not read it still knows that there was no such key.
+    // A worker that has not read about it still knows that there was no such key.
     ensure!(
         every_worker_answers(stage, key, 401)?,
         "before its creation"
@@ -141,8 +141,8 @@ fn read_by_every_worker(stage: &Stage<'_>, key: &str) -> Result<()> {
     wait_until(|| every_worker_answers(stage, key, 200)).context("its creation is not read")
 }
 
-/// Whether requests on connections of their own, so many that each worker gets some of them, all get
-/// this status.
+/// Returns true if all requests on separate connections, enough for each worker to get some, get this
+/// status.
 fn every_worker_answers(stage: &Stage<'_>, key: &str, status: u16) -> Result<bool> {
     for _ in 0..24 {
         if stage.get(key)?.status != status {

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::{Mesh, http};
 
-/// A listener of a workload's proxy that sends everything to a cluster.
+/// Returns a listener of a workload's proxy that sends everything to a cluster.
 fn outbound(name: &str, cluster: &Value) -> Value {
     json!({
         "name": name,
@@ -65,8 +65,8 @@ pub(crate) fn are_for_those_named() -> Result<()> {
         client::send(to, client::head(method, path, [token.as_str()]).as_bytes())?.response()
     };
     let lookup = format!("/v1/key-hashes/{hash}");
-    // 404 is the verdict on a key that is not there; 401 is the registry's answer at the admin API, where
-    // the service token is the wrong one.
+    // 404 is the verdict on an unknown key. 401 is the admin API's answer to the service token, which
+    // is the wrong one there.
     let rows = [
         ("api/api", "lookups", "GET", lookup.as_str(), 404),
         ("api/api", "lookups", "GET", "/v1/changes", 200),
@@ -147,7 +147,7 @@ pub(crate) fn are_for_those_named() -> Result<()> {
             "{account}: {method} {path} on the port for {port}: {answer:?}"
         );
     }
-    // Each path of the registry, on each port, for a workload of the mesh that no policy names.
+    // Every path of the registry, on every port, for a workload that no policy names.
     for path in openapi["paths"].as_object().context("no paths")?.keys() {
         let path = path
             .replace("{key_hash}", &hash)
@@ -164,7 +164,7 @@ pub(crate) fn are_for_those_named() -> Result<()> {
             }
         }
     }
-    // Without a certificate, as from outside of the mesh.
+    // Without a certificate, as from outside the mesh.
     for port in ["lookups", "admin"] {
         let answer = client::get(pod.listener(port)?, "/v1/changes", [token.as_str()]);
         ensure!(
@@ -183,7 +183,7 @@ pub(crate) fn are_for_those_named() -> Result<()> {
     Ok(())
 }
 
-/// The paths of an OpenAPI document that take a scheme of security, in order.
+/// Returns the paths of an OpenAPI document that use a security scheme, in order.
 fn with_security(openapi: &Value, scheme: &str) -> Vec<String> {
     let paths = openapi["paths"].as_object().into_iter().flatten();
     let mut paths: Vec<_> = paths

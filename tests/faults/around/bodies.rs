@@ -1,5 +1,5 @@
-//! Bodies and trailers, whatever comes first, they or the verdict: the upstream gets all of it once,
-//! or nothing of it at all.
+//! Bodies and trailers that arrive before or after the verdict: the upstream gets a whole request
+//! once, or nothing of it.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -37,7 +37,7 @@ pub(super) fn trials(range: &Arc<OnDemand>) -> Vec<Trial> {
     trials.into()
 }
 
-/// When the verdict comes.
+/// When the verdict arrives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum When {
     BeforeTheBody,
@@ -51,8 +51,8 @@ struct Parts {
     name: &'static str,
     parts: Vec<&'static str>,
     trailers: bool,
-    /// Whether its length is told first; over HTTP/2, whether the last part, or the head where there
-    /// are none, ends the stream.
+    /// Whether the length is known in advance. Over HTTP/2, this means that the last part ends the
+    /// stream, or the headers if there are no parts.
     told: bool,
 }
 
@@ -115,7 +115,7 @@ fn one(
     } else {
         Sending::http1(range, listener, kind, &key, &name)?
     };
-    // A filter before this one that waits for the whole body lets nothing be asked before.
+    // If an earlier filter waits for the whole body, there is no lookup until the body is there.
     let is_asked = || wait_until(|| Ok(range.auth.lookups_about(&hash) > 0));
     let asks_early = !neighbours::waits_for_bodies(listener);
     let parts = kind.parts.len();
@@ -186,7 +186,7 @@ fn one(
     Ok(())
 }
 
-/// A request that is under way.
+/// A request that is being sent.
 enum Sending {
     Http1 {
         sent: Sent,
@@ -250,7 +250,7 @@ impl Sending {
         })
     }
 
-    /// Whoever has been refused need not take the rest.
+    /// Sends a part. Errors are ignored, as a refused request may not be read to its end.
     fn send(&mut self, part: &str) {
         match self {
             Self::Http1 { sent, told: true } => drop(sent.send(part.as_bytes())),
@@ -265,7 +265,8 @@ impl Sending {
         }
     }
 
-    /// Trailers, with one that must not pass for the filter's, and the end.
+    /// Ends the request. Its trailers, if it has any, include one that must not pass for the filter's
+    /// identity header.
     fn end(&mut self, kind: &Parts) {
         match self {
             Self::Http1 { told: true, .. } => {}
@@ -297,10 +298,10 @@ impl Sending {
     }
 }
 
-/// A body as it is sent, frame by frame.
+/// A body that is sent frame by frame.
 struct Frames {
     frames: mpsc::UnboundedReceiver<Frame<Bytes>>,
-    /// How many there are still to come, where the last one is to end the stream.
+    /// How many frames are still to come, if the last one is to end the stream.
     left: Option<usize>,
 }
 

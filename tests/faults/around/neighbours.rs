@@ -1,4 +1,4 @@
-//! Other filters in the chain, this one twice, and local replies that Envoy rewrites.
+//! Other filters in the chain, this filter twice in a row, and local replies that Envoy rewrites.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use super::{ID, Outcome};
 use crate::range::{OnDemand, PATH, Range, Steady, end_of};
 
-/// Listeners that let pass what this filter does.
+/// Listeners that let through whatever this filter lets through.
 pub(super) const PASSING: [&str; 13] = [
     "alone",
     "alone, streamed",
@@ -30,15 +30,15 @@ pub(super) const PASSING: [&str; 13] = [
     "retrying, streamed",
 ];
 
-/// Others. In those that end so, this filter hands the credential on.
+/// Other listeners. If a name ends in `forwarding`, this filter forwards the credential there.
 pub(super) const LISTENERS: [&str; 3] = ["two", "two, forwarding", "replies"];
 
-/// Whether another filter lets this one see a request only with its whole body.
+/// Returns true if another filter holds a request back from this one until the body is complete.
 pub(super) fn waits_for_bodies(listener: &str) -> bool {
     listener.starts_with("buffer before") || listener.starts_with("lua before")
 }
 
-/// Whether the upstream gets a request's head before its body is there.
+/// Returns true if the upstream gets the headers of a request before its body is complete.
 pub(super) fn sends_on_early(listener: &str) -> bool {
     !listener.starts_with("buffer") && !listener.starts_with("lua")
 }
@@ -69,7 +69,7 @@ pub(super) fn edit(listener: &str, http: &mut Value) {
         Some("mutation") => {
             let mut added = vec![json!({"append": {"header": {"key": "x-mutated", "value": "1"}}})];
             if listener.contains("before") {
-                // To this filter it is the client's.
+                // This filter takes it for the client's.
                 added.push(
                     json!({"append": {"header": {"key": "x-keystile-key-id", "value": "evil"}}}),
                 );
@@ -78,8 +78,7 @@ pub(super) fn edit(listener: &str, http: &mut Value) {
             of_type("mutation", "header_mutation.v3.HeaderMutation", mutations)
         }
         Some("two") => {
-            // Behind the first, which may keep the credential or hand it on; of the same
-            // configuration otherwise.
+            // The second instance of this filter, after one that removes or forwards the credential.
             let mut second = filters[0].clone();
             second["name"] = json!("second");
             let config = &mut second["typed_config"]["config"];
@@ -101,7 +100,7 @@ pub(super) fn edit(listener: &str, http: &mut Value) {
     }
 }
 
-/// Every local reply gets another status, another body and one more header.
+/// Returns settings that give every local reply another status, another body and one more header.
 fn local_replies() -> Value {
     let of_status = |from: u16, to: u16| {
         json!({
@@ -133,8 +132,8 @@ pub(super) fn trials(range: &Arc<OnDemand>) -> Vec<Trial> {
     trials.into()
 }
 
-/// The second one asks for a proof of its own. What the first has taken away is none; where the first
-/// hands it on, the upstream gets one identity, and no key.
+/// The second filter needs a credential too. If the first removes it, there is none. If the first
+/// forwards it, the upstream gets one identity and no key.
 fn two(range: &Range, tally: &Tally) -> Result<()> {
     for listener in ["two", "two, forwarding"] {
         for outcome in Outcome::ALL {
@@ -179,7 +178,8 @@ fn two(range: &Range, tally: &Tally) -> Result<()> {
     Ok(())
 }
 
-/// The client gets Envoy's rewriting; what must be in every reply stays; nothing is sent on.
+/// The client gets the rewritten reply, which keeps what every reply must have.
+/// Nothing reaches the upstream.
 fn rewritten(range: &Range, tally: &Tally) -> Result<()> {
     let to = range.envoy.listener("replies")?;
     let rows = [

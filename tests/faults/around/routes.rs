@@ -1,5 +1,5 @@
-//! Routes that send a request more than once, elsewhere, or around the filter; and headers by which
-//! clients may tell Envoy's router what to do.
+//! Routes that send a request more than once, elsewhere, or around the filter, and headers by which
+//! clients may instruct Envoy's router.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,7 +18,7 @@ use tokio::sync::Semaphore;
 use super::{ID, Outcome};
 use crate::range::{OnDemand, PATH, Range, Steady, end_of};
 
-/// All listeners that [`edit`] knows of.
+/// The listeners that [`edit`] configures.
 pub(super) const LISTENERS: [&str; 8] = [
     "retrying",
     "hedging",
@@ -106,7 +106,7 @@ pub(super) fn trials(range: &Arc<OnDemand>, mirror: &Gate) -> Vec<Trial> {
     trials.into()
 }
 
-/// A `GET` under a name, counted by it.
+/// Sends a `GET` under a name. It is counted by the part of the name before the first comma.
 fn get(
     range: &Range,
     tally: &Tally,
@@ -123,8 +123,8 @@ fn get(
     answer.with_context(|| name.to_owned())
 }
 
-/// Each try is an allowed request without its key; a reply of the filter's own is not tried again,
-/// whatever the client says, and neither is the lookup.
+/// Each try is an allowed request without its key. Neither the filter's replies nor lookups are
+/// retried, whatever the client says.
 fn retries(range: &Range, _: &Gate, tally: &Tally) -> Result<()> {
     let id = format!("{ENTITLED}: {ID}");
     for (index, more) in [
@@ -167,7 +167,7 @@ fn retries(range: &Range, _: &Gate, tally: &Tally) -> Result<()> {
     Ok(())
 }
 
-/// The same where the tries overlap.
+/// The same if the tries overlap.
 fn hedging(range: &Range, _: &Gate, tally: &Tally) -> Result<()> {
     let id = format!("{ENTITLED}: {ID}");
     let delay = format!("{DELAY}: 600");
@@ -188,8 +188,8 @@ fn hedging(range: &Range, _: &Gate, tally: &Tally) -> Result<()> {
     Ok(())
 }
 
-/// The mirror gets what was allowed, once, with the identity, and without the key unless that is
-/// handed on.
+/// The mirror gets each allowed request once, with the identity. It gets the key only if the filter
+/// forwards it.
 fn mirrors(range: &Range, mirror: &Gate, tally: &Tally) -> Result<()> {
     let id = format!("{ENTITLED}: {ID}");
     for listener in ["mirroring", "mirroring, forwarding"] {
@@ -235,13 +235,13 @@ fn mirrors(range: &Range, mirror: &Gate, tally: &Tally) -> Result<()> {
     Ok(())
 }
 
-/// A request that Envoy sends on by an upstream's redirect comes past the filter again, and needs its
-/// proof there again: it has none any more where the credential was taken away, so the client gets a
-/// 401 that it did not ask for. What is exempt at the other place needs none. Where the credential is
-/// handed on, it proves again, for the other path.
+/// A request that follows an upstream's redirect inside Envoy passes the filter again and needs a
+/// credential again. If the filter has removed the credential, the client gets an unexpected 401. If
+/// the new path is exempt, no credential is needed. If the credential is forwarded, it is checked
+/// again, for the new path.
 fn redirects(range: &Range, _: &Gate, tally: &Tally) -> Result<()> {
-    // Where to; what comes of it where the key is taken away, and where it is handed on. Each key may
-    // call everything but the last.
+    // The new path, the status if the key is removed, and the status if it is forwarded. Each key may
+    // call all of these paths except the last.
     let rows = [
         ("/v1/numerology/y", 401, 200),
         ("/v1/numerology/x", 401, 200),
@@ -268,7 +268,7 @@ fn redirects(range: &Range, _: &Gate, tally: &Tally) -> Result<()> {
                 .into_iter()
                 .map(|a| a.target)
                 .collect();
-            // The upstream redirects each time, so the one that Envoy gives up on is the client's.
+            // The upstream redirects each time, so the client gets the redirect at which Envoy gives up.
             let is_so = if status == 200 {
                 answer.status == 302 && targets.len() == 3
             } else {
@@ -283,7 +283,7 @@ fn redirects(range: &Range, _: &Gate, tally: &Tally) -> Result<()> {
             }
         }
     }
-    // Out of what is exempt no redirect leads past the filter; and within it there is no need.
+    // No redirect from an exempt path leads around the filter. Between exempt paths, no key is needed.
     for (to, status, arrives) in [("/v1/numerology/x", 401, 1), ("/healthz", 302, 3)] {
         let name = format!("redirected from what is exempt, {to}");
         let lines = [
@@ -302,8 +302,8 @@ fn redirects(range: &Range, _: &Gate, tally: &Tally) -> Result<()> {
     Ok(())
 }
 
-/// What a client tells the router is about the request, if it is about anything: the lookup has its
-/// own timeout, is made once, and carries none of it.
+/// What a client tells the router affects at most its own request. The lookup has its own timeout, is
+/// made once, and carries none of these headers.
 fn router_headers(range: &Range, _: &Gate, tally: &Tally) -> Result<()> {
     let rows = [
         "x-envoy-upstream-rq-timeout-ms: 1",
@@ -367,8 +367,8 @@ fn router_headers(range: &Range, _: &Gate, tally: &Tally) -> Result<()> {
     Ok(())
 }
 
-/// Refused requests get to none of a route's clusters. A route that an operator takes out of the
-/// filter's care is open, and so is no other; the second lock closes it again.
+/// Refused requests reach none of a route's clusters. A route on which an operator disables the filter
+/// is open, and no other route is. The second lock closes it again.
 fn switched_off(range: &Range, mirror: &Gate, tally: &Tally) -> Result<()> {
     let before = mirror.counts();
     let key = Outcome::Refused.key(range)?;
@@ -403,7 +403,7 @@ fn switched_off(range: &Range, mirror: &Gate, tally: &Tally) -> Result<()> {
     );
 
     for (target, off, with_proof) in [
-        // The lock's own answer is a 403, which the shipped configuration makes a 503 of.
+        // The lock answers with a 403, which the shipped configuration turns into a 503.
         ("/off", 200, 403),
         ("/off/x", 200, 403),
         ("/v1/../off/x", 200, 403),

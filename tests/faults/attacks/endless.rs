@@ -1,4 +1,4 @@
-//! Streams that need no key and never end: they are to occupy the upstream's places.
+//! Endless streams without a key, which are meant to use up the upstream's capacity.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -22,32 +22,32 @@ use tokio::task::JoinSet;
 use super::Attacked;
 use crate::range::trial;
 
-/// How long valid requests are looked at before the attack.
+/// How long valid requests are measured before the attack.
 const BEFORE: Duration = Duration::from_secs(5);
 
 /// How long the attack lasts.
 const LASTS: Duration = Duration::from_secs(20);
 
-/// By how much it may slow valid requests down: their 99th percentile.
+/// How much the attack may raise the 99th percentile of how long valid requests take.
 const MOST: Duration = Duration::from_millis(100);
 
-/// Valid requests a second.
+/// Valid requests per second.
 const RATE: u32 = 100;
 
-/// Streams at a time, on connections of 100 each; four in five are of a kind that once was let through.
+/// Concurrent streams, on connections of 100 each. Four in five are of a kind that was once let through.
 const STREAMS: usize = 1_500;
 const ON_CONNECTION: usize = 100;
 
 /// How long the attacker waits before it replaces a stream that was ended.
 const PAUSE: Duration = Duration::from_secs(5);
 
-/// What a stream begins with.
+/// The request that opens a stream.
 #[derive(Clone, Copy)]
 struct Kind {
     method: &'static str,
     path: &'static str,
     headers: &'static [(&'static str, &'static str)],
-    /// Whether the request is over with its headers.
+    /// Whether the request ends with its headers.
     ends: bool,
 }
 
@@ -72,7 +72,7 @@ const ENDLESS: [Kind; 5] = [
     endless("POST", "/v1/x", &[]),
 ];
 
-/// The upstream takes its time for these.
+/// Requests that the upstream answers slowly.
 const SLOW: [Kind; 2] = [
     Kind {
         method: "GET",
@@ -113,7 +113,7 @@ pub(super) fn trials() -> Vec<Trial> {
     ]
 }
 
-/// Has an attack go on beside valid requests, and gives what became of it.
+/// Runs an attack while valid requests are sent. Returns the attack's counts.
 fn while_attacked(
     name: &str,
     kinds: &'static [Kind],
@@ -169,7 +169,7 @@ fn while_attacked(
     Ok(counts)
 }
 
-/// The 99th percentile of how long answers took, all of which must be a 200.
+/// Returns the 99th percentile of how long answers took. All of them must be a 200.
 fn percentile(seen: &[&Seen]) -> Result<Duration> {
     let others: Vec<_> = seen
         .iter()
@@ -198,10 +198,10 @@ struct Counts {
     refused: AtomicU64,
 }
 
-/// Keeps streams open on a connection, each kind in turn; and the connection.
+/// Keeps a connection open, with streams of each kind in turn, and replaces it when it ends.
 async fn connection(to: SocketAddr, kinds: &'static [Kind], counts: Arc<Counts>) -> Result<()> {
     loop {
-        // Envoy may have closed it for what happens on it.
+        // Envoy may have closed the connection because of its streams.
         let _ = streams(to, kinds, &counts).await;
         tokio::time::sleep(PAUSE).await;
     }
@@ -214,7 +214,7 @@ async fn streams(to: SocketAddr, kinds: &'static [Kind], counts: &Arc<Counts>) -
     for at in 0..ON_CONNECTION {
         let (sender, counts) = (sender.clone(), Arc::clone(counts));
         let kind = kinds[at % kinds.len()];
-        // Not all at the same moment, again and again.
+        // So that the streams are not all replaced at the same moment.
         let delay = PAUSE * u32::try_from(at)? / u32::try_from(ON_CONNECTION)?;
         tasks.spawn(one_after_another(to, sender, kind, delay, counts));
     }
@@ -238,7 +238,7 @@ async fn one_after_another(
     }
 }
 
-/// A stream, until the other side ends it.
+/// Opens a stream and waits until the other side ends it.
 async fn one(
     to: SocketAddr,
     sender: SendRequest<Bytes>,
@@ -265,7 +265,7 @@ async fn one(
     Ok(())
 }
 
-/// A byte now and then, as a stream that is idle is ended.
+/// Sends a byte now and then, as Envoy ends idle streams.
 async fn dribble(mut body: SendStream<Bytes>) -> Result<Infallible> {
     loop {
         body.send_data(Bytes::from_static(b"x"), false)?;

@@ -1,4 +1,4 @@
-//! Requests that are to fill the disk with what is logged of them.
+//! Requests that are meant to fill the disk with access log lines.
 
 use std::time::{Duration, Instant};
 
@@ -14,13 +14,13 @@ use tokio::runtime::Runtime;
 use super::Attacked;
 use crate::range::trial;
 
-/// How long it lasts.
+/// How long the flood lasts.
 const LASTS: Duration = Duration::from_secs(2);
 
-/// As long as a path may be, in bytes: Envoy takes 60 KiB of headers.
+/// The length of the paths, in bytes. Envoy accepts 60 KiB of headers.
 const PATH: usize = 50_000;
 
-/// The longest line, in bytes.
+/// How many bytes may be logged for each request.
 const LINE: u64 = 1_024;
 
 pub(super) fn trials() -> Vec<Trial> {
@@ -38,7 +38,7 @@ fn flood() -> Result<()> {
     let log = attacked.stack.folder.path().join("envoy.log");
     let written = || anyhow::Ok(std::fs::metadata(&log)?.len());
 
-    // Whatever else of a request is in the log is cut off, too.
+    // Everything else that is logged of a request is cut off, too.
     let long = "x".repeat(8_000);
     let lines = [
         format!("x-request-id: {long}"),
@@ -49,7 +49,7 @@ fn flood() -> Result<()> {
     ];
     let lines = lines.each_ref().map(String::as_str);
     let before = written()?;
-    // Answered by the upstream, by the filter, and by Envoy itself: a redirect, and two refusals.
+    // Answered by the upstream (200), or by Envoy itself: a redirect and a refusal.
     let odd = [
         ("GET", format!("/v1/{long}"), 200),
         ("GET", format!("/v1/%2F{long}"), 307),

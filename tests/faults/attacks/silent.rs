@@ -1,4 +1,4 @@
-//! Connections on which nothing is said, or no more than a beginning, as many as Envoy takes.
+//! Connections that send nothing, or only the beginning of a request, as many as Envoy accepts.
 
 use std::io::Write;
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -19,7 +19,7 @@ use crate::range::trial;
 /// More than the shipped limit of 10,000.
 const CONNECTIONS: usize = 10_200;
 
-/// What they begin with.
+/// What each connection sends.
 const BEGINNINGS: [(&str, &[u8]); 4] = [
     ("nothing", b""),
     ("a letter", b"G"),
@@ -30,18 +30,18 @@ const BEGINNINGS: [(&str, &[u8]); 4] = [
     ),
 ];
 
-/// After which time all of them are ended.
+/// How long it may take until Envoy has closed all of them.
 const LONGEST: Duration = Duration::from_secs(25);
 
-/// What a probe or a scrape may take.
+/// How long a probe or a scrape may take.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 pub(super) fn trials() -> Vec<Trial> {
     vec![trial("attack: silent connections", silent)]
 }
 
-/// Probes and Prometheus get through while they last, on the admin page and, in a container, on
-/// the listener `stats`; and they do not last for long.
+/// Probes and Prometheus get through during the attack, on the admin page and, in a container, on the
+/// listener `stats`. The connections do not last long.
 fn silent() -> Result<()> {
     let (needed, files) = (CONNECTIONS as u64 + 1_000, raise_limit()?);
     ensure!(
@@ -70,7 +70,7 @@ fn attack(envoy: &Envoy, beginning: &[u8]) -> Result<()> {
     let opened = Instant::now();
     while silent.len() < CONNECTIONS {
         let mut stream = TcpStream::connect(api).context("no connection")?;
-        // One that is beyond the limit may be closed by now.
+        // A connection beyond the limit may already be closed.
         let _ = stream.write_all(beginning);
         stream.set_nonblocking(true)?;
         silent.push(stream);
@@ -95,8 +95,8 @@ fn attack(envoy: &Envoy, beginning: &[u8]) -> Result<()> {
         ensure!(answer.status == 200, "{name}: {answer:?}");
     }
     let refused = rejected()? - before;
-    // Not by a client that gets through: while all places are taken, Envoy counts a place as free for
-    // each connection that did not need one and ends.
+    // A client that gets through would prove nothing. While all places are taken, Envoy counts a place
+    // as free whenever a connection ends that did not need one.
     wait_until(|| {
         silent.retain_mut(is_open);
         Ok(silent.is_empty())
@@ -115,7 +115,7 @@ fn attack(envoy: &Envoy, beginning: &[u8]) -> Result<()> {
     Ok(())
 }
 
-/// `envoy/envoy-docker.yaml` with its registry there, on free ports.
+/// Returns `envoy/envoy-docker.yaml` with its registry at this address and its listeners on free ports.
 fn in_container(registry: SocketAddr) -> Result<Value> {
     let text = std::fs::read_to_string(root().join("envoy/envoy-docker.yaml"))?;
     let admin = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();

@@ -1,5 +1,5 @@
-//! Identities in another spelling, before a real PHP: it makes variables of headers, and takes most
-//! characters of their names for one.
+//! Identity headers in other spellings, in front of a real PHP. PHP turns headers into variables, and
+//! most special characters in their names become the same one.
 
 use std::net::{SocketAddr, TcpListener};
 use std::process::Command;
@@ -13,13 +13,13 @@ use serde_json::Value;
 use super::Attacked;
 use crate::range::trial;
 
-/// The characters of a header's name that are neither letters nor digits (RFC 9110 section 5.6.2).
+/// The characters of a header name that are neither letters nor digits (RFC 9110 section 5.6.2).
 const SEPARATORS: &str = "!#$%&'*+-.^_`|~";
 
-/// Whom the attacker claims to be, and the path that it claims to ask for.
+/// The value that the attacker claims for its account, key, path and method.
 const VICTIM: &str = "acct_victim";
 
-/// Tells what an application would read.
+/// A page that shows what an application would read.
 const PAGE: &str = r#"<?php
 header('content-type: application/json');
 echo json_encode([
@@ -38,7 +38,7 @@ fn php() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let page = folder.path().join("index.php");
     std::fs::write(&page, PAGE)?;
-    // PHP does not tell which port it took, so it is given one that was free a moment ago.
+    // PHP does not report which port it took, so it gets one that was free a moment ago.
     let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
     let mut server = Command::new("php");
     server.arg("-S").arg(address.to_string()).arg(&page);
@@ -82,7 +82,7 @@ fn php() -> Result<()> {
             }
         }
     }
-    // Otherwise nothing was attacked.
+    // Otherwise the attack would prove nothing.
     let dangerous = String::from_iter(dangerous);
     ensure!(
         "-._".chars().all(|known| dangerous.contains(known)),
@@ -95,7 +95,7 @@ fn php() -> Result<()> {
     Ok(())
 }
 
-/// What PHP reads, in the order of the page.
+/// Returns what PHP reads, in the order of the page.
 fn ask(to: SocketAddr, target: &str, lines: &[&str]) -> Result<Vec<Option<String>>> {
     let response = client::get(to, target, lines.iter().copied())?;
     ensure!(response.status == 200, "{target} {lines:?}: {response:?}");

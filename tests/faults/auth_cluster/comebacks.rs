@@ -1,4 +1,4 @@
-//! Auth clusters that go and come back, and what those get who are there all the while.
+//! Auth clusters that go away and come back, and what clients get meanwhile.
 
 use std::time::{Duration, Instant};
 
@@ -45,7 +45,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     on_range.into_iter().chain(on_http2).collect()
 }
 
-/// One worker, so that what one request has made known is known to all.
+/// One worker, so that all requests share one cache.
 fn setup(keep_alive: bool) -> Result<Setup> {
     Ok(Setup {
         workers: 1,
@@ -54,8 +54,8 @@ fn setup(keep_alive: bool) -> Result<Setup> {
     })
 }
 
-/// What steady traffic gets while nobody can be asked: none is refused for it, and those who are
-/// known are let in.
+/// Returns the steady traffic of an outage. No key is wrongly refused because of the outage, and keys
+/// in the cache or in grace get in.
 pub(crate) fn steady_in_an_outage() -> Result<Steady> {
     let ends =
         |statuses: &[u16]| -> Vec<_> { statuses.iter().copied().map(End::Answered).collect() };
@@ -75,7 +75,7 @@ pub(crate) fn steady_in_an_outage() -> Result<Steady> {
     Ok(steady)
 }
 
-/// A known key's request on a listener, and what it gets.
+/// Sends a request with a new known key to a listener and returns the status.
 pub(crate) fn known(
     range: &Range,
     tally: &Tally,
@@ -111,7 +111,7 @@ fn flapping(range: &Range, name: &str, serving: &Serving, runtime: &Runtime) -> 
     })
 }
 
-/// Requests for so long. Gives what they got.
+/// Sends requests for this time and returns their statuses.
 fn some_time(range: &Range, tally: &Tally, time: Duration) -> Result<Vec<u16>> {
     let end = Instant::now() + time;
     let mut statuses = Vec::new();
@@ -123,7 +123,8 @@ fn some_time(range: &Range, tally: &Tally, time: Duration) -> Result<Vec<u16>> {
     Ok(statuses)
 }
 
-/// The auth cluster is back: connections that it closed may still be tried, but not for long.
+/// Waits until the auth cluster is in use again. Envoy may still try connections that it closed, but
+/// not for long.
 fn soon_well(range: &Range, tally: &Tally) -> Result<()> {
     wait_until(|| Ok(known(range, tally, STEADY, None)? == 200))?;
     for _ in 0..10 {
@@ -135,10 +136,10 @@ fn soon_well(range: &Range, tally: &Tally) -> Result<()> {
     Ok(())
 }
 
-/// A key is revoked while nobody can be asked: it is refused soon after somebody can, and not
-/// before the next lookup, which is a second after the last one that failed.
+/// A key is revoked during an outage. It is refused soon after the outage, but not before the next
+/// lookup, a second after the last one that failed.
 fn revoked_meanwhile(range: &Range, name: &str) -> Result<()> {
-    /// Five times as long as is said, for a busy machine.
+    /// Five times the expected second, for a busy machine.
     const SOON: Duration = Duration::from_secs(5);
 
     range.case(name, Steady::on(STEADY)?, |tally| {
@@ -174,7 +175,7 @@ fn revoked_meanwhile(range: &Range, name: &str) -> Result<()> {
     })
 }
 
-/// The auth cluster is restarted again and again, and is back at once, but for its connections.
+/// The auth cluster is restarted again and again. It is back at once, except for its connections.
 fn restarted(range: &Range, name: &str, serving: &Serving, runtime: &Runtime) -> Result<()> {
     range.case(name, steady_in_an_outage()?, |tally| {
         for _ in 0..5 {
@@ -198,7 +199,7 @@ impl Http2 {
         let runtime = Runtime::new()?;
         let serving = runtime.block_on(Anyone::new(is_known).serve())?;
         let mut auth = http2_cluster("auth", serving.address);
-        // Lookups of an outage must not fill it.
+        // Lookups during an outage must not open the circuit breaker.
         auth["circuit_breakers"] =
             json!({"thresholds": [{"max_requests": 10_000, "max_pending_requests": 10_000}]});
         let range = Range::start(Setup {

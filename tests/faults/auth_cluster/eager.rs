@@ -1,4 +1,4 @@
-//! A server that talks before it is asked, as one does that is full, or is no auth cluster.
+//! A server that answers before it is asked, as one does that is overloaded or is not an auth cluster.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -37,7 +37,8 @@ pub(crate) fn trials() -> Vec<Trial> {
     ]
 }
 
-/// None of them is a verdict. One that were would be the auth cluster's word.
+/// Returns premature answers, none of which is a verdict. A verdict would count even then, as it would
+/// come from the auth cluster.
 fn words() -> Vec<(&'static str, Vec<u8>)> {
     let html = "<html><body>Welcome</body></html>";
     vec![
@@ -76,7 +77,7 @@ impl Place {
         let serving = runtime.block_on(Serving::new(move |mut stream| {
             let said = said.lock().unwrap_or_else(PoisonError::into_inner).clone();
             async move {
-                // Closed before the lookup has arrived, it would be a reset.
+                // If the connection were closed before the lookup has arrived, it would be a reset.
                 if stream.write_all(&said).await.is_ok() {
                     stream.read_u8().await.ok();
                 }

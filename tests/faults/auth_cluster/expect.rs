@@ -1,14 +1,14 @@
-//! What becomes of a request, as its client sees it.
+//! The outcome of a request, as its client sees it.
 
 use anyhow::{Context, Result, ensure};
 use keystile::decision::denial::Denial;
 use keystile_e2e::client::Response;
 use serde_json::{Value, json};
 
-/// What requests get.
+/// The expected outcome of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Expect {
-    /// 503: nobody knows.
+    /// 503: there is no verdict.
     Internal,
     /// A denial with this error.
     Refused(&'static str),
@@ -17,7 +17,7 @@ pub(crate) enum Expect {
 }
 
 impl Expect {
-    /// Who the upstream is to be told that it is, if it is to be reached.
+    /// Returns the key's id that the upstream is to see, if the request may reach it.
     pub(crate) fn entitled(&self) -> Option<&str> {
         match self {
             Self::Allowed(id) => Some(id),
@@ -25,7 +25,7 @@ impl Expect {
         }
     }
 
-    /// Holds an answer against this: its status, and what a reply says in headers and body.
+    /// Checks the status of an answer, and the headers and body of a reply.
     pub(crate) fn check(&self, response: &Response) -> Result<()> {
         let (status, error) = match self {
             Self::Allowed(_) => (200, None),

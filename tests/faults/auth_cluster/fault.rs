@@ -1,7 +1,7 @@
-//! What a fault of the auth cluster is for those who ask while it lasts, and afterwards.
+//! What clients get during a fault of the auth cluster, and afterwards.
 //!
-//! While it lasts no key is let in that was not known before, none is refused with a 401, and
-//! nothing of it is kept: when it is over, each key gets its true verdict at once.
+//! During a fault, no key gets in that was not known before, none is refused with a 401, and no
+//! failure is cached. When it is over, each key gets its true verdict at once.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -15,22 +15,22 @@ use serde_json::{Value, json};
 use super::expect::Expect;
 use crate::range::{Range, key_id, known_key, uncached, unknown_key};
 
-/// Requests of a key at the same time.
+/// Concurrent requests with the same key.
 const AT_ONCE: usize = 4;
 
-/// Listeners that differ in what they keep of an auth cluster's answers.
+/// Listeners that differ in how they cache an auth cluster's answers.
 #[derive(Clone, Copy)]
 pub(crate) struct Listeners {
-    /// Nothing.
+    /// Caches nothing.
     pub(crate) uncached: &'static str,
-    /// What is kept by default.
+    /// Caches with the default settings.
     pub(crate) cached: &'static str,
-    /// Active records, for a moment; then they only count in an outage.
+    /// Caches active records for a moment. After that, they count only during an outage.
     pub(crate) grace: &'static str,
 }
 
 impl Listeners {
-    /// The names, each with its plugin configuration's `cache`.
+    /// Returns the names, each with the `cache` of its plugin configuration.
     pub(crate) fn caches(self) -> [(&'static str, Value); 3] {
         [
             (self.uncached, uncached()),
@@ -40,36 +40,36 @@ impl Listeners {
     }
 }
 
-/// A fault that can be begun and ended.
+/// A fault that can begin and end.
 pub(crate) trait Fault {
-    /// From now on lookups of these hashes fail, or are answered wrongly.
+    /// Makes lookups of these hashes fail, or be answered wrongly, from now on.
     fn begin(&self, hashes: &[String]) -> Result<()>;
 
-    /// Whether lookups wait for [`Self::release`].
+    /// Returns true if lookups wait for [`Self::release`].
     fn holds(&self) -> bool {
         false
     }
 
-    /// Lookups wait no longer.
+    /// Lets waiting lookups continue.
     fn release(&self) {}
 
-    /// It is over.
+    /// Ends the fault.
     fn end(&self, hashes: &[String]) -> Result<()>;
 
-    /// How many lookups of a hash have arrived so far, where that is known.
+    /// Returns how many lookups of a hash have arrived so far, if that is known.
     fn lookups(&self, _hash: &str) -> Option<usize> {
         None
     }
 }
 
-/// A key, and where it is sent to.
+/// A key, and the listener to which it is sent.
 struct Asker {
     listener: &'static str,
     kind: &'static str,
     hash: String,
     line: String,
     truth: Expect,
-    /// Whether the filter knew the key before the fault, and may say so.
+    /// Whether the filter knew the key before the fault and may still use that verdict.
     in_grace: bool,
 }
 
@@ -104,7 +104,7 @@ impl Asker {
             .with_context(what)
     }
 
-    /// What it gets in the fault.
+    /// Returns what the key gets during the fault.
     fn expect(&self, expect: &Expect) -> Expect {
         if self.in_grace && *expect == Expect::Internal {
             self.truth.clone()
@@ -114,22 +114,22 @@ impl Asker {
     }
 }
 
-/// A fault, and what requests are to get while it lasts.
+/// A fault, and what requests should get during it.
 pub(crate) struct Row<'a> {
     pub(crate) name: String,
     pub(crate) fault: &'a dyn Fault,
     pub(crate) expect: Expect,
 }
 
-/// A row, its keys, and how often each was asked about before.
+/// A row, its keys, and how many lookups each key had before the fault.
 struct Sufferer<'a> {
     row: &'a Row<'a>,
     askers: Vec<Asker>,
     before: Vec<Option<usize>>,
 }
 
-/// Asks through all listeners while faults of different keys last: many at the same time, then
-/// `rounds` one after the other; and when they are over. Tells of each row that fails.
+/// Sends requests through all listeners while faults of different keys last: many at the same time, then
+/// `rounds` one after the other. Sends them again when the faults are over. Reports each row that fails.
 pub(crate) fn suffer(
     range: &Range,
     tally: &Tally,
@@ -156,7 +156,7 @@ pub(crate) fn suffer(
         sufferer.row.fault.end(&sufferer.hashes())?;
     }
     outcome?;
-    // What is a verdict may be kept.
+    // Other rows end in a verdict, which may be cached.
     for sufferer in all.iter().filter(|s| s.row.expect == Expect::Internal) {
         for asker in &sufferer.askers {
             let truth = &asker.truth;
@@ -170,7 +170,7 @@ pub(crate) fn suffer(
     Ok(())
 }
 
-/// What was not as expected, the first of each row.
+/// The first problem of each row.
 #[derive(Default)]
 struct Problems(BTreeMap<String, String>);
 
@@ -213,8 +213,7 @@ impl<'a> Sufferer<'a> {
         self.askers.iter().map(lookups).collect()
     }
 
-    /// Checks how often was asked since the fault began. Where nothing is known of that, nothing is
-    /// checked.
+    /// Checks how many lookups have arrived since the fault began, if that is known.
     fn check_lookups(&self, expected: impl Fn(&Asker) -> Option<usize>) -> Result<()> {
         let lookups = self.askers.iter().zip(&self.before).zip(self.lookups());
         for ((asker, before), now) in lookups {
@@ -290,7 +289,7 @@ fn one_after_the_other(
     }
     for sufferer in all {
         let row = sufferer.row;
-        // Nothing is kept. Who is in grace waits for a second from lookup to lookup.
+        // Nothing is cached. A key in grace has at most one lookup per second.
         let each_time = |asker: &Asker| {
             let each_time = row.fault.holds() && !asker.in_grace && row.expect == Expect::Internal;
             each_time.then_some(1 + rounds)

@@ -1,4 +1,4 @@
-//! Records with a field that is not what it should be.
+//! Records with an unexpected value in a field.
 
 use super::expect::Expect::{Allowed, Internal, Refused};
 use super::records::{Body, allowed, named, with};
@@ -103,7 +103,7 @@ pub(crate) fn statuses() -> Vec<Body> {
     .collect()
 }
 
-/// What ends in a header.
+/// Returns records with odd values in the fields that become header values.
 pub(crate) fn names() -> Vec<Body> {
     let longest = "k".repeat(256);
     let too_long = "k".repeat(257);
@@ -140,7 +140,7 @@ pub(crate) fn names() -> Vec<Body> {
             rows.push((format!("{field} {name}"), body, expect));
         }
     }
-    // A revoked record is as unreadable as an active one.
+    // A revoked record without a valid id is as unreadable as an active one.
     let revoked = r#"{"key_id":"","status":"revoked"}"#;
     rows.extend(named([
         ("key_id missing", r#"{"status":"active"}"#, Internal),

@@ -1,4 +1,4 @@
-//! Auth clusters over HTTP/2 that break its rules, or keep them in unkind ways.
+//! Auth clusters that break the rules of HTTP/2, or follow them in hostile ways.
 
 use std::sync::Arc;
 
@@ -42,7 +42,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         .collect()
 }
 
-/// A range with an auth cluster beside that speaks HTTP/2, and can misbehave.
+/// A range with an additional auth cluster that speaks HTTP/2 and can misbehave.
 struct Place {
     range: Range,
     frames: Frames,
@@ -68,7 +68,8 @@ impl Place {
         })
     }
 
-    /// New manners, on new connections.
+    /// Changes the conduct of the auth cluster and closes its connections. With `None`,
+    /// its conduct is good.
     fn behave(&self, conduct: Option<Held>) -> Result<()> {
         self.frames.behave(conduct);
         self.runtime.block_on(self.serving.stop())?;
@@ -78,7 +79,7 @@ impl Place {
     }
 }
 
-/// All lookups get the same.
+/// A fault in which all lookups are treated alike.
 struct Unruly<'a> {
     place: &'a Place,
     manners: &'a Manners,

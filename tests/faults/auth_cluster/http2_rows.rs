@@ -1,4 +1,4 @@
-//! The table of bad manners over HTTP/2.
+//! The table of misbehaviour over HTTP/2.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ pub(crate) struct Manners {
     pub(crate) name: String,
     pub(crate) conduct: Conduct,
     pub(crate) expect: Expect,
-    /// Whether lookups arrive at all, and so can be held.
+    /// Whether lookups arrive at all, and so can be made to wait.
     pub(crate) holds: bool,
 }
 
@@ -27,7 +27,7 @@ pub(crate) struct Manners {
 pub(crate) struct Table {
     pub(crate) name: &'static str,
     pub(crate) rows: Vec<Manners>,
-    /// Whether the lookups' time runs out, or may.
+    /// Whether lookups time out, or may.
     pub(crate) times_out: bool,
 }
 
@@ -68,7 +68,7 @@ fn acts(rows: Vec<(&str, Vec<Act>, Expect)>) -> Vec<Manners> {
         .collect()
 }
 
-/// A header block of these fields in one frame.
+/// Returns a header block of these fields in one frame.
 fn head(flags: u8, fields: &[(&str, &str)]) -> Act {
     Frame(HEADERS, END_HEADERS | flags, Lookup, block(fields))
 }
@@ -85,7 +85,7 @@ fn reset(code: u32) -> Act {
     Frame(RST_STREAM, 0, Lookup, code.to_be_bytes().to_vec())
 }
 
-/// The whole answer of a good auth cluster.
+/// Returns the complete answer of a good auth cluster.
 fn good() -> Vec<Act> {
     vec![status("200"), data(END_STREAM, GOOD)]
 }
@@ -95,7 +95,7 @@ fn and(mut first: Vec<Act>, then: Vec<Act>) -> Vec<Act> {
     first
 }
 
-/// Of each kind, and of one that there is not.
+/// Resets with each error code, and with one that does not exist.
 fn resets() -> Vec<Manners> {
     let codes = (0..=13).chain([255]);
     codes
@@ -211,7 +211,7 @@ fn heads() -> Vec<(&'static str, Vec<Act>, Expect)> {
     let with = |more: &[(&'static str, &str)]| {
         let fields = [&[(":status", "200")], more].concat();
         let bytes = block(&fields);
-        // As a frame has no place for all.
+        // One frame cannot hold everything.
         let mut pieces: Vec<_> = bytes.chunks(16_000).collect();
         let last = pieces.pop().unwrap_or_default();
         let mut acts = Vec::new();
@@ -494,7 +494,7 @@ fn against_the_rules() -> Vec<(&'static str, Vec<Act>, Expect)> {
     ]
 }
 
-/// What is said before any lookup.
+/// What the server sends before any lookup.
 fn greetings() -> Vec<Manners> {
     let settings = |id: u16, value: u32| {
         let payload = [&id.to_be_bytes()[..], &value.to_be_bytes()].concat();
@@ -541,7 +541,7 @@ fn greetings() -> Vec<Manners> {
     ]
 }
 
-/// Floods are too late as well, or Envoy ends them before.
+/// Rows that time out. Floods do too, unless Envoy ends them first.
 fn late() -> Vec<Manners> {
     let soon_after = TIMEOUT + Duration::from_millis(200);
     let flood = |kind, payload: &[u8]| {

@@ -1,4 +1,4 @@
-//! Connections that stay open: what is wrong with one answer must not become another's.
+//! Connections that stay open: an error in one answer must not affect another.
 
 use std::time::Duration;
 
@@ -28,9 +28,10 @@ pub(crate) fn trials() -> Vec<Trial> {
     for table in [Table::new("kept connections", one_too_many()), late] {
         let name = format!("auth: {}", table.name);
         trials.push(range.trial(&name, move |range, name| {
-            // All share the connections, so a wrong answer here is a wrong identity there.
+            // All requests share the connections, so a wrong answer here would show as a wrong
+            // identity there.
             range.case(name, Steady::on(STEADY)?, |tally| {
-                // As each is a matter of moments, more than once, where it does not take long.
+                // Each row depends on timing, so those that do not take long are repeated.
                 for _ in 0..if table.times_out { 1 } else { 5 } {
                     suffer_all(range, tally, &table)?;
                 }
@@ -41,7 +42,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     trials
 }
 
-/// One worker, so that there is one pool of connections.
+/// One worker, so that there is one connection pool.
 fn setup() -> Result<Setup> {
     let alone = json!({"cluster": "alone", "timeout": "10s"});
     let alone = plugin(&json!({"lookup": alone, "cache": uncached()}));
@@ -63,12 +64,12 @@ fn setup() -> Result<Setup> {
     })
 }
 
-/// An answer with this status, and the record of another key.
+/// Returns an answer with this status and the record of another key.
 fn kept(status: &str) -> Vec<u8> {
     kept_answer(status, &[], GOOD.as_bytes())
 }
 
-/// More than one lookup's answer, and less.
+/// Returns rows with more than one answer to a lookup, or less than one.
 fn one_too_many() -> Vec<Row> {
     let revoked = br#"{"key_id":"key_1","status":"revoked"}"#;
     let revoked = kept_answer("200 OK", &[], revoked);
@@ -161,7 +162,7 @@ fn one_too_many() -> Vec<Row> {
     written.into_iter().chain(broken_off).collect()
 }
 
-/// Answers that come when nobody waits for them any more, or come half.
+/// Returns rows whose answer arrives, or is completed, only after the lookup has timed out.
 fn late() -> Vec<Row> {
     let soon_after = TIMEOUT + Duration::from_millis(200);
     let long = format!("HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n{GOOD}").into_bytes();
@@ -183,9 +184,9 @@ fn late() -> Vec<Row> {
         .into()
 }
 
-/// What comes on a connection that no lookup uses is no answer to the next one.
+/// Bytes on an idle connection are no answer to the next lookup.
 fn idle(range: &Range, name: &str) -> Result<()> {
-    /// Long enough for the first answer to be read before.
+    /// Long enough for Envoy to read the first answer before the other bytes arrive.
     const PAUSE: Duration = Duration::from_millis(20);
 
     range.case(name, Steady::on(STEADY)?, |tally| {
@@ -203,7 +204,7 @@ fn idle(range: &Range, name: &str) -> Result<()> {
             steps.extend(closes.then_some(Step::Close));
             range.auth.script(&hash(&key)?, Script::Steps(steps));
             ask(range, tally, &key, &Refused("api_key_not_found")).context(what)?;
-            // Envoy has read them, and gave the connection up.
+            // Waits until Envoy has read the bytes and closed the connection.
             let destroyed = "cluster.alone.upstream_cx_destroy";
             range
                 .envoy
@@ -221,7 +222,7 @@ fn idle(range: &Range, name: &str) -> Result<()> {
     })
 }
 
-/// How many connections of the cluster `alone` have ended.
+/// Returns how many connections of the cluster `alone` have ended.
 fn connections(range: &Range) -> Result<u64> {
     range.envoy.counter("cluster.alone.upstream_cx_destroy")
 }

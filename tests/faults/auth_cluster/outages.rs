@@ -1,4 +1,4 @@
-//! Auth clusters that cannot be asked at all, by anybody.
+//! Auth clusters that no lookup can reach.
 
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -22,17 +22,17 @@ use super::fault::{Fault, Listeners, Row, suffer};
 use super::rows::{PATIENT, STEADY, listeners};
 use crate::range::{OnDemand, Range, Setup, Steady, key_id, known_key, plugin, uncached};
 
-/// Where Envoy asks for the health of the clusters `checked` and `panicking`.
+/// The path of Envoy's health checks of the clusters `checked` and `panicking`.
 const HEALTH: &str = "/health-of-the-auth-cluster";
 
-/// Listeners that ask the cluster `checked`.
+/// Listeners with lookups to the cluster `checked`.
 const CHECKED: Listeners = Listeners {
     uncached: "checked, uncached",
     cached: "checked, cached",
     grace: "checked, grace",
 };
 
-/// Lookups at a time that the cluster `narrow` takes.
+/// Concurrent lookups that the cluster `narrow` allows.
 const PLACES: usize = 4;
 
 pub(crate) fn trials() -> Vec<Trial> {
@@ -67,7 +67,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     trials
 }
 
-/// One worker, so that what one request has made known is known to all.
+/// One worker, so that all requests share one cache.
 fn setup() -> Result<Setup> {
     let mut all = listeners("auth");
     let asking = |name, cluster: &str, cache| {
@@ -80,7 +80,7 @@ fn setup() -> Result<Setup> {
     for name in ["hostless", "unknown", "shut", "panicking", "narrow", "deaf"] {
         all.push(asking(name, name, uncached()));
     }
-    // The lookup's time runs out before the connection's.
+    // The lookup times out before the connection does.
     let late = json!({"cluster": "deaf-late", "timeout": "300ms"});
     let late = plugin(&json!({"lookup": late, "cache": uncached()}));
     all.push(Listener::new("deaf-late", &late));
@@ -98,8 +98,8 @@ fn setup() -> Result<Setup> {
     })
 }
 
-/// Where nobody gets a connection, for as long as the tests run: one that nobody accepts is all that
-/// the system keeps there, and to others it says nothing.
+/// Returns an address where no connection succeeds while the tests run. The system queues a single
+/// connection, which nobody accepts, and does not answer others.
 fn deaf() -> Result<SocketAddr> {
     static SOCKETS: Mutex<Vec<(TcpListener, TcpStream)>> = Mutex::new(Vec::new());
     let runtime = tokio::runtime::Runtime::new()?;
@@ -117,7 +117,7 @@ fn deaf() -> Result<SocketAddr> {
     Ok(address)
 }
 
-/// Clusters with the host of `auth`.
+/// Adds odd clusters with the host of `auth`.
 fn odd_clusters(config: &mut Value) -> Result<()> {
     let clusters = config["static_resources"]["clusters"].as_array_mut();
     let clusters = clusters.context("no clusters")?;
@@ -139,7 +139,7 @@ fn odd_clusters(config: &mut Value) -> Result<()> {
         odd["name"] = json!(name);
         odd[field] = value;
         if name == "checked" {
-            // Else Envoy takes hosts that fail, where all do.
+            // Otherwise Envoy uses failing hosts if all hosts fail.
             odd["common_lb_config"] = json!({"healthy_panic_threshold": {"value": 0}});
         }
         clusters.push(odd);
@@ -158,7 +158,7 @@ fn suffer_outage(range: &Range, name: &str, listeners: Listeners, fault: &dyn Fa
     })
 }
 
-/// Nobody listens where the auth cluster was.
+/// Nothing listens at the auth cluster's address.
 struct Stopped<'a>(&'a Range);
 
 impl Fault for Stopped<'_> {
@@ -188,8 +188,8 @@ impl Fault for Unhealthy<'_> {
 }
 
 impl Unhealthy<'_> {
-    /// Waits until the worker knows what the health checks came to, which is some time after
-    /// Envoy's statistics do.
+    /// Waits until the worker knows the result of the health checks, which is some time after Envoy's
+    /// statistics show it.
     fn is_seen(&self, status: u16) -> Result<()> {
         let key = known_key()?;
         let (line, id) = (format!("x-api-key: {key}"), key_id(&key)?);
@@ -206,7 +206,7 @@ fn healthy_hosts(range: &Range, cluster: &str, expected: u64) -> Result<()> {
     range.envoy.wait_for_counter(&gauge, expected)
 }
 
-/// Envoy's way out where all hosts fail: it takes them all the same.
+/// Envoy's panic mode: if all hosts fail, it uses them anyway.
 fn panicking(range: &Range, name: &str) -> Result<()> {
     range.case(name, Steady::on(STEADY)?, |tally| {
         range.auth.unscript(HEALTH);
@@ -218,7 +218,7 @@ fn panicking(range: &Range, name: &str) -> Result<()> {
     })
 }
 
-/// A cluster that no lookup can be sent to, ever.
+/// A cluster that no lookup can ever reach.
 fn unreachable(range: &Range, name: &str, listener: &'static str) -> Result<()> {
     range.case(name, Steady::on(STEADY)?, |tally| {
         let key = known_key()?;
@@ -243,7 +243,7 @@ fn unreachable(range: &Range, name: &str, listener: &'static str) -> Result<()> 
     })
 }
 
-/// All places are taken by lookups that take long.
+/// Slow lookups take all places.
 fn narrow(range: &Range, name: &str) -> Result<()> {
     range.case(name, Steady::on(STEADY)?, |tally| {
         let permits = Arc::new(Semaphore::new(0));
@@ -256,7 +256,7 @@ fn narrow(range: &Range, name: &str) -> Result<()> {
                 .auth
                 .script(&hash, Script::AnswerWhen(Arc::clone(&permits), good));
             let lines = [format!("x-api-key: {key}"), format!("{ENTITLED}: {id}")];
-            // The second one waits for the first one's lookup, which takes no place.
+            // The second request waits for the first one's lookup and takes no place.
             for _ in 0..2 {
                 slow.push(range.send("narrow", &lines.each_ref().map(String::as_str))?);
             }

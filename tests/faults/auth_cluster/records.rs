@@ -1,4 +1,4 @@
-//! Answers of status 200 whose body is no record, or is one in an odd shape.
+//! Answers with status 200 whose body is no record, or a record in an odd form.
 
 use keystile_e2e::auth::{Script, answer, kept_answer};
 use keystile_e2e::keys::GOOD;
@@ -7,7 +7,7 @@ use super::expect::Expect::{self, Allowed, Internal, Refused};
 use super::fields;
 use super::rows::{Row, Table};
 
-/// The largest body that is read, in bytes.
+/// The largest body that the filter reads, in bytes.
 const LARGEST: usize = 64 * 1024;
 
 pub(crate) fn tables() -> Vec<Table> {
@@ -35,10 +35,10 @@ pub(crate) fn tables() -> Vec<Table> {
     texts.into_iter().chain([not_utf8]).collect()
 }
 
-/// A row's name, its body, and what it is to come to.
+/// A row's name, its body, and its expected outcome.
 pub(crate) type Body = (String, String, Expect);
 
-/// What lets a request through.
+/// Returns the outcome of an allowed request.
 pub(crate) fn allowed() -> Expect {
     Allowed("key_1".to_owned())
 }
@@ -49,7 +49,7 @@ pub(crate) fn named<const N: usize>(rows: [(&str, &str, Expect); N]) -> Vec<Body
         .collect()
 }
 
-/// An active record with these fields too.
+/// Returns an active record with these additional fields.
 pub(crate) fn with(fields: &str) -> String {
     format!(r#"{{"key_id":"key_1","status":"active",{fields}}}"#)
 }
@@ -143,12 +143,12 @@ fn not_utf8() -> Vec<(&'static str, Vec<u8>)> {
             "an unknown field in overlong UTF-8",
             around(unknown, b"\xc0\xaf", r#""}"#),
         ),
-        // What gzip makes of a good record: nobody asked for it.
+        // A good record in gzip, which nobody asked for.
         ("gzip", gzipped()),
     ]
 }
 
-/// A good record in one stored block of gzip; its checksum is not right, and nobody reads it.
+/// Returns a good record in one stored block of gzip. Its checksum is wrong, but nobody reads it.
 pub(crate) fn gzipped() -> Vec<u8> {
     let length = u16::try_from(GOOD.len()).unwrap_or_default();
     let mut bytes = vec![0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3, 1];
@@ -277,7 +277,7 @@ fn deep() -> Vec<Body> {
     ])
 }
 
-/// A record that is good at its start, however long it is.
+/// Returns long records whose beginning is good.
 fn large() -> Vec<Body> {
     let padded = |size: usize| format!("{GOOD}{}", " ".repeat(size - GOOD.len()));
     let megabytes = 10 * 1024 * 1024;

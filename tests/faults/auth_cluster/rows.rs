@@ -1,5 +1,5 @@
-//! The table of answers to lookups that are none, or are one in an odd shape: one key gets them,
-//! all others get theirs.
+//! The table of answers to lookups that are invalid, or valid in an odd form. Only the keys of a row
+//! get its answer; all others get their own.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,7 +29,7 @@ pub(crate) struct Row {
 pub(crate) struct Table {
     pub(crate) name: &'static str,
     pub(crate) rows: Vec<Row>,
-    /// Whether the lookups' time runs out.
+    /// Whether lookups time out.
     pub(crate) times_out: bool,
 }
 
@@ -53,27 +53,27 @@ impl Row {
     }
 }
 
-/// Listeners where a lookup may take as long as a busy machine needs.
+/// Listeners whose lookup timeout is long enough for a busy machine.
 pub(crate) const PATIENT: Listeners = Listeners {
     uncached: "uncached",
     cached: "cached",
     grace: "grace",
 };
 
-/// Listeners where it may take [`TIMEOUT`].
+/// Listeners whose lookup timeout is [`TIMEOUT`].
 const IMPATIENT: Listeners = Listeners {
     uncached: "impatient, uncached",
     cached: "impatient, cached",
     grace: "impatient, grace",
 };
 
-/// `lookup.timeout`, where it is to run out: enough for a good lookup on a busy machine.
+/// The `lookup.timeout` for rows that time out. It is long enough for a good lookup on a busy machine.
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Where steady traffic goes.
+/// The listener for steady traffic.
 pub(crate) const STEADY: &str = "steady";
 
-/// Listeners for steady traffic and for faults of this cluster.
+/// Returns the listeners for steady traffic and for faults of this cluster.
 pub(crate) fn listeners(cluster: &str) -> Vec<Listener> {
     let steady = Listener::new(STEADY, &plugin(&json!({"cache": uncached()})));
     let lookup = |timeout: Duration| {
@@ -92,7 +92,8 @@ pub(crate) fn listeners(cluster: &str) -> Vec<Listener> {
         .collect()
 }
 
-/// Where the fault is to be tried, and how often, as it may take the lookups' time each time.
+/// Returns the listeners on which to try a fault, and the number of rounds. A fault that times out has
+/// only one round, as each takes the whole timeout.
 pub(crate) fn listeners_and_rounds(times_out: bool) -> (Listeners, usize) {
     if times_out {
         (IMPATIENT, 1)
@@ -101,7 +102,7 @@ pub(crate) fn listeners_and_rounds(times_out: bool) -> (Listeners, usize) {
     }
 }
 
-/// One worker, so that each key's requests meet.
+/// One worker, so that requests with the same key share a lookup.
 fn setup() -> Result<Setup> {
     Ok(Setup {
         workers: 1,
@@ -124,9 +125,9 @@ pub(crate) fn trials() -> Vec<Trial> {
         .collect()
 }
 
-/// Some rows at a time, as each has its own keys.
+/// Runs the rows of a table, several at a time, as each has its own keys.
 pub(crate) fn suffer_all(range: &Range, tally: &Tally, table: &Table) -> Result<()> {
-    /// Their lookups, all at once, are not more than Envoy and the auth cluster are ready for.
+    /// Few enough that Envoy and the auth cluster can take all their lookups at once.
     const AT_A_TIME: usize = 16;
 
     let (listeners, rounds) = listeners_and_rounds(table.times_out);
@@ -149,7 +150,7 @@ pub(crate) fn suffer_all(range: &Range, tally: &Tally, table: &Table) -> Result<
     Ok(())
 }
 
-/// Lookups of some hashes go by a script.
+/// A fault in which lookups of some hashes get scripted answers.
 pub(crate) struct Scripted<'a> {
     auth: &'a Auth,
     script: Script,
@@ -180,7 +181,7 @@ impl Fault for Scripted<'_> {
     }
 
     fn release(&self) {
-        // For whoever comes until it is over.
+        // Enough for all lookups until the fault is over.
         self.permits.add_permits(1000);
     }
 

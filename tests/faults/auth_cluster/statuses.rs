@@ -1,4 +1,4 @@
-//! Answers of other statuses than 200, each with the record of an active key in its body.
+//! Answers with statuses of all kinds, each with the record of an active key in its body.
 
 use keystile_e2e::auth::{Script, answer, answer_with};
 use keystile_e2e::keys::GOOD;
@@ -8,7 +8,7 @@ use super::records::allowed;
 use super::rows::{Row, Table};
 
 pub(crate) fn tables() -> Vec<Table> {
-    // Of those without a body what follows is one, by mistake.
+    // Statuses that allow no body get one too, as a server may do by mistake.
     let indeterminate = [
         "201 Created",
         "202 Accepted",

@@ -1,4 +1,4 @@
-//! Answers that break off, come too late or are no HTTP, by the byte.
+//! Answers, given in bytes, that break off, come too late or are not HTTP.
 
 use std::time::Duration;
 
@@ -29,7 +29,7 @@ pub(crate) fn tables() -> Vec<Table> {
     ]
 }
 
-/// An answer with these header lines before its length.
+/// Returns an answer with these header lines before its length.
 fn headed(lines: &str) -> Vec<u8> {
     let length = GOOD.len();
     format!("HTTP/1.1 200 OK\r\nconnection: close\r\n{lines}content-length: {length}\r\n\r\n{GOOD}")
@@ -241,7 +241,7 @@ fn broken_off() -> Vec<Row> {
 
 fn late() -> Vec<(&'static str, Vec<Step>)> {
     let good = answer("200 OK", GOOD);
-    // As long as it takes until the time has run out.
+    // One byte at a time, for longer than the timeout.
     let drop_by_drop = good.iter().flat_map(|byte| {
         let pause = Duration::from_millis(50);
         [Step::Write(vec![*byte]), Step::Wait(pause)]

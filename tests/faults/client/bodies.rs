@@ -1,4 +1,4 @@
-//! Large bodies, and trailers, of requests that wait for their verdict.
+//! Large bodies of requests that wait for their verdict.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -24,10 +24,10 @@ use crate::range::{OnDemand, PATH, Range, Steady};
 
 const MIB: usize = 1024 * 1024;
 
-/// What a client writes at once.
+/// How many bytes a client writes at once.
 const PIECE: usize = 16 * 1024;
 
-/// For what does not change for so long, nothing more happens.
+/// A count that does not change for this long is final.
 const STILL: Duration = Duration::from_millis(500);
 
 #[derive(Clone, Copy, Debug)]
@@ -89,16 +89,16 @@ pub(super) fn trials(plain: &Arc<OnDemand>, shipped: &Arc<OnDemand>) -> Vec<Tria
 }
 
 impl Upload {
-    /// More than may be taken of a body that has to wait.
+    /// Returns a limit for the bytes that Envoy may read of a body while it waits.
     fn bound(self) -> usize {
         match (self.listener, self.form) {
-            // A window of 64 KiB and a buffer as large; for HTTP/1 the system's own buffers of both
+            // A window of 64 KiB and a buffer of the same size. For HTTP/1, the socket buffers of both
             // sides come on top.
             (SHIPPED, Form::Http2) => 256 * 1024,
             (SHIPPED, _) => MIB,
-            // The same, where Envoy by itself gives 16 MiB.
+            // The same, with Envoy's default of 16 MiB.
             (_, Form::Http2) => 33 * MIB,
-            // 1 MiB, and the system's.
+            // 1 MiB, plus the socket buffers.
             _ => 12 * MIB,
         }
     }
@@ -174,7 +174,7 @@ impl Upload {
         let arrived = range.gate.arrived_for(&held.id);
         let should = if self.known { self.at_once } else { 0 };
         ensure!(arrived == should as u64, "{arrived} reached the upstream");
-        // Each body may be in two buffers, of both sides; what an allocator keeps comes on top.
+        // Each body may be in the buffers of both sides, and the allocator may keep some memory.
         let bound = before + (2 * self.at_once * self.bound() + 16 * MIB) as u64;
         ensure!(peak < bound, "Envoy took {:.1} MiB", mib(peak));
         range
@@ -183,7 +183,7 @@ impl Upload {
     }
 }
 
-/// A body on its way.
+/// A body that is being sent.
 struct Body {
     answer: Answer,
     sending: JoinHandle<Result<()>>,
@@ -195,7 +195,7 @@ enum Answer {
 }
 
 impl Body {
-    /// Sends a request's head, and from then on its body.
+    /// Sends a request's headers, and begins to send its body.
     async fn begin(
         to: SocketAddr,
         upload: Upload,
@@ -226,7 +226,7 @@ impl Body {
         })
     }
 
-    /// The answer's status and body, and where the upload differs from what was sent.
+    /// Returns the answer's status and body, and where the upload differs from what was sent.
     async fn end(self, tally: &Tally) -> Result<(u16, String, Option<String>)> {
         let mut whole = None;
         let end = tally
@@ -255,7 +255,7 @@ impl Body {
             })
             .await;
         match end {
-            // Who is refused need not send the rest.
+            // A refused client need not send the rest.
             End::Answered(401) => self.sending.abort(),
             _ => self.sending.await??,
         }
@@ -285,7 +285,7 @@ async fn send1(
     if chunked {
         write.write_all(b"0\r\n\r\n").await?;
     }
-    // Closing this side would be leaving.
+    // Envoy would treat a closed write side as a disconnect.
     write.forget();
     Ok(())
 }
@@ -304,7 +304,7 @@ async fn send2(mut stream: SendStream<Bytes>, size: usize, taken: Arc<AtomicUsiz
     Ok(())
 }
 
-/// A count, once it stands still.
+/// Waits until a count no longer changes, and returns it.
 pub(super) fn still(count: impl Fn() -> usize) -> usize {
     let (mut last, mut since) = (count(), Instant::now());
     while since.elapsed() < STILL {
@@ -317,7 +317,7 @@ pub(super) fn still(count: impl Fn() -> usize) -> usize {
     last
 }
 
-/// The most that Envoy had in memory meanwhile.
+/// Returns Envoy's peak memory while `run` runs, in bytes, and the result of `run`.
 fn peak<T>(range: &Range, run: impl FnOnce() -> T) -> (u64, T) {
     let first = range.envoy.resident_bytes().unwrap_or(0);
     let (peak, over) = (AtomicU64::new(first), AtomicBool::new(false));

@@ -1,4 +1,4 @@
-//! Requests of HTTP/2 that would be two in HTTP/1, which the upstream speaks.
+//! HTTP/2 requests that would be two in HTTP/1, which the upstream speaks.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,10 +13,10 @@ use super::messages::unrestricted;
 use super::{HTTP1, all_well};
 use crate::range::{OnDemand, Range, Steady};
 
-/// What would be read as a request of its own.
+/// A body that would be read as a separate request.
 const HIDDEN: &[u8] = b"GET /hidden HTTP/1.1\r\nhost: test\r\nx-keystile-key-id: key_1\r\n\r\n";
 
-/// A request with a key and such headers, and how many of it reach the upstream.
+/// A name, the headers of a request with a key, and how many such requests reach the upstream.
 type Row = (&'static str, &'static [(&'static str, &'static str)], u64);
 
 const ROWS: &[Row] = &[

@@ -1,4 +1,4 @@
-//! A connection of HTTP/2 by the frame, for what no client's library would send.
+//! An HTTP/2 connection at the level of frames, for what no client library would send.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -25,7 +25,7 @@ const ACK: u8 = 1;
 
 const CANCEL: u32 = 8;
 
-/// The connection's window at the start, and the largest there is.
+/// The initial window of a connection, and the largest one.
 const WINDOWS: (u32, u32) = (65_535, i32::MAX as u32);
 
 pub(super) struct Frames {
@@ -35,7 +35,7 @@ pub(super) struct Frames {
 }
 
 impl Frames {
-    /// A connection whose windows never close; settings and pings are answered.
+    /// Opens a connection whose window never closes. It answers settings and pings.
     pub(super) async fn connect(to: SocketAddr) -> Result<Self> {
         let stream = TcpStream::connect(to).await?;
         stream.set_nodelay(true)?;
@@ -50,10 +50,10 @@ impl Frames {
         let (to_acknowledge, to_count) = (Arc::clone(&write), Arc::clone(&answers));
         let (settled, is_settled) = oneshot::channel();
         let reading = tokio::spawn(async move {
-            // It ends as connections do.
+            // The connection may end in any way.
             let _ = read_all(&mut read, &to_acknowledge, &to_count, settled).await;
         });
-        // No acknowledgement may come into the middle of what the case sends.
+        // No acknowledgement may arrive in the middle of what the case sends.
         is_settled.await?;
         Ok(Self {
             write,
@@ -71,17 +71,17 @@ impl Frames {
         self.reading.is_finished()
     }
 
-    /// How many answers began so far.
+    /// Returns how many answers have begun so far.
     pub(super) fn answers(&self) -> u64 {
         self.answers.load(Ordering::Relaxed)
     }
 
-    /// Waits for its end.
+    /// Waits until the connection ends.
     pub(super) async fn ended(self) -> Result<()> {
         Ok(self.reading.await?)
     }
 
-    /// Closes it, and waits until the other side has, too.
+    /// Closes the connection, and waits until the other side has closed it, too.
     pub(super) async fn close(self) -> Result<()> {
         // It may be closed already.
         let _ = self.write.lock().await.shutdown().await;
@@ -113,7 +113,7 @@ async fn read_all(
         };
         write.lock().await.write_all(&reply).await?;
         if let Some(settled) = settled.take() {
-            // Who connects waits for it.
+            // `connect` waits for this.
             let _ = settled.send(());
         }
     }
@@ -133,7 +133,7 @@ pub(super) fn reset(stream: u32) -> Vec<u8> {
     frame(RST_STREAM, 0, stream, &CANCEL.to_be_bytes())
 }
 
-/// A `GET` with these headers in one frame, with these flags beside the end of headers.
+/// Returns a `GET` with these headers in one frame, with these flags in addition to the end of headers.
 pub(super) fn get(stream: u32, flags: u8, path: &str, headers: &[(&str, &str)]) -> Vec<u8> {
     let pseudo = [
         (":method", "GET"),
@@ -145,7 +145,7 @@ pub(super) fn get(stream: u32, flags: u8, path: &str, headers: &[(&str, &str)]) 
     frame(HEADERS, flags | END_HEADERS, stream, &block)
 }
 
-/// Headers as HPACK has them: literal, not indexed, not compressed.
+/// Returns headers in HPACK: literal, not indexed, not compressed.
 pub(super) fn block<'a>(headers: impl IntoIterator<Item = &'a (&'a str, &'a str)>) -> Vec<u8> {
     let mut block = Vec::new();
     for (name, value) in headers {
@@ -158,7 +158,7 @@ pub(super) fn block<'a>(headers: impl IntoIterator<Item = &'a (&'a str, &'a str)
     block
 }
 
-/// A string's length, in seven bits or more.
+/// Appends a string's length, in seven bits or more.
 fn length(block: &mut Vec<u8>, length: usize) {
     let Some(mut rest) = length.checked_sub(127) else {
         block.push(length as u8);

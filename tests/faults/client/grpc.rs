@@ -1,4 +1,4 @@
-//! gRPC as its clients see it, by tonic's: unary calls, and streams in both directions.
+//! gRPC as its clients see it, with tonic's client: unary calls, and streams in both directions.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -34,7 +34,7 @@ use crate::range::{OnDemand, Range, Setup, Steady, key_id, known_key, plugin, un
 
 const LISTENER: &str = "grpc";
 
-/// Messages of a stream.
+/// The number of messages in a stream.
 const MESSAGES: u64 = 100;
 
 fn setup() -> Result<Setup> {
@@ -60,7 +60,7 @@ fn setup() -> Result<Setup> {
     })
 }
 
-/// Messages are numbers.
+/// A codec whose messages are numbers.
 #[derive(Clone, Copy, Default)]
 struct Numbers;
 
@@ -105,13 +105,13 @@ type Answers = Pin<Box<dyn Stream<Item = Result<u64, Status>> + Send>>;
 /// The methods of the service.
 #[derive(Clone, Copy)]
 enum Method {
-    /// One number, and the next one back.
+    /// Takes a number and returns the next one.
     Unary,
-    /// A number, and all below it back.
+    /// Takes a number and returns all numbers below it.
     Below,
-    /// Numbers, and their sum back.
+    /// Takes numbers and returns their sum.
     Sum,
-    /// Each number back.
+    /// Returns each number that it takes.
     Echo,
 }
 
@@ -169,7 +169,7 @@ async fn serve(gate: Gate) -> Result<Serving> {
         async move {
             let service = service_fn(move |request| call(gate.clone(), request));
             let server = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
-            // A client that leaves midway is no news.
+            // A client may disconnect at any time.
             let _ = server.serve_connection(TokioIo::new(stream), service).await;
         }
     })
@@ -295,7 +295,7 @@ fn all_outcomes(range: &Range) -> Result<Vec<Outcome>> {
     ])
 }
 
-/// A request with a key and, where it may reach the upstream, its id.
+/// Returns a request with a key and, if it may reach the upstream, the key's id.
 fn request<T>(message: T, key: Option<&str>, entitled: Option<&str>) -> Result<tonic::Request<T>> {
     let mut request = tonic::Request::new(message);
     let mut add = |name: &'static str, value: &str| -> Result<()> {
@@ -344,7 +344,7 @@ fn outcomes(range: &Range, tally: &Tally, path: &'static str, method: Method) ->
             .await?;
             anyhow::Ok(200)
         }));
-        // gRPC has its own statuses in an answer of 200.
+        // gRPC sends its own status in an answer with status 200.
         ensure!(end == End::Answered(200), "{}: {end}", outcome.kind);
         let status = status.err().unwrap_or_else(|| Status::ok(""));
         ensure!(
@@ -359,7 +359,7 @@ fn outcomes(range: &Range, tally: &Tally, path: &'static str, method: Method) ->
     Ok(())
 }
 
-/// Calls a method with what it takes, and checks what it gives. The inner result is gRPC's.
+/// Calls a method with suitable messages and checks what it returns. The inner result is gRPC's.
 async fn called(
     client: &mut tonic::client::Grpc<Channel>,
     path: PathAndQuery,
@@ -408,8 +408,8 @@ async fn all(answers: Result<tonic::Response<Streaming<u64>>, Status>) -> Result
     Ok(all)
 }
 
-/// Messages that are sent before the verdict come back behind it, in their order, and those sent
-/// later behind them; or none do.
+/// Messages that are sent before the verdict come back after it, in order, and later ones follow. If
+/// the key is refused, none comes back.
 fn while_it_waits(range: &Range, name: &str) -> Result<()> {
     range.case(name, Steady::on(LISTENER)?, |tally| {
         let to = range.envoy.listener(LISTENER)?;

@@ -1,4 +1,4 @@
-//! Keys whose lookups wait until they are told to go on.
+//! Keys whose lookups wait until the case releases them.
 
 use std::sync::Arc;
 
@@ -24,15 +24,15 @@ pub(super) struct Held {
 }
 
 impl Held {
-    /// A key that gets in once its lookups are answered.
+    /// Returns a key that gets in once its lookups are answered.
     pub(super) fn known(range: &Range) -> Result<Self> {
         let key = known_key()?;
         let answer = answer("200 OK", &record(&hash(&key)?));
         Self::new(range, key, answer)
     }
 
-    /// A key that is refused then. Its requests say that they may reach the upstream, so that those
-    /// that do are found.
+    /// Returns a key that is refused once its lookups are answered. Its requests are marked as
+    /// entitled, so that those that reach the upstream are found.
     pub(super) fn unknown(range: &Range) -> Result<Self> {
         Self::new(range, unknown_key(), answer("404 Not Found", ""))
     }
@@ -50,12 +50,12 @@ impl Held {
         })
     }
 
-    /// The headers of its requests.
+    /// Returns the headers of the key's requests.
     pub(super) fn headers(&self) -> [(&'static str, &str); 2] {
         [("x-api-key", &self.key), (ENTITLED, &self.id)]
     }
 
-    /// The same as lines of HTTP/1.
+    /// Returns the same headers as lines of HTTP/1.
     pub(super) fn lines(&self) -> String {
         format!("x-api-key: {}\r\n{ENTITLED}: {}\r\n", self.key, self.id)
     }
@@ -68,7 +68,7 @@ impl Held {
         wait_until(|| Ok(self.lookups(range) > 0)).context("no lookup")
     }
 
-    /// Its lookups are answered from now on.
+    /// Lets the key's lookups be answered from now on.
     pub(super) fn tell(&self) {
         self.verdict.add_permits(ALL);
     }

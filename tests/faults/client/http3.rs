@@ -1,4 +1,4 @@
-//! HTTP/3, where Envoy has it.
+//! HTTP/3, if Envoy supports it.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -27,13 +27,13 @@ use crate::range::{OnDemand, PATH, Range, Setup, Steady, key_id, known_key, plug
 const LISTENER: &str = "tcp";
 const QUIC: &str = "quic";
 
-/// Whom the certificate is for.
+/// The host of the certificate.
 const HOST: &str = "api.test";
 
 const SIZE: usize = 8 * 1024 * 1024;
 
-/// More than may be taken of a body that waits: the window of 64 KiB, a buffer as large, and what is
-/// on its way.
+/// A limit for the bytes that Envoy may read of a body while it waits: the window of 64 KiB, a buffer
+/// of the same size, and what is in transit.
 const TAKEN: usize = 512 * 1024;
 
 fn setup() -> Result<Setup> {
@@ -43,7 +43,7 @@ fn setup() -> Result<Setup> {
     })
 }
 
-/// Adds the first listener once more, on QUIC.
+/// Adds a copy of the first listener, on QUIC.
 fn add_quic(config: &mut Value) -> Result<()> {
     let certificate = certificate()?;
     let listeners = config
@@ -80,7 +80,7 @@ fn add_quic(config: &mut Value) -> Result<()> {
     Ok(())
 }
 
-/// One for all: a range's settings cannot hand theirs to its cases.
+/// Returns the certificate, which all ranges share: a range's settings cannot pass one on to its cases.
 fn certificate() -> Result<&'static CertifiedKey<KeyPair>> {
     static CERTIFICATE: OnceLock<Result<CertifiedKey<KeyPair>, rcgen::Error>> = OnceLock::new();
     let made = CERTIFICATE.get_or_init(|| generate_simple_self_signed([HOST.to_owned()]));
@@ -110,7 +110,7 @@ pub(super) fn trials() -> Vec<Trial> {
     cases.into()
 }
 
-/// Whether this Envoy knows QUIC.
+/// Returns true if this Envoy supports QUIC.
 fn is_there() -> Result<bool> {
     let mut config = envoy::config(
         &[Listener::new(LISTENER, &plugin(&json!({})))],
@@ -132,7 +132,7 @@ fn is_there() -> Result<bool> {
     }
 }
 
-/// What a client can open streams with. Dropping the endpoint ends its connection.
+/// A client that can open streams. Dropping the endpoint ends its connection.
 struct Client {
     sender: SendRequest<OpenStreams, Bytes>,
     _endpoint: Endpoint,
@@ -153,14 +153,14 @@ impl Client {
         let mut endpoint = Endpoint::client(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))?;
         let quic = QuicClientConfig::try_from(tls)?;
         let mut config = quinn::ClientConfig::new(Arc::new(quic));
-        // Segments that the system should cut get lost on some machines' loopback.
+        // If the system splits packets into segments, these get lost on some machines' loopback.
         let mut transport = quinn::TransportConfig::default();
         transport.enable_segmentation_offload(false);
         config.transport_config(Arc::new(transport));
         endpoint.set_default_client_config(config);
         let connection = endpoint.connect(to, HOST)?.await?;
         let (mut driver, sender) = h3::client::new(h3_quinn::Connection::new(connection)).await?;
-        // How it ends its requests tell.
+        // The requests show how the connection ends.
         tokio::spawn(async move { driver.wait_idle().await });
         Ok(Self {
             sender,
@@ -179,7 +179,7 @@ impl Client {
     }
 }
 
-/// A whole answer: status, headers and body.
+/// Returns the status, headers and body of an answer, once it is complete.
 async fn answer(
     stream: &mut RequestStream<impl h3::quic::RecvStream, Bytes>,
 ) -> Result<(u16, HeaderMap, String)> {
@@ -352,7 +352,7 @@ fn trailers(range: &Range, name: &str) -> Result<()> {
             names.is_some_and(|names| names == "x-trailer"),
             "other trailers"
         );
-        // Until here it keeps the connection.
+        // The client keeps the connection open until here.
         drop(client);
         Ok(())
     })

@@ -1,4 +1,4 @@
-//! Clients that leave, or say that they have nothing more to say, while their lookup runs.
+//! Clients that disconnect, or close their write side, while their lookup is in flight.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -16,12 +16,12 @@ use super::wire::Wire;
 use super::{LISTENER, connect2, plain, request2, status2};
 use crate::range::{OnDemand, PATH, Range, Steady};
 
-/// What a client speaks, and how it leaves.
+/// A client's protocol, and how the client disconnects.
 #[derive(Clone, Copy, Debug)]
 enum How {
-    /// HTTP/1, closing its connection.
+    /// HTTP/1: closes its connection.
     Closes,
-    /// HTTP/1, resetting its connection.
+    /// HTTP/1: resets its connection.
     Resets,
     /// HTTP/2, all on one connection: RST_STREAM.
     ResetsStream,
@@ -29,10 +29,13 @@ enum How {
 
 #[derive(Clone, Copy, Debug)]
 enum Who {
+    /// The request that started the lookup.
     Leader,
+    /// A request that waits for that lookup.
     Follower,
-    /// The leader, and every third of those behind it. Not half of them: Envoy takes a connection
-    /// of HTTP/2 on which half of 500 streams were reset for an attack, and closes it.
+    /// Every third request, including the one that started the lookup. Not every second:
+    /// Envoy takes it for an attack if half of 500 streams on an HTTP/2 connection are reset,
+    /// and closes the connection.
     EveryThird,
     All,
 }
@@ -203,12 +206,13 @@ fn leave(
         arrived == should,
         "{arrived} reached the upstream, not {should}"
     );
-    // One of each worker, and that of each that leaves made again once.
+    // One lookup for each worker. Each may be repeated once, when the request
+    // that started it disconnects.
     ensure!(lookups <= 4, "{lookups} lookups");
     Ok(())
 }
 
-/// What leaves its traces in memory would add up.
+/// If disconnects left anything in memory, it would add up here.
 fn again_and_again(range: &Range, name: &str) -> Result<()> {
     const ROUNDS: usize = 20;
     range.case(name, Steady::on(LISTENER)?, |tally| {
@@ -230,7 +234,7 @@ fn again_and_again(range: &Range, name: &str) -> Result<()> {
     })
 }
 
-/// To Envoy, a client of HTTP/1 that closes its side has left.
+/// Envoy treats an HTTP/1 client that closes its write side as disconnected.
 fn half_closes(range: &Range, name: &str) -> Result<()> {
     range.case(name, Steady::on(LISTENER)?, |tally| {
         let to = range.envoy.listener(LISTENER)?;

@@ -1,6 +1,6 @@
-//! Requests of HTTP/1 that are odd, or meant to be read as another one by somebody else: what Envoy
-//! forwards of them has been decided. The upstream speaks HTTP/1 too, as it is there that a request
-//! could hide in another's body.
+//! HTTP/1 requests that are odd, or meant to be read differently by another server. Whatever Envoy
+//! forwards of them has a verdict. The upstream speaks HTTP/1 too, because only there can a request
+//! hide in the body of another.
 
 use std::sync::Arc;
 
@@ -18,12 +18,12 @@ use super::wire::Wire;
 use super::{HTTP1, LISTENER, all_well};
 use crate::range::{OnDemand, PATH, Range, Steady, key_id, known_key, unknown_key};
 
-/// What a client sends, in which these words stand for header lines: `KEY` for a key without
-/// restrictions, `BAD` for an unknown one with an identity of the client's own.
+/// What a client sends, and what it gets. In the bytes, `KEY` stands for the header lines of a key
+/// without restrictions, and `BAD` for those of an unknown key with an identity that the client made up.
 struct Row {
     name: &'static str,
     sent: &'static [u8],
-    /// The answers' statuses, up to the end of the connection.
+    /// The statuses of the answers, up to the end of the connection.
     answers: &'static [u16],
     /// How many of the requests with the key reach the upstream. No others do.
     arrive: u64,
@@ -38,7 +38,7 @@ const fn row(name: &'static str, sent: &'static [u8], answers: &'static [u16], a
     }
 }
 
-/// Behind each, so that a connection that goes on ends: one more, without a key.
+/// A last request without a key, sent after each row so that a connection that stays open ends.
 const LAST: &[u8] = b"GET /last HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n";
 
 const METHODS: &[Row] = &[
@@ -54,7 +54,7 @@ const METHODS: &[Row] = &[
         &[200, 401],
         1,
     ),
-    // Envoy's codec knows no others.
+    // Envoy's codec knows no other methods.
     row(
         "unknown method",
         b"BREW / HTTP/1.1\r\nhost: test\r\nBAD\r\n",
@@ -67,7 +67,7 @@ const METHODS: &[Row] = &[
         &[400],
         0,
     ),
-    // Envoy answers what is no path before any filter.
+    // If the target is not a path, Envoy answers before any filter.
     row(
         "OPTIONS *",
         b"OPTIONS * HTTP/1.1\r\nhost: test\r\n\r\n",
@@ -80,7 +80,7 @@ const METHODS: &[Row] = &[
         &[404, 401],
         0,
     ),
-    // Behind a CONNECT there are no requests.
+    // No requests follow a CONNECT.
     row(
         "CONNECT",
         b"CONNECT test:80 HTTP/1.1\r\nhost: test:80\r\n\r\n",
@@ -93,7 +93,7 @@ const METHODS: &[Row] = &[
         &[401],
         0,
     ),
-    // No route takes it.
+    // No route accepts it.
     row(
         "CONNECT, key",
         b"CONNECT test:80 HTTP/1.1\r\nhost: test:80\r\nKEY\r\n",
@@ -129,7 +129,7 @@ const FORMS: &[Row] = &[
         0,
     ),
     row("no host", b"GET / HTTP/1.1\r\nKEY\r\n", &[400], 0),
-    // Envoy makes one of them, `test,other`. The decision does not depend on it.
+    // Envoy joins them into one, `test,other`. The decision does not depend on it.
     row(
         "two hosts",
         b"GET / HTTP/1.1\r\nhost: test\r\nhost: other\r\nKEY\r\n",
@@ -148,14 +148,14 @@ const FORMS: &[Row] = &[
         &[400],
         0,
     ),
-    // Envoy takes it out, and what is behind it stays a part of the value.
+    // Envoy removes it, and what follows it stays part of the value.
     row(
         "CR in a value",
         b"GET / HTTP/1.1\r\nhost: test\r\nx-a: a\rx-keystile-key-id: key_1\r\nKEY\r\n",
         &[200, 401],
         1,
     ),
-    // The same: a header of two lines is made one line.
+    // The same: a folded header becomes one line.
     row(
         "folded header",
         b"GET / HTTP/1.1\r\nhost: test\r\nx-a: a\r\n x-keystile-key-id: key_1\r\nKEY\r\n",
@@ -170,7 +170,7 @@ const FORMS: &[Row] = &[
     ),
 ];
 
-/// A request in the body of another that has the key: `GET /hidden`, with an identity.
+/// Requests with the key that may hide another one in their body: `GET /hidden`, with an identity.
 const SMUGGLED: &[Row] = &[
     row("CL.TE", b"POST / HTTP/1.1\r\nhost: test\r\nKEYcontent-length: 6\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\nG", &[400], 0),
     row("TE.CL", b"POST / HTTP/1.1\r\nhost: test\r\nKEYtransfer-encoding: chunked\r\ncontent-length: 4\r\n\r\n2b\r\nGET /hidden HTTP/1.1\r\nhost: test\r\nBAD\r\n0\r\n\r\n", &[400], 0),
@@ -201,8 +201,8 @@ const SMUGGLED: &[Row] = &[
 
 const PIPELINED: &[Row] = &[
     row("good, bad, good", b"GET /a HTTP/1.1\r\nhost: test\r\nKEY\r\nGET /b HTTP/1.1\r\nhost: test\r\nBAD\r\nGET /c HTTP/1.1\r\nhost: test\r\nKEY\r\n", &[200, 401, 200, 401], 2),
-    // Envoy closes the connection behind an answer that any filter gives at once to a request that
-    // is not the first, as here to the second one with the same key.
+    // Envoy closes the connection after an immediate reply of a filter to a request that is not the
+    // first. Here, that is the reply to the third request, as the verdict on its key is cached.
     row("bad, good, bad", b"GET /a HTTP/1.1\r\nhost: test\r\nBAD\r\nGET /b HTTP/1.1\r\nhost: test\r\nKEY\r\nGET /c HTTP/1.1\r\nhost: test\r\nBAD\r\n", &[401, 200, 401], 1),
     row("with bodies", b"POST /a HTTP/1.1\r\nhost: test\r\nKEYcontent-length: 3\r\n\r\nabcPOST /b HTTP/1.1\r\nhost: test\r\nBADcontent-length: 3\r\n\r\nabcPOST /c HTTP/1.1\r\nhost: test\r\nKEYcontent-length: 3\r\n\r\nabc", &[200, 401, 200, 401], 2),
 ];
@@ -232,7 +232,7 @@ pub(super) fn trials(plain: &Arc<OnDemand>, http1: &Arc<OnDemand>) -> Vec<Trial>
     trials
 }
 
-/// A key without restrictions, as header lines, and its id.
+/// Returns the header lines of a key without restrictions, and its id.
 pub(super) fn unrestricted(range: &Range) -> Result<(String, String)> {
     let key = made_up_key();
     let id = key_id(&key)?;
@@ -277,7 +277,7 @@ impl Row {
     }
 }
 
-/// All at once: what is put in may have the words in it by chance.
+/// Replaces all words in one pass, as a replacement may contain one of the words by chance.
 fn replaced(bytes: &[u8], words: &[(&[u8], &[u8])]) -> Vec<u8> {
     let mut replaced = Vec::new();
     let mut rest = bytes;
@@ -296,7 +296,7 @@ fn replaced(bytes: &[u8], words: &[(&[u8], &[u8])]) -> Vec<u8> {
     replaced
 }
 
-/// Those behind it get their own answers, in their order.
+/// Requests after one that waits get their own answers, in order.
 fn pipelined(range: &Range, name: &str) -> Result<()> {
     range.case(name, Steady::on(HTTP1)?, |tally| {
         for (known, first) in [(true, 200), (false, 401)] {
@@ -325,7 +325,7 @@ fn pipelined(range: &Range, name: &str) -> Result<()> {
     })
 }
 
-/// A refusal of `HEAD` has the headers of the one of `GET`, and no body.
+/// A refused `HEAD` gets the headers of a refused `GET`, and no body.
 fn head(range: &Range, name: &str) -> Result<()> {
     range.case(name, Steady::on(LISTENER)?, |tally| {
         let to = range.envoy.listener(LISTENER)?;
@@ -360,7 +360,7 @@ fn head(range: &Range, name: &str) -> Result<()> {
             ensure!(!body.is_empty() && none.is_empty(), "{outcome}: {none:?}");
             let same = |head: &str| -> Vec<String> {
                 let lines = head.lines().map(|line| match line.split_once(": ") {
-                    // Of this reply alone.
+                    // These differ in each reply.
                     Some((name @ ("x-request-id" | "date"), _)) => name.to_owned(),
                     _ => line.to_owned(),
                 });

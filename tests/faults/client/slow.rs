@@ -1,4 +1,4 @@
-//! Clients that never come to an end with their headers, on the shipped settings.
+//! Clients that never finish sending their headers, on the shipped settings.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -17,25 +17,25 @@ use crate::range::{OnDemand, PATH, Steady, known_key};
 /// Clients of each kind.
 const CLIENTS: u64 = 20;
 
-/// Between the bytes.
+/// The pause between two bytes.
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// `request_headers_timeout` of `envoy/envoy.yaml`.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The `listener_filters_timeout` there.
+/// `listener_filters_timeout` of `envoy/envoy.yaml`.
 const BEGINNING: Duration = Duration::from_secs(5);
 
-/// It has to end by then.
+/// The time by which each client must be cut off.
 const DEADLINE: Duration = Duration::from_secs(25);
 
 #[derive(Clone, Copy)]
 enum Slow {
     RequestLine,
     Headers,
-    /// Of HTTP/2, in one frame.
+    /// HTTP/2, in one frame.
     Frame,
-    /// In a frame for each byte.
+    /// HTTP/2, with one frame for each byte.
     Continuations,
 }
 
@@ -69,7 +69,7 @@ pub(super) fn trials(shipped: &Arc<OnDemand>) -> Vec<Trial> {
                 anyhow::Ok(())
             })?;
             let timed_out = range.envoy.counter(&timed_out)? - before;
-            // Those of a request line did not get as far as that.
+            // Slow request lines end before that timeout.
             ensure!(timed_out == 3 * CLIENTS, "{timed_out} headers timed out");
             Ok(())
         })
@@ -96,7 +96,7 @@ async fn client(
     };
     let took = began.elapsed();
     let (expected, timeout) = match slow {
-        // Before there is a line, Envoy does not know that it is HTTP.
+        // Before it has a complete line, Envoy does not know that this is HTTP.
         Slow::RequestLine => (End::Reset, BEGINNING),
         _ => (End::Answered(408), TIMEOUT),
     };
@@ -127,7 +127,7 @@ async fn over1(tally: &Tally, to: SocketAddr, kind: &str, begin: String) -> Resu
     Ok(end)
 }
 
-/// A stream of HTTP/2 whose headers come byte by byte, and never end.
+/// Opens an HTTP/2 stream whose headers come byte by byte, and never end.
 async fn over2(tally: &Tally, to: SocketAddr, kind: &str, many_frames: bool) -> Result<End> {
     let connection = Frames::connect(to).await?;
     let pseudo = [
@@ -136,7 +136,7 @@ async fn over2(tally: &Tally, to: SocketAddr, kind: &str, many_frames: bool) -> 
         (":authority", "test"),
     ];
     let begin = frames::block(&pseudo);
-    // A header's value of some hundred bytes.
+    // A header value of a few hundred bytes.
     let long = "a".repeat(400);
     let rest = frames::block(&[("x-slow", &*long)]);
     let first = match many_frames {
@@ -155,7 +155,7 @@ async fn over2(tally: &Tally, to: SocketAddr, kind: &str, many_frames: bool) -> 
                 false => vec![byte],
             };
             if connection.answers() > 0 {
-                // Envoy counts what it says it is.
+                // The status is not decoded here; Envoy counts these timeouts.
                 return Ok(408);
             }
             if connection.send(&next).await.is_err() {

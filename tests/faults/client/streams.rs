@@ -1,4 +1,4 @@
-//! Many streams on one connection of HTTP/2: all at once, and reset as soon as they are opened.
+//! Many streams on one HTTP/2 connection: all at once, or reset as soon as they are opened.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -23,7 +23,7 @@ use crate::range::{OnDemand, PATH, Range, Steady, key_id, known_key, unknown_key
 
 const STREAMS: usize = 1000;
 
-/// What `envoy/envoy.yaml` lets a connection have at once.
+/// How many concurrent streams `envoy/envoy.yaml` allows on a connection.
 const SHIPPED_AT_ONCE: u64 = 100;
 
 pub(super) fn trials(plain: &Arc<OnDemand>, shipped: &Arc<OnDemand>) -> Vec<Trial> {
@@ -70,7 +70,7 @@ const OUTCOMES: &[&str] = &[
     "a failing lookup at once",
 ];
 
-/// A request with a key of its own, and what it should get.
+/// Returns a request with a new key, and the status that it should get.
 fn one_of(range: &Range, to: SocketAddr, kind: &str) -> Result<(hyper::Request<()>, u16)> {
     let known = known_key()?;
     let (id, unknown) = (key_id(&known)?, unknown_key());
@@ -118,7 +118,7 @@ fn at_once(range: &Range, name: &str, kinds: &'static [&str]) -> Result<()> {
     })
 }
 
-/// All with one key, whose lookup waits until as many are there as may be.
+/// All requests have one key, whose lookup waits until as many of them are there as may be.
 fn one_key(range: &Range, name: &str, listener: &'static str, most: u64) -> Result<()> {
     range.case(name, Steady::on(listener)?, |tally| {
         let to = range.envoy.listener(listener)?;
@@ -160,8 +160,8 @@ fn one_key(range: &Range, name: &str, listener: &'static str, most: u64) -> Resu
     })
 }
 
-/// A request's answer. Where Envoy refuses a stream that a client opens as another ends, which it
-/// does on a busy machine, it may be sent again (RFC 9113 section 8.7), and is.
+/// Returns the status of a request's answer. On a busy machine, Envoy may refuse a stream that a
+/// client opens just as another ends. Such a request may be sent again (RFC 9113 section 8.7), and is.
 async fn once_taken(connection: SendRequest<Bytes>, request: hyper::Request<()>) -> Result<u16> {
     loop {
         let (response, _) = connection
@@ -176,16 +176,16 @@ async fn once_taken(connection: SendRequest<Bytes>, request: hyper::Request<()>)
     }
 }
 
-/// What a client opens streams with that it resets at once.
+/// The requests of the streams that a client opens and resets at once.
 #[derive(Clone, Copy)]
 enum Opens {
     NoKey,
-    /// Another key for each, so another lookup.
+    /// A different key for each, so a different lookup.
     UnknownKeys,
-    /// One whose lookup takes as long as the case does.
+    /// One key, whose lookup takes as long as the case does.
     OneKey,
-    /// As [`Opens::UnknownKeys`], but with two requests in between that wait for their answers:
-    /// Envoy closes a connection on which half of 500 streams and more were reset.
+    /// As [`Opens::UnknownKeys`], but each reset is followed by two requests that wait for their
+    /// answers. Envoy closes a connection on which half of 500 streams or more were reset.
     BelowLimit,
 }
 
@@ -194,11 +194,11 @@ const CLIENTS: usize = 4;
 /// Streams that a client opens and resets in one write.
 const BATCH: u32 = 50;
 
-/// On the shipped settings alone: Envoy's own read so much at once that streams take a gigabyte before
-/// the first of them is freed.
+/// Uses only the shipped settings. With its defaults, Envoy reads so much at once that streams take a
+/// gigabyte before the first of them is freed.
 fn rapid_reset(range: &Range, name: &str, opens: Opens, length: Duration) -> Result<()> {
-    // Who is known is served from the cache. Lookups of others find the filter busy with those of
-    // the flood, which is no verdict.
+    // A known key is served from the cache. For an unknown key, the filter may be too busy with the
+    // flood's lookups to have a verdict.
     let refused = [401, 503].map(End::Answered);
     let steady = Steady::on(SHIPPED)?.but("an unknown key", &refused);
     range.case(name, steady, |tally| {
@@ -210,7 +210,7 @@ fn rapid_reset(range: &Range, name: &str, opens: Opens, length: Duration) -> Res
                 range.envoy.wasm_memory_bytes()?,
             ))
         };
-        // What the first ones take stays for the others.
+        // The first flood allocates memory that the next one uses again.
         flood(range, tally, to, opens, &held, Duration::from_millis(500))?;
         let before = measured()?;
         let (streams, connections) = flood(range, tally, to, opens, &held, length)?;
@@ -241,7 +241,7 @@ fn rapid_reset(range: &Range, name: &str, opens: Opens, length: Duration) -> Res
     })
 }
 
-/// How many streams were opened, on how many connections.
+/// Runs a flood. Returns how many streams were opened, on how many connections.
 fn flood(
     range: &Range,
     tally: &Tally,
@@ -307,7 +307,7 @@ async fn client(
                     }
                 }
             }
-            // Envoy may close the connection at any time, which is its right.
+            // Envoy may close the connection at any time.
             if connection.send(&batch).await.is_err() {
                 break;
             }

@@ -1,4 +1,4 @@
-//! Trailers, in which a client may put names that headers would not keep.
+//! Trailers with names that the filter would remove from headers.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -33,7 +33,8 @@ pub(super) fn trials(range: &Arc<OnDemand>) -> Vec<Trial> {
     trials
 }
 
-/// What an upstream could take for an identity or a key, in any spelling, and what it may have.
+/// Returns trailers that an upstream could take for an identity or a key, in various spellings, and
+/// some that it may have.
 fn trailers(held: &Held) -> Result<HeaderMap> {
     let mut trailers = HeaderMap::new();
     let bearer = format!("Bearer {}", held.key);
@@ -116,7 +117,7 @@ async fn over1(
         tell_once_asked(range, held, false).await?;
     } else {
         tell_once_asked(range, held, known).await?;
-        // Who is refused by then may be cut off.
+        // A request that has been refused by then may be cut off.
         wire.send(rest.as_bytes()).await.ok();
     }
     let response = wire.read.one().await?;
@@ -141,7 +142,7 @@ async fn over2(
         tell_once_asked(range, held, false).await?;
     } else {
         tell_once_asked(range, held, known).await?;
-        // Who is refused by then may be cut off.
+        // A request that has been refused by then may be cut off.
         stream.send_trailers(trailers).ok();
     }
     let response = response.await?;
@@ -156,7 +157,7 @@ async fn over2(
     Ok((status, names, String::from_utf8_lossy(&body).into_owned()))
 }
 
-/// Has the verdict told once it is asked for, and where the request is to be sent on, waits for that.
+/// Releases the verdict once there is a lookup. If the request is to be sent on, waits for that.
 async fn tell_once_asked(range: &Range, held: &Held, sent_on: bool) -> Result<()> {
     until_seen(range, held, true).await?;
     held.tell();
@@ -166,7 +167,7 @@ async fn tell_once_asked(range: &Range, held: &Held, sent_on: bool) -> Result<()
     Ok(())
 }
 
-/// Waits until the auth cluster, or else the upstream, has seen the request.
+/// Waits until the auth cluster (`by_auth`) or the upstream has seen the request.
 async fn until_seen(range: &Range, held: &Held, by_auth: bool) -> Result<()> {
     loop {
         let seen = match by_auth {

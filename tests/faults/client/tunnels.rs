@@ -1,5 +1,4 @@
-//! Connections that become something else: WebSockets over HTTP/1 and HTTP/2, CONNECT, and
-//! `Expect: 100-continue`.
+//! Upgrades and tunnels: WebSockets over HTTP/1 and HTTP/2, CONNECT, and `Expect: 100-continue`.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -36,7 +35,7 @@ use crate::range::{OnDemand, Range, Setup, Steady, key_id, plugin, unknown_key};
 
 const LISTENER: &str = "tunnels";
 
-/// Frames that go there and back.
+/// How many frames are sent and echoed.
 const FRAMES: usize = 50;
 
 fn setup() -> Result<Setup> {
@@ -53,7 +52,7 @@ fn setup() -> Result<Setup> {
             http["upgrade_configs"] =
                 json!([{"upgrade_type": "websocket"}, {"upgrade_type": "CONNECT"}]);
             http["http2_protocol_options"] = json!({"allow_connect": true});
-            // Whoever is refused need not send its body.
+            // A refused client need not send its body.
             http["proxy_100_continue"] = json!(true);
             let routes = http
                 .pointer_mut("/route_config/virtual_hosts/0/routes")
@@ -72,13 +71,13 @@ fn setup() -> Result<Setup> {
     })
 }
 
-/// An upstream that takes every upgrade to WebSockets, and echoes.
+/// Serves an upstream that accepts every WebSocket upgrade and echoes the frames.
 async fn serve(gate: Gate) -> Result<Serving> {
     Serving::new(move |stream| {
         let gate = gate.clone();
         async move {
             let mut first = [0; 4];
-            // A tunnel of CONNECT begins with what its client says.
+            // A CONNECT tunnel begins with the client's bytes.
             if let Ok(4) = stream.peek(&mut first).await
                 && first == *b"ping"
             {
@@ -87,7 +86,7 @@ async fn serve(gate: Gate) -> Result<Serving> {
             }
             let service = service_fn(|request| accept(gate.clone(), request));
             let server = hyper::server::conn::http1::Builder::new();
-            // A client that leaves midway is no news.
+            // A client may disconnect at any time.
             let _ = server
                 .serve_connection(TokioIo::new(stream), service)
                 .with_upgrades()
@@ -247,7 +246,7 @@ fn websockets(range: &Range, name: &str, http2: bool) -> Result<()> {
     })
 }
 
-/// The answer to a request for WebSockets.
+/// Requests an upgrade to WebSockets and returns the answer.
 async fn upgrade1(to: SocketAddr, headers: &[(&str, String)]) -> Result<Response<Incoming>> {
     let stream = TokioIo::new(TcpStream::connect(to).await?);
     let (mut sender, connection) = hyper::client::conn::http1::handshake(stream).await?;
@@ -266,13 +265,13 @@ async fn upgrade1(to: SocketAddr, headers: &[(&str, String)]) -> Result<Response
         .await?)
 }
 
-/// The same in HTTP/2 (RFC 8441).
+/// The same over HTTP/2 (RFC 8441).
 async fn upgrade2(to: SocketAddr, headers: &[(&str, String)]) -> Result<Response<Incoming>> {
     let stream = TokioIo::new(TcpStream::connect(to).await?);
     let (mut sender, connection) =
         hyper::client::conn::http2::handshake(TokioExecutor::new(), stream).await?;
     tokio::spawn(connection);
-    // Envoy's settings say that it takes them, once they are there.
+    // After a first answer, Envoy's settings, which allow such requests, have arrived.
     let first = Request::get(format!("http://{to}/")).body(Empty::<Bytes>::new())?;
     sender.send_request(first).await?;
     let mut request = Request::connect(format!("http://{to}/v1/numerology/x"))
@@ -286,7 +285,7 @@ async fn upgrade2(to: SocketAddr, headers: &[(&str, String)]) -> Result<Response
         .await?)
 }
 
-/// Frames behind the request, before its verdict: they are echoed once it is there, or go nowhere.
+/// Frames that are sent before the verdict are echoed after it, or dropped if the key is refused.
 fn early_frames(range: &Range, name: &str) -> Result<()> {
     range.case(name, Steady::on(LISTENER)?, |tally| {
         let to = range.envoy.listener(LISTENER)?;
@@ -342,7 +341,7 @@ fn early_frames(range: &Range, name: &str) -> Result<()> {
     })
 }
 
-/// A tunnel is opened for a known key alone. It has no path, so a key with endpoints gets none.
+/// A tunnel is opened only for a known key. It has no path, so a key with endpoints gets none.
 fn connect(range: &Range, name: &str) -> Result<()> {
     range.case(name, Steady::on(LISTENER)?, |tally| {
         let to = range.envoy.listener(LISTENER)?;
@@ -392,7 +391,7 @@ fn tunnel(
     Ok(())
 }
 
-/// Where the upstream is the one that says `100 Continue`, only who is allowed is told to go on.
+/// If the upstream sends `100 Continue`, only allowed clients are told to go on.
 fn expect_continue(range: &Range, name: &str) -> Result<()> {
     range.case(name, Steady::on(LISTENER)?, |tally| {
         let to = range.envoy.listener(LISTENER)?;

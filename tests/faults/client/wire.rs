@@ -1,4 +1,4 @@
-//! A connection of HTTP/1 that carries whatever bytes a case wants, and tells the answers apart.
+//! An HTTP/1 connection that sends any bytes and separates the answers.
 
 use std::net::SocketAddr;
 
@@ -8,7 +8,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpSocket, TcpStream};
 
-/// As much as the system's own buffer on the client's side may hold of a request.
+/// How much of a request the client's send buffer may hold, in bytes.
 const SEND_BUFFER: u32 = 64 * 1024;
 
 pub(super) struct Wire {
@@ -16,7 +16,7 @@ pub(super) struct Wire {
     pub(super) read: Answers,
 }
 
-/// The side of it that answers come from.
+/// The read half of a connection.
 pub(super) struct Answers {
     stream: OwnedReadHalf,
     bytes: Vec<u8>,
@@ -38,7 +38,7 @@ impl Wire {
         })
     }
 
-    /// A connection that has sent this.
+    /// Opens a connection and sends these bytes.
     pub(super) async fn with(to: SocketAddr, bytes: &[u8]) -> Result<Self> {
         let mut wire = Self::connect(to).await?;
         wire.send(bytes).await?;
@@ -49,12 +49,12 @@ impl Wire {
         Ok(self.write.write_all(bytes).await?)
     }
 
-    /// Says that nothing more will be sent.
+    /// Closes the write half.
     pub(super) async fn half_close(&mut self) -> Result<()> {
         Ok(self.write.shutdown().await?)
     }
 
-    /// Closes it with a reset instead of a farewell.
+    /// Closes the connection with a reset.
     pub(super) fn reset(self) -> Result<()> {
         let stream = self.read.stream.reunite(self.write)?;
         stream.set_zero_linger()?;
@@ -63,8 +63,8 @@ impl Wire {
 }
 
 impl Answers {
-    /// The next answer to a request that was not `HEAD`. `100 Continue` is one too. Where the
-    /// connection ends before it, there is none.
+    /// Returns the next answer to a request that is not `HEAD`. `100 Continue` is an answer too.
+    /// Returns `None` if the connection ends first.
     pub(super) async fn next(&mut self) -> Result<Option<Response>> {
         loop {
             if let Some((response, length)) = parse(&self.bytes)? {
@@ -81,24 +81,24 @@ impl Answers {
         }
     }
 
-    /// The only answer.
+    /// Returns the next answer, which must not be missing.
     pub(super) async fn one(&mut self) -> Result<Response> {
         self.next().await?.context("closed without an answer")
     }
 
-    /// What comes as it is, up to the end of the connection.
+    /// Returns the raw bytes up to the end of the connection.
     pub(super) async fn bytes(&mut self) -> Result<Vec<u8>> {
         self.stream.read_to_end(&mut self.bytes).await?;
         Ok(std::mem::take(&mut self.bytes))
     }
 
-    /// The stream, and what was read of it already.
+    /// Returns the stream, and the bytes that were already read from it.
     pub(super) fn into_parts(self) -> (OwnedReadHalf, Vec<u8>) {
         (self.stream, self.bytes)
     }
 }
 
-/// The first whole answer in `bytes`, and its length there.
+/// Returns the first complete answer in `bytes`, and its length there.
 fn parse(bytes: &[u8]) -> Result<Option<(Response, usize)>> {
     let mut headers = [httparse::EMPTY_HEADER; 64];
     let mut head = httparse::Response::new(&mut headers);
@@ -120,7 +120,8 @@ fn parse(bytes: &[u8]) -> Result<Option<(Response, usize)>> {
     if response.header("transfer-encoding")?.is_some() {
         return chunks(bytes, start, response);
     }
-    // Without a length there is no body: 1xx, and what a CONNECT or an upgrade begins with.
+    // Without a length there is no body: this is a 1xx, or the answer that opens a
+    // CONNECT or an upgrade.
     let length = match response.header("content-length")? {
         Some(length) => length.parse()?,
         None => 0,
@@ -133,7 +134,7 @@ fn parse(bytes: &[u8]) -> Result<Option<(Response, usize)>> {
     Ok(Some((response, end)))
 }
 
-/// The same with a body in chunks and no trailers.
+/// The same for a body in chunks, without trailers.
 fn chunks(
     bytes: &[u8],
     mut at: usize,

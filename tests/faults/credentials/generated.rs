@@ -1,5 +1,5 @@
-//! Thousands of made-up lists of headers, the same each time: what becomes of each is what the model
-//! says.
+//! Thousands of generated header lists, the same on each run. The outcome of each must be the one that
+//! the model predicts.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use super::model::Line;
 use super::{BASE64, Field, HEX, KEY, OTHER, Probe};
 use crate::range::{OnDemand, Steady};
 
-/// Of each listener.
+/// The number of lists for each listener.
 const LISTS: usize = 1500;
 
 pub(super) fn trials(range: &Arc<OnDemand>, field: &Field) -> Vec<Trial> {
@@ -26,7 +26,7 @@ pub(super) fn trials(range: &Arc<OnDemand>, field: &Field) -> Vec<Trial> {
         range.trial(&name, move |range, name| {
             let probes = sample(LISTS)?;
             range.case(name, Steady::on("steady")?, |tally| {
-                // Few at a time, so that a wrong number of lookups is soon found.
+                // Few at a time, so that a wrong number of lookups is easy to locate.
                 for probes in probes.chunks(100) {
                     field.send(range, tally, listener, probes)?;
                     field.send_by_http2(range, tally, listener, probes)?;

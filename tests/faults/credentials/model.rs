@@ -1,15 +1,15 @@
-//! What a request carries by way of a credential, read as the decision table has it and no other
-//! way. It shares no code with the filter: where the two differ, one of them is wrong.
+//! A model of how credentials are read, which follows the decision table and nothing else. It shares
+//! no code with the filter: if the two differ, one of them is wrong.
 
 /// A header as it is sent: name and value.
 pub(crate) type Line = (String, Vec<u8>);
 
-/// Where a listener looks for keys, and what it takes for one.
+/// Where a listener looks for keys, and what it accepts as one.
 pub(crate) struct Rules {
-    /// Headers in lower case, with the scheme in front of the key.
+    /// Header names in lower case, with the scheme in front of the key.
     pub(crate) sources: &'static [(&'static str, Option<&'static str>)],
     pub(crate) prefix: &'static str,
-    /// Shortest and longest, the prefix included.
+    /// The shortest and the longest key in bytes, including the prefix.
     pub(crate) lengths: (usize, usize),
     pub(crate) alphabet: fn(u8) -> bool,
 }
@@ -22,7 +22,7 @@ pub(crate) const DEFAULT: Rules = Rules {
     alphabet: |byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_',
 };
 
-/// Rows 2 to 4, or what goes on to row 5.
+/// Rows 2 to 4 of the decision table, or a key that goes on to row 5.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Reading {
     Missing,
@@ -35,7 +35,7 @@ impl Rules {
         let mut credentials: Vec<Vec<u8>> = Vec::new();
         let mut several = false;
         for (header, scheme) in self.sources {
-            // Repeating a header is the same as joining its values by commas.
+            // Repeating a header is the same as joining its values with commas.
             let values = lines.iter().filter(|(n, _)| n.eq_ignore_ascii_case(header));
             let values: Vec<_> = values.map(|(_, value)| value.clone()).collect();
             let joined = values.join(&b',');
@@ -65,7 +65,7 @@ impl Rules {
     }
 }
 
-/// The credential in a value that is not joined.
+/// Returns the credential in a value that is not joined.
 fn credential(scheme: Option<&str>, value: &[u8]) -> Option<Vec<u8>> {
     let words: Vec<_> = value.split(|byte| is_blank(*byte)).collect();
     let first = words.iter().position(|word| !word.is_empty())?;
@@ -76,13 +76,13 @@ fn credential(scheme: Option<&str>, value: &[u8]) -> Option<Vec<u8>> {
         }
         Some(_) => return None,
     };
-    // Which blanks there are inside does not matter: no key has any.
+    // The kind of whitespace inside does not matter: no key contains any.
     let start = credential.iter().position(|byte| *byte != b' ')?;
     let end = credential.iter().rposition(|byte| *byte != b' ')?;
     Some(credential[start..=end].to_vec())
 }
 
-/// The blanks that HTTP knows around values.
+/// Returns true for the whitespace that HTTP allows around values.
 pub(crate) fn is_blank(byte: u8) -> bool {
     byte == b' ' || byte == b'\t'
 }

@@ -1,4 +1,4 @@
-//! Where a key stands that is no credential, and more of them than one.
+//! Keys in places where they are no credential, and more than one key in a request.
 
 use std::sync::Arc;
 
@@ -34,7 +34,7 @@ pub(super) fn trials(range: &Arc<OnDemand>, field: &Field) -> Vec<Trial> {
     trials.collect()
 }
 
-/// In the target, and in headers that are no sources.
+/// Keys in the target, and in headers that are not sources.
 fn elsewhere(field: &Field, range: &Range, tally: &Tally) -> Result<()> {
     const HEADERS: [&str; 34] = [
         "api-key",
@@ -105,7 +105,7 @@ fn elsewhere(field: &Field, range: &Range, tally: &Tally) -> Result<()> {
     });
     let probes: Vec<_> = headers.chain(targets).collect();
     field.send(range, tally, "default", &probes)?;
-    // With an empty credential, or one of another scheme, beside it.
+    // The same, beside an empty credential or one of another scheme.
     for beside in [
         line("x-api-key", ""),
         line("authorization", ""),
@@ -122,7 +122,7 @@ fn elsewhere(field: &Field, range: &Range, tally: &Tally) -> Result<()> {
             .collect();
         field.send(range, tally, "default", &probes)?;
     }
-    // What Envoy refuses is not let in either.
+    // Targets that Envoy may refuse do not get in either.
     for target in ["{path}#x-api-key={key}", "{path}#?x-api-key={key}"] {
         let target = target.replace("{path}", PATH).replace("{key}", KEY);
         let answer = client::get(range.envoy.listener("default")?, &target, []);
@@ -133,8 +133,8 @@ fn elsewhere(field: &Field, range: &Range, tally: &Tally) -> Result<()> {
     Ok(())
 }
 
-/// Where a refused request's body is not read, a key in it cannot matter; and where an allowed one's
-/// is, trailers with another key change nothing.
+/// A key in the body of a refused request cannot matter, as the body is not read. Trailers of an
+/// allowed request with another key change nothing.
 fn behind_the_head(_: &Field, range: &Range, tally: &Tally) -> Result<()> {
     let to = range.envoy.listener("default")?;
     let bodies = [
@@ -193,14 +193,14 @@ fn behind_the_head(_: &Field, range: &Range, tally: &Tally) -> Result<()> {
     Ok(())
 }
 
-/// Lines that a lenient server reads as the header, or that Envoy folds into it: whatever it makes
-/// of them, either the whole key is there or nobody gets in.
+/// Lines that a lenient server reads as the header, or that Envoy folds into it. Whatever Envoy makes
+/// of them, either the whole key is there or the request is refused.
 fn damaged_lines(field: &Field, range: &Range, tally: &Tally) -> Result<()> {
     let to = range.envoy.listener("default")?;
     let (half, rest) = KEY.split_at(20);
     let id = key_id(KEY)?;
-    // The lines, and what may come of them: Envoy's 400, the filter's 401, or 200 where HTTP says
-    // that this is the header.
+    // The lines, and the possible statuses: 400 from Envoy, 401 from the filter, or 200 if these lines
+    // are the header according to HTTP.
     let rows: [(&str, String, &[u16]); 17] = [
         (
             "blank before the colon",
@@ -253,7 +253,7 @@ fn damaged_lines(field: &Field, range: &Range, tally: &Tally) -> Result<()> {
             &[400, 401],
         ),
         ("no blank", format!("x-api-key:{KEY}"), &[200]),
-        // RFC 9112 section 5.2: a fold is as good as blanks.
+        // RFC 9112 section 5.2: a fold is equivalent to spaces.
         (
             "folded before the key",
             format!("x-api-key:\r\n {KEY}"),
@@ -268,7 +268,7 @@ fn damaged_lines(field: &Field, range: &Range, tally: &Tally) -> Result<()> {
     let lookups = field.0.lookups();
     let mut passed = 0;
     for (name, lines, statuses) in rows {
-        // Marked as entitled only where it may be.
+        // Marked as entitled only if it may get in.
         let mark = match statuses.contains(&200) {
             true => format!("{ENTITLED}: {id}\r\n"),
             false => String::new(),
@@ -287,7 +287,7 @@ fn damaged_lines(field: &Field, range: &Range, tally: &Tally) -> Result<()> {
     Ok(())
 }
 
-/// All pairs of what the two may hold, in both orders of their lines.
+/// All pairs of values in the two sources, with their lines in both orders.
 fn two_sources(field: &Field, range: &Range, tally: &Tally) -> Result<()> {
     let values: [&[u8]; 10] = [
         b"",
@@ -324,7 +324,7 @@ fn two_sources(field: &Field, range: &Range, tally: &Tally) -> Result<()> {
     Ok(())
 }
 
-/// The same header more than once, from twice to 100 times, and joined by what joins values.
+/// The same header 2 to 100 times, and values joined by characters that often join values.
 fn repeated(field: &Field, range: &Range, tally: &Tally) -> Result<()> {
     let mut probes = Vec::new();
     let second: [&[u8]; 6] = [
@@ -384,7 +384,7 @@ fn repeated(field: &Field, range: &Range, tally: &Tally) -> Result<()> {
     field.send_by_http2(range, tally, "default", &probes)
 }
 
-/// The upstream knows a client by one header of each name, which is not the client's.
+/// The upstream gets one identity header of each name, which is not the client's.
 fn identity(_: &Field, range: &Range, tally: &Tally) -> Result<()> {
     let id = key_id(KEY)?;
     let mut names: Vec<_> = [
@@ -397,7 +397,7 @@ fn identity(_: &Field, range: &Range, tally: &Tally) -> Result<()> {
     ]
     .map(str::to_owned)
     .into();
-    // All that are neither letters nor digits (RFC 9110 section 5.6.2).
+    // All characters that are neither letters nor digits (RFC 9110 section 5.6.2).
     for separator in "!#$%&'*+-.^_`|~".chars() {
         for name in ["x-keystile-key-id", "x-keystile-account-id"] {
             names.push(name.replace('-', &separator.to_string()));
@@ -421,7 +421,8 @@ fn identity(_: &Field, range: &Range, tally: &Tally) -> Result<()> {
                     let answer = keystile_e2e::kept::Kept::new(to).exchange(&bytes);
                     tally.count("spoofed", end_of(&answer));
                     let answer = answer.with_context(|| case.clone())?;
-                    // Where `connection` names the credential it is not for this hop's other side.
+                    // If `connection` names the credential, the credential is hop-by-hop
+                    // and may not count.
                     let statuses = if connection == "x-api-key" {
                         statuses
                     } else {

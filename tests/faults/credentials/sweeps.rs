@@ -1,4 +1,4 @@
-//! Every byte at every place, every length, every spelling of the scheme.
+//! Every byte at every position, every length, and every spelling of the scheme.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use crate::range::{OnDemand, Range, Steady};
 type Sweep = fn(&Field, &Range, &Tally) -> Result<()>;
 
 pub(super) fn trials(range: &Arc<OnDemand>, field: &Field) -> Vec<Trial> {
-    // Those that take long are ignored.
+    // The slow ones are ignored by default.
     let rows: [(&str, bool, Sweep); 8] = [
         (
             "each byte in place of each of a key",
@@ -59,7 +59,7 @@ pub(super) fn trials(range: &Arc<OnDemand>, field: &Field) -> Vec<Trial> {
     trials.collect()
 }
 
-/// Over both protocols, where these can carry it.
+/// Sends the probes over both protocols, as far as these can carry them.
 fn by_both(field: &Field, range: &Range, tally: &Tally, probes: &[Probe]) -> Result<()> {
     field.send(range, tally, "default", probes)?;
     field.send_by_http2(range, tally, "default", probes)
@@ -100,7 +100,8 @@ fn between_any_two(field: &Field, range: &Range, tally: &Tally) -> Result<()> {
     Ok(())
 }
 
-/// Before and after the key, and twice; before, after and in place of the blank behind the scheme.
+/// Each byte before, after and between keys, and before, in and after the scheme, also in place of the
+/// space that follows it.
 fn around(field: &Field, range: &Range, tally: &Tally) -> Result<()> {
     let places: [(&str, &str, [&str; 2]); 9] = [
         ("before the key", "x-api-key", ["", KEY]),
@@ -135,7 +136,7 @@ fn around(field: &Field, range: &Range, tally: &Tally) -> Result<()> {
     Ok(())
 }
 
-/// Each up to 300 bytes, and then doubled up to 60 KB, with and without a key's beginning.
+/// Each length up to 300 bytes, then doubled up to 60 KiB, with and without the beginning of a key.
 fn lengths(field: &Field, range: &Range, tally: &Tally) -> Result<()> {
     let doubled = (0..)
         .map(|n| 320 << n)
@@ -157,7 +158,7 @@ fn lengths(field: &Field, range: &Range, tally: &Tally) -> Result<()> {
     by_both(field, range, tally, &probes)
 }
 
-/// All 64 of them, behind each kind of blanks, and with words that are not it.
+/// All 64 spellings, and words that are not the scheme, each followed by every kind of space.
 fn cases_of_the_scheme(field: &Field, range: &Range, tally: &Tally) -> Result<()> {
     let cases = (0..64_u32).map(|bits| {
         let letters = "bearer".chars().enumerate();

@@ -1,4 +1,4 @@
-//! The bytes of the answers, and what they cost.
+//! The bytes of the answers, and the lookups that they cost.
 
 use std::time::{Duration, Instant};
 
@@ -17,7 +17,7 @@ use crate::test_database::TestDatabase;
 struct Way {
     name: &'static str,
     status: u16,
-    /// Gives what there is to be seen of the answer, with what differs by itself masked.
+    /// Returns the answer's status and what a client can see of it, except what differs in every answer.
     ask: fn(&Site, &str) -> Result<(u16, String)>,
 }
 
@@ -54,7 +54,7 @@ const WAYS: [Way; 6] = [
     },
 ];
 
-/// Each way, first where the filter has to ask, then from its cache.
+/// Sends each kind of key in each way, first with a lookup, then from the cache.
 pub(super) fn are_equal() -> Result<()> {
     let site = Site::start(1, TestDatabase::sqlite())?;
     let name = "disclosure: replies are byte-equal";
@@ -80,10 +80,10 @@ pub(super) fn are_equal() -> Result<()> {
     })
 }
 
-/// As many lookups for each kind, over the time that "not found" is kept and in which active keys
-/// would be.
+/// Each kind of key costs the same number of lookups while "not found" is cached and afterwards, when
+/// an active key would still be cached.
 pub(super) fn cost_the_same() -> Result<()> {
-    /// More than `not_found_ttl`, and much less than `allow_ttl`.
+    /// Longer than `not_found_ttl`, and much shorter than `allow_ttl`.
     const PAUSE: Duration = Duration::from_secs(6);
     let site = Site::start(1, TestDatabase::sqlite())?;
     let keys: Vec<_> = KINDS
@@ -101,7 +101,7 @@ pub(super) fn cost_the_same() -> Result<()> {
     };
     let name = "disclosure: lookups are as many";
     site.range.case(name, Steady::default(), |tally| {
-        // What is kept ends up to a tenth earlier.
+        // Cached verdicts expire up to a tenth earlier.
         let rounds = [
             ("at first", Duration::ZERO, 1),
             ("at once", Duration::from_millis(1), 0),
@@ -111,7 +111,7 @@ pub(super) fn cost_the_same() -> Result<()> {
         let mut done = 0;
         let begun = Instant::now();
         for (round, from, cost) in rounds {
-            // What is tested is a time.
+            // The wait is what is tested.
             until(begun + from);
             for key in &keys {
                 let (status, _) = over_http1(&site, "GET", "/v1/x", key)?;
@@ -119,7 +119,8 @@ pub(super) fn cost_the_same() -> Result<()> {
                 done += cost;
             }
         }
-        // The counters are handed over with a tick, the refusals' with the same as their lookups'.
+        // The filter reports its counters on a tick, those of refusals together with
+        // those of their lookups.
         let refused = "wasmcustom.keystile.requests.api_key_not_found.total";
         let all = (keys.len() * rounds.len()) as u64;
         site.range.envoy.wait_for_counter(refused, all)?;
@@ -152,7 +153,7 @@ fn over_http2(site: &Site, content_type: &str, key: &str) -> Result<(u16, String
     Ok((response.status, masked(&text)?))
 }
 
-/// Without the request's id, its time and Envoy's date. Their lengths stay.
+/// Masks the request's id, its time and Envoy's date. Their lengths stay.
 fn masked(text: &str) -> Result<String> {
     let id = text
         .split_once("x-request-id: ")

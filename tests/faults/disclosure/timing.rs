@@ -1,4 +1,4 @@
-//! The time that the first answers take, for keys of each kind.
+//! How long the first answers take, for keys of each kind.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -19,20 +19,20 @@ use super::{KINDS, Kind, Site};
 use crate::range::{Range, Setup, Steady, is_known, known_key, plugin, unknown_key};
 use crate::test_database::TestDatabase;
 
-/// Answers of each kind that are timed.
+/// How many answers of each kind are timed.
 const SAMPLES: usize = 3000;
 
-/// The kinds that are timed: all of which there is another way through the registry.
+/// How many kinds are timed: those that take different paths through the registry.
 const TIMED: usize = 4;
 
-/// A series in which the times of two kinds differ so much that they would by chance in one of a
-/// hundred is made again; in both there is a difference.
+/// If the times of two kinds differ so much that it would happen by chance once in a hundred series,
+/// the series is repeated. Only a difference in both series counts.
 const BY_CHANCE: f64 = 0.01;
 
-/// Keys of a kind.
+/// The name of a kind, and its keys.
 type Keys = (&'static str, Vec<String>);
 
-/// Where the registry is asked, which is told the environment.
+/// With the registry, which is told the environment.
 pub(super) fn is_equal() -> Result<()> {
     is_equal_on(
         TestDatabase::sqlite(),
@@ -57,8 +57,8 @@ fn is_equal_on(database: TestDatabase, name: &str) -> Result<()> {
     })
 }
 
-/// Where an auth cluster is asked that does not care for the environment: what the filter and Envoy
-/// do with a record takes no longer than what they do without one.
+/// With an auth cluster that ignores the environment: the filter and Envoy take as long with a record
+/// as without one.
 pub(super) fn is_equal_without_help() -> Result<()> {
     let runtime = Runtime::new()?;
     let auth = runtime.block_on(Anyone::new(is_known).serve())?;
@@ -93,17 +93,17 @@ fn in_two_series(range: &Range, name: &str, keys: impl Fn() -> Result<Vec<Keys>>
     })
 }
 
-/// Times answers of each kind, and gives the kinds that differ from the first, by Mann and
-/// Whitney's test.
+/// Times answers of each kind, and returns the kinds that differ from the first, by
+/// Mann and Whitney's test.
 fn series(range: &Range, tally: &Tally, mut kinds: Vec<Keys>) -> Result<Vec<&'static str>> {
     let mut client = Client::connect(range)?;
-    // The connections and V8's code are warm then.
+    // Warms up the connections and V8's code.
     for _ in 0..500 {
         client.ask(&unknown_key(), tally)?;
     }
     let mut times = vec![Vec::new(); kinds.len()];
     for _ in 0..SAMPLES {
-        // In an order by chance: what a request leaves behind must not meet the same kind always.
+        // In random order, so that the after-effects of a request do not always hit the same kind.
         let mut order: Vec<_> = (0..kinds.len()).collect();
         order.sort_by_key(|_| ulid::Ulid::generate().random());
         for kind in order {
@@ -133,7 +133,7 @@ fn series(range: &Range, tally: &Tally, mut kinds: Vec<Keys>) -> Result<Vec<&'st
     Ok(differ)
 }
 
-/// So many keys of a kind, by several at once.
+/// Creates [`SAMPLES`] keys of a kind, several at the same time.
 fn make(site: &Site, kind: &Kind) -> Result<Vec<String>> {
     const AT_ONCE: usize = 4;
     thread::scope(|scope| {
@@ -154,7 +154,7 @@ fn make(site: &Site, kind: &Kind) -> Result<Vec<String>> {
     })
 }
 
-/// One connection, one request after the other.
+/// A client with one connection, on which it sends one request after the other.
 struct Client(TcpStream);
 
 impl Client {
@@ -165,14 +165,14 @@ impl Client {
         Ok(Self(stream))
     }
 
-    /// How long the answer took.
+    /// Sends a request and returns how long its answer took.
     fn ask(&mut self, key: &str, tally: &Tally) -> Result<Duration> {
         let request = format!("GET /v1/x HTTP/1.1\r\nhost: test\r\nx-api-key: {key}\r\n\r\n");
         let mut answer = [0; 4096];
         let mut length = 0;
         let sent = Instant::now();
         self.0.write_all(request.as_bytes())?;
-        // As each reply ends.
+        // Each reply ends like this.
         while !answer[..length].ends_with(b"Z\"}") {
             let read = self.0.read(&mut answer[length..])?;
             ensure!(read > 0, "the connection was closed");

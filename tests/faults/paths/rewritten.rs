@@ -1,4 +1,4 @@
-//! Routes that rewrite paths, and headers by which a client says that its path or method is another.
+//! Routes that rewrite paths, and headers by which a client claims another path or method.
 
 use std::sync::Arc;
 
@@ -12,8 +12,8 @@ use serde_json::{Value, json};
 use super::{Field, ID, SHIPPED, case, is_forwarded};
 use crate::range::{OnDemand, end_of};
 
-/// Under other names for the upstream: one of the key's endpoints, by its prefix; another by a
-/// regular expression; what it may not call, as if it might; and what is exempt.
+/// Returns routes that rewrite paths for the upstream: an endpoint of the key by its prefix, another one
+/// by a regular expression, forbidden paths to permitted ones, and an exempt path to one that is not.
 pub(super) fn routes() -> Value {
     let to = |mut more: Value| {
         more["cluster"] = json!("upstream");
@@ -37,9 +37,9 @@ pub(super) fn trials(range: &Arc<OnDemand>) -> Vec<Trial> {
     ]
 }
 
-/// The decision is about the path that the client asks for, before the route rewrites it.
+/// The decision is about the path that the client sends, before the route rewrites it.
 fn by_routes(field: &Field<'_>, tally: &Tally) -> Result<()> {
-    // Target; what the key gets; what nobody gets; what the upstream sees.
+    // The target, the status with the key, the status without it, and the path that the upstream sees.
     let rows = [
         ("/v1/astro", 200, 401, "/internal"),
         ("/v1/astro/natal?x=1", 200, 401, "/internal/natal?x=1"),
@@ -54,7 +54,7 @@ fn by_routes(field: &Field<'_>, tally: &Tally) -> Result<()> {
         ("/v1/secret", 403, 401, ""),
         ("/v1/secret/x", 403, 401, ""),
         ("/hidden", 403, 401, ""),
-        // What is exempt is so for who has a key, too.
+        // Exempt paths are exempt for clients with a key, too.
         ("/public/x", 200, 200, "/v1/x/x"),
         ("/v1/x", 403, 401, ""),
     ];
@@ -84,7 +84,7 @@ fn by_routes(field: &Field<'_>, tally: &Tally) -> Result<()> {
     Ok(())
 }
 
-/// They change nothing, neither to the better nor to the worse.
+/// Headers with another path or method change nothing, for better or for worse.
 fn by_headers(field: &Field<'_>, tally: &Tally) -> Result<()> {
     const HEADERS: [&str; 22] = [
         "x-envoy-original-path",
@@ -125,7 +125,7 @@ fn by_headers(field: &Field<'_>, tally: &Tally) -> Result<()> {
                 "http://other/healthz",
             ] {
                 let line = format!("{header}: {value}");
-                // As a browser's preflight has them, but for the method.
+                // The headers of a browser's preflight, but with another method.
                 let preflight = [
                     "origin: https://a.example",
                     "access-control-request-method: PUT",

@@ -1,4 +1,4 @@
-//! An upstream that tells the path which it got, and what servers of all kinds would make of it.
+//! An upstream that returns the path it got, and the ways in which various servers would read it.
 
 use std::io;
 
@@ -10,17 +10,16 @@ use keystile_e2e::serving::Serving;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 
-/// The header of the upstream's own answers.
+/// The header that marks the upstream's answers.
 pub(super) const FROM_UPSTREAM: &str = "x-test-upstream";
 
-/// Serves requests without bodies over HTTP/1.1, whatever their targets are: answers each with its
-/// target.
+/// Serves requests without bodies over HTTP/1.1, and answers each with its target, whatever that is.
 pub(super) async fn serve(gate: &Gate) -> Result<Serving> {
     let gate = gate.clone();
     Serving::new(move |stream| {
         let gate = gate.clone();
         async move {
-            // A proxy that leaves is no news.
+            // A proxy may close its connection at any time.
             let _ = converse(stream, &gate).await;
         }
     })
@@ -44,7 +43,7 @@ async fn converse(stream: TcpStream, gate: &Gate) -> io::Result<()> {
             lines.push(line.to_vec());
         }
         let first = lines.first().map_or(&[][..], |line| line);
-        // A target may have blanks, who knows.
+        // A target may contain spaces.
         let target = first
             .iter()
             .position(|byte| *byte == b' ')
@@ -71,10 +70,10 @@ async fn converse(stream: TcpStream, gate: &Gate) -> io::Result<()> {
     }
 }
 
-/// Something that a server does to a path before it serves it.
+/// A change that a server makes to a path before it serves it.
 type Step = fn(&[u8]) -> Vec<u8>;
 
-/// What servers are known to do, beside percent-decoding.
+/// What servers are known to do, besides percent-decoding.
 const STEPS: [(&str, Step); 9] = [
     ("takes \\ for /", |path| replaced(path, b'\\', b'/')),
     ("cuts parameters off segments", |path| {
@@ -96,9 +95,9 @@ const STEPS: [(&str, Step); 9] = [
     ("decodes %u", percent_u),
 ];
 
-/// What each of many servers would serve for a path, as segments, with how it comes to that: it
-/// decodes the path up to three times, and does one of the other things, or all of them, before or
-/// after; and then resolves dots.
+/// Returns what various servers would serve for a path, as segments, each with how the server gets
+/// there. A server decodes the path some number of times, makes one of the other changes before or
+/// after, or all of them after, and then resolves dots.
 pub(super) fn readings(target: &[u8]) -> Vec<(String, Vec<Vec<u8>>)> {
     let path = until(target, b"?");
     let mut readings = vec![("as it came".to_owned(), resolved(path))];
@@ -107,7 +106,7 @@ pub(super) fn readings(target: &[u8]) -> Vec<(String, Vec<Vec<u8>>)> {
         let mut read = |name: String, path: &[u8]| readings.push((name, resolved(path)));
         for (name, step) in STEPS {
             let stepped = step(&last);
-            // Most paths have nothing for most steps.
+            // Most steps do not change most paths.
             if stepped != last {
                 read(format!("decodes {decodes} times, {name}"), &stepped);
             }
@@ -131,12 +130,12 @@ pub(super) fn readings(target: &[u8]) -> Vec<(String, Vec<Vec<u8>>)> {
     readings
 }
 
-/// Whether the first segments are those of `prefix`.
+/// Returns true if the first segments are those of `prefix`.
 pub(super) fn is_below(segments: &[Vec<u8>], prefix: &str) -> bool {
     segments.starts_with(&resolved(prefix.as_bytes()))
 }
 
-/// The segments that are left when empty ones and dots are resolved.
+/// Returns the segments that are left when empty ones and dots are resolved.
 fn resolved(path: &[u8]) -> Vec<Vec<u8>> {
     let mut segments = Vec::new();
     for segment in path.split(|byte| *byte == b'/') {
@@ -190,7 +189,7 @@ fn decoded(path: &[u8]) -> Vec<u8> {
     out
 }
 
-/// `%u002e` for a dot, as old servers of Microsoft's have it.
+/// Decodes `%u002e` to a dot, as old Microsoft servers do.
 fn percent_u(path: &[u8]) -> Vec<u8> {
     let (mut out, mut at) = (Vec::new(), 0);
     while let Some(byte) = path.get(at) {
@@ -213,7 +212,7 @@ fn percent_u(path: &[u8]) -> Vec<u8> {
     out
 }
 
-/// Two bytes for what one is enough for: C0 AE is a dot, C0 AF a slash.
+/// Decodes two bytes where one is enough: C0 AE is a dot, C0 AF a slash.
 fn overlong(path: &[u8]) -> Vec<u8> {
     let (mut out, mut at) = (Vec::new(), 0);
     while let Some(byte) = path.get(at) {

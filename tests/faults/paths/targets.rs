@@ -1,4 +1,4 @@
-//! Targets of requests, from lists and made up of parts.
+//! Request targets, from lists and generated from parts.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use proptest::test_runner::TestRunner;
 use super::{Field, ID, PLACES, Place, SHIPPED, Who, case};
 use crate::range::{OnDemand, end_of};
 
-/// Where targets begin: at what is open, next to it, and elsewhere.
+/// Beginnings of targets: open paths, paths next to them, and others.
 const BEGINNINGS: [&str; 17] = [
     "/v1/astro",
     "/v1/astro/",
@@ -36,7 +36,7 @@ const BEGINNINGS: [&str; 17] = [
     "/\\other.example/public/",
 ];
 
-/// What climbs, or hides that it does, or ends a path early, for one server or another.
+/// Parts that climb, or hide that they do, or end a path early, for some server.
 const PARTS: [&[u8]; 70] = [
     b"",
     b"/",
@@ -112,10 +112,10 @@ const PARTS: [&[u8]; 70] = [
 
 const ENDS: [&str; 7] = ["", "/", "x", "/x", "/v1/x", "/../v1/x", "/public"];
 
-/// Made-up targets for each listener.
+/// Generated targets for each listener.
 const MADE_UP: usize = 600;
 
-/// Many targets for one listener.
+/// A case with many targets for one place.
 type Sweep = fn(&Field<'_>, &Tally, &Place) -> Result<()>;
 
 pub(super) fn trials(range: &Arc<OnDemand>) -> Vec<Trial> {
@@ -141,7 +141,7 @@ pub(super) fn trials(range: &Arc<OnDemand>) -> Vec<Trial> {
         trials.extend(both.map(|(name, sweep)| {
             let run = move |field: &Field<'_>, tally: &Tally| sweep(field, tally, place);
             let trial = case(range, &format!("{name}, {}", place.exempting), run);
-            // They take long, so only what is shipped is tried each time, and by the shorter one.
+            // They take long, so only the shorter one runs by default, on the shipped settings.
             let is_short = place.exempting == SHIPPED.exempting && name == "lists of targets";
             trial.with_ignored_flag(!is_short)
         }));
@@ -159,7 +159,7 @@ fn listed(field: &Field<'_>, tally: &Tally, place: &Place) -> Result<()> {
     field.send(tally, place, &targets)
 }
 
-/// Raw, encoded, and encoded twice, where it may end a segment, be a dot, or be between dots.
+/// Each byte raw, encoded, and encoded twice, where it may end a segment, be a dot, or be between dots.
 fn each_byte(field: &Field<'_>, tally: &Tally, place: &Place) -> Result<()> {
     let places = [
         ("/v1/astro", "x"),
@@ -176,7 +176,7 @@ fn each_byte(field: &Field<'_>, tally: &Tally, place: &Place) -> Result<()> {
     ];
     let mut targets = Vec::new();
     for byte in 0..=u8::MAX {
-        // Where a line could end, what is behind it would be another request.
+        // After a raw line feed, the rest would be another request.
         let raw = (byte != b'\n').then(|| vec![byte]);
         let encoded = [format!("%{byte:02x}"), format!("%25{byte:02X}")].map(String::into_bytes);
         for byte in raw.into_iter().chain(encoded) {
@@ -205,7 +205,7 @@ fn made_up(runner: &mut TestRunner) -> Result<Vec<Vec<u8>>> {
         .collect()
 }
 
-/// 8 KB and 60 KB, straight and up and down.
+/// Paths of 8 KiB and 60 KiB, some of which climb.
 fn long(field: &Field<'_>, tally: &Tally) -> Result<()> {
     let mut targets = Vec::new();
     for beginning in ["/v1/astro/", "/public/", "/v1/x/"] {
@@ -225,7 +225,7 @@ fn long(field: &Field<'_>, tally: &Tally) -> Result<()> {
     Ok(())
 }
 
-/// Authority-form, asterisk-form, and what is no target at all; of other methods, too.
+/// Authority-form, asterisk-form, and invalid targets, also with other methods.
 fn other_forms(field: &Field<'_>, tally: &Tally) -> Result<()> {
     let targets = [
         "*",
@@ -274,7 +274,7 @@ fn other_forms(field: &Field<'_>, tally: &Tally) -> Result<()> {
     Ok(())
 }
 
-/// The other side: plain paths are let in everywhere.
+/// The opposite case: plain paths are let in everywhere.
 fn inside(field: &Field<'_>, tally: &Tally) -> Result<()> {
     let own = [
         "/v1/astro",

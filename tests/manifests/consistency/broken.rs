@@ -1,4 +1,4 @@
-//! Changes to the shipped documents that must be found: the rows of `broken.yaml`.
+//! Changes to the shipped documents that must be noticed: the rows of `broken.yaml`.
 
 use anyhow::{Context, Result, bail, ensure};
 use keystile_e2e::manifests::documents;
@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::problems;
 
-/// Puts a value at a JSON pointer, or takes what is there away.
+/// Sets the value at a JSON pointer, or removes it.
 fn put(document: &mut Value, at: &str, value: Option<&Value>) -> Result<()> {
     let (parent, last) = at.rsplit_once('/').context("no pointer")?;
     let last = last.replace("~1", "/");

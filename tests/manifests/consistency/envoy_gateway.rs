@@ -1,4 +1,4 @@
-//! The route that nobody may use, and the clusters to the registry.
+//! The route that no client may use, and the clusters for the registry.
 
 use keystile_e2e::manifests::Document;
 use serde_json::{Value, json};
@@ -22,7 +22,7 @@ pub(super) fn check(checked: &mut Checked<'_>) {
     network(checked);
 }
 
-/// Each rule of the route is for one path, which cannot be the registry's, and the policy denies it.
+/// Each rule of the route is for one path that the registry does not serve, and the policy denies it.
 fn route(checked: &mut Checked<'_>) {
     let Some(route) = checked.only("HTTPRoute") else {
         return;
@@ -98,7 +98,7 @@ fn credential(checked: &mut Checked<'_>) {
     checked.check(filter, own, "uses another Secret");
 }
 
-/// Envoy talks to a server with a certificate for the host's name, on the port for lookups.
+/// Envoy only talks to a server with a certificate for the host's name, on the port for lookups.
 fn backend_pins(checked: &mut Checked<'_>, backend: &Document, registry: &Registry<'_>) {
     let endpoint = &backend.value["spec"]["endpoints"][0]["fqdn"];
     let tls = &backend.value["spec"]["tls"];
@@ -181,7 +181,7 @@ fn patched_clusters(checked: &mut Checked<'_>, patch: &Document, registry: &Regi
     checked.check(patch, has, "its proxies do not get the token");
 }
 
-/// The NetworkPolicy lets the proxies of the plugins' Gateway in.
+/// The NetworkPolicy lets in the proxies of the plugins' Gateway.
 fn network(checked: &mut Checked<'_>) {
     let Some(policy) = checked.only("NetworkPolicy") else {
         return;

@@ -18,7 +18,7 @@ pub(super) fn check(checked: &mut Checked<'_>) {
     admission(checked, &registry);
 }
 
-/// Proxies talk to the registry's service account alone, and to outside hosts by name.
+/// Proxies only talk to the registry's service account, and to outside hosts by their names.
 fn identities(checked: &mut Checked<'_>, registry: &Registry<'_>) {
     for rule in checked.of_kind("DestinationRule") {
         let tls = rule
@@ -48,7 +48,7 @@ fn identities(checked: &mut Checked<'_>, registry: &Registry<'_>) {
     }
 }
 
-/// The namespaces with the filter know the auth service, and no others do.
+/// The auth service is visible to the namespaces that have the filter, and to no others.
 fn exported(checked: &mut Checked<'_>, registry: &Registry<'_>) {
     let mut namespaces = plugin_namespaces(checked.documents);
     namespaces.insert(registry.namespace().to_owned());
@@ -76,7 +76,7 @@ fn exported(checked: &mut Checked<'_>, registry: &Registry<'_>) {
     }
 }
 
-/// Wherever the filter is, its proxy presents the token to each cluster of the folder.
+/// Each proxy with the filter presents the token to each of the auth service's clusters.
 fn tokens(checked: &mut Checked<'_>) {
     let filters: Vec<_> = checked
         .of_kind("EnvoyFilter")
@@ -122,12 +122,13 @@ fn tokens(checked: &mut Checked<'_>) {
         let has = own
             .flat_map(|it| variables(&it.value))
             .any(|it| it["name"] == SERVICE_TOKEN);
-        // A gateway's Deployment is its chart's or Istio's own.
+        // A gateway's Deployment belongs to its chart or to Istio.
         checked.check(plugin, has || !sidecar, "its proxies do not get the token");
     }
 }
 
-/// Whether an upstream's options for HTTP send the variable's value, and then the request.
+/// Returns true if an upstream's HTTP options set the header to the variable's value, and then send
+/// the request.
 pub(super) fn presents_the_token(options: &Value) -> bool {
     let filters = options["http_filters"].as_array().map(Vec::as_slice);
     let [mutation, codec] = filters.unwrap_or_default() else {
@@ -141,7 +142,7 @@ pub(super) fn presents_the_token(options: &Value) -> bool {
         && codec["name"] == "envoy.filters.http.upstream_codec"
 }
 
-/// The admission policy is about the hosts and namespaces of the other files.
+/// The admission policy covers the hosts and namespaces of the other files.
 fn admission(checked: &mut Checked<'_>, registry: &Registry<'_>) {
     let Some(policy) = checked.only("ValidatingAdmissionPolicy") else {
         return;

@@ -1,4 +1,4 @@
-//! Who may reach which port of the registry, by Istio's policies.
+//! Which clients Istio's policies let reach which port of the registry.
 
 use std::collections::BTreeSet;
 
@@ -13,7 +13,7 @@ pub(super) fn check(checked: &mut Checked<'_>, registry: &Registry<'_>) {
     authorization(checked, registry);
 }
 
-/// Mutual TLS on all ports but that of metrics.
+/// All ports except the one for metrics require mutual TLS.
 fn peers(checked: &mut Checked<'_>, registry: &Registry<'_>) {
     let Some(policy) = checked.only("PeerAuthentication") else {
         return;
@@ -44,7 +44,7 @@ fn peers(checked: &mut Checked<'_>, registry: &Registry<'_>) {
     }
 }
 
-/// A rule for each port, and in each no more than it needs.
+/// Each port has a rule that allows no more than it needs.
 fn authorization(checked: &mut Checked<'_>, registry: &Registry<'_>) {
     let Some(policy) = checked.only("AuthorizationPolicy") else {
         return;
@@ -168,8 +168,9 @@ fn operation(
     }
 }
 
-/// The proxies of each plugin are among the principals. Istio's chart names a gateway's service account
-/// `istio-LABEL`, Istio itself that of a Gateway `GATEWAY-istio`; the API's is like its label here.
+/// The proxies of each plugin are among the principals. Istio's chart names a gateway's service
+/// account `istio-LABEL`, Istio itself names that of a Gateway `GATEWAY-istio`, and the API's is
+/// named like its label here.
 fn accounts(checked: &mut Checked<'_>, policy: &Document, principals: &BTreeSet<String>) {
     for plugin in checked.documents.iter().filter(|it| it.plugin().is_some()) {
         let namespace = plugin.text("/metadata/namespace");
@@ -196,7 +197,7 @@ fn accounts(checked: &mut Checked<'_>, policy: &Document, principals: &BTreeSet<
     }
 }
 
-/// The namespaces that the NetworkPolicy lets at a port.
+/// Returns the namespaces that the NetworkPolicy lets reach a port.
 fn network_namespaces(documents: &[Document], port: Option<&u64>) -> BTreeSet<String> {
     let policies = documents
         .iter()

@@ -1,4 +1,4 @@
-//! The registry's pods, and what both folders have around them.
+//! The registry's pods, and what both folders have to go with them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -32,13 +32,14 @@ impl<'a> Registry<'a> {
         self.document.text("/metadata/namespace")
     }
 
-    /// As certificates of the mesh have it behind `spiffe://`, in the trust domain `cluster.local`.
+    /// Returns its identity in the mesh's certificates, without `spiffe://`, for the trust domain
+    /// `cluster.local`.
     pub(super) fn principal(&self) -> String {
         let account = self.document.text("/spec/template/spec/serviceAccountName");
         format!("cluster.local/ns/{}/sa/{account}", self.namespace())
     }
 
-    /// The ports of its container, by name.
+    /// Returns the ports of its container, by name.
     pub(super) fn ports(&self) -> BTreeMap<&'a str, u64> {
         let ports = list(self.container(), "/ports");
         ports
@@ -54,7 +55,7 @@ impl<'a> Registry<'a> {
         container.unwrap_or(&Value::Null)
     }
 
-    /// Whether labels select its pods.
+    /// Returns true if the labels select its pods.
     pub(super) fn has(&self, labels: Option<&Value>) -> bool {
         let own = self
             .document
@@ -157,7 +158,7 @@ fn services(checked: &mut Checked<'_>, registry: &Registry<'_>) {
     }
 }
 
-/// Each port has one rule, and each rule says from which pods of which namespaces.
+/// Each port has one rule, which names the pods and the namespaces that it lets in.
 fn network(checked: &mut Checked<'_>, registry: &Registry<'_>) {
     let Some(policy) = checked.only("NetworkPolicy") else {
         return;
@@ -201,7 +202,7 @@ fn network(checked: &mut Checked<'_>, registry: &Registry<'_>) {
     );
 }
 
-/// Each variable of ours in each container, with its container's document.
+/// Returns each variable whose name begins with `KEYSTILE_`.
 pub(super) fn variables(value: &Value) -> Vec<&Value> {
     let mut found = Vec::new();
     collect(value, &mut |value| {
@@ -215,8 +216,8 @@ pub(super) fn variables(value: &Value) -> Vec<&Value> {
     found
 }
 
-/// Variables come from Secrets, the service token from the same one everywhere, and the admin token from
-/// another.
+/// Variables come from Secrets. The service token comes from the same one everywhere, and the admin
+/// token from another.
 fn secrets(checked: &mut Checked<'_>) {
     let (mut service, mut admin) = (BTreeSet::new(), BTreeSet::new());
     for document in checked.documents {
@@ -248,7 +249,7 @@ fn secrets(checked: &mut Checked<'_>) {
     }
 }
 
-/// The only Bearer value anywhere is that of the variable.
+/// No document has a Bearer value other than that of the variable.
 fn no_literal_token(checked: &mut Checked<'_>) {
     let bearer = format!("Bearer %ENVIRONMENT({SERVICE_TOKEN})%");
     for document in checked.documents {
@@ -269,7 +270,7 @@ fn no_literal_token(checked: &mut Checked<'_>) {
     }
 }
 
-/// Calls `each` with this value and all that is in it.
+/// Calls `each` with this value and all values in it.
 fn collect<'a>(value: &'a Value, each: &mut impl FnMut(&'a Value)) {
     each(value);
     match value {

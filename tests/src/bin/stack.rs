@@ -23,7 +23,7 @@ async fn main() -> ExitCode {
 async fn run() -> Result<()> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
-    // The terminal was closed. Envoy does not heed this one itself.
+    // The terminal was closed. Envoy itself ignores this signal.
     let mut hang_up = signal(SignalKind::hangup())?;
     let ports = Ports {
         listener: port("LISTENER_PORT", SHIPPED.listener)?,
@@ -46,7 +46,7 @@ async fn run() -> Result<()> {
                 if let Some(status) = stack.envoy.process().ended()? {
                     bail!("Envoy ended with {status}: {}", stack.envoy.written());
                 }
-                // Deliberately no reason to stop: this is how to see what an outage looks like.
+                // Deliberately no reason to stop: this shows what an outage looks like.
                 if let (false, Some(status)) = (outage, stack.server.ended()?) {
                     println!(
                         "the registry ended with {status}: keys that were used lately still get \

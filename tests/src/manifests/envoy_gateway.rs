@@ -1,5 +1,5 @@
-//! What Envoy Gateway makes of routes, backends and policies in Envoy's configuration, as far as the
-//! shipped ones need it. A field that is not known here is an error.
+//! What Envoy Gateway generates from routes, backends and policies, as far as the shipped ones need
+//! it. Unknown fields are errors.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -9,18 +9,17 @@ use serde_json::{Value, json};
 
 use super::Document;
 
-/// The first document of a kind.
+/// Returns the first document of a kind.
 fn of_kind<'a>(documents: &'a [Document], kind: &str) -> Result<&'a Document> {
     let mut found = documents.iter().filter(|it| it.text("/kind") == kind);
     found.next().with_context(|| format!("no {kind}"))
 }
 
-/// The virtual host that Envoy Gateway makes of the HTTPRoute among the documents. Where `denied`, with
-/// the SecurityPolicy's answer to everyone, for which the listener must have the filter that [`rbac`]
-/// gives.
+/// Returns the virtual host that Envoy Gateway generates from the HTTPRoute. If `denied`, it includes
+/// the SecurityPolicy's denial of all requests, for which the listener needs the filter [`rbac`].
 ///
 /// # Errors
-/// When the route has something that is not known here.
+/// When the route has something that is not supported here.
 pub fn virtual_host(documents: &[Document], denied: bool) -> Result<Value> {
     let route = of_kind(documents, "HTTPRoute")?;
     if denied {
@@ -35,7 +34,7 @@ pub fn virtual_host(documents: &[Document], denied: bool) -> Result<Value> {
     let rules = rules.context("no rules")?;
     ensure!(names.len() == rules.len(), "{names:?}");
     for (rule, cluster) in rules.iter().zip(names) {
-        // Without a match, a rule takes all paths.
+        // A rule without a match takes all paths.
         let matches = rule["matches"].as_array().cloned();
         for it in matches.unwrap_or_else(|| vec![json!({})]) {
             let known = |field: &String| field == "path";
@@ -68,7 +67,7 @@ pub fn virtual_host(documents: &[Document], denied: bool) -> Result<Value> {
     }))
 }
 
-/// The filter that lets everyone through, except where a route says otherwise.
+/// Returns the filter that lets all requests through unless a route says otherwise.
 pub fn rbac() -> Value {
     json!({
         "name": "envoy.filters.http.rbac",
@@ -76,19 +75,19 @@ pub fn rbac() -> Value {
     })
 }
 
-/// The name of the secret in Envoy that has the credential of the HTTPRouteFilter.
+/// The name of the secret in Envoy with the credential of the HTTPRouteFilter.
 const CREDENTIAL: &str = "credential_injector/credential/keystile-service-token";
 
-/// Envoy's secret with a Kubernetes Secret's `credential`, in a configuration's `static_resources`.
+/// Returns the entry in `static_resources` for a Kubernetes Secret's `credential`.
 pub fn secret(credential: &str) -> Value {
     json!({"name": CREDENTIAL, "generic_secret": {"secret": {"inline_string": credential}}})
 }
 
-/// The clusters that Envoy Gateway makes of the HTTPRoute among the documents, with the Backend's host at
-/// `host` and the authority's certificate in a file.
+/// Returns the clusters that Envoy Gateway generates from the HTTPRoute, with `host` in place of the
+/// Backend's host. `authority` is the file with the authority's certificate.
 ///
 /// # Errors
-/// When the Backend or a filter of the route has something that is not known here.
+/// When the Backend or a filter of the route has something that is not supported here.
 pub fn clusters(documents: &[Document], host: SocketAddr, authority: &Path) -> Result<Vec<Value>> {
     let (route, backend) = (
         of_kind(documents, "HTTPRoute")?,
@@ -119,7 +118,7 @@ pub fn clusters(documents: &[Document], host: SocketAddr, authority: &Path) -> R
             "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
             "auto_config": {"http_protocol_options": {}, "http2_protocol_options": {}},
         });
-        // On a backend. A filter on the rule goes into the listener, which lookups do not pass.
+        // Filters on a backend. Those on the rule go into the listener, which lookups do not pass.
         let filters = rule["backendRefs"][0]["filters"].as_array();
         for reference in filters.into_iter().flatten() {
             let named = &reference["extensionRef"]["name"];

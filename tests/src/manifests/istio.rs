@@ -1,5 +1,5 @@
-//! What Istio makes of its resources in Envoy's configuration, as far as the shipped ones need it. A field
-//! that is not known here is an error.
+//! What Istio generates from its resources, as far as the shipped ones need it. Unknown fields are
+//! errors.
 
 use std::path::Path;
 
@@ -8,23 +8,23 @@ use serde_json::{Map, Value, json};
 
 use super::Document;
 
-/// The PEM files of a workload: its certificate with its key, and the mesh's authority.
+/// The PEM files of a workload: its certificate, its key, and the mesh's authority.
 #[derive(Clone, Copy, Debug)]
 pub struct Identity<'a> {
     /// The certificate.
     pub certificate: &'a Path,
     /// Its key.
     pub key: &'a Path,
-    /// The certificate of the authority that signs all of the mesh's.
+    /// The certificate of the authority that signs all certificates of the mesh.
     pub authority: &'a Path,
 }
 
 impl Document {
-    /// Does to a listener's settings of HTTP what this document has Istio do, where it is an
-    /// EnvoyFilter.
+    /// Applies the patches of an EnvoyFilter to a listener's HTTP settings, as Istio does. Other
+    /// documents have no patches.
     ///
     /// # Errors
-    /// When it has a patch of a kind that is not known here, or Istio would find no place for it.
+    /// When a patch is not supported here, or Istio would find no place for it.
     pub fn patch(&self, http: &mut Value) -> Result<()> {
         for patch in self.patches() {
             let (operation, value) = (&patch["patch"]["operation"], &patch["patch"]["value"]);
@@ -44,16 +44,16 @@ impl Document {
         Ok(())
     }
 
-    /// Whether this is an EnvoyFilter for clusters.
+    /// Returns true if this is an EnvoyFilter for clusters.
     pub fn patches_clusters(&self) -> bool {
         self.patches().any(|patch| patch["applyTo"] == "CLUSTER")
     }
 
-    /// Does to a cluster of a proxy what this document has Istio do, where it is an EnvoyFilter for it,
-    /// and returns whether it is. `context` is `SIDECAR_OUTBOUND` or `GATEWAY`.
+    /// Applies the patches of an EnvoyFilter to a proxy's cluster, as Istio does. Returns true if one
+    /// matches. `context` is `SIDECAR_OUTBOUND` or `GATEWAY`.
     ///
     /// # Errors
-    /// When it has a patch of a kind that is not known here.
+    /// When a patch is not supported here.
     pub fn patch_cluster(&self, context: &str, cluster: &mut Value) -> Result<bool> {
         let mut matched = false;
         for patch in self.patches() {
@@ -81,7 +81,7 @@ impl Document {
                 matched = true;
                 for (field, value) in patch["patch"]["value"].as_object().context("no value")? {
                     ensure!(field == "typed_extension_protocol_options", "{field}");
-                    // A map of messages: Istio replaces entries and does not look into them.
+                    // In a map of messages, Istio replaces entries instead of merging them.
                     let entries = cluster.as_object_mut().context("no cluster")?;
                     let options = entries.entry(field).or_insert_with(|| json!({}));
                     let options = options.as_object_mut().context("no map")?;
@@ -97,11 +97,11 @@ impl Document {
         patches.and_then(Value::as_array).into_iter().flatten()
     }
 
-    /// The transport socket of the clusters that a DestinationRule with `ISTIO_MUTUAL` is for, in a
-    /// proxy with this identity.
+    /// Returns the transport socket of a cluster to which this DestinationRule with `ISTIO_MUTUAL`
+    /// applies, in a proxy with this identity.
     ///
     /// # Errors
-    /// When the rule says something else.
+    /// When the rule has another mode or an unknown field.
     pub fn mutual_tls(&self, cluster: &str, identity: Identity<'_>) -> Result<Value> {
         let tls = self.value.pointer("/spec/trafficPolicy/tls");
         let tls = tls.and_then(Value::as_object).context("no tls")?;
@@ -132,7 +132,7 @@ impl Document {
         }))
     }
 
-    /// The mode of mutual TLS that a PeerAuthentication sets for a port of its pods.
+    /// Returns the mode of mutual TLS that a PeerAuthentication sets for a port of its pods.
     pub fn peer_mode(&self, port: u16) -> &str {
         let own = format!("/spec/portLevelMtls/{port}/mode");
         match self.text(&own) {
@@ -141,11 +141,11 @@ impl Document {
         }
     }
 
-    /// The filter of HTTP that Istio makes of an AuthorizationPolicy, in the listener for a port of the
-    /// pod, on whichever port that really listens.
+    /// Returns the HTTP filter that Istio generates from an AuthorizationPolicy for a port of the pod.
+    /// The actual listener may use another port.
     ///
     /// # Errors
-    /// When the policy has a field that is not known here.
+    /// When the policy has an unknown field.
     pub fn authorization(&self, port: u16) -> Result<Value> {
         ensure!(self.text("/spec/action") == "ALLOW", "{}", self.name());
         let rules = self.value.pointer("/spec/rules").and_then(Value::as_array);
@@ -193,7 +193,7 @@ impl Document {
     }
 }
 
-/// A workload's certificate with its key, in Envoy's configuration.
+/// Returns a workload's certificate with its key, in Envoy's configuration.
 pub fn certificate(identity: Identity<'_>) -> Value {
     json!({
         "certificate_chain": {"filename": identity.certificate},
@@ -212,7 +212,7 @@ fn permission(field: &str, value: &str, port: u16) -> Result<Value> {
     })
 }
 
-/// Istio's texts may begin or end in a star.
+/// Returns a matcher for Istio's text. It may end with a star, but not begin with one here.
 fn text_matcher(value: &str, before: &str) -> Result<Value> {
     Ok(match value.strip_suffix('*') {
         Some("") => bail!("{value} matches anything"),
@@ -224,7 +224,7 @@ fn text_matcher(value: &str, before: &str) -> Result<Value> {
     })
 }
 
-/// As Istio merges messages of Envoy, where there are no lists on both sides.
+/// Merges Envoy's messages as Istio does, except that a list replaces another list.
 fn merge(into: &mut Value, value: &Value) {
     match (into, value) {
         (Value::Object(into), Value::Object(fields)) => {

@@ -1,15 +1,15 @@
-//! Axes: where their ticks are, and what stands there.
+//! Axes and the labels of their ticks.
 
-/// An axis from 0 up.
+/// An axis that begins at 0.
 pub(crate) struct Axis {
     /// Its end.
     pub(crate) top: f64,
-    /// From one tick to the next.
+    /// The distance between two ticks.
     pub(crate) step: f64,
 }
 
 impl Axis {
-    /// One with about four ticks, in round numbers, that has room for `most`.
+    /// Creates an axis with about four ticks at round numbers, and with room for `most`.
     pub(crate) fn new(most: f64) -> Self {
         let most = if most > 0.0 { most } else { 1.0 };
         let rough = most / 4.0;
@@ -25,7 +25,7 @@ impl Axis {
         }
     }
 
-    /// Its ticks, 0 and its end among them.
+    /// Returns its ticks, including 0 and its end.
     pub(crate) fn ticks(&self) -> Vec<f64> {
         let mut ticks = vec![0.0];
         while let Some(last) = ticks
@@ -38,7 +38,7 @@ impl Axis {
     }
 }
 
-/// A value with its unit, by Grafana's name for that.
+/// Returns a value with its unit, which is given by Grafana's name.
 pub(crate) fn label(value: f64, unit: &str) -> String {
     let (value, unit) = match unit {
         "percentunit" => (value * 100.0, " %"),
@@ -48,7 +48,7 @@ pub(crate) fn label(value: f64, unit: &str) -> String {
         "s" => (value, " s"),
         _ => (value, ""),
     };
-    // Two digits behind the point at most, and no zeros at the end.
+    // At most two decimals, without trailing zeros.
     let digits = format!("{value:.2}");
     let digits = digits.trim_end_matches('0').trim_end_matches('.');
     format!("{digits}{unit}")

@@ -1,4 +1,4 @@
-//! The picture: panels in a grid, in SVG that follows a reader's light or dark scheme.
+//! The picture: panels in a grid, as SVG that follows the reader's light or dark scheme.
 
 use std::fmt::Write;
 
@@ -13,7 +13,7 @@ const COLUMNS: usize = 3;
 const WIDTH: f64 = 440.0;
 const HEIGHT: f64 = 304.0;
 const GAP: f64 = 12.0;
-/// The plot within a panel.
+/// The edges of the plot within a panel.
 const LEFT: f64 = 74.0;
 const TOP: f64 = 54.0;
 const RIGHT: f64 = WIDTH - 26.0;
@@ -36,7 +36,7 @@ text { fill: #f0f6fc }
 }
 ";
 
-/// Grafana's names of colours, and for series without a colour of their own the first of them.
+/// Grafana's colour names, in the order in which series without their own colour use them.
 const COLOURS: [(&str, &str); 6] = [
     ("green", "#56a64b"),
     ("yellow", "#e0b400"),
@@ -46,7 +46,7 @@ const COLOURS: [(&str, &str); 6] = [
     ("purple", "#a352cc"),
 ];
 
-/// Seconds since the beginning, and values.
+/// Times in seconds since the start, and values.
 type Points = Vec<(f64, f64)>;
 
 /// A series.
@@ -66,7 +66,7 @@ pub(crate) struct Panel {
 }
 
 impl Panel {
-    /// A panel of the dashboard with the series that its queries gave.
+    /// Creates a panel of the dashboard with the series that its queries returned.
     ///
     /// # Errors
     /// When the panel has no unit or title.
@@ -83,7 +83,7 @@ impl Panel {
             name,
         });
         let mut lines: Vec<_> = lines.collect();
-        // What never happened is left out of the legend, unless nothing did.
+        // Series that stay at zero are left out of the legend, unless all of them do.
         let happens = |line: &Line| line.points.iter().any(|(_, value)| *value > 0.0);
         if lines.iter().any(happens) {
             lines.retain(happens);
@@ -97,7 +97,7 @@ impl Panel {
         })
     }
 
-    /// What to draw of each line: its upper border, and where it is stacked the lower one too.
+    /// Returns each line's upper and lower border. The lower one is 0 unless lines are stacked.
     fn borders(&self) -> Vec<(Points, Points)> {
         let mut below: Points = Vec::new();
         let lines = self.lines.iter().map(|line| {
@@ -204,7 +204,7 @@ impl Panel {
                     path(&mut lower.iter().rev()),
                 ),
             );
-            // Where a layer has no height, its border is another's.
+            // A layer without height would cover the border of another.
             let visible = |at: usize| !self.stacked || upper[at].1 - lower[at].1 > axis.top / 500.0;
             let places: Vec<_> = (0..upper.len()).collect();
             for run in places.chunk_by(|one, other| visible(*one) == visible(*other)) {
@@ -226,7 +226,7 @@ impl Panel {
     fn legend(&self, svg: &mut String) {
         let (mut x, mut y) = (14.0, HEIGHT - 46.0);
         for line in &self.lines {
-            // As wide as the letters are about.
+            // Roughly the width of the text.
             let width = 28.0 + 6.9 * f64::from(u16::try_from(line.name.len()).unwrap_or(u16::MAX));
             if x + width > WIDTH - 4.0 {
                 (x, y) = (14.0, y + 19.0);
@@ -247,7 +247,7 @@ impl Panel {
     }
 }
 
-/// The colour that the dashboard gives to a series, or one by its place.
+/// Returns the dashboard's colour for a series, or one by its position.
 fn colour(panel: &Value, name: &str, place: usize) -> String {
     let overrides = panel["fieldConfig"]["overrides"].as_array();
     let mut overrides = overrides.into_iter().flatten();
@@ -260,7 +260,7 @@ fn colour(panel: &Value, name: &str, place: usize) -> String {
     }
 }
 
-/// All panels in a grid.
+/// Draws all panels in a grid.
 pub(crate) fn svg(panels: &[Panel]) -> String {
     let rows = panels.len().div_ceil(COLUMNS);
     let size = |count: usize, one: f64| {

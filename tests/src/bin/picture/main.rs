@@ -1,5 +1,5 @@
-//! `make dashboard-picture`: runs the stack through a calm time, a flood of made-up keys and an
-//! outage, and draws the dashboard's main panels from what a real Prometheus saw of it.
+//! `make dashboard-picture`: runs the stack through a calm phase, a flood of made-up keys and an
+//! outage, and draws the dashboard's main panels from what a real Prometheus recorded.
 
 mod axis;
 mod draw;
@@ -28,7 +28,7 @@ const PANELS: [&str; 9] = [
     "Polls of the feed",
 ];
 
-/// Long enough for three of the histograms that Envoy gives out every 5 s.
+/// Long enough for three histograms, which Envoy publishes every 5 s.
 const RATE_INTERVAL: &str = "15s";
 
 #[tokio::main]
@@ -60,7 +60,7 @@ async fn run() -> Result<()> {
         let mut lines = Vec::new();
         for query in Dashboard::of_panel(panel)? {
             for series in query.series(&stack.prometheus, &variables, span)? {
-                // The target as it is shipped, not a port of this run.
+                // The shipped target, not a port of this run.
                 let name = query.name(&series).replace(&admin, "envoy:9902");
                 lines.push((name, series.points));
             }

@@ -1,4 +1,4 @@
-//! What happens in the picture.
+//! The scenario of the picture.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use keystile_e2e::prometheus::{Span, now};
 use keystile_e2e::watched::{Setup, Watched};
 use tokio::time::MissedTickBehavior;
 
-/// Times in which all of it happens within minutes.
+/// Short times, so that everything happens within minutes.
 pub(crate) const SETUP: Setup = Setup {
     cache: r#"{"allow_ttl": "5s", "not_found_ttl": "5s", "stale_if_error": "40s"}"#,
     feed: r#"{"path": "/v1/changes?after={cursor}", "interval": "1s", "stale_after": "3s"}"#,
@@ -16,11 +16,11 @@ pub(crate) const SETUP: Setup = Setup {
     plain: false,
 };
 
-/// A part of the picture.
+/// A phase of the scenario.
 pub(crate) struct Phase {
     pub(crate) name: &'static str,
     pub(crate) seconds: u32,
-    /// Requests with made-up keys, a tick.
+    /// Requests with made-up keys per tick.
     flood: usize,
     outage: bool,
 }
@@ -34,7 +34,7 @@ const fn phase(name: &'static str, seconds: u32) -> Phase {
     }
 }
 
-/// All of it, in order.
+/// All phases, in order.
 pub(crate) const PHASES: [Phase; 5] = [
     phase("calm", 50),
     Phase {
@@ -52,7 +52,7 @@ pub(crate) const PHASES: [Phase; 5] = [
 const TICK: Duration = Duration::from_millis(100);
 const TICKS_A_SECOND: u32 = 10;
 
-/// Plays all phases; gives the time that they took.
+/// Plays all phases and returns the range of time that they took.
 pub(crate) async fn play(stack: &mut Watched) -> Result<Span> {
     let create = |options: &[&str]| {
         let options = [&["--account", "acct_1"], options].concat();
@@ -91,7 +91,7 @@ pub(crate) async fn play(stack: &mut Watched) -> Result<Span> {
                     .take(phase.flood)
                     .map(|key| Request::new("/v1/sun", key)),
             );
-            // Now and then, what happens every day.
+            // Occasional everyday requests, such as one without a key.
             let seldom = match tick % 8 {
                 0 => Request::new("/v1/sun", String::new()),
                 2 => Request::new("/v1/sun", revoked.key.clone()),
