@@ -18,7 +18,7 @@ dist/keystile.wasm: $(SOURCES)
 	@scripts/setup.sh build
 	@scripts/build-wasm.sh
 
-# A module with failpoints: its VM dies where a test says. It is not shipped.
+# A module with failpoints, at which a test can end its VM. It is not shipped.
 FAILPOINTS := target/faults/keystile-failpoints.wasm
 
 $(FAILPOINTS): $(SOURCES)

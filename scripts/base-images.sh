@@ -10,7 +10,7 @@
 # its name in the variable. Stand-ins never get an official name: that would make Docker skip a later
 # pull, and a user's containers would run them.
 set -euo pipefail
-# Without it, an error inside of $(…) goes unnoticed.
+# Without this, an error inside $(…) goes unnoticed.
 shopt -s inherit_errexit
 cd "$(dirname "$0")/.."
 
@@ -27,7 +27,8 @@ shipped() {
 }
 
 label=keystile.stand-in=true
-# Builds the context in $folder. The legacy builder is everywhere; its warning about its age is no news.
+# Builds the context in $folder. The legacy builder is available everywhere. Its deprecation warning
+# is not shown.
 build() {
     DOCKER_BUILDKIT=0 docker build --quiet --label "$label" --tag "$1" "$folder" >/dev/null 2>"$state/log" ||
         { cat "$state/log" >&2; exit 1; }
@@ -61,7 +62,7 @@ ENV PATH=/usr/local/cargo/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:
 ADD toolchain.tar /usr/local/rustup/toolchains/stand-in/
 RUN mkdir -p /usr/local/cargo/bin \
     && ln -s /usr/local/rustup/toolchains/stand-in/bin/cargo /usr/local/rustup/toolchains/stand-in/bin/rustc /usr/local/cargo/bin/
-# Whom this machine trusts, a company's own proxy perhaps.
+# The authorities that this machine trusts, perhaps including a company's own proxy.
 COPY ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
 END
     (cd "$sysroot" && tar --create --file "$folder/toolchain.tar" bin/cargo bin/rustc lib/*.so* "lib/rustlib/$target")
@@ -75,7 +76,7 @@ make_envoy() {
     program=$(scripts/find-envoy.sh) || fail "$1 can be neither pulled nor made here: run make setup, which installs an Envoy"
     "$program" --version | grep -q "/$version/" || fail "$1 would be made of $("$program" --version | xargs)"
     cp "$program" "$folder/envoy"
-    # As the official one: root becomes envoy, and anyone else stays who they are.
+    # As in the official image: root becomes envoy, and any other user stays the same.
     cat >"$folder/docker-entrypoint.sh" <<'END'
 #!/bin/sh
 set -e
@@ -102,7 +103,7 @@ END
 make_postgres() {
     local debian
     debian=$(image_for DEBIAN_IMAGE)
-    # Of the official one's only what a new database with its scripts needs.
+    # Only those parts of the official entrypoint that a new database with its scripts needs.
     cat >"$folder/docker-entrypoint.sh" <<'END'
 #!/bin/bash
 set -euo pipefail
@@ -203,7 +204,7 @@ image_for() {
             stand_in=$(stand_in_for "$official")
             if ! docker image inspect "$stand_in" &>/dev/null; then
                 say "making a STAND-IN for it, $stand_in"
-                # In a subshell, as it may have to make another one first, in another folder.
+                # In a subshell, because it may have to make another image first, in another folder.
                 (
                     folder=$(mktemp -d "$state/context.XXXXXX")
                     "make_$(tr '[:upper:]' '[:lower:]' <<<"${variable%_IMAGE}")" "$stand_in"

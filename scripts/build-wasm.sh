@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Builds the module that Envoy loads: scripts/build-wasm.sh [TO [FEATURES]]; TO is
-# dist/keystile.wasm where nothing is said. With PANIC_MESSAGES=1, a panic says what and where, for
-# who looks for a fault: the texts take a seventh of the module. What Cargo says of each crate that
-# it compiled is left in target/wasm/messages.json, for releases.
+# Builds the module that Envoy loads: scripts/build-wasm.sh [TO [FEATURES]], by default into
+# dist/keystile.wasm. With PANIC_MESSAGES=1, a panic reports its message and location, for
+# debugging; these texts take a seventh of the module. Cargo's messages about each crate that it
+# compiled are left in target/wasm/messages.json, for releases.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -19,10 +19,10 @@ if [ -n "$features" ]; then
 fi
 # Functions are inlined a little less than usual (225), which makes the module 4 % smaller and no slower.
 flags=(-C llvm-args=-inline-threshold=120)
-# No path of this machine in the module.
+# Keeps this machine's paths out of the module.
 flags+=("--remap-path-prefix=$PWD=." "--remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=cargo")
 
-# Cargo's own separator, as paths may hold blanks.
+# Joins flags with Cargo's own separator, because paths may contain spaces.
 encoded() {
     local IFS=$'\x1f'
     echo "$*"
@@ -45,7 +45,7 @@ none)
     ;;
 esac
 
-# Envoy is to call the filter's own callbacks, not the SDK's: see module/src/lib.rs.
+# Makes Envoy call the filter's own callbacks, not the SDK's: see module/src/lib.rs.
 swapped=$(mktemp)
 trap 'rm -f "$swapped"' EXIT
 cargo run --locked --quiet --package keystile-module -- "$target/wasm32-wasip1/wasm/keystile.wasm" "$swapped"

@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# Holds an OCI image layout against what Istio and Envoy Gateway want of the "compat" form, and prints
-# the digest to pin: scripts/check-image.sh LAYOUT TAG MODULE.
+# Checks an OCI image layout against what Istio and Envoy Gateway require of the "compat" form, and
+# prints the digest to pin: scripts/check-image.sh LAYOUT TAG MODULE.
 set -euo pipefail
 
 layout=$1 tag=$2 module=$3
 
 fail() { echo "$layout:$tag: $*" >&2; exit 1; }
-# The file of a digest, whose bytes must be what it says.
+# Prints the file of a digest, after checking that its bytes have it.
 blob() {
     local file=$layout/blobs/${1/://}
     [ "sha256:$(sha256sum <"$file" | cut -d ' ' -f 1)" = "$1" ] || fail "$file is not $1"
@@ -33,5 +33,5 @@ gzip -dc "$layer" | tar --extract --to-stdout plugin.wasm | cmp --quiet - "$modu
     fail "plugin.wasm is not $module"
 
 echo "one layer, one file: plugin.wasm, $(wc -c <"$module") bytes, as in $module"
-echo "digest of the image:  $digest (behind @, or as the manifests' sha256)"
+echo "digest of the image:  $digest (after @, or as the manifests' sha256)"
 echo "sha256 of the module: $(sha256sum <"$module" | cut -d ' ' -f 1)"

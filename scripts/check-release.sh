@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Checks a release by other means than those that made it: scripts/check-release.sh [FOLDER], by default
-# dist. That is the checksum, that the bill of materials has the crates that Cargo's dependency tree has,
-# that each of them has a licence's text, and that the provenance matches these files, this commit and
-# this machine's toolchain.
+# Checks a release by other means than those that made it: scripts/check-release.sh [FOLDER], by
+# default dist. It checks the checksum, that the bill of materials has the crates of Cargo's
+# dependency tree, that each of them has a licence text, and that the provenance matches these
+# files, this commit and this machine's toolchain.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -20,7 +20,7 @@ jq --exit-status '.bomFormat == "CycloneDX" and .specVersion == "1.5"' "$sbom" >
 hash=$(jq --raw-output '.metadata.component.hashes[0].content' "$sbom")
 [ "$hash" = "$(digest "$module")" ] || fail "$sbom is of another module: its checksum is $hash"
 
-# What std needs is known of its build alone. All else must be what the tree has, no more and no less.
+# The dependencies of std are known only from its build. All others must be exactly those of the tree.
 listed=$(jq --raw-output '
     (.dependencies[] | select(.ref | startswith("pkg:generic/rust-std@")) | [.ref] + .dependsOn) as $std
     | .components[] | select(.purl as $purl | $std | index($purl) | not) | "\(.name) \(.version)"' "$sbom" | LC_ALL=C sort)
@@ -32,8 +32,8 @@ done
 strangers=$(jq --raw-output '[.dependencies[] | .ref, .dependsOn[]] - [.metadata.component.purl, .components[].purl] | unique[]' "$sbom")
 [ -z "$strangers" ] || fail "$sbom has dependencies that are no components: $strangers"
 
-# `name version | licence | 1, 2`, and further down `Text 1, of …`. Some texts are short, and only
-# say which of the others there are.
+# The notices have `name version | licence | 1, 2`, and further down `Text 1, of …`. Some texts are
+# short, and only refer to others.
 while IFS=$'\t' read -r name license; do
     line=$(grep -F "$name | $license | " "$notices") || fail "$notices has no line '$name | $license | …'"
     numbers=${line##*| }

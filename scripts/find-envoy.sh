@@ -1,7 +1,6 @@
 #!/usr/bin/env bash
-# Prints the Envoy to use: of the version that is given, else $ENVOY, else of the first version in
-# envoy/versions; as setup installed it. Deliberately not the one on the path, whose version is
-# anybody's guess.
+# Prints the path of the Envoy to use: the given version, or else $ENVOY, or else the first version in
+# envoy/versions, as setup installed it. Deliberately not the one in PATH, whose version is unknown.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

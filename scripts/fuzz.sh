@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Runs the fuzz targets with libFuzzer, and fails when one of them does. Usage: scripts/fuzz.sh
-# SECONDS [TARGET], for each target, or this one. What was found on the way goes to fuzz/corpus, and
-# is where the next run goes on from.
+# Runs the fuzz targets with libFuzzer, and fails if one of them does: scripts/fuzz.sh SECONDS
+# [TARGET]. Each target, or only TARGET, runs for SECONDS. New inputs go to fuzz/corpus, where the
+# next run continues.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -14,7 +14,7 @@ if [ -n "${2:-}" ]; then
     targets=("$2")
 fi
 
-# The flags of sanitizers are of nightly compilers only, or of those that take themselves for one.
+# Only nightly compilers accept the sanitizer flags. This makes any compiler act as one.
 export RUSTC_BOOTSTRAP=1
 sanitizer=address
 if ! compgen -G "$(rustc --print sysroot)/lib/rustlib/*/lib/librustc*asan*" >/dev/null; then
@@ -22,7 +22,7 @@ if ! compgen -G "$(rustc --print sysroot)/lib/rustlib/*/lib/librustc*asan*" >/de
     sanitizer=none
 fi
 triple=$(rustc --version --verbose | sed -n 's/^host: //p')
-# cargo-fuzz has no --locked: it uses the lock file that this finds to be current.
+# cargo-fuzz has no --locked. This checks that the lock file that it uses is current.
 cargo fetch --locked --manifest-path fuzz/Cargo.toml
 build=(build --target "$triple" --target-dir target/fuzz --sanitizer "$sanitizer")
 for target in "${targets[@]}"; do
@@ -38,7 +38,7 @@ for target in "${targets[@]}"; do
     mkdir -p "$corpus" "$artifacts"
     touch "$log"
     echo "fuzz: $target for $seconds s, into $log" >&2
-    # Whatever takes so long, in seconds, is a hang.
+    # An input that takes longer than -timeout, in seconds, is a hang.
     options=(-max_total_time="$seconds" -timeout=25 -max_len=4096 -print_final_stats=1)
     status=0
     "target/fuzz/$triple/release/$target" "${options[@]}" -artifact_prefix="$artifacts/" \

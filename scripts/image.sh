@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Makes the module's OCI image in dist/keystile-oci, an OCI image layout, in the "compat" form that
-# Istio and Envoy Gateway pull, and checks it. ENGINE=docker or ENGINE=umoci says what makes it; by
-# default Docker where its engine answers. IMAGE=NAME:TAG names it, LAYOUT says where else it goes.
+# Istio and Envoy Gateway pull, and checks it. ENGINE=docker or ENGINE=umoci selects what makes it;
+# the default is Docker if its engine answers, else umoci. IMAGE=NAME:TAG names the image, and
+# LAYOUT=FOLDER puts it elsewhere.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -13,7 +14,7 @@ image=${IMAGE:-keystile:$version}
 say() { printf 'image: %s\n' "$*" >&2; }
 fail() { say "$*"; exit 1; }
 
-# The tag in the name, without taking a registry's port for one.
+# The tag in the name. A registry's port is not a tag.
 tag=${image##*/}
 case $tag in
 *:*) tag=${tag#*:} ;;
@@ -45,7 +46,7 @@ docker)
     skopeo copy --quiet "docker-archive:$folder/image.tar" "oci:$layout:$tag"
     ;;
 umoci)
-    # The layer that envoy/Dockerfile describes, of the same bytes each time.
+    # The layer that envoy/Dockerfile describes, with the same bytes each time.
     cp "$module" "$folder/plugin.wasm"
     tar --directory "$folder" --create --file "$folder/layer.tar" --format ustar \
         --owner 0 --group 0 --numeric-owner --mode 0644 --mtime @0 plugin.wasm

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Prints the Debian packages whose programs and libraries decide what is in the released module, one per
-# line: the compiler, Cargo, std's sources, the linker, LLVM behind both, the C library, and binaryen,
-# which slims the module.
+# Prints the Debian packages whose programs and libraries decide what is in the released module, one
+# per line: the compiler, Cargo, std's sources, the linker, the LLVM that compiler and linker use,
+# the C library, and binaryen, which slims the module.
 set -euo pipefail
 
 minor=$(/usr/bin/rustc --version | sed -E 's/^rustc ([0-9]+\.[0-9]+).*/\1/')

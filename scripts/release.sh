@@ -12,7 +12,7 @@ cd "$(dirname "$0")/.."
 
 fail() { printf 'release: %s\n' "$*" >&2; exit 1; }
 
-# The build takes minutes, so everything that can be checked before it is.
+# The build takes minutes, so everything that can be checked before it is checked first.
 case ${SIGN:-} in
 '' | minisign) ;;
 *) fail "SIGN=$SIGN is neither empty nor minisign; for cosign, see docs/releases.md" ;;
@@ -26,14 +26,14 @@ if [ -n "$(git status --porcelain)" ]; then
 fi
 [ -z "${SOURCE_URI:-}" ] || source+=(--source-uri "$SOURCE_URI")
 
-# With std from its sources, so that Cargo reports what is in it. A released module is the plain one,
-# whatever this machine's environment says about profiles and compilers.
+# Builds std from its sources, so that Cargo reports what is in it. A released module is the
+# standard one, whatever this machine's environment says about profiles and compilers.
 export WASM_TOOLCHAIN=debian
 for variable in PANIC_MESSAGES RUSTC_WRAPPER RUSTC_WORKSPACE_WRAPPER "${!CARGO_PROFILE_WASM_@}" "${!CARGO_TARGET_@}"; do
     unset "$variable"
 done
 scripts/setup.sh release
-# What is left of a release that fails is the module alone.
+# A release that fails leaves only the module.
 rm -f dist/keystile.wasm.sha256 dist/keystile.cdx.json dist/keystile.provenance.json dist/THIRD-PARTY-LICENSES dist/*.minisig
 scripts/build-wasm.sh
 (cd dist && sha256sum keystile.wasm >keystile.wasm.sha256)

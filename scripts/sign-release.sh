@@ -20,7 +20,7 @@ public=${MINISIGN_PUBLIC_KEY:-${key%.key}.pub}
 scripts/setup.sh programs minisign
 [ "$folder" != --check ] || exit 0
 
-# Paths stay right in the release's folder.
+# Absolute paths stay valid in the release's folder.
 key=$(realpath "$key") public=$(realpath "$public")
 version=$(sed -n '/^\[workspace.package\]/,/^\[/s/^version = "\(.*\)"/\1/p' Cargo.toml)
 cd "$folder"

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Runs the end-to-end tests on each Envoy of envoy/versions, one after the other, and writes the
-# table in docs/compatibility.md. VERSIONS="1.36.4 1.40.0" takes some, FILTER=name only tests whose name has
-# it: both are for a quick try, and leave the table alone.
+# table in docs/compatibility.md. VERSIONS="1.36.4 1.40.0" runs only these versions, and FILTER=name
+# only tests whose name contains it. Both are for a quick try, and leave the table unchanged.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -15,20 +15,19 @@ filter=()
 
 fail() { printf 'test-matrix: %s\n' "$*" >&2; exit 1; }
 
-# What is wrong is better known before half an hour of tests than after.
+# Checked before half an hour of tests, not after.
 for mark in "$begin" "$end"; do
     [ "$(grep -cxF -- "$mark" "$page")" = 1 ] || fail "$page must have one line '$mark'"
 done
 
 scripts/setup.sh all "${versions[@]}"
 cargo build --locked --package keystile-registry
-# As `make test` does, so that little is compiled anew after it.
+# The same command as in `make test`, so that little is compiled again after it.
 tests=(cargo test --locked --workspace --test e2e --)
 logs=target/test-matrix
 mkdir -p "$logs"
 
-# The suite has several parts, each with a last line of its own:
-# `test result: ok. 10 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; …`
+# The suite has several parts, each with its own last line:
 count() { awk -v what="$1" '/^test result: / { for (i = 2; i <= NF; i++) if ($i == what ";") sum += $(i - 1) } END { print sum + 0 }' "$2"; }
 
 rows=() failed=

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Prints how this machine can build for wasm32-wasip1: `installed` (the target is there),
-# `debian` (std from Debian's sources), or `none`. With WASM_TOOLCHAIN=debian only the latter two.
+# Prints how this machine can build for wasm32-wasip1: `installed` (the target is installed), `debian`
+# (std from Debian's sources), or `none`. With WASM_TOOLCHAIN=debian, it prints one of the latter two.
 set -euo pipefail
 
 installed=$(rustc --print target-libdir --target wasm32-wasip1 2>/dev/null || true)

@@ -1,4 +1,4 @@
-//! What Keystile means to cost at most.
+//! The upper bounds for what Keystile costs.
 
 use std::fmt;
 
@@ -11,7 +11,7 @@ pub(crate) struct Bound {
     what: &'static str,
     figure: f64,
     limit: f64,
-    /// What is aimed at beyond the limit.
+    /// The goal, stricter than the limit, if there is one.
     aim: Option<f64>,
     unit: &'static str,
 }
@@ -45,7 +45,7 @@ impl fmt::Display for Bound {
     }
 }
 
-/// All bounds.
+/// Returns all bounds.
 pub(crate) fn all(figures: &Figures, footprint: &Footprint) -> Vec<Bound> {
     let bound = |what, figure, limit, aim| Bound {
         what,
@@ -150,7 +150,7 @@ mod tests {
                 0.12,
                 "**held**: it is 0.12, at most 0.15, and the 0.12 that is aimed at",
             ),
-            // No figure, as where nothing was added, holds nothing.
+            // NaN, which results if nothing was added, misses the bound.
             (
                 f64::NAN,
                 "**missed**: it is NaN, at most 0.15; 0.12 is aimed at",

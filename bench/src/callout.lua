@@ -9,7 +9,7 @@ function envoy_on_request(handle)
     handle:respond({[":status"] = "401"}, "")
     return
   end
-  -- Only now, as what was taken before the call cannot be used after it.
+  -- Only now, because headers fetched before the call cannot be used after it.
   local headers = handle:headers()
   headers:remove("authorization")
   headers:replace("x-keystile-key-id", answer["x-keystile-key-id"])

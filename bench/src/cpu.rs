@@ -1,4 +1,4 @@
-//! Who runs on which core, and how much CPU time Envoy's threads took, by the kernel's books.
+//! Which core each process uses, and the CPU time of Envoy's threads, as the kernel counts it.
 
 use std::process::Command;
 
@@ -13,8 +13,8 @@ pub(crate) struct Cores {
 }
 
 impl Cores {
-    /// The last core that this process may use for Envoy, the others for the load. Where there is
-    /// one core, they share it; the report says so.
+    /// Gives Envoy the last core that this process may use, and the load the others. If there is
+    /// only one core, they share it, and the report says so.
     pub(crate) fn split() -> Result<Self> {
         let allowed = sched_getaffinity(Pid::from_raw(0))?;
         let mut load: Vec<_> = (0..CpuSet::count())
@@ -27,7 +27,7 @@ impl Cores {
         Ok(Self { envoy, load })
     }
 
-    /// Keeps this process, and what it starts, off Envoy's core.
+    /// Keeps this process, and those that it starts, off Envoy's core.
     pub(crate) fn move_to_load(&self) -> Result<()> {
         let mut set = CpuSet::new();
         for core in &self.load {
@@ -36,12 +36,12 @@ impl Cores {
         Ok(sched_setaffinity(Pid::from_raw(0), &set)?)
     }
 
-    /// Whether Envoy has a core that the load does not use.
+    /// Returns true if Envoy has a core that the load does not use.
     pub(crate) fn are_apart(&self) -> bool {
         !self.load.contains(&self.envoy)
     }
 
-    /// A command that becomes Envoy on its core.
+    /// Returns a command that runs Envoy on its core.
     pub(crate) fn envoy_command(&self) -> Result<Command> {
         let mut command = Command::new("taskset");
         command
@@ -61,7 +61,8 @@ pub(crate) struct Cpu {
 }
 
 impl Cpu {
-    /// As of now. A thread that is running may be some milliseconds ahead; one that sleeps is not.
+    /// Reads the CPU time of a running Envoy. That of a running thread may lag by some
+    /// milliseconds; that of a sleeping one is exact.
     pub(crate) fn of(pid: u32) -> Result<Self> {
         let (mut cpu, mut workers) = (Self { worker: 0, rest: 0 }, 0);
         for task in std::fs::read_dir(format!("/proc/{pid}/task"))? {

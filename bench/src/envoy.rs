@@ -14,13 +14,13 @@ use crate::variants::{STATIC_KEYS, Subject, Variant, key};
 
 const HTTP_FILTERS: &str = "type.googleapis.com/envoy.extensions.filters.http";
 
-/// What variants with a callout give the upstream, as Keystile does.
+/// The headers that variants with a callout set for the upstream, as Keystile does.
 const IDENTITY_HEADERS: [&str; 2] = ["x-keystile-key-id", "x-keystile-account-id"];
 
-/// As much as a burst on a busy machine may need: a time-out is no part of what is measured.
+/// A timeout long enough for a burst on a busy machine, because timeouts are not measured.
 const PATIENCE: &str = "10s";
 
-/// Starts Envoy on its core, with a listener for each of these.
+/// Starts Envoy on its core, with a listener for each subject.
 pub(crate) fn start(
     subjects: &[Subject<'_>],
     workers: u32,
@@ -43,7 +43,7 @@ pub(crate) fn start(
     }
     let config = json!({
         "admin": {"address": address()},
-        // As shipped, so that what an operator sees is what is measured.
+        // As shipped, so that what is measured is what an operator sees.
         "memory_allocator_manager": shipped::allocator()?,
         "static_resources": {
             "listeners": listeners,
@@ -61,7 +61,7 @@ pub(crate) fn start(
         &workers,
         "--log-level",
         "info",
-        // The time in seconds, for the time that a start took.
+        // Logs the time in seconds, to compute how long the start took.
         "--log-format",
         "%E.%F %v",
     ];
@@ -72,7 +72,7 @@ fn address() -> Value {
     json!({"socket_address": {"address": "127.0.0.1", "port_value": 0}})
 }
 
-/// Set up as in envoy/envoy.yaml.
+/// Returns a listener that is set up as in envoy/envoy.yaml.
 fn listener(subject: Subject<'_>, module: &Path) -> Value {
     let mut filters = Vec::from_iter(filter(subject, module));
     let name = subject.name();
@@ -158,7 +158,8 @@ fn authz_grpc() -> Value {
     })
 }
 
-/// A VM for each, so that none has the memory of another's cache to walk through.
+/// Returns the Wasm filter's configuration. Each variant has its own VM, so that none is slowed
+/// down by another's cache.
 fn wasm(subject: Subject<'_>, module: &Path) -> Value {
     let cache = match subject.variant {
         Variant::Lookup => json!({

@@ -1,25 +1,25 @@
-//! Samples made into figures: medians of what each round showed.
+//! Computes figures from the samples of all rounds, as medians.
 
 use anyhow::{Context, Result};
 
 use crate::rounds::{Round, Sample};
 use crate::variants::Variant;
 
-/// The figures of a variant. Times are microseconds; all are medians over the rounds, those that
-/// compare over comparisons within a round.
+/// The figures of a variant, as medians over the rounds. Times are in microseconds. Variants are
+/// compared within each round.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Figure {
     /// CPU time of Envoy's worker per request.
     pub(crate) cpu: f64,
-    /// That to the one without a filter.
+    /// The ratio of `cpu` to that without a filter.
     pub(crate) ratio: f64,
-    /// That beyond the one without a filter.
+    /// The difference of `cpu` to that without a filter.
     pub(crate) added: f64,
-    /// What it adds to what `ext_authz` over HTTP adds.
+    /// The ratio of `added` to that of `ext_authz` over HTTP.
     pub(crate) share: f64,
     /// CPU time of Envoy's other threads per request.
     pub(crate) rest: f64,
-    /// Which part of the time the worker was running.
+    /// The fraction of the time that the worker was running.
     pub(crate) busy: f64,
     pub(crate) requests_per_second: f64,
     pub(crate) p50: f64,
@@ -29,13 +29,13 @@ pub(crate) struct Figure {
 /// The figures of all variants.
 pub(crate) struct Figures {
     all: Vec<Figure>,
-    /// CPU time of the lookup path to that of `ext_authz` over HTTP.
+    /// The ratio of the lookup path's CPU time to that of `ext_authz` over HTTP.
     pub(crate) lookup_to_authz: f64,
-    /// CPU time with many keys in turn to that with one.
+    /// The ratio of CPU time with many keys in turn to that with one.
     pub(crate) rotation_to_one: f64,
-    /// What a cached verdict adds, to what its host calls alone add.
+    /// The ratio of what a cached verdict adds to what its host calls alone add.
     pub(crate) cached_to_floor: f64,
-    /// With the module of `--against`, where there is one.
+    /// The figures of the `--against` module; empty without one.
     pub(crate) against: Vec<Against>,
 }
 
@@ -45,14 +45,14 @@ pub(crate) struct Against {
     pub(crate) variant: Variant,
     /// CPU time of Envoy's worker per request.
     pub(crate) cpu: f64,
-    /// That of the module that was built, to it.
+    /// The ratio of the built module's CPU time to `cpu`.
     pub(crate) ratio: f64,
-    /// What the module that was built adds, to what it adds.
+    /// The ratio of what the built module adds to what this one adds.
     pub(crate) added_ratio: f64,
 }
 
 impl Figures {
-    /// Of these rounds, of which there is at least one.
+    /// Computes the figures of at least one round.
     pub(crate) fn of(rounds: &[Round]) -> Result<Self> {
         let over = |each: &dyn Fn(&Round) -> f64| {
             let values: Vec<_> = rounds.iter().map(each).collect();
@@ -106,7 +106,7 @@ impl Figures {
         })
     }
 
-    /// Those of one variant.
+    /// Returns the figures of one variant.
     pub(crate) fn get(&self, variant: Variant) -> &Figure {
         &self.all[variant as usize]
     }
@@ -116,10 +116,10 @@ fn sample(round: &Round, variant: Variant) -> &Sample {
     &round.of_all[variant as usize]
 }
 
-/// The median; of an even number of values, the mean of the two in the middle.
+/// Returns the median. For an even number of values, it is the mean of the two in the middle.
 ///
 /// # Errors
-/// When there is none.
+/// If there are no values.
 pub(crate) fn median(values: &[f64]) -> Result<f64> {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
@@ -167,7 +167,7 @@ mod tests {
         }
     }
 
-    /// A machine that is slower in one round changes no comparison.
+    /// A machine that is slower in one round does not change the comparisons.
     #[test]
     fn comparisons_are_made_within_a_round() {
         let rounds = [round(40.0, 60.0, 45.0), round(80.0, 120.0, 90.0)];

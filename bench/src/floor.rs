@@ -1,7 +1,7 @@
-//! Modules that make Keystile's host calls, in its order, and do nothing else: what they cost, no
-//! change to the filter could save.
+//! Modules that make Keystile's host calls, in its order, and do nothing else. Their cost is the
+//! floor: no change to the filter can go below it.
 //!
-//! They export what Keystile's module exports, as Envoy calls each callback that there is.
+//! They export what Keystile's module exports, because Envoy calls each callback that is exported.
 
 use std::fmt::Write;
 
@@ -9,7 +9,8 @@ use anyhow::{Context, Result};
 
 use crate::variants::Variant;
 
-/// A module of the proxy-wasm ABI 0.2.1. What the host gives goes to one place, over and over.
+/// A module for the proxy-wasm ABI 0.2.1. Everything that the host returns is written to the same
+/// place.
 const FRAME: &str = r#"(module
   (import "env" "proxy_get_header_map_pairs" (func $pairs (param i32 i32 i32) (result i32)))
   (import "env" "proxy_get_header_map_value" (func $value (param i32 i32 i32 i32 i32) (result i32)))
@@ -40,13 +41,13 @@ ANSWER)
 DATA)
 "#;
 
-/// The context that a callout belongs to is kept by its token.
+/// Stores the context of a callout by the callout's token.
 const KEEP: &str = "(i32.store (i32.add (i32.const 0x10000) (i32.shl (i32.and (i32.load \
                     (i32.const 8)) (i32.const 0xfff)) (i32.const 2))) (local.get 0))\n";
 const KEPT: &str = "(i32.load (i32.add (i32.const 0x10000) (i32.shl (i32.and (local.get 1) \
                     (i32.const 0xfff)) (i32.const 2))))";
 
-/// Where what the host gives is said to be.
+/// Where the host writes the address and the length of what it returns.
 const GIVEN: &str = "(i32.const 0) (i32.const 4)";
 
 const LOG_ENTRY: &str = "outcome=allowed source=cache key_id=key_01J9ZQ4M7T5V8W2X3Y6Z0A1B2C";
@@ -54,15 +55,15 @@ const KEY_ID: (&str, &str) = ("x-keystile-key-id", "key_01J9ZQ4M7T5V8W2X3Y6Z0A1B
 const ACCOUNT_ID: (&str, &str) = ("x-keystile-account-id", "acct_01J9ZQ4M7T5V8W2X3Y6Z0A1B2");
 const BODY: &str = r#"{"success":false,"error":"api_key_not_found","message":"The provided API key was not found. Verify the key in your Asterwise dashboard.","details":[],"retry_after":null,"doc_url":"https://docs.asterwise.com/reference/errors/api_key_not_found","request_id":"req_01HXYZABCDEFGHJKMNPQRSTVWX","timestamp":"2026-05-25T12:34:56Z"}"#;
 
-/// What `proxy_on_request_headers` gives back.
+/// The return value of `proxy_on_request_headers` that lets the request continue.
 const CONTINUE: &str = "(i32.const 0)";
-/// StopAllIterationAndWatermark: the whole request waits, or has its answer.
+/// `StopAllIterationAndWatermark`: the request is paused, or has had its local reply.
 const STOP: &str = "(i32.const 4)";
 
-/// The module of a floor.
+/// Returns the module of a floor.
 ///
 /// # Errors
-/// When the variant is none.
+/// If the variant is not a floor.
 pub(crate) fn module(variant: Variant) -> Result<Vec<u8>> {
     let mut data = Data::default();
     let (request, answer) = match variant {
@@ -97,7 +98,7 @@ pub(crate) fn module(variant: Variant) -> Result<Vec<u8>> {
                 KEEP.to_owned(),
                 STOP.to_owned(),
             ];
-            // The answer comes to the root context, whose number is the first argument.
+            // The response is delivered to the root context, whose ID is the first argument.
             let answer = [
                 data.monotonic(),
                 data.headers(6),
@@ -107,7 +108,7 @@ pub(crate) fn module(variant: Variant) -> Result<Vec<u8>> {
                 ),
                 call("act_for", &[KEPT]),
                 call("get", &[&data.text("response\0code"), GIVEN]),
-                // As the records say where their keys may go.
+                // The path is needed because the records list the endpoints that their keys may use.
                 call("value", &["(i32.const 0)", &data.text(":path"), GIVEN]),
                 data.allow(),
                 call("continue", &["(i32.const 0)"]),
@@ -128,7 +129,7 @@ fn call(function: &str, arguments: &[&str]) -> String {
     format!("(drop (call ${function} {}))\n", arguments.join(" "))
 }
 
-/// Texts in the module's memory.
+/// The strings in the module's memory.
 struct Data {
     written: String,
     end: usize,
@@ -144,7 +145,7 @@ impl Default for Data {
 }
 
 impl Data {
-    /// Where a text is and how long, as two arguments.
+    /// Adds a string, and returns its address and length as two arguments.
     fn text(&mut self, text: &str) -> String {
         let at = self.end;
         let escaped: String = text.bytes().map(|byte| format!("\\{byte:02x}")).collect();
@@ -154,7 +155,7 @@ impl Data {
         format!("(i32.const {at}) (i32.const {})", text.len())
     }
 
-    /// A header map, as proxy-wasm writes them.
+    /// Adds a header map as proxy-wasm serializes it, and returns its address and length.
     fn map(&mut self, headers: &[(&str, &str)]) -> String {
         let number = |length: usize| u32::try_from(length).unwrap_or(0).to_le_bytes();
         let mut map = number(headers.len()).to_vec();
@@ -165,7 +166,7 @@ impl Data {
         for (name, value) in headers {
             map.extend(format!("{name}\0{value}\0").bytes());
         }
-        // All of it is ASCII: the texts are, and none is longer than 127 bytes.
+        // All of it is ASCII: the strings are, and none is longer than 127 bytes.
         self.text(&String::from_utf8_lossy(&map))
     }
 
@@ -185,7 +186,7 @@ impl Data {
         call("remove", &["(i32.const 0)", &self.text("authorization")])
     }
 
-    /// What makes an allowed request of one that came in.
+    /// Returns the calls that turn a request into an allowed one.
     fn allow(&mut self) -> String {
         [self.add(KEY_ID), self.add(ACCOUNT_ID), self.log()].concat()
     }
@@ -244,7 +245,7 @@ impl Data {
 mod tests {
     use super::*;
 
-    /// Both against the lists that the module is built with.
+    /// Checks both against the lists that the module is built with.
     #[test]
     fn a_floor_has_the_modules_exports_and_calls_nothing_else() {
         for variant in Variant::ALL

@@ -1,4 +1,4 @@
-//! What the module takes besides CPU time: memory, bytes on disk, and time to load.
+//! What the module costs besides CPU time: memory, disk space, and time to load.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -16,18 +16,18 @@ use crate::servers::Servers;
 use crate::variants::{Subject, Variant, key};
 use crate::{Interrupted, envoy};
 
-/// Workers of the larger Envoy. The memory of one is its difference to an Envoy with one worker,
-/// so that what Envoy's main thread needs for the module does not count.
+/// Workers of the larger Envoy. The memory per worker is the difference to an Envoy with one
+/// worker, so that what Envoy's main thread needs for the module does not count.
 const WORKERS: u32 = 3;
 
-/// Sizes in bytes, times in milliseconds; medians over some starts.
+/// Sizes in bytes, times in milliseconds, as medians over several starts.
 pub(crate) struct Footprint {
     /// The module's file.
     pub(crate) module: u64,
-    /// What the module adds to Envoy's private memory with one worker, Envoy's main thread with
-    /// its own VM and the compiled code included.
+    /// What the module adds to Envoy's private memory with one worker, including the main thread's
+    /// own VM and the compiled code.
     pub(crate) first: f64,
-    /// The same of its resident memory, in which Envoy's own code for WebAssembly counts too.
+    /// What it adds to Envoy's resident memory, which includes Envoy's own code for WebAssembly.
     pub(crate) resident: f64,
     /// What the VM of each further worker adds to Envoy's private memory.
     pub(crate) worker: f64,
@@ -37,7 +37,7 @@ pub(crate) struct Footprint {
     pub(crate) load_time: f64,
 }
 
-/// Starts Envoy with and without the module, some times.
+/// Starts Envoy with and without the module, several times each, and returns the medians.
 pub(crate) fn measure(
     options: &Options,
     cores: &Cores,
@@ -73,7 +73,7 @@ pub(crate) fn measure(
     })
 }
 
-/// Has so many keys looked up, and so put into the cache.
+/// Sends a request with each of `keys` keys, which puts their verdicts into the cache.
 pub(crate) fn fill(to: SocketAddr, keys: u32) -> Result<()> {
     send(to, (0..keys).map(key))
 }
@@ -95,9 +95,9 @@ fn send(to: SocketAddr, keys: impl ExactSizeIterator<Item = String> + Send) -> R
 struct Started {
     envoy: Envoy,
     to: SocketAddr,
-    /// Private memory after some requests.
+    /// Private memory in bytes, after some requests.
     private: f64,
-    /// Resident memory then.
+    /// Resident memory in bytes, at the same time.
     resident: f64,
     /// How long the start took, in milliseconds.
     took: f64,
@@ -115,7 +115,7 @@ impl Started {
             folder.path(),
         )?;
         let to = envoy.listener(variant.name())?;
-        // On connections enough for each worker to get some, and then many on a few.
+        // First on enough connections for each worker to get some, then many requests on a few.
         let credential = format!("authorization: Bearer {}", key(0));
         for _ in 0..16 * workers {
             let response = client::get(to, "/v1/numerology/x", [credential.as_str()])?;
@@ -132,7 +132,7 @@ impl Started {
         })
     }
 
-    /// The private memory with so many verdicts in the cache.
+    /// Fills the cache with `keys` verdicts, and returns the private memory in bytes.
     fn fill(&mut self, keys: u32) -> Result<f64> {
         fill(self.to, keys)?;
         let gauge = "wasmcustom.keystile.cache.allow.entries";
@@ -141,8 +141,8 @@ impl Started {
     }
 }
 
-/// Envoy's private memory once its allocator has given back what it will, which is some of it each
-/// second.
+/// Returns Envoy's private memory in bytes, after its allocator has released what it can. It
+/// releases some each second.
 fn settled(envoy: &Envoy) -> Result<f64> {
     const STEADY: u64 = 200_000;
     let mut before = envoy.private_bytes()?;
@@ -157,8 +157,8 @@ fn settled(envoy: &Envoy) -> Result<f64> {
     Ok(before as f64)
 }
 
-/// How long a start took by Envoy's own log, in milliseconds: from its first line to its main loop,
-/// which begins when workers have been started.
+/// Returns how long Envoy's start took by its own log, in milliseconds: from the first line to the
+/// main loop, which begins after the workers have been started.
 fn start_time(envoy: &Envoy) -> Result<f64> {
     const LAST: &str = "starting main dispatch loop";
     let mut log = String::new();

@@ -1,8 +1,9 @@
--- For wrk: requests as an SDK sends them, with keys in turn. All variants get the same script, so
--- that what the client does costs the same for each.
--- Arguments: what keys begin with, how many there are, the number of the first.
+-- A wrk script that sends requests like those of an SDK, with keys in turn. All variants use the
+-- same script, so that the client costs the same for each. Arguments: the prefix of the keys, how
+-- many there are, the number of the first.
 
--- No divisor of any number of keys, so all are used; and neighbours are far apart in the cache.
+-- A prime, so that all keys are used (unless there are 30011). Successive keys are far apart in the
+-- cache.
 local STRIDE = 30011
 
 local head, tail, count, at

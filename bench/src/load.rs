@@ -1,4 +1,4 @@
-//! Bursts of load, by wrk.
+//! Bursts of load from wrk.
 
 use std::io::Write;
 use std::net::SocketAddr;
@@ -11,15 +11,15 @@ use tempfile::NamedTempFile;
 use crate::options::Options;
 use crate::variants::Variant;
 
-/// A path of the size of a real one, below the record's endpoints.
+/// A path as long as a real one, below the record's endpoints.
 const TARGET: &str = "/v1/numerology/life-path?birth_date=1990-05-17";
 
-/// What wrk says of a burst.
+/// What wrk reports about a burst.
 #[derive(Clone, Copy, Debug, Deserialize)]
 pub(crate) struct Burst {
     /// How many requests were answered.
     pub(crate) requests: u64,
-    /// How long it took, in microseconds.
+    /// How long the burst took, in microseconds.
     pub(crate) micros: u64,
     /// How many answers had a status of 400 or more.
     refused: u64,
@@ -37,15 +37,15 @@ pub(crate) struct Wrk {
 }
 
 impl Wrk {
-    /// Writes the script down.
+    /// Writes the script to a temporary file.
     pub(crate) fn new() -> Result<Self> {
         let mut script = NamedTempFile::with_suffix(".lua")?;
         script.write_all(include_bytes!("load.lua"))?;
         Ok(Self { script })
     }
 
-    /// One burst, whose requests all got the variant's status, as far as wrk can tell: it does
-    /// not know a 401 from a 503.
+    /// Runs one burst, all of whose requests must get the variant's status, as far as wrk can tell:
+    /// it cannot tell a 401 from a 503.
     pub(crate) fn burst(
         &self,
         to: SocketAddr,
@@ -87,9 +87,9 @@ impl Wrk {
     }
 }
 
-/// wrk's name for itself.
+/// Returns wrk's name and version.
 pub(crate) fn version() -> Result<String> {
-    // It shows its usage with it, and says that it failed.
+    // wrk also prints its usage, and exits with an error.
     let output = Command::new("wrk").arg("--version").output();
     let output = output.context("cannot start wrk; run `make setup`")?;
     let written = String::from_utf8_lossy(&output.stdout).into_owned();

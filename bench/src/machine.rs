@@ -1,4 +1,4 @@
-//! What was measured on, and with what.
+//! The machine and the software of the measurement.
 
 use std::process::Command;
 
@@ -8,7 +8,7 @@ use keystile_e2e::{envoy, root};
 use crate::cpu::Cores;
 use crate::load;
 
-/// All of it, as text.
+/// A description of them, as strings.
 pub(crate) struct Machine {
     pub(crate) cpu: String,
     pub(crate) cores: String,
@@ -19,7 +19,7 @@ pub(crate) struct Machine {
 }
 
 impl Machine {
-    /// Looks around.
+    /// Collects the description.
     pub(crate) fn look(cores: &Cores) -> Result<Self> {
         let read = |path| std::fs::read_to_string(path).context(path);
         let cpus = read("/proc/cpuinfo")?;
@@ -59,7 +59,7 @@ impl Machine {
     }
 }
 
-/// From `envoy  version: COMMIT/1.40.0/Clean/RELEASE/BoringSSL`.
+/// Returns Envoy's version, from `envoy  version: COMMIT/1.40.0/Clean/RELEASE/BoringSSL`.
 fn envoy_version() -> Result<String> {
     let output = Command::new(envoy::program()?).arg("--version").output()?;
     let written = String::from_utf8_lossy(&output.stdout);
@@ -69,7 +69,7 @@ fn envoy_version() -> Result<String> {
     Ok(version.to_owned())
 }
 
-/// What was measured, where it is under git.
+/// Returns the commit that was measured, or `unknown` outside of Git.
 fn commit() -> String {
     let git = |arguments: &[&str]| {
         let output = Command::new("git")
@@ -82,7 +82,7 @@ fn commit() -> String {
     let Some(commit) = git(&["log", "-1", "--format=%h of %cs"]) else {
         return "unknown".to_owned();
     };
-    // What the report itself is written to does not count.
+    // The folder that the report itself is written to does not count.
     let changes = git(&[
         "status",
         "--porcelain",

@@ -1,8 +1,8 @@
-//! `make bench`: what Keystile costs in Envoy, beside what one would use instead.
+//! `make bench`: measures what Keystile costs in Envoy, compared with the alternatives.
 //!
-//! One Envoy has a listener for each variant, all before the same upstream. Each gets a short
-//! burst of load in turn, round after round, so that what the machine does meanwhile hits all
-//! alike. What counts is the CPU time of Envoy's worker by the kernel's books.
+//! One Envoy has a listener for each variant, all with the same upstream. Each gets a short burst
+//! of load in turn, round after round, so that other load on the machine affects all alike. The
+//! main figure is the CPU time of Envoy's worker, as the kernel counts it.
 
 mod bounds;
 mod cpu;
@@ -43,13 +43,13 @@ fn main() -> ExitCode {
     }
 }
 
-/// Set by a signal to end. Looked at between steps of a second or so, so that everything that was
-/// started is ended by its owner.
+/// Set by a signal that ends the program. It is checked between steps of a second or so, so that
+/// everything that was started is ended by its owner.
 #[derive(Clone, Default)]
 pub(crate) struct Interrupted(Arc<AtomicBool>);
 
 impl Interrupted {
-    /// Fails once there was a signal.
+    /// Returns an error if there was a signal.
     pub(crate) fn check(&self) -> Result<()> {
         if self.0.load(Ordering::Relaxed) {
             bail!("interrupted");
@@ -60,7 +60,7 @@ impl Interrupted {
 
 fn run(options: Options) -> Result<()> {
     let cores = cpu::Cores::split()?;
-    // Before there are threads, as they and all children inherit it.
+    // Before any thread starts, because threads and child processes inherit the affinity.
     cores.move_to_load()?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
@@ -80,7 +80,7 @@ fn run(options: Options) -> Result<()> {
             _ = hang_up.recv() => {}
         }
         interrupted.0.store(true, Ordering::Relaxed);
-        // Whichever step ends it: the signal may have reached Envoy and wrk too.
+        // Its error does not matter: the signal may have reached Envoy and wrk too.
         let _ = work.await;
         bail!("interrupted")
     })

@@ -1,4 +1,4 @@
-//! What the command line says.
+//! The command line.
 
 use std::path::PathBuf;
 
@@ -9,10 +9,10 @@ use clap::{Args, Parser, ValueEnum};
 pub(crate) enum Command {
     /// Measure, print the report, and write it with its plot.
     Run(Options),
-    /// Be one of the servers around Envoy, for `run`.
+    /// Run one of the servers around Envoy, for `run`.
     #[command(hide = true)]
     Serve {
-        /// Which.
+        /// Which server.
         server: Server,
     },
 }
@@ -20,10 +20,10 @@ pub(crate) enum Command {
 /// How much to measure.
 #[derive(Args)]
 pub(crate) struct Options {
-    /// Bursts of load for each variant; what is reported are medians.
+    /// Bursts of load for each variant; the report has their medians.
     #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) rounds: u32,
-    /// Rounds before those, which do not count.
+    /// Warm-up rounds before those, which do not count.
     #[arg(long, default_value_t = 1)]
     pub(crate) warm_up: u32,
     /// How long each burst is, in seconds.
@@ -51,6 +51,6 @@ pub(crate) struct Options {
 pub(crate) enum Server {
     /// The API behind Envoy.
     Upstream,
-    /// The auth server, which all variants with callouts ask.
+    /// The auth server that all variants with callouts ask.
     Auth,
 }

@@ -1,4 +1,4 @@
-//! The plot: a bar for each variant, in SVG that follows a reader's light or dark scheme.
+//! The plot: a bar for each variant, in an SVG that follows the reader's light or dark scheme.
 
 use std::fmt::Write;
 
@@ -8,7 +8,7 @@ use crate::variants::Variant;
 const WIDTH: f64 = 900.0;
 const ROW: f64 = 28.0;
 const TOP: f64 = 64.0;
-/// Where bars begin, and how long the longest is; behind it there is room for its figure.
+/// Where the bars begin, and the length of the longest, which leaves room for its figure.
 const LEFT: f64 = 356.0;
 const LONGEST: f64 = 420.0;
 
@@ -27,7 +27,7 @@ text { fill: #f0f6fc }
 }
 ";
 
-/// The plot of CPU time per request.
+/// Returns the plot of CPU time per request.
 pub(crate) fn svg(figures: &Figures) -> String {
     let cpu = |variant| figures.get(variant).cpu;
     let most = Variant::ALL.map(cpu).into_iter().fold(0.0, f64::max);

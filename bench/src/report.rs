@@ -12,7 +12,7 @@ use crate::machine::Machine;
 use crate::options::Options;
 use crate::variants::Variant;
 
-/// The whole report.
+/// Returns the whole report.
 pub(crate) fn markdown(
     options: &Options,
     machine: &Machine,
@@ -63,7 +63,7 @@ fn table(figures: &Figures) -> String {
             figure.p99,
             figure.busy * 100.0,
         );
-        // Nothing is added to itself.
+        // The variant without a filter is not compared with itself.
         let line = match variant {
             Variant::NoFilter => line.replacen("| 0.0 | 0.00 |", "| | |", 1),
             _ => line,
@@ -73,7 +73,8 @@ fn table(figures: &Figures) -> String {
     table
 }
 
-/// Where the worker is idle for longer, its core was not its own, or the load could not fill it.
+/// The lowest fraction of busy time for figures that mean something. Below it, the worker shared
+/// its core, or the load could not fill it.
 const BUSY: f64 = 0.8;
 
 fn notes(options: &Options, figures: &Figures) -> String {
@@ -104,8 +105,8 @@ fn notes(options: &Options, figures: &Figures) -> String {
     )
 }
 
-/// The comparison with the module of `--against`; empty without one. It is not part of the report,
-/// as that module is not part of the project.
+/// Returns the comparison with the `--against` module; empty without one. It is not part of the
+/// report, because that module is not part of the project.
 pub(crate) fn against(options: &Options, figures: &Figures) -> String {
     let Some(against) = &options.against else {
         return String::new();

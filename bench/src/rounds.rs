@@ -1,4 +1,4 @@
-//! The rounds: a burst for each variant in turn, again and again.
+//! Runs the rounds, each with a burst for every variant in turn.
 
 use std::net::SocketAddr;
 
@@ -13,14 +13,14 @@ use crate::servers::{Servers, upstream};
 use crate::variants::{Keys, Subject, Variant, key};
 use crate::{Interrupted, envoy, footprint};
 
-/// What one burst showed. Times are microseconds.
+/// The measurements of one burst. Times are in microseconds.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Sample {
     /// CPU time of Envoy's worker per request.
     pub(crate) cpu: f64,
     /// CPU time of Envoy's other threads per request.
     pub(crate) rest: f64,
-    /// Which part of the time the worker was running, from 0 to 1.
+    /// The fraction of the time that the worker was running, from 0 to 1.
     pub(crate) busy: f64,
     pub(crate) requests_per_second: f64,
     pub(crate) p50: f64,
@@ -32,11 +32,11 @@ pub(crate) struct Sample {
 pub(crate) struct Round {
     /// In the order of [`Variant::ALL`].
     pub(crate) of_all: [Sample; Variant::ALL.len()],
-    /// With the module of `--against`, in the order of [`Variant::KEYSTILE`]; empty without one.
+    /// Those of the `--against` module, in the order of [`Variant::KEYSTILE`]; empty without one.
     pub(crate) against: Vec<Sample>,
 }
 
-/// Runs them all.
+/// Runs all rounds, and returns those after the warm-up.
 pub(crate) fn run(
     options: &Options,
     cores: &Cores,
@@ -88,8 +88,9 @@ impl Rig<'_> {
         self.envoy.listener(&subject.name())
     }
 
-    /// Some single requests, each of which gets the variant's status. Those that decide by the
-    /// credential refuse a request without one, and the upstream gets an identity in its stead.
+    /// Sends single requests, each of which must get the variant's status. A variant that decides
+    /// by the credential must refuse a request without one, and must replace it by an identity for
+    /// the upstream.
     fn check(&self, subject: Subject<'_>) -> Result<()> {
         let to = self.to(subject)?;
         let variant = subject.variant;
@@ -116,7 +117,8 @@ impl Rig<'_> {
         Ok(())
     }
 
-    /// Every other round backwards, so that no variant always follows the same one.
+    /// Runs a burst for each subject, in reverse order in every other round, so that no variant
+    /// always follows the same one.
     fn round(&self, number: u32, interrupted: &Interrupted) -> Result<Round> {
         let mut order: Vec<_> = self.subjects.iter().copied().enumerate().collect();
         if number % 2 == 1 {
@@ -166,15 +168,15 @@ impl Rig<'_> {
         })
     }
 
-    /// How many answers of 500 or more there were so far.
+    /// Returns how many responses had a status of 500 or more so far.
     fn failed(&self, subject: Subject<'_>) -> Result<u64> {
         let name = format!("http.{}.downstream_rq_5xx", subject.name());
         self.envoy.counter(&name)
     }
 
-    /// A variant that looks its keys up does so for each request, and one that has them in its
-    /// cache for none. Requests that the end of a burst cuts off are in no burst's count, and the
-    /// auth server may get them as late as in the next one.
+    /// Checks that a variant with lookups made one for each request, and a cached one made none.
+    /// Requests that the end of a burst cuts off are in no burst's count, and may reach the auth
+    /// server as late as during the next one.
     fn asked_as_it_must(&self, variant: Variant, burst: &Burst, asked: u64) -> Result<()> {
         let cut_off = u64::from(self.options.connections);
         let must = if variant.asks() { burst.requests } else { 0 };

@@ -1,5 +1,5 @@
-//! The servers around Envoy, each a process with one thread: this program itself, as another
-//! command.
+//! The servers around Envoy. Each is a process with one thread, which runs this program with
+//! another command.
 
 mod auth;
 mod check;
@@ -26,7 +26,7 @@ use crate::options::Server;
 
 const READY: &str = "listening on ";
 
-/// The running servers. Dropping it ends them.
+/// The running servers. They end when this is dropped.
 pub(crate) struct Servers {
     pub(crate) upstream: SocketAddr,
     pub(crate) auth: SocketAddr,
@@ -35,7 +35,7 @@ pub(crate) struct Servers {
 }
 
 impl Servers {
-    /// Starts all, and waits until they listen.
+    /// Starts all servers, and waits until they listen.
     pub(crate) fn start() -> Result<Self> {
         let folder = tempfile::tempdir()?;
         let start = |server: Server| {
@@ -57,7 +57,7 @@ impl Servers {
         })
     }
 
-    /// How many requests asked the auth server so far.
+    /// Returns how many requests the auth server has had so far.
     pub(crate) fn asked(&self) -> Result<u64> {
         let answer = client::get(self.auth, auth::COUNT, [])?.text();
         answer
@@ -66,7 +66,7 @@ impl Servers {
     }
 }
 
-/// Be a server, until a signal ends the process.
+/// Runs a server until a signal ends the process.
 pub(crate) fn serve(server: Server) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -92,7 +92,7 @@ where
         tokio::spawn(async move {
             let service = service_fn(|request| async move { anyhow::Ok(answer(request).await) });
             let server = auto::Builder::new(TokioExecutor::new());
-            // A client that leaves midway is no news.
+            // A client that disconnects early is not an error.
             let _ = server.serve_connection(TokioIo::new(stream), service).await;
         });
     }

@@ -1,8 +1,8 @@
-//! What is compared.
+//! The variants that are compared.
 
 use std::path::Path;
 
-/// A variant. Each is a listener of its own, before the same upstream.
+/// A variant. Each has its own listener, and all have the same upstream.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Variant {
     NoFilter,
@@ -21,7 +21,7 @@ pub(crate) enum Variant {
     RefusedFloor,
 }
 
-/// What a listener is for.
+/// A variant and the module to measure it with. Each subject has a listener.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Subject<'a> {
     pub(crate) variant: Variant,
@@ -30,7 +30,7 @@ pub(crate) struct Subject<'a> {
 }
 
 impl Subject<'_> {
-    /// A variant, with Keystile as it was built.
+    /// Returns a variant with the module that was built.
     pub(crate) fn of(variant: Variant) -> Self {
         Self {
             variant,
@@ -38,7 +38,7 @@ impl Subject<'_> {
         }
     }
 
-    /// The name of its listener.
+    /// Returns the name of its listener.
     pub(crate) fn name(self) -> String {
         let name = self.variant.name();
         if self.against.is_some() {
@@ -54,24 +54,24 @@ impl Subject<'_> {
 pub(crate) enum Keys {
     /// The same in each request.
     One,
-    /// The static ones of the native filter, in turn.
+    /// The native filter's static keys, in turn.
     Static,
     /// All of `--keys`, in turn.
     All,
-    /// One that is as long as a key, and has one character that no key has.
+    /// One that is as long as a key, but has a character that no key has.
     Malformed,
 }
 
-/// The native filter's keys.
+/// The number of the native filter's keys.
 pub(crate) const STATIC_KEYS: u32 = 1000;
 
-/// A key that the auth server knows, as all of its shape.
+/// Returns a key. The auth server accepts all keys of this form.
 pub(crate) fn key(number: u32) -> String {
     format!("{}{number:06}", Keys::All.prefix())
 }
 
 impl Keys {
-    /// What keys are made of, with their number of six digits behind it.
+    /// Returns what all keys begin with, before their number of six digits.
     pub(crate) fn prefix(self) -> &'static str {
         match self {
             Self::Malformed => "aw_x7Kq2mVtR9bYw4LhZ0cNf8sJd3gPu6EaX!",
@@ -79,7 +79,7 @@ impl Keys {
         }
     }
 
-    /// How many there are.
+    /// Returns the number of keys; `all` is the number from `--keys`.
     pub(crate) fn count(self, all: u32) -> u32 {
         match self {
             Self::One | Self::Malformed => 1,
@@ -90,7 +90,7 @@ impl Keys {
 }
 
 impl Variant {
-    /// All, in the order of the report.
+    /// All variants, in the order of the report.
     pub(crate) const ALL: [Self; 14] = [
         Self::NoFilter,
         Self::NativeKeys,
@@ -108,7 +108,7 @@ impl Variant {
         Self::RefusedFloor,
     ];
 
-    /// Those that are Keystile.
+    /// The variants of Keystile.
     pub(crate) const KEYSTILE: [Self; 5] = [
         Self::Cached,
         Self::CachedRotation,
@@ -117,7 +117,7 @@ impl Variant {
         Self::Malformed,
     ];
 
-    /// Its name in Envoy.
+    /// Returns its name in Envoy.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::NoFilter => "no_filter",
@@ -137,7 +137,7 @@ impl Variant {
         }
     }
 
-    /// Its name in the report.
+    /// Returns its name in the report.
     pub(crate) fn title(self) -> &'static str {
         match self {
             Self::NoFilter => "no filter",
@@ -157,13 +157,13 @@ impl Variant {
         }
     }
 
-    /// Whether it is Keystile.
+    /// Returns true if it is a variant of Keystile.
     pub(crate) fn is_keystile(self) -> bool {
         Self::KEYSTILE.contains(&self)
     }
 
-    /// The keys of its requests. Requests at once with one key share Keystile's lookup, so all
-    /// variants with a callout get many.
+    /// Returns the keys of its requests. Concurrent requests with the same key share a lookup in
+    /// Keystile, so all variants with a callout get many keys.
     pub(crate) fn keys(self) -> Keys {
         match self {
             Self::NoFilter
@@ -178,7 +178,7 @@ impl Variant {
         }
     }
 
-    /// The status that each request must get.
+    /// Returns the status that each request must get.
     pub(crate) fn status(self) -> u16 {
         match self {
             Self::Refused | Self::Malformed | Self::RefusedFloor => 401,
@@ -186,7 +186,7 @@ impl Variant {
         }
     }
 
-    /// Whether each request asks the auth server; else none may, once the cache is warm.
+    /// Returns true if each request asks the auth server. Otherwise none may, once the cache is warm.
     pub(crate) fn asks(self) -> bool {
         matches!(
             self,
@@ -194,7 +194,7 @@ impl Variant {
         )
     }
 
-    /// Whether it makes Keystile's host calls and does nothing else.
+    /// Returns true if it makes Keystile's host calls and does nothing else.
     pub(crate) fn is_floor(self) -> bool {
         matches!(
             self,
@@ -202,7 +202,7 @@ impl Variant {
         )
     }
 
-    /// Whether it looks at the credential.
+    /// Returns true if it decides by the credential.
     pub(crate) fn decides(self) -> bool {
         !matches!(self, Self::NoFilter | Self::LuaHeader) && !self.is_floor()
     }

@@ -1,5 +1,5 @@
-//! The whole of `make bench` with as little load as there can be: every variant works, and every
-//! figure is there.
+//! Runs all of `make bench` with as little load as possible: every variant must work, and every
+//! figure must be there.
 
 use std::process::Command;
 

@@ -1,4 +1,4 @@
-//! What Cargo tells: of a build, of the workspace, and in its files.
+//! What Cargo says about a build and the workspace, and what its files say.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -9,16 +9,16 @@ use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-/// What the module is compiled for.
+/// The target that the module is compiled for.
 pub(crate) const TARGET: &str = "wasm32-wasip1";
 
-/// A file of Cargo.
+/// Parses one of Cargo's files.
 pub(crate) fn parse<T: DeserializeOwned>(path: &Path) -> Result<T> {
     let text = fs::read_to_string(path).with_context(|| format!("{}", path.display()))?;
     toml::from_str(&text).with_context(|| format!("{}", path.display()))
 }
 
-/// The manifests of all that was compiled for the module's target.
+/// Returns the manifests of everything that was compiled for the module's target.
 pub(crate) fn compiled(messages: &str) -> Result<BTreeSet<PathBuf>> {
     let mut manifests = BTreeSet::new();
     for line in messages.lines() {
@@ -39,10 +39,10 @@ pub(crate) fn compiled(messages: &str) -> Result<BTreeSet<PathBuf>> {
     Ok(manifests)
 }
 
-/// What each crate of the filter needs, as `name version`, by the output of [`tree`].
+/// Returns what each crate of the filter depends on, as `name version`, from the output of [`tree`].
 pub(crate) fn needs(tree: &str) -> Result<BTreeMap<String, BTreeSet<String>>> {
     let mut needs: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-    // From the root to the line before.
+    // The crates from the root to the previous line.
     let mut above: Vec<String> = Vec::new();
     for line in tree.lines() {
         let strange = || format!("cargo tree printed a line that is no crate: {line}");
@@ -66,7 +66,7 @@ pub(crate) fn needs(tree: &str) -> Result<BTreeMap<String, BTreeSet<String>>> {
     Ok(needs)
 }
 
-/// The tree of the filter's crates, with the features that they have for it alone.
+/// Returns the tree of the filter's crates, with only the features that the filter enables.
 pub(crate) fn tree(root: &Path) -> Result<String> {
     let filter = ["--package", "keystile", "--target", TARGET];
     let shape = [
@@ -80,7 +80,7 @@ pub(crate) fn tree(root: &Path) -> Result<String> {
     run(root, &arguments)
 }
 
-/// What Cargo knows of the workspace and of all that it needs.
+/// Returns what Cargo knows about the workspace and its dependencies.
 pub(crate) fn metadata(root: &Path) -> Result<Metadata> {
     let arguments = [
         "metadata",
@@ -132,8 +132,8 @@ impl Metadata {
         found.with_context(|| format!("Cargo knows no package {name}"))
     }
 
-    /// All packages that this one may need when it runs. Some are not compiled: which features
-    /// are on, the metadata tells of the whole workspace only.
+    /// Returns all packages that this one may need when it runs. Some are not compiled: the
+    /// metadata has the enabled features only for the workspace as a whole.
     pub(crate) fn needed_by(&self, package: &Package) -> Vec<&Package> {
         let nodes: BTreeMap<_, _> = self
             .resolve
@@ -176,7 +176,7 @@ struct Node {
 }
 
 impl Node {
-    /// Neither for tests nor for the build.
+    /// Returns the dependencies, except those for tests and for the build.
     pub(crate) fn needs(&self) -> impl Iterator<Item = &str> {
         let normal =
             |dependency: &&Dependency| dependency.dep_kinds.iter().any(|kind| kind.kind.is_none());

@@ -1,4 +1,4 @@
-//! What is in the module, by what Cargo says.
+//! What is in the module, according to Cargo.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -14,28 +14,27 @@ const RUST_LICENSE: &str =
 const WASI_LIBC_LICENSE: &str =
     "(Apache-2.0 WITH LLVM-exception OR Apache-2.0 OR MIT) AND MIT AND BSD-2-Clause AND CC0-1.0";
 
-/// Something that is in the module under a licence of its own.
+/// A part of the module with its own licence.
 #[derive(Debug)]
 pub(crate) struct Component {
     pub(crate) name: String,
     pub(crate) version: String,
     /// An SPDX expression.
     pub(crate) license: String,
-    /// Its name for programs, <https://github.com/package-url/purl-spec>, which tells it from all
-    /// others.
+    /// Its package URL, <https://github.com/package-url/purl-spec>, which is unique.
     pub(crate) purl: String,
     /// The SHA-256 of its package.
     pub(crate) checksum: Option<String>,
-    /// The files with its licences.
+    /// The files with its licence texts.
     pub(crate) texts: Vec<PathBuf>,
 }
 
-/// The whole module.
+/// All components of the module.
 pub(crate) struct Contents {
     pub(crate) version: String,
     /// Sorted by `purl`.
     pub(crate) components: Vec<Component>,
-    /// What each `purl` needs of the others. Keystile's own is [`Contents::purl`].
+    /// Which other components each `purl` depends on. Keystile's own is [`Contents::purl`].
     pub(crate) needs: BTreeMap<String, BTreeSet<String>>,
 }
 
@@ -57,7 +56,7 @@ impl Contents {
             needs: BTreeMap::new(),
         };
 
-        // The filter's crates, and what each needs.
+        // The filter's crates, and what each depends on.
         let own = format!("{} {}", filter.name, filter.version);
         let mut purls = BTreeMap::from([(own, this.purl())]);
         let mut left = compiled;
@@ -79,7 +78,7 @@ impl Contents {
             this.needs.insert(purl(&name)?, needs);
         }
 
-        // All else that was compiled is std, and what std needs.
+        // Everything else that was compiled is std, and what std depends on.
         let std = rust_std(options);
         let libc = wasi_libc(options);
         let mut std_needs = BTreeSet::from([libc.purl.clone()]);
@@ -135,7 +134,7 @@ fn wasi_libc(options: &Options) -> Component {
     }
 }
 
-/// A package as crates.io has it, by its manifest there.
+/// Returns the component of a package from crates.io, given its manifest there.
 fn from_crates_io(manifest: &Path, lock: &Lock) -> Result<Component> {
     let Manifest { package } = parse(manifest)?;
     let RawPackage {
@@ -150,18 +149,18 @@ fn from_crates_io(manifest: &Path, lock: &Lock) -> Result<Component> {
         !texts.is_empty(),
         "{name} {version} ({license}) comes without the text of a licence"
     );
-    // What only std needs is in a lock file of Rust's own.
+    // What only std depends on is in Rust's own lock file instead.
     let checksum = lock
         .package
         .iter()
         .find(|package| package.name == name && package.version == version)
         .and_then(|package| package.checksum.clone());
-    // `+` means something else in a purl.
+    // `+` has another meaning in a purl.
     let purl = format!("pkg:cargo/{name}@{}", version.replace('+', "%2B"));
     Ok(Component {
         name,
         version,
-        // As crates wrote it before there was SPDX.
+        // Older crates separate licences by a slash, as was usual before SPDX.
         license: license.replace('/', " OR "),
         purl,
         checksum,
@@ -195,7 +194,7 @@ fn license_files(folder: &Path) -> Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-/// Whether this is the manifest of a package of crates.io, and not one among Rust's sources.
+/// Returns true if this is the manifest of a package from crates.io, and not one among Rust's sources.
 fn is_package(manifest: &Path) -> bool {
     manifest.parent().is_some_and(|folder| {
         folder.join(".cargo-ok").exists() || folder.join(".cargo-checksum.json").exists()

@@ -1,9 +1,9 @@
-//! `make release`: what is in the module, as a bill of materials (CycloneDX) and as the texts of
-//! the licences, and how it was made, as a provenance statement (SLSA).
+//! `make release`: writes what is in the module, as a bill of materials (CycloneDX) and as licence
+//! texts, and how it was made, as a provenance statement (SLSA).
 //!
-//! What is in it is told by Cargo's own messages of the build that made it, so that it is neither
-//! what the registry or the tests need, nor what only runs while the module is built. The same
-//! build gives the same bytes: there is no time, no random number and no path of a machine.
+//! The contents are taken from Cargo's messages about the build that made the module. They leave
+//! out what only the registry or the tests need, and what only runs during the build. The same
+//! build gives the same bytes: the files have no time, no random number and no path of the machine.
 
 mod cargo;
 mod contents;
@@ -24,7 +24,7 @@ use crate::notices::Notices;
 /// Writes keystile.cdx.json, THIRD-PARTY-LICENSES and keystile.provenance.json for a build of the module.
 #[derive(Parser)]
 pub(crate) struct Options {
-    /// What Cargo said of the build, with `--message-format json`.
+    /// Cargo's messages about the build, from `--message-format json`.
     #[arg(long)]
     messages: PathBuf,
     /// Keystile's repository.
@@ -33,7 +33,7 @@ pub(crate) struct Options {
     /// The module's SHA-256, in hex.
     #[arg(long)]
     sha256: String,
-    /// The version of the Rust whose std is in the module.
+    /// The version of Rust whose std is in the module.
     #[arg(long)]
     rust: String,
     /// The version of the wasi-libc that is in the module.
@@ -45,7 +45,7 @@ pub(crate) struct Options {
     /// The sources differ from the commit.
     #[arg(long)]
     dirty: bool,
-    /// Where the commit can be had, such as `git+https://example.com/keystile`.
+    /// Where to get the commit, such as `git+https://example.com/keystile`.
     #[arg(long)]
     source_uri: Option<String>,
     /// Who built it, as a URI.

@@ -1,4 +1,4 @@
-//! The licences' texts: each once, with whom it belongs to.
+//! The licence texts: each once, with the components that it belongs to.
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Display, Formatter};
@@ -8,11 +8,11 @@ use anyhow::{Context, Result, ensure};
 
 use crate::contents::Component;
 
-/// Less is no text of a licence, but a pointer to one.
+/// The shortest text that counts as a licence, in bytes. A shorter one only refers to a licence.
 const SHORTEST: usize = 500;
 const LINE: &str = "==============================================================================";
 
-/// All texts, and who has which.
+/// All texts, and which component has which.
 pub(crate) struct Notices {
     /// A line for each component, and the numbers of its texts.
     components: Vec<(String, Vec<usize>)>,
@@ -86,7 +86,7 @@ impl Display for Notices {
     }
 }
 
-/// The same text, however its lines end.
+/// Removes what texts may differ in: line endings, spaces before them, and empty lines at either end.
 fn tidy(text: &str) -> String {
     let lines: Vec<_> = text.lines().map(str::trim_end).collect();
     lines.join("\n").trim_matches('\n').to_owned()

@@ -1,9 +1,9 @@
-//! The provenance statement: from what, with what and by whom the module was built.
+//! The provenance statement: from what, with what, and by whom the module was built.
 //!
-//! An in-toto Statement v1 (<https://in-toto.io/Statement/v1>) with SLSA's predicate
-//! (<https://slsa.dev/spec/v1.0/provenance>). Deliberately without the times and the invocation ID
-//! that SLSA allows: the same sources and toolchain give the same bytes. It is not signed itself;
-//! `scripts/sign-release.sh` signs the file.
+//! It is an in-toto Statement v1 (<https://in-toto.io/Statement/v1>) with SLSA's predicate
+//! (<https://slsa.dev/spec/v1.0/provenance>). It deliberately has neither the times nor the
+//! invocation ID that SLSA allows, so that the same sources and toolchain give the same bytes. It
+//! is not signed itself; `scripts/sign-release.sh` signs the file.
 
 use std::path::Path;
 
@@ -13,16 +13,16 @@ use sha2::{Digest, Sha256};
 
 use crate::Options;
 
-/// What `make release` does, as a type of build. CONTRIBUTING.md describes its parameters.
+/// The build type of `make release`. docs/releases.md describes its parameters.
 const BUILD_TYPE: &str = "urn:keystile:make-release:v1";
 
-/// The statement about a module.
+/// Returns the statement about a module.
 ///
 /// `beside` are the other files of the release, by name, with their contents.
 ///
 /// # Errors
-/// When an option is not what it should be: the commit no Git hash, the module's digest no SHA-256,
-/// the builder no URI.
+/// If an option is invalid: the commit is not a Git hash, the module's digest is not a SHA-256, or
+/// the builder is not a URI.
 pub(crate) fn of(options: &Options, beside: &[(&str, String)]) -> Result<Value> {
     ensure!(
         is_hex(&options.sha256, &[64]),
@@ -62,7 +62,7 @@ pub(crate) fn of(options: &Options, beside: &[(&str, String)]) -> Result<Value> 
     }))
 }
 
-/// The SHA-256 of some bytes, in hex.
+/// Returns the SHA-256 of some bytes, in hex.
 pub(crate) fn sha256(bytes: &[u8]) -> String {
     const_hex::encode(Sha256::digest(bytes))
 }
@@ -93,19 +93,19 @@ fn lock_file(file: &str) -> Result<Value> {
     Ok(json!({"name": name, "digest": {"sha256": sha256(&content)}}))
 }
 
-/// The purl of a Debian package, <https://github.com/package-url/purl-spec>.
+/// Returns the purl of a Debian package, <https://github.com/package-url/purl-spec>.
 fn deb(package: &str) -> Result<String> {
     let Some((name, version)) = package.split_once('=').filter(|(name, version)| {
         !name.is_empty() && version.starts_with(|first: char| first.is_ascii_digit())
     }) else {
         bail!("--deb {package:?} is not NAME=VERSION");
     };
-    // Of what a version may have, only these mean something else in a purl.
+    // Of the characters that a version may have, only these have another meaning in a purl.
     let version = version.replace('+', "%2B").replace(':', "%3A");
     Ok(format!("pkg:deb/debian/{name}@{version}"))
 }
 
-/// What SLSA takes for a URI: a scheme, and something that is not empty.
+/// Checks that a text is what SLSA accepts as a URI: a scheme, and something that is not empty.
 fn uri<'a>(option: &str, text: &'a str) -> Result<&'a str> {
     let scheme = |scheme: &str| {
         scheme.starts_with(|first: char| first.is_ascii_alphabetic())
@@ -137,7 +137,7 @@ mod tests {
 
     use super::*;
 
-    /// The options of a release, of which `changed` replaces or adds some.
+    /// Returns the options of a release, some of which `changed` replaces or adds.
     fn options(changed: &[&str]) -> Options {
         let commit = "c".repeat(40);
         let sha256 = "a".repeat(64);
@@ -171,7 +171,7 @@ mod tests {
             "git+https://example.com/keystile",
         ]);
         let statement = of(&options, &[("keystile.cdx.json", "abc".to_owned())]).unwrap();
-        // FIPS 180-4's own example.
+        // The example of FIPS 180-4.
         let abc = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
         let dependencies = "/predicate/buildDefinition/resolvedDependencies";
         let cases = [

@@ -1,4 +1,4 @@
-//! The bill of materials, after CycloneDX 1.5. Deliberately without a serial number and a time.
+//! The bill of materials, in CycloneDX 1.5. Deliberately without a serial number and a time.
 
 use serde_json::{Value, json};
 

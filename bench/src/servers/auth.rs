@@ -1,6 +1,6 @@
-//! The auth server, which all variants with a callout ask: over the lookup protocol, as the
-//! service of `ext_authz` over HTTP, and over gRPC. It knows every key, and takes as little time
-//! as it can, as it is not what is measured.
+//! The auth server that all variants with a callout ask: by the lookup protocol, as the HTTP
+//! service of `ext_authz`, and as its gRPC service. It accepts every key, and takes as little time
+//! as it can, because it is not what is measured.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -13,10 +13,10 @@ use tonic::body::Body;
 
 use super::check;
 
-/// Where it tells how many requests it got elsewhere.
+/// The path that returns the number of requests to all other paths.
 pub(super) const COUNT: &str = "/count";
 
-/// What the upstream is to know of every key.
+/// The identity headers for the upstream, the same for every key.
 pub(super) const IDENTITY: [(&str, &str); 2] = [
     ("x-keystile-key-id", "key_01J9ZQ4M7T5V8W2X3Y6Z0A1B2C"),
     ("x-keystile-account-id", "acct_01J9ZQ4M7T5V8W2X3Y6Z0A1B2"),
@@ -48,8 +48,8 @@ pub(super) async fn answer(request: Request<Incoming>) -> Response<Body> {
     }
 }
 
-/// Whether this is a credential for `ext_authz`. Deliberately not looked up: it is Envoy's share
-/// that is measured.
+/// Returns true if `ext_authz` accepts the credential. Deliberately without a lookup, because only
+/// Envoy's part is measured.
 pub(super) fn is_good(credential: Option<&[u8]>) -> bool {
     credential.is_some_and(|credential| credential.starts_with(b"Bearer aw_"))
 }
@@ -63,7 +63,7 @@ fn authz(headers: &HeaderMap) -> Response<Body> {
         let value = HeaderValue::from_static(value);
         response.headers_mut().insert(name, value);
     }
-    // `ext_authz` takes this for itself.
+    // `ext_authz` consumes this header itself.
     let removed = HeaderValue::from_static("authorization");
     let name = "x-envoy-auth-headers-to-remove";
     response.headers_mut().insert(name, removed);

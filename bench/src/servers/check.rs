@@ -1,5 +1,5 @@
-//! The gRPC service of `ext_authz`, `envoy.service.auth.v3.Authorization`, with those fields of its
-//! messages that are needed.
+//! The gRPC service of `ext_authz`, `envoy.service.auth.v3.Authorization`, with only those fields
+//! of its messages that are needed.
 
 use std::collections::HashMap;
 use std::future::{Ready, ready};
@@ -11,7 +11,7 @@ use tonic_prost::ProstCodec;
 
 use super::auth::{IDENTITY, is_good};
 
-/// Its only method.
+/// The path of its only method.
 pub(super) const PATH: &str = "/envoy.service.auth.v3.Authorization/Check";
 
 /// Answers a request to [`PATH`].

@@ -1,4 +1,5 @@
-//! The API behind Envoy: the same small answer to each request, but for those that ask what it got.
+//! The API behind Envoy. It returns the same small response to every request, except to those that
+//! ask which headers it got.
 
 use http_body_util::Full;
 use hyper::body::Incoming;
@@ -8,7 +9,7 @@ use tonic::body::Body;
 
 const BODY: &str = r#"{"success":true,"message":"success","data":{"life_path":7,"expression":3,"soul_urge":11,"birthday":17,"maturity":1},"request_id":"req_01J9ZQ4M7T5V8W2X3Y6Z0A1B2C"}"#;
 
-/// What a path ends in that is answered with the names of the request's headers.
+/// The end of paths whose response lists the names of the request's headers.
 pub(crate) const HEADERS: &str = "/headers";
 
 /// Answers a request.
