@@ -12,6 +12,13 @@ use serde_json::json;
 use crate::stage::{Asks, Setup};
 use crate::world::World;
 
+trials! { Alone:
+    "broken feed: whatever it answers" => whatever_it_answers,
+    "broken feed: a poll that hangs" => a_poll_that_hangs,
+    "broken feed: the same page for ever" => the_same_page_for_ever,
+    "introspection: its client leaves" => introspection_left,
+}
+
 const POLLS: &str = "/v1/changes?";
 
 fn setup(feed: &serde_json::Value) -> Setup {
@@ -29,7 +36,7 @@ fn page(cursor: &str, changes: &serde_json::Value, reset: bool) -> Script {
 
 /// Anything that is not a page counts as a failed poll: known keys are still served, no VM dies, and
 /// the feed continues where it was.
-pub(crate) fn whatever_it_answers(world: &World) -> Result<()> {
+fn whatever_it_answers(world: &World) -> Result<()> {
     setup(&json!({"interval": "100ms"})).run(world, |stage| {
         stage.auth.script(POLLS, page("c1", &json!([]), false));
         stage.wait_for("feed_polls.reset.total", 2)?;
@@ -98,7 +105,7 @@ pub(crate) fn whatever_it_answers(world: &World) -> Result<()> {
 }
 
 /// Lookups that belong to the root context are answered while its poll is in flight.
-pub(crate) fn a_poll_that_hangs(world: &World) -> Result<()> {
+fn a_poll_that_hangs(world: &World) -> Result<()> {
     setup(&json!({"interval": "10s", "stale_after": "1m"})).run(world, |stage| {
         stage.auth.script(POLLS, Script::Hang);
         // One poll of the worker, and one of the main thread.
@@ -126,7 +133,7 @@ pub(crate) fn a_poll_that_hangs(world: &World) -> Result<()> {
 }
 
 /// A feed that returns the same long page again and again is not polled more often than others.
-pub(crate) fn the_same_page_for_ever(world: &World) -> Result<()> {
+fn the_same_page_for_ever(world: &World) -> Result<()> {
     setup(&json!({})).run(world, |stage| {
         let change = json!({"key_hash": "a".repeat(64), "kind": "revoked"});
         let changes = json!(vec![change; 100]);
@@ -146,7 +153,7 @@ pub(crate) fn the_same_page_for_ever(world: &World) -> Result<()> {
 }
 
 /// The lookup of a client that leaves still completes, and the worker learns its result.
-pub(crate) fn introspection_left(world: &World) -> Result<()> {
+fn introspection_left(world: &World) -> Result<()> {
     setup(&json!({})).run(world, |stage| {
         let key = made_up_key();
         stage.auth.script(&hash(&key)?, Script::Hang);

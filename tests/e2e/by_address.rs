@@ -15,11 +15,15 @@ use tokio::net::TcpSocket;
 
 use crate::world::World;
 
+trials! { Alone:
+    "limits by address: each has its own" => each_has_its_own,
+}
+
 /// More requests than an address may send in the time that they take.
 const REQUESTS: usize = 2_000;
 
 /// An address that sends too many requests is limited, and another is not.
-pub(crate) fn each_has_its_own(world: &World) -> Result<()> {
+fn each_has_its_own(world: &World) -> Result<()> {
     let page = std::fs::read_to_string(root().join("docs/envoy.md"))?;
     let filter = yaml_blocks(&page).find(|block| block.contains("LocalRateLimit"));
     let filter: Value = serde_saphyr::from_str(filter.context("no filter on the page")?)?;

@@ -14,6 +14,18 @@ use serde_json::{Value, json};
 use crate::stage::{Asks, Setup, Stage};
 use crate::world::World;
 
+trials! { Alone:
+    "cache: few lookups" => few_lookups,
+    "cache: outage" => outage,
+    "cache: recovery" => recovery,
+    "cache: a full breaker is no outage" => a_full_breaker_is_no_outage,
+    "cache: changes are seen in time" => changes_are_seen_in_time,
+    "cache: refresh ahead" => refresh_ahead,
+    "cache: cache-control" => cache_control,
+    "cache: flood" => flood,
+    "cache: memory" => memory,
+}
+
 /// Returns a configuration in which no verdict ends early or is refreshed.
 fn exact(allow_ttl: &str, stale_if_error: &str) -> Value {
     json!({
@@ -25,7 +37,7 @@ fn exact(allow_ttl: &str, stale_if_error: &str) -> Value {
 }
 
 /// 1000 requests with one key cost each worker one lookup, or two if there is a refresh.
-pub(crate) fn few_lookups(world: &World) -> Result<()> {
+fn few_lookups(world: &World) -> Result<()> {
     let setup = Setup {
         workers: 2,
         ..Setup::new(json!({}))
@@ -57,7 +69,7 @@ pub(crate) fn few_lookups(world: &World) -> Result<()> {
 
 /// If the auth cluster is gone or silent, a known key is served for the whole grace period and an
 /// unknown one is not. After the grace period, no key is served.
-pub(crate) fn outage(world: &World) -> Result<()> {
+fn outage(world: &World) -> Result<()> {
     for silent in [false, true] {
         let setup = Setup {
             timeout: "300ms",
@@ -138,7 +150,7 @@ fn one_outage(stage: &mut Stage<'_>, silent: bool) -> Result<()> {
 
 /// A full circuit breaker is not an outage: a flood of made-up keys must not keep a revoked key alive.
 /// An expired verdict is served for another `allow_ttl_when_stale`, not `stale_if_error`.
-pub(crate) fn a_full_breaker_is_no_outage(world: &World) -> Result<()> {
+fn a_full_breaker_is_no_outage(world: &World) -> Result<()> {
     const FRESH: Duration = Duration::from_secs(1);
     const GRACE: Duration = Duration::from_secs(3);
     for (name, most_lookups) in [("full", Some(4)), ("an outage", None)] {
@@ -198,7 +210,7 @@ pub(crate) fn a_full_breaker_is_no_outage(world: &World) -> Result<()> {
 }
 
 /// The first request after an outage is decided by a lookup, whatever its result.
-pub(crate) fn recovery(world: &World) -> Result<()> {
+fn recovery(world: &World) -> Result<()> {
     for revoked in [false, true] {
         let setup = Setup::new(exact("1s", "60s"));
         setup
@@ -246,7 +258,7 @@ fn one_recovery(stage: &mut Stage<'_>, revoked: bool) -> Result<()> {
 
 /// A key that is created a second after it was refused works within `not_found_ttl`. A revoked key
 /// stops working within `allow_ttl`.
-pub(crate) fn changes_are_seen_in_time(world: &World) -> Result<()> {
+fn changes_are_seen_in_time(world: &World) -> Result<()> {
     const NOT_FOUND_TTL: Duration = Duration::from_secs(5);
     const ALLOW_TTL: Duration = Duration::from_secs(4);
     let setup = Setup {
@@ -302,7 +314,7 @@ fn all_become(
 }
 
 /// A key in use is looked up again before its verdict ends, and no request waits for that.
-pub(crate) fn refresh_ahead(world: &World) -> Result<()> {
+fn refresh_ahead(world: &World) -> Result<()> {
     let cache = json!({"allow_ttl": "4s", "refresh_ahead": 0.25, "jitter": 0});
     Setup::new(cache).run(world, |stage| {
         let key = stage.create()?.key;
@@ -331,7 +343,7 @@ pub(crate) fn refresh_ahead(world: &World) -> Result<()> {
 }
 
 /// An answer's `cache-control` shortens the verdict's lifetime.
-pub(crate) fn cache_control(world: &World) -> Result<()> {
+fn cache_control(world: &World) -> Result<()> {
     let cases: [(&str, &[&str], Duration, bool); 5] = [
         ("without", &[], Duration::ZERO, true),
         (
@@ -378,7 +390,7 @@ pub(crate) fn cache_control(world: &World) -> Result<()> {
 }
 
 /// Unknown keys, however many, do not affect a known key, and cost no memory after the first few.
-pub(crate) fn flood(world: &World) -> Result<()> {
+fn flood(world: &World) -> Result<()> {
     const FLOOD: usize = 200_000;
     let known = |hash: &str| hash.ends_with("000");
     let anyone = Anyone::new(known);
@@ -444,7 +456,7 @@ pub(crate) fn flood(world: &World) -> Result<()> {
 }
 
 /// What one cached verdict costs, with all pools full of records as large as real ones.
-pub(crate) fn memory(world: &World) -> Result<()> {
+fn memory(world: &World) -> Result<()> {
     const VERDICTS: usize = 60_000;
     // One key in six is unknown, like the share of denials in the full pools.
     let anyone = Anyone::new(|hash| hash.bytes().take(4).map(usize::from).sum::<usize>() % 6 != 0);

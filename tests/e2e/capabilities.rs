@@ -16,6 +16,14 @@ use keystile_module::{CALLBACKS, HOST_CALLS};
 
 use crate::world::World;
 
+trials! { Together:
+    "capabilities: the table is complete" => the_table_is_complete,
+}
+
+trials! { Alone:
+    "capabilities: without an entry nothing gets in" => without_an_entry_nothing_gets_in,
+}
+
 /// What is left of the filter without one entry of the list.
 #[derive(Clone, Copy, Debug)]
 enum Without {
@@ -74,7 +82,7 @@ pub(crate) fn all_but(entry: &str) -> serde_json::Value {
 }
 
 /// [`ENTRIES`] lists exactly what the module exports and calls.
-pub(crate) fn the_table_is_complete() -> Result<()> {
+fn the_table_is_complete(_: &World) -> Result<()> {
     let listed: BTreeSet<_> = CALLBACKS.into_iter().chain(HOST_CALLS).collect();
     let expected: BTreeSet<_> = ENTRIES.iter().map(|(entry, _)| *entry).collect();
     ensure!(
@@ -86,7 +94,7 @@ pub(crate) fn the_table_is_complete() -> Result<()> {
 }
 
 /// Removes each entry in turn.
-pub(crate) fn without_an_entry_nothing_gets_in(world: &World) -> Result<()> {
+fn without_an_entry_nothing_gets_in(world: &World) -> Result<()> {
     let folder = tempfile::tempdir()?;
     let registry = Registry::new(&folder.path().join("keystile.db"), None);
     let (_server, auth) = registry.serve(

@@ -16,6 +16,14 @@ use tokio::net::TcpStream;
 use crate::stage::Setup;
 use crate::world::World;
 
+trials! { Alone:
+    "coalescing: one lookup for all" => one_lookup_for_all,
+    "coalescing: the first client leaves" => the_first_client_leaves,
+    "coalescing: the first stream is reset" => the_first_stream_is_reset,
+    "coalescing: as many as may" => as_many_as_may,
+    "coalescing: nobody waits for ever" => nobody_waits_for_ever,
+}
+
 const MANY: usize = 200;
 
 fn all_get(sent: Vec<Sent>, status: u16) -> Result<()> {
@@ -32,7 +40,7 @@ fn all_get(sent: Vec<Sent>, status: u16) -> Result<()> {
 }
 
 /// Each worker makes one lookup, and all requests get its result, whatever that is.
-pub(crate) fn one_lookup_for_all(world: &World) -> Result<()> {
+fn one_lookup_for_all(world: &World) -> Result<()> {
     let setup = Setup {
         workers: 2,
         ..Setup::new(json!({}))
@@ -65,7 +73,7 @@ pub(crate) fn one_lookup_for_all(world: &World) -> Result<()> {
 
 /// The lookup belongs to the worker. If the client that started it leaves, the other requests still
 /// get the result, and there is no second lookup.
-pub(crate) fn the_first_client_leaves(world: &World) -> Result<()> {
+fn the_first_client_leaves(world: &World) -> Result<()> {
     Setup::new(json!({})).run(world, |stage| {
         let answers = [
             (answer("200 OK", GOOD), 200),
@@ -93,7 +101,7 @@ pub(crate) fn the_first_client_leaves(world: &World) -> Result<()> {
 }
 
 /// The same on one HTTP/2 connection, where a client leaves by resetting its stream.
-pub(crate) fn the_first_stream_is_reset(world: &World) -> Result<()> {
+fn the_first_stream_is_reset(world: &World) -> Result<()> {
     Setup::new(json!({})).run(world, |stage| {
         for (answer, status) in [
             (answer("200 OK", GOOD), 200),
@@ -139,7 +147,7 @@ pub(crate) fn the_first_stream_is_reset(world: &World) -> Result<()> {
 
 /// The maximum number of requests waits for one lookup. All are answered, although their replies nest
 /// on Envoy's stack.
-pub(crate) fn as_many_as_may(world: &World) -> Result<()> {
+fn as_many_as_may(world: &World) -> Result<()> {
     const MOST: usize = 2048;
     let setup = Setup {
         timeout: "60s",
@@ -174,7 +182,7 @@ pub(crate) fn as_many_as_may(world: &World) -> Result<()> {
 }
 
 /// If a lookup gets no answer, all requests get a reply in time, even if a client left.
-pub(crate) fn nobody_waits_for_ever(world: &World) -> Result<()> {
+fn nobody_waits_for_ever(world: &World) -> Result<()> {
     let setup = Setup {
         timeout: "3s",
         ..Setup::new(json!({}))

@@ -1,7 +1,7 @@
 //! Rows 0 to 9 of the decision table, from both sides.
 
 use crate::table::Expect::{Allowed, ByEnvoy, Exempt, Expired, Refused};
-use crate::table::{Case, case};
+use crate::table::{self, Case, case};
 
 const MISSING: crate::table::Expect = Refused("api_key_missing");
 const INVALID: crate::table::Expect = Refused("api_key_invalid");
@@ -9,7 +9,9 @@ const NOT_FOUND: crate::table::Expect = Refused("api_key_not_found");
 const REVOKED: crate::table::Expect = Refused("api_key_revoked");
 const RESTRICTED: crate::table::Expect = Refused("endpoint_restricted");
 
-pub(crate) fn cases() -> Vec<Case> {
+keystile_e2e::suite!(Alone, || table::trials(cases()));
+
+fn cases() -> Vec<Case> {
     [
         identity(),
         stripped(),

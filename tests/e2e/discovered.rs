@@ -18,6 +18,11 @@ use serde_json::{Value, json};
 use crate::capabilities::all_but;
 use crate::world::World;
 
+trials! { Alone:
+    "discovered: swapped under load" => swapped_under_load,
+    "discovered: nothing passes before the first" => nothing_passes_before_the_first,
+}
+
 const NAME: &str = "keystile.wasm";
 /// Requests per second of each kind.
 const RATE: u32 = 100;
@@ -97,7 +102,7 @@ impl Stage {
     }
 }
 
-pub(crate) fn swapped_under_load(world: &World) -> Result<()> {
+fn swapped_under_load(world: &World) -> Result<()> {
     let folder = tempfile::tempdir()?;
     let discovery = Discovery::new(NAME, folder.path().join("filter.json"));
     discovery.publish(&discovery.resource(&module(), &plugin("first").to_string()))?;
@@ -170,7 +175,7 @@ pub(crate) fn swapped_under_load(world: &World) -> Result<()> {
 }
 
 /// If the first filter discovered is broken, no request passes until there is a valid one.
-pub(crate) fn nothing_passes_before_the_first(world: &World) -> Result<()> {
+fn nothing_passes_before_the_first(world: &World) -> Result<()> {
     let folder = tempfile::tempdir()?;
     let discovery = Discovery::new(NAME, folder.path().join("filter.json"));
     let broken = broken(&discovery, folder.path())?;

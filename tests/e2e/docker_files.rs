@@ -1,11 +1,18 @@
 //! The configuration for containers equals the one for a bare Envoy, except in a few places.
 
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 use keystile_e2e::{envoy, root};
+
+use crate::world::World;
+
+trials! { Together:
+    "files: as without containers" => as_without_containers,
+    "files: the documented .env is private" => env_is_private,
+    "files: valid in containers" => valid,
+}
 
 /// Text in `envoy/envoy-docker.yaml`, and the text in its place in `envoy/envoy.yaml`.
 const OTHERWISE: &[(&str, &str)] = &[
@@ -43,7 +50,7 @@ const MORE: &[(&str, &str)] = &[
 const LESS: &str = "        # In a container: 0.0.0.0\n";
 
 /// `envoy/envoy-docker.yaml` equals `envoy/envoy.yaml`, except for the above and the introduction.
-pub(crate) fn as_without_containers() -> Result<()> {
+fn as_without_containers(_: &World) -> Result<()> {
     let read = |name: &'static str| std::fs::read_to_string(root().join(name)).context(name);
     let expected = read("envoy/envoy.yaml")?;
     let mut found = read("envoy/envoy-docker.yaml")?;
@@ -67,7 +74,8 @@ pub(crate) fn as_without_containers() -> Result<()> {
 }
 
 /// Envoy accepts `envoy/envoy-docker.yaml`.
-pub(crate) fn valid(folder: &Path) -> Result<()> {
+fn valid(world: &World) -> Result<()> {
+    let folder = world.folder.path();
     let shipped = root().join("envoy/envoy-docker.yaml");
     let module = format!("filename: {:?} ", envoy::module());
     let here = replaced(&std::fs::read_to_string(shipped)?, MODULE, &module)?;
@@ -77,7 +85,7 @@ pub(crate) fn valid(folder: &Path) -> Result<()> {
 }
 
 /// The documented commands make `.env` private to its owner, whatever the umask.
-pub(crate) fn env_is_private() -> Result<()> {
+fn env_is_private(_: &World) -> Result<()> {
     let page = std::fs::read_to_string(root().join("docs/docker.md"))?;
     let lines: Vec<_> = page
         .lines()

@@ -18,6 +18,19 @@ use crate::stage::{Asks, Setup, Stage};
 use crate::test_database::TestDatabase;
 use crate::world::World;
 
+trials! { Alone:
+    "feed: revoked" => revoked,
+    "feed: deleted" => deleted,
+    "feed: created" => created,
+    "feed: polls get through a flood" => polls_get_through_a_flood,
+    "feed: the registry restarts" => the_registry_restarts,
+    "feed: PostgreSQL restarts" => postgres_restarts,
+    "feed: a long backlog" => a_long_backlog,
+    "feed: another database" => another_database,
+    "feed: one that cannot be read" => a_feed_that_cannot_be_read,
+    "feed: a change during a lookup" => a_change_during_a_lookup,
+}
+
 /// How soon a change must be known everywhere.
 const BOUND: Duration = Duration::from_secs(2);
 
@@ -69,7 +82,7 @@ fn known(stage: &mut Stage<'_>) -> Result<Subject> {
 
 /// While a flood of lookups fills the limit of their cluster, polls continue on another: a revoked key
 /// is no longer served.
-pub(crate) fn polls_get_through_a_flood(world: &World) -> Result<()> {
+fn polls_get_through_a_flood(world: &World) -> Result<()> {
     const PLACES: usize = 20;
     let setup = Setup {
         asks: Asks::Auth,
@@ -118,7 +131,7 @@ pub(crate) fn polls_get_through_a_flood(world: &World) -> Result<()> {
 }
 
 /// How long it takes from `revoke` to the last 200.
-pub(crate) fn revoked(world: &World) -> Result<()> {
+fn revoked(world: &World) -> Result<()> {
     a_hundred_trials(
         world,
         &Change {
@@ -135,7 +148,7 @@ pub(crate) fn revoked(world: &World) -> Result<()> {
 }
 
 /// How long it takes from `delete` to the last 200.
-pub(crate) fn deleted(world: &World) -> Result<()> {
+fn deleted(world: &World) -> Result<()> {
     a_hundred_trials(
         world,
         &Change {
@@ -152,7 +165,7 @@ pub(crate) fn deleted(world: &World) -> Result<()> {
 }
 
 /// How long it takes from the creation of a refused key to the last 401.
-pub(crate) fn created(world: &World) -> Result<()> {
+fn created(world: &World) -> Result<()> {
     a_hundred_trials(
         world,
         &Change {
@@ -259,12 +272,12 @@ enum Outage {
 }
 
 /// The registry is killed under load, and started again.
-pub(crate) fn the_registry_restarts(world: &World) -> Result<()> {
+fn the_registry_restarts(world: &World) -> Result<()> {
     outage(world, Outage::Registry, TestDatabase::sqlite)
 }
 
 /// The same on PostgreSQL, and then with an outage of PostgreSQL itself.
-pub(crate) fn postgres_restarts(world: &World) -> Result<()> {
+fn postgres_restarts(world: &World) -> Result<()> {
     for what in [Outage::Registry, Outage::Postgres] {
         outage(world, what, TestDatabase::postgres).with_context(|| format!("{what:?}"))?;
     }
@@ -367,7 +380,7 @@ fn one_outage(stage: &mut Stage<'_>, what: Outage) -> Result<()> {
 
 /// Thousands of changes that could not be read during an outage are read at once, in long pages and in
 /// many short ones.
-pub(crate) fn a_long_backlog(world: &World) -> Result<()> {
+fn a_long_backlog(world: &World) -> Result<()> {
     for limit in [1000, 100] {
         let path = format!("/v1/changes?after={{cursor}}&limit={limit}");
         let setup = setup(&json!({"path": path}));
@@ -414,7 +427,7 @@ fn one_backlog(stage: &mut Stage<'_>) -> Result<()> {
 }
 
 /// A registry with another database has another feed: nothing known before counts any more.
-pub(crate) fn another_database(world: &World) -> Result<()> {
+fn another_database(world: &World) -> Result<()> {
     setup(&json!({})).run(world, |stage| {
         let active = known(stage)?;
         let resets = all_read_the_feed(stage, 2)?;
@@ -447,7 +460,7 @@ pub(crate) fn another_database(world: &World) -> Result<()> {
 
 /// If the feed cannot be read, allowed verdicts last for `allow_ttl_when_stale`, and the log and the
 /// statistics say so.
-pub(crate) fn a_feed_that_cannot_be_read(world: &World) -> Result<()> {
+fn a_feed_that_cannot_be_read(world: &World) -> Result<()> {
     let feed = json!({
         "path": "/v1/no-such-feed?after={cursor}",
         "interval": "200ms",
@@ -473,7 +486,7 @@ pub(crate) fn a_feed_that_cannot_be_read(world: &World) -> Result<()> {
 }
 
 /// If a key changes during its lookup, the old answer is neither cached nor used.
-pub(crate) fn a_change_during_a_lookup(world: &World) -> Result<()> {
+fn a_change_during_a_lookup(world: &World) -> Result<()> {
     let page = |cursor: &str, changes: Value, reset: bool| {
         let page = json!({"cursor": cursor, "changes": changes, "reset": reset});
         Script::Answer(answer("200 OK", &page.to_string()))

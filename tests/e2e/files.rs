@@ -15,8 +15,18 @@ use serde_json::{Value, json};
 
 use crate::world::World;
 
+trials! { Together:
+    "files: shipped configurations are valid" => shipped_configurations_are_valid,
+    "files: broken configurations are refused" => broken_configurations_are_refused,
+}
+
+trials! { Alone:
+    "files: shipped stack" => shipped_stack,
+    "files: a taken port is named" => a_taken_port_is_named,
+}
+
 /// Envoy, and with it the filter, accepts every shipped configuration.
-pub(crate) fn shipped_configurations_are_valid() -> Result<()> {
+fn shipped_configurations_are_valid(_: &World) -> Result<()> {
     let mut checked = 0;
     for entry in std::fs::read_dir(root().join("envoy"))? {
         let path = entry?.path();
@@ -36,7 +46,8 @@ pub(crate) fn shipped_configurations_are_valid() -> Result<()> {
 }
 
 /// Envoy refuses what the filter refuses, and its log names the field.
-pub(crate) fn broken_configurations_are_refused(folder: &Path) -> Result<()> {
+fn broken_configurations_are_refused(world: &World) -> Result<()> {
+    let folder = world.folder.path();
     let cases = [
         ("empty", "", "lookup.cluster: is required"),
         ("no cluster", "{}", "lookup.cluster: is required"),
@@ -97,7 +108,7 @@ fn refused(folder: &Path, config: &Value, expected: &str) -> Result<()> {
 
 /// The stack of `make run`: its keys get the printed results, its access log has the outcomes, and its
 /// statistics count them.
-pub(crate) fn shipped_stack(world: &World) -> Result<()> {
+fn shipped_stack(world: &World) -> Result<()> {
     let folder = tempfile::tempdir()?;
     let database = folder.path().join("keystile.db");
     let mut stack = world
@@ -264,7 +275,7 @@ fn entry_of(stack: &mut Stack, path: &str) -> Result<Value> {
 }
 
 /// If a port is taken, `make run` says which one and what to do.
-pub(crate) fn a_taken_port_is_named() -> Result<()> {
+fn a_taken_port_is_named(_: &World) -> Result<()> {
     let taken = std::net::TcpListener::bind("127.0.0.1:0")?;
     let port = taken.local_addr()?.port();
     let variables = [

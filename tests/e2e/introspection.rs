@@ -12,6 +12,14 @@ use serde_json::{Value, json};
 use crate::stage::{Setup, Stage};
 use crate::world::World;
 
+trials! { Alone:
+    "introspection: each kind of key" => each_kind_of_key,
+    "introspection: only there" => only_there,
+    "introspection: never from the cache" => never_from_the_cache,
+    "introspection: without an answer" => without_an_answer,
+    "introspection: a body is held" => a_body_is_held,
+}
+
 const PATH: &str = "/v1/keys/me";
 
 fn setup() -> Setup {
@@ -28,7 +36,7 @@ fn asks(stage: &Stage<'_>, method: &str, target: &str, key: &str) -> Result<Resp
 }
 
 /// Each kind of key, with a cold cache and with a warm one.
-pub(crate) fn each_kind_of_key(world: &World) -> Result<()> {
+fn each_kind_of_key(world: &World) -> Result<()> {
     setup().run(world, |stage| {
         let active = stage.create()?;
         let (revoked, deleted) = (stage.create()?, stage.create()?);
@@ -112,7 +120,7 @@ pub(crate) fn each_kind_of_key(world: &World) -> Result<()> {
 }
 
 /// Requests with other methods than GET and HEAD, or to other paths, go to the upstream as usual.
-pub(crate) fn only_there(world: &World) -> Result<()> {
+fn only_there(world: &World) -> Result<()> {
     setup().run(world, |stage| {
         let key = stage.create()?.key;
         let cases = [
@@ -152,7 +160,7 @@ pub(crate) fn only_there(world: &World) -> Result<()> {
 }
 
 /// Introspection always returns the current state, which other requests then get too.
-pub(crate) fn never_from_the_cache(world: &World) -> Result<()> {
+fn never_from_the_cache(world: &World) -> Result<()> {
     setup().run(world, |stage| {
         let created = stage.create()?;
         let key = created.key;
@@ -187,7 +195,7 @@ pub(crate) fn never_from_the_cache(world: &World) -> Result<()> {
 }
 
 /// A client that leaves, and a lookup without an answer.
-pub(crate) fn without_an_answer(world: &World) -> Result<()> {
+fn without_an_answer(world: &World) -> Result<()> {
     let setup = Setup {
         timeout: "500ms",
         ..setup()
@@ -214,7 +222,7 @@ pub(crate) fn without_an_answer(world: &World) -> Result<()> {
 }
 
 /// A body before the verdict does not let its request through, even if Envoy would forward it.
-pub(crate) fn a_body_is_held(world: &World) -> Result<()> {
+fn a_body_is_held(world: &World) -> Result<()> {
     for allow_on_headers_stop_iteration in [false, true] {
         let setup = Setup {
             allow_on_headers_stop_iteration,

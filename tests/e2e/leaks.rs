@@ -4,8 +4,14 @@ use anyhow::{Result, ensure};
 
 use crate::world::World;
 
+trials! { Last:
+    "after: every VM lives" => every_vm_lives,
+    "after: no key leaked" => no_key_leaked,
+    "after: the log has the reasons" => the_log_has_the_reasons,
+}
+
 /// No key is in anything that was written, stored, received or answered.
-pub(crate) fn no_key_leaked(world: &World) -> Result<()> {
+fn no_key_leaked(world: &World) -> Result<()> {
     let mut places = vec![
         (
             "what the auth cluster received".to_owned(),
@@ -36,7 +42,7 @@ pub(crate) fn no_key_leaked(world: &World) -> Result<()> {
 }
 
 /// No VM failed or was reloaded, and the filter never panicked.
-pub(crate) fn every_vm_lives(world: &World) -> Result<()> {
+fn every_vm_lives(world: &World) -> Result<()> {
     world.envoy.no_vm_died()?;
     let response = keystile_e2e::client::get(world.envoy.listener("plain")?, "/", [])?;
     ensure!(response.status == 401, "{response:?}");
@@ -44,7 +50,7 @@ pub(crate) fn every_vm_lives(world: &World) -> Result<()> {
 }
 
 /// The log says why requests got a 503.
-pub(crate) fn the_log_has_the_reasons(world: &World) -> Result<()> {
+fn the_log_has_the_reasons(world: &World) -> Result<()> {
     let written = world.envoy.written();
     let reasons: Vec<_> = written
         .lines()

@@ -16,9 +16,17 @@ use tokio::net::TcpStream;
 use crate::stage::Setup;
 use crate::world::World;
 
+trials! { Alone:
+    "leaving: impatient clients in grace" => impatient_clients_in_grace,
+    "leaving: ask and leave" => ask_and_leave,
+    "leaving: while others are answered" => while_others_are_answered,
+    "leaving: long requests wait" => long_requests_wait,
+    "leaving: too late" => too_late,
+}
+
 /// Clients less patient than `lookup.timeout` do not prevent stale verdicts from being served, nor
 /// cause more than one lookup a second.
-pub(crate) fn impatient_clients_in_grace(world: &World) -> Result<()> {
+fn impatient_clients_in_grace(world: &World) -> Result<()> {
     let cache = json!({"allow_ttl": "1s", "stale_if_error": "1m", "jitter": 0, "refresh_ahead": 1});
     let setup = Setup {
         timeout: "1s",
@@ -51,7 +59,7 @@ pub(crate) fn impatient_clients_in_grace(world: &World) -> Result<()> {
 }
 
 /// A client that repeatedly sends a request and leaves costs one lookup.
-pub(crate) fn ask_and_leave(world: &World) -> Result<()> {
+fn ask_and_leave(world: &World) -> Result<()> {
     Setup::new(json!({})).run(world, |stage| {
         let key = made_up_key();
         stage.auth.script(&hash(&key)?, Script::Hang);
@@ -69,7 +77,7 @@ pub(crate) fn ask_and_leave(world: &World) -> Result<()> {
 }
 
 /// Clients that leave while others get their replies do not affect the others.
-pub(crate) fn while_others_are_answered(world: &World) -> Result<()> {
+fn while_others_are_answered(world: &World) -> Result<()> {
     const MANY: usize = 1000;
     Setup::new(json!({})).run(world, |stage| {
         for round in 0..6 {
@@ -98,7 +106,7 @@ pub(crate) fn while_others_are_answered(world: &World) -> Result<()> {
 }
 
 /// Waiting requests take little of the filter's memory, however long they are.
-pub(crate) fn long_requests_wait(world: &World) -> Result<()> {
+fn long_requests_wait(world: &World) -> Result<()> {
     const MANY: usize = 500;
     let setup = Setup {
         timeout: "60s",
@@ -129,7 +137,7 @@ pub(crate) fn long_requests_wait(world: &World) -> Result<()> {
 
 /// Envoy itself answers a waiting request, and the client does not read the response. The verdict
 /// comes too late for that request and changes nothing.
-pub(crate) fn too_late(world: &World) -> Result<()> {
+fn too_late(world: &World) -> Result<()> {
     for (answer, status) in [
         (answer("200 OK", GOOD), 200),
         (answer("404 Not Found", ""), 401),

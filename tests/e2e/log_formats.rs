@@ -16,6 +16,14 @@ use serde_json::{Map, Value, json};
 
 use crate::world::World;
 
+trials! { Together:
+    "logs: fields are bounded" => fields_are_bounded,
+}
+
+trials! { Alone:
+    "logs: lines are short" => lines_are_short,
+}
+
 /// The files, and the JSON pointers to the fields of the format. On a page, they apply to the first
 /// YAML block that has the fields.
 const FILES: [(&str, &str); 4] = [
@@ -68,7 +76,7 @@ fn formats() -> Result<Vec<(&'static str, Map<String, Value>)>> {
 }
 
 /// Every field has a maximum length, and none is an identity that a client may have sent.
-pub(crate) fn fields_are_bounded() -> Result<()> {
+fn fields_are_bounded(_: &World) -> Result<()> {
     for (page, fields) in formats()? {
         ensure!(fields.len() >= 6, "{page}: {fields:?}");
         for (name, format) in fields {
@@ -93,7 +101,7 @@ pub(crate) fn fields_are_bounded() -> Result<()> {
 }
 
 /// A real Envoy accepts the formats and cuts off fields, whatever a client sends.
-pub(crate) fn lines_are_short(world: &World) -> Result<()> {
+fn lines_are_short(world: &World) -> Result<()> {
     for (page, fields) in formats()? {
         let folder = tempfile::tempdir()?;
         let auth = Auth::default();

@@ -14,6 +14,11 @@ use serde_json::{Value, json};
 
 use crate::world::World;
 
+trials! { Alone:
+    "mesh: as meshes load it" => as_meshes_load_it,
+    "mesh: as Istio patches it" => as_istio_patches_it,
+}
+
 /// How the filter gets into a listener.
 #[derive(Clone, Copy)]
 enum Loaded {
@@ -93,7 +98,7 @@ fn cases() -> Result<Vec<Case>> {
 
 /// With each configuration, a request without a key is refused. One with a key is allowed after a
 /// lookup at the configured cluster, for the right host.
-pub(crate) fn as_meshes_load_it(world: &World) -> Result<()> {
+fn as_meshes_load_it(world: &World) -> Result<()> {
     let folder = tempfile::tempdir()?;
     let cases = cases()?;
     let auth = Auth::default();
@@ -177,7 +182,7 @@ fn ask(world: &World, envoy: &Envoy, auth: &Auth, case: &Case) -> Result<()> {
 
 /// With Istio's EnvoyFilters, including the second lock, requests get the same results as without
 /// them. If Keystile is missing, they get a 503. What other filters refuse stays a 403.
-pub(crate) fn as_istio_patches_it(world: &World) -> Result<()> {
+fn as_istio_patches_it(world: &World) -> Result<()> {
     let patches: Vec<_> = documents(FOLDERS[0])?
         .into_iter()
         .filter(|it| it.text("/kind") == "EnvoyFilter" && !it.patches_clusters())

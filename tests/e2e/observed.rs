@@ -15,6 +15,10 @@ use keystile_e2e::watched::{Setup, Watched};
 
 use crate::world::World;
 
+trials! { Alone:
+    "observed: real Prometheus" => real_prometheus,
+}
+
 const SETUP: Setup = Setup {
     cache: r#"{"allow_ttl": "1s", "not_found_ttl": "1s", "refresh_ahead": 1}"#,
     feed: r#"{"path": "/v1/changes?after={cursor}", "interval": "500ms", "stale_after": "1s"}"#,
@@ -26,7 +30,7 @@ const SETUP: Setup = Setup {
 const EMPTY: &[&str] = &["Alerts"];
 
 /// All that the dashboard and the rules query is there, with and without labels from Envoy.
-pub(crate) fn real_prometheus(world: &World) -> Result<()> {
+fn real_prometheus(world: &World) -> Result<()> {
     let begin = now()?;
     let mut stack = world.runtime.block_on(Watched::start(&SETUP))?;
     each_outcome(world, &mut stack).context("traffic")?;

@@ -13,6 +13,14 @@ use tokio::sync::Semaphore;
 
 use crate::world::World;
 
+trials! { Together:
+    "paused: body is held" => body_is_held,
+    "paused: large body is whole" => large_body_is_whole,
+    "paused: continue is no answer" => continue_is_no_answer,
+    "paused: client leaves" => client_leaves,
+    "paused: many at once" => many_at_once,
+}
+
 /// A request whose headers have been sent and whose lookup is in flight.
 struct Waiting {
     id: String,
@@ -49,7 +57,7 @@ fn let_workers_run(world: &World) -> Result<()> {
 
 /// Body and trailers that arrive before the verdict are held until then, and forwarded whole or not at
 /// all.
-pub(crate) fn body_is_held(world: &World) -> Result<()> {
+fn body_is_held(world: &World) -> Result<()> {
     for listener in ["plain", "stop_iteration"] {
         for (verdict, status) in [(answer("200 OK", GOOD), 200), (answer("404 No", ""), 401)] {
             let name = format!("{listener}, {status}");
@@ -87,7 +95,7 @@ pub(crate) fn body_is_held(world: &World) -> Result<()> {
 }
 
 /// A body far larger than the buffers, sent while the verdict is pending, arrives whole.
-pub(crate) fn large_body_is_whole(world: &World) -> Result<()> {
+fn large_body_is_whole(world: &World) -> Result<()> {
     const SIZE: usize = 8 * 1024 * 1024;
     let length = format!("content-length: {SIZE}");
     let mut waiting = wait_for_verdict(world, "plain", answer("200 OK", GOOD), &length)?;
@@ -105,7 +113,7 @@ pub(crate) fn large_body_is_whole(world: &World) -> Result<()> {
 }
 
 /// Envoy's own "100 Continue" is not the reply: the verdict that comes after it counts.
-pub(crate) fn continue_is_no_answer(world: &World) -> Result<()> {
+fn continue_is_no_answer(world: &World) -> Result<()> {
     for (verdict, status) in [(answer("200 OK", GOOD), 200), (answer("404 No", ""), 401)] {
         let lines = "content-length: 5\r\nexpect: 100-continue";
         let mut waiting = wait_for_verdict(world, "plain", verdict, lines)?;
@@ -118,7 +126,7 @@ pub(crate) fn continue_is_no_answer(world: &World) -> Result<()> {
 }
 
 /// A client that leaves while its lookup is in flight does not affect others.
-pub(crate) fn client_leaves(world: &World) -> Result<()> {
+fn client_leaves(world: &World) -> Result<()> {
     for listener in ["plain", "stop_iteration"] {
         for verdict in [answer("200 OK", GOOD), answer("404 No", "")] {
             let waiting = wait_for_verdict(world, listener, verdict, "content-length: 5")?;
@@ -137,7 +145,7 @@ pub(crate) fn client_leaves(world: &World) -> Result<()> {
 }
 
 /// Many requests at once, with different outcomes: each gets its own.
-pub(crate) fn many_at_once(world: &World) -> Result<()> {
+fn many_at_once(world: &World) -> Result<()> {
     const EACH: usize = 40;
     let outcomes = [
         ("active", 200, "acct_1"),

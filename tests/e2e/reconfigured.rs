@@ -11,8 +11,12 @@ use serde_json::{Value, json};
 
 use crate::world::World;
 
+trials! { Alone:
+    "reconfigured: nothing stays behind" => nothing_stays_behind,
+}
+
 /// The gauges show only current configurations, and the old one's feed is no longer read.
-pub(crate) fn nothing_stays_behind(world: &World) -> Result<()> {
+fn nothing_stays_behind(world: &World) -> Result<()> {
     let folder = tempfile::tempdir()?;
     let auth = Auth::default();
     // There is no registry to forward to: all answers are scripted.

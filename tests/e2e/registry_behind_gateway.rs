@@ -18,6 +18,11 @@ use serde_json::{Value, json};
 use crate::identities::{Authority, Certificate};
 use crate::world::World;
 
+trials! { Alone:
+    "gateway: only the registry is asked" => only_the_registry_is_asked,
+    "gateway: the route leads nowhere" => the_route_leads_nowhere,
+}
+
 /// Starts an Envoy with its own log, and with the token in its environment.
 fn start(folder: &Path, name: &str, config: &Value, token: Option<&str>) -> Result<Envoy> {
     let folder = folder.join(name);
@@ -82,7 +87,7 @@ fn everything(route: &Value) -> Value {
 
 /// Lookups go only to a server with the pinned name and a certificate from the pinned authority, and
 /// carry the Secret's token.
-pub(crate) fn only_the_registry_is_asked(world: &World) -> Result<()> {
+fn only_the_registry_is_asked(world: &World) -> Result<()> {
     let folder = tempfile::tempdir()?;
     let mut documents = documents(FOLDERS[1])?;
     // It has a Backend to use instead of the one here.
@@ -240,7 +245,7 @@ fn patched_clusters(
 
 /// The route exists only for its cluster. Through it, clients reach no path that the registry serves,
 /// even without the SecurityPolicy.
-pub(crate) fn the_route_leads_nowhere(world: &World) -> Result<()> {
+fn the_route_leads_nowhere(world: &World) -> Result<()> {
     let folder = tempfile::tempdir()?;
     let documents = documents(FOLDERS[1])?;
     let registry = Registry::new(&folder.path().join("keys.db"), None);

@@ -23,6 +23,10 @@ use tempfile::TempDir;
 use crate::identities::Authority;
 use crate::world::World;
 
+trials! { Alone:
+    "mesh: only the filter is answered" => only_the_filter_is_answered,
+}
+
 const AUTH: &str = "auth.keystile.svc.cluster.local";
 
 /// The files shipped for Istio, with a registry and a mesh's authority.
@@ -213,7 +217,7 @@ fn inbound(name: &str, http: &Value, mode: &str, identity: Identity<'_>) -> Resu
 
 /// The filter gets verdicts if the policies name its proxy, and the proxy presents the token and talks
 /// to the registry itself. Otherwise requests get a 503, never a 401 or a 200.
-pub(crate) fn only_the_filter_is_answered(world: &World) -> Result<()> {
+fn only_the_filter_is_answered(world: &World) -> Result<()> {
     let mesh = Mesh::new()?;
     let (_server, registry) = mesh.serve()?;
     let key = mesh.registry.create(&["--account", "acct_1"])?.key;

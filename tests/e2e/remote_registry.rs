@@ -18,12 +18,16 @@ use serde_json::{Value, json};
 use crate::identities::{Authority, Certificate};
 use crate::world::World;
 
+trials! { Alone:
+    "remote registry: only itself is asked" => only_itself_is_asked,
+}
+
 /// The name that the page pins.
 const NAME: &str = "registry.internal";
 
 /// A known key gets in only if the registry has the pinned name, and the proxy has a certificate and
 /// the token. Otherwise known and unknown keys get a 503.
-pub(crate) fn only_itself_is_asked(world: &World) -> Result<()> {
+fn only_itself_is_asked(world: &World) -> Result<()> {
     let folder = tempfile::tempdir()?;
     let at = |name: &str| -> Result<_> {
         let folder = folder.path().join(name);

@@ -6,8 +6,16 @@ use keystile_e2e::prometheus::promtool;
 use keystile_e2e::root;
 use keystile_e2e::watched;
 
+use crate::world::World;
+
+trials! { Together:
+    "rules: promtool is content" => promtool_is_content,
+    "rules: each alert has a test and a runbook" => each_alert_has_a_test_and_a_runbook,
+    "rules: the PodMonitor relabels alike" => podmonitor_relabels_alike,
+}
+
 /// `promtool` accepts the configuration and the rules, and the rules' own tests pass.
-pub(crate) fn promtool_is_content() -> Result<()> {
+fn promtool_is_content(_: &World) -> Result<()> {
     let folder = watched::files();
     for arguments in [
         ["check", "config", "prometheus.yml"],
@@ -20,7 +28,7 @@ pub(crate) fn promtool_is_content() -> Result<()> {
 }
 
 /// Each alert fires in a test, and has a runbook on the page that it links to.
-pub(crate) fn each_alert_has_a_test_and_a_runbook() -> Result<()> {
+fn each_alert_has_a_test_and_a_runbook(_: &World) -> Result<()> {
     let read = |name: &str| {
         let path = root().join(name);
         std::fs::read_to_string(&path).with_context(|| format!("{path:?}"))
@@ -56,7 +64,7 @@ pub(crate) fn each_alert_has_a_test_and_a_runbook() -> Result<()> {
 }
 
 /// The PodMonitor relabels like prometheus.yml, in the operator's spelling.
-pub(crate) fn podmonitor_relabels_alike() -> Result<()> {
+fn podmonitor_relabels_alike(_: &World) -> Result<()> {
     let steps = |file: &str, from: &str| {
         let text = std::fs::read_to_string(watched::files().join(file))?;
         let (_, steps) = text

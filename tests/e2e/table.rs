@@ -2,13 +2,15 @@
 
 use anyhow::{Context, Result, ensure};
 use keystile::decision::denial::{Denial, Messages};
+use keystile_e2e::auth::Script;
 use keystile_e2e::client::{self, Response};
 use keystile_e2e::upstream::values;
+use libtest_mimic::Trial;
 use serde_json::Value;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use crate::world::World;
+use crate::world::{World, trial};
 
 /// The expected result of a request.
 #[derive(Clone, Debug)]
@@ -27,18 +29,30 @@ pub(crate) enum Expect {
 
 /// One row. In `target`, headers and body, `{name}` stands for a key of the world. The text is sent as
 /// Latin-1, so `\u{ff}` is the byte 0xFF.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct Case {
-    pub(crate) name: String,
+    name: String,
     listener: &'static str,
     method: &'static str,
     target: &'static str,
     headers: Vec<String>,
+    /// How lookups of the request's own key are answered, if not by the registry.
+    script: Option<Script>,
     body: String,
     /// A header that the upstream must get.
     arrives: Option<&'static str>,
     expect: Expect,
     lookups: usize,
+}
+
+/// Creates a test for each row. They run alone: they count their lookups, and two requests at the same
+/// time with one key would share one.
+pub(crate) fn trials(cases: Vec<Case>) -> Vec<Trial> {
+    let trials = cases.into_iter().map(|case| {
+        let name = case.name.clone();
+        trial(&name, move |world| case.run(world))
+    });
+    trials.collect()
 }
 
 /// Creates a row: `GET /v1/x` to the listener `plain`.
@@ -49,6 +63,7 @@ pub(crate) fn case(name: &str, expect: Expect) -> Case {
         method: "GET",
         target: "/v1/x",
         headers: Vec::new(),
+        script: None,
         body: String::new(),
         arrives: None,
         expect,
@@ -81,6 +96,12 @@ impl Case {
         self.header(format!("authorization: Bearer {key}"))
     }
 
+    /// Sends a new key whose lookups are answered by script.
+    pub(crate) fn scripted(mut self, script: Script) -> Self {
+        self.script = Some(script);
+        self
+    }
+
     pub(crate) fn body(mut self, body: impl Into<String>) -> Self {
         self.body = body.into();
         self
@@ -102,7 +123,7 @@ impl Case {
     }
 
     /// Sends the request and checks everything that happened against the row.
-    pub(crate) fn run(&self, world: &World) -> Result<()> {
+    fn run(&self, world: &World) -> Result<()> {
         let id = format!("e2e-{}", ulid::Ulid::generate());
         let response = client::send(
             world.envoy.listener(self.listener)?,
@@ -154,8 +175,13 @@ impl Case {
     }
 
     fn bytes(&self, world: &World, id: &str) -> Result<Vec<u8>> {
-        let id = format!("x-request-id: {id}");
-        let lines = self.headers.iter().map(String::as_str).chain([id.as_str()]);
+        let mut headers = self.headers.clone();
+        if let Some(script) = &self.script {
+            let key = world.scripted_key(script.clone())?;
+            headers.push(format!("authorization: Bearer {key}"));
+        }
+        headers.push(format!("x-request-id: {id}"));
+        let lines = headers.iter().map(String::as_str);
         let mut text = client::head(self.method, self.target, lines) + &self.body;
         while let Some((before, rest)) = text.split_once('{') {
             let (name, after) = rest.split_once('}').context("an open {")?;

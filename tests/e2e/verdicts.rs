@@ -1,38 +1,34 @@
 //! Row 10: answers that a healthy registry never gives, and auth clusters that cannot be reached. Also
 //! similar answers that are verdicts nevertheless.
 
-use anyhow::Result;
 use keystile_e2e::auth::{Script, answer};
 use keystile_e2e::keys::GOOD;
 
 use crate::table::Expect::{Allowed, Refused};
-use crate::table::{Case, Expect, case};
-use crate::world::World;
+use crate::table::{self, Case, Expect, case};
 
 const INTERNAL: Expect = Refused("internal_error");
 
-pub(crate) fn cases(world: &World) -> Result<Vec<Case>> {
+keystile_e2e::suite!(Alone, || table::trials(cases()));
+
+fn cases() -> Vec<Case> {
     let scripted = bodies()
         .into_iter()
         .map(|(name, body, expect)| (name, Script::Answer(answer("200 OK", &body)), expect))
         .chain(statuses())
         .chain(connections());
-    let mut cases = scripted
-        .map(|(name, script, expect)| {
-            let key = world.scripted_key(script)?;
-            Ok(case(&name, expect).bearer(&key).lookups(1))
-        })
-        .collect::<Result<Vec<_>>>()?;
-    let hanging = world.scripted_key(Script::Hang)?;
+    let mut cases: Vec<_> = scripted
+        .map(|(name, script, expect)| case(&name, expect).scripted(script).lookups(1))
+        .collect();
     cases.extend([
         case("10: timeout", INTERNAL)
             .on("impatient")
-            .bearer(&hanging)
+            .scripted(Script::Hang)
             .lookups(1),
         case("10: timeout, HEAD", INTERNAL)
             .on("impatient")
             .method("HEAD")
-            .bearer(&hanging)
+            .scripted(Script::Hang)
             .lookups(1),
         case("10: unknown cluster", INTERNAL)
             .on("unknown_cluster")
@@ -52,7 +48,7 @@ pub(crate) fn cases(world: &World) -> Result<Vec<Case>> {
         )
         .on("unknown_cluster"),
     ]);
-    Ok(cases)
+    cases
 }
 
 fn bodies() -> Vec<(String, String, Expect)> {

@@ -12,10 +12,20 @@ use serde_json::Value;
 use crate::table::{Reply, check_headers};
 use crate::world::World;
 
+trials! { Together:
+    "wire: gRPC" => grpc,
+    "wire: HTTP/2" => over_http2,
+    "wire: everything configured otherwise" => custom,
+    "wire: credential forwarded" => forwarded,
+    "wire: trace headers" => trace_headers,
+    "wire: keys in trace headers" => keys_in_trace_headers,
+    "wire: non-disclosure" => non_disclosure,
+}
+
 type Headers<'a> = &'a [(&'a str, &'a str)];
 
 /// gRPC replies have status 200, and the outcome in `grpc-status` and `grpc-message`.
-pub(crate) fn grpc(world: &World) -> Result<()> {
+fn grpc(world: &World) -> Result<()> {
     let failing = world.scripted_key(Script::Answer(answer("500 Oops", "")))?;
     let cases = [
         ("api_key_missing", None),
@@ -62,7 +72,7 @@ pub(crate) fn grpc(world: &World) -> Result<()> {
 }
 
 /// HTTP/2 leads to the same decisions.
-pub(crate) fn over_http2(world: &World) -> Result<()> {
+fn over_http2(world: &World) -> Result<()> {
     let request = |headers: Headers<'_>| {
         headers
             .iter()
@@ -124,7 +134,7 @@ fn exchange(
 }
 
 /// A configuration in which everything differs from the defaults.
-pub(crate) fn custom(world: &World) -> Result<()> {
+fn custom(world: &World) -> Result<()> {
     let to = world.envoy.listener("custom")?;
     let ask = |header: &str| {
         let id = format!("x-request-id: custom-{}", header.len());
@@ -196,7 +206,7 @@ pub(crate) fn custom(world: &World) -> Result<()> {
 }
 
 /// `credential.forward`: the upstream gets the credential unchanged.
-pub(crate) fn forwarded(world: &World) -> Result<()> {
+fn forwarded(world: &World) -> Result<()> {
     let line = format!("authorization: Bearer {}", world.key("forwarded")?);
     let response = client::get(world.envoy.listener("forward")?, "/", [line.as_str()])?;
     let echo: Value = serde_json::from_slice(&response.body)?;
@@ -213,7 +223,7 @@ pub(crate) fn forwarded(world: &World) -> Result<()> {
 }
 
 /// The lookup carries the trace headers of its request, and nothing else from it.
-pub(crate) fn trace_headers(world: &World) -> Result<()> {
+fn trace_headers(world: &World) -> Result<()> {
     let id = "e2e-trace";
     let trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
     let key = format!("x-api-key: {}", world.key("active")?);
@@ -251,7 +261,7 @@ pub(crate) fn trace_headers(world: &World) -> Result<()> {
 }
 
 /// If a client puts its key into a header that lookups carry on, the auth cluster does not see it.
-pub(crate) fn keys_in_trace_headers(world: &World) -> Result<()> {
+fn keys_in_trace_headers(world: &World) -> Result<()> {
     let to = world.envoy.listener("plain")?;
     for name in ["x-request-id", "traceparent", "tracestate"] {
         for around in ["KEY", "Bearer KEY", "acme=KEY,other=1", "id-KEY"] {
@@ -271,7 +281,7 @@ pub(crate) fn keys_in_trace_headers(world: &World) -> Result<()> {
 }
 
 /// Unknown keys, deleted keys and keys of another environment get the same bytes.
-pub(crate) fn non_disclosure(world: &World) -> Result<()> {
+fn non_disclosure(world: &World) -> Result<()> {
     let to = world.envoy.listener("production")?;
     let masked = |key: &str, method: &str| -> Result<String> {
         let key = format!("x-api-key: {}", world.key(key)?);

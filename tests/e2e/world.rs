@@ -4,9 +4,9 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use keystile_e2e::auth::{Auth, Script};
 use keystile_e2e::client::Response;
 use keystile_e2e::envoy::{self, Envoy, Listener, cluster, http2_cluster};
@@ -14,7 +14,9 @@ use keystile_e2e::keys::{hash, made_up_key};
 use keystile_e2e::process::Process;
 use keystile_e2e::registry::Registry;
 use keystile_e2e::serving::Serving;
+use keystile_e2e::trials;
 use keystile_e2e::upstream::{self, Received};
+use libtest_mimic::Trial;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::net::{TcpListener, TcpSocket};
@@ -38,8 +40,33 @@ pub(crate) struct World {
     pub(crate) folder: TempDir,
 }
 
+/// The world, once a test has started it.
+static SHARED: Mutex<Option<Result<Arc<World>, String>>> = Mutex::new(None);
+
+/// Creates a test that needs the world.
+pub(crate) fn trial(name: &str, run: impl FnOnce(&World) -> Result<()> + Send + 'static) -> Trial {
+    trials::trial(name, move || run(&*shared()?))
+}
+
+/// Returns the world, which the first test starts.
+fn shared() -> Result<Arc<World>> {
+    let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
+    let start = || {
+        World::new()
+            .map(Arc::new)
+            .map_err(|problem| format!("{problem:#}"))
+    };
+    let world = shared.get_or_insert_with(start);
+    world.clone().map_err(|problem| anyhow!("{problem}"))
+}
+
+/// Stops everything, after the last test.
+pub(crate) fn stop() {
+    drop(SHARED.lock().unwrap_or_else(PoisonError::into_inner).take());
+}
+
 impl World {
-    pub(crate) fn new() -> Result<Self> {
+    fn new() -> Result<Self> {
         let runtime = Runtime::new()?;
         let folder = tempfile::tempdir()?;
         let at = |name: &str| folder.path().join(name);

@@ -55,7 +55,9 @@ fn edit(config: &mut Value) -> Result<()> {
     Ok(())
 }
 
-pub(crate) fn trials() -> Vec<Trial> {
+keystile_e2e::suite!(Alone, trials);
+
+fn trials() -> Vec<Trial> {
     let mirror = Gate::default();
     let own = mirror.clone();
     let range = OnDemand::new(move || setup(&own));

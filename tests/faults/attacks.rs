@@ -11,20 +11,7 @@ use std::net::SocketAddr;
 use anyhow::Result;
 use keystile_e2e::registry::Created;
 use keystile_e2e::shipped::{FREE, Stack};
-use libtest_mimic::Trial;
 use tempfile::TempDir;
-
-pub(crate) fn trials() -> Vec<Trial> {
-    [
-        spelling::trials(),
-        endless::trials(),
-        logs::trials(),
-        silent::trials(),
-    ]
-    .into_iter()
-    .flatten()
-    .collect()
-}
 
 /// The shipped stack in front of an upstream, with a valid key that belongs to the attacker.
 struct Attacked {

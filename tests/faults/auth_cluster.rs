@@ -13,19 +13,3 @@ mod records;
 mod rows;
 mod statuses;
 mod wire;
-
-use libtest_mimic::Trial;
-
-pub(crate) fn trials() -> Vec<Trial> {
-    [
-        rows::trials(),
-        outages::trials(),
-        comebacks::trials(),
-        kept::trials(),
-        eager::trials(),
-        http2::trials(),
-    ]
-    .into_iter()
-    .flatten()
-    .collect()
-}

@@ -6,18 +6,19 @@ use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use keystile_e2e::root;
-use libtest_mimic::Trial;
+use keystile_e2e::trials::{suites_except, trial};
 
-use crate::range::trial;
+keystile_e2e::suite!(Alone, || vec![trial(
+    "security: each claim has its tests",
+    each_claim_has_its_tests
+)]);
 
-pub(crate) fn trials(others: &[Trial]) -> Vec<Trial> {
-    let names: BTreeSet<_> = others.iter().map(|trial| trial.name().to_owned()).collect();
-    vec![trial("security: each claim has its tests", move || {
-        each_claim_has_its_tests(&names)
-    })]
-}
-
-fn each_claim_has_its_tests(names: &BTreeSet<String>) -> Result<()> {
+fn each_claim_has_its_tests() -> Result<()> {
+    let names: BTreeSet<_> = suites_except(module_path!())
+        .into_iter()
+        .flat_map(|suite| (suite.trials)())
+        .map(|trial| trial.name().to_owned())
+        .collect();
     let page = fs::read_to_string(root().join("SECURITY.md")).context("SECURITY.md")?;
     let (_, page) = page
         .split_once("## What is defended")

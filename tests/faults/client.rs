@@ -95,7 +95,9 @@ fn patient(mut cluster: Value) -> Value {
     cluster
 }
 
-pub(crate) fn trials() -> Vec<Trial> {
+keystile_e2e::suite!(Alone, trials);
+
+fn trials() -> Vec<Trial> {
     let plain = OnDemand::new(setup);
     let shipped = OnDemand::new(shipped_setup);
     let http1 = OnDemand::new(http1_setup);
@@ -107,9 +109,6 @@ pub(crate) fn trials() -> Vec<Trial> {
         slow::trials(&shipped),
         messages::trials(&plain, &http1),
         downgraded::trials(&http1),
-        tunnels::trials(),
-        grpc::trials(),
-        http3::trials(),
     ]
     .into_iter()
     .flatten()

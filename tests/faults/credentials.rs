@@ -102,7 +102,9 @@ fn rules(listener: &str) -> Rules {
     }
 }
 
-pub(crate) fn trials() -> Vec<Trial> {
+keystile_e2e::suite!(Alone, trials);
+
+fn trials() -> Vec<Trial> {
     let known = Anyone::new(is_known);
     let field = Field(known.clone());
     let range = OnDemand::new(move || setup(&known));

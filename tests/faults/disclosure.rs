@@ -10,14 +10,17 @@ use anyhow::{Context, Result};
 use keystile_e2e::envoy::{Listener, http2_cluster};
 use keystile_e2e::process::Process;
 use keystile_e2e::registry::{Registry, SERVICE_TOKEN};
+use keystile_e2e::trials::trial;
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::range::{Range, Setup, plugin, trial, unknown_key};
+use crate::range::{Range, Setup, plugin, unknown_key};
 use crate::test_database::TestDatabase;
 
-pub(crate) fn trials() -> Vec<Trial> {
+keystile_e2e::suite!(Alone, trials);
+
+fn trials() -> Vec<Trial> {
     vec![
         trial("disclosure: replies are byte-equal", replies::are_equal),
         trial("disclosure: lookups are as many", replies::cost_the_same),

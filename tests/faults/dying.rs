@@ -15,12 +15,13 @@ use keystile_e2e::process::wait_until;
 use keystile_e2e::root;
 use keystile_e2e::tally::{End, Tally};
 use keystile_e2e::traffic::{connect, status};
+use keystile_e2e::trials::trial;
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
-use crate::range::{PATH, Range, Setup, Steady, end_of, key_id, known_key, plugin, request, trial};
+use crate::range::{PATH, Range, Setup, Steady, end_of, key_id, known_key, plugin, request};
 
 /// The request header that names the point at which the VM dies: see `src/wasm/failpoints.rs`.
 pub(crate) const DIE: &str = "x-test-failpoint";
@@ -97,7 +98,9 @@ struct Death {
     bodies: usize,
 }
 
-pub(crate) fn trials() -> Vec<Trial> {
+keystile_e2e::suite!(Alone, trials);
+
+fn trials() -> Vec<Trial> {
     let mut trials = vec![
         trial(
             "dying: the shipped module has nothing to die on",

@@ -31,30 +31,6 @@ mod test_database;
 
 use std::process::ExitCode;
 
-use libtest_mimic::Arguments;
-
 fn main() -> ExitCode {
-    let mut arguments = Arguments::from_args();
-    // Each case sends traffic and counts how it ends, so only one runs at a time.
-    arguments.test_threads = Some(1);
-    let mut trials: Vec<_> = [
-        around::trials(),
-        attacks::trials(),
-        auth_cluster::trials(),
-        client::trials(),
-        credentials::trials(),
-        disclosure::trials(),
-        dying::trials(),
-        memory::trials(),
-        neighbours::trials(),
-        paths::trials(),
-        registry::trials(),
-        soak::trials(),
-        swapped::trials(),
-    ]
-    .into_iter()
-    .flatten()
-    .collect();
-    trials.extend(claims::trials(&trials));
-    libtest_mimic::run(&arguments, trials).exit_code()
+    keystile_e2e::trials::run()
 }

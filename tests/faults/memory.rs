@@ -5,12 +5,11 @@ use keystile_e2e::anyone::Anyone;
 use keystile_e2e::envoy::{Listener, http2_cluster};
 use keystile_e2e::load::{self, Request};
 use keystile_e2e::tally::Tally;
+use keystile_e2e::trials::trial;
 use libtest_mimic::Trial;
 use serde_json::json;
 
-use crate::range::{
-    PATH, Range, Setup, Steady, is_known, key_id, known_key, plugin, trial, unknown_key,
-};
+use crate::range::{PATH, Range, Setup, Steady, is_known, key_id, known_key, plugin, unknown_key};
 
 /// The number of known keys: twice what the allow pool holds.
 const KNOWN: usize = 100_000;
@@ -26,7 +25,9 @@ const FULL_AFTER: usize = 4;
 /// How many bytes Envoy may grow from then on, by the trend of all steps.
 const MOST: f64 = 4.0 * 1024.0 * 1024.0;
 
-pub(crate) fn trials() -> Vec<Trial> {
+keystile_e2e::suite!(Alone, trials);
+
+fn trials() -> Vec<Trial> {
     vec![trial("memory: a million unknown keys", many_keys).with_ignored_flag(true)]
 }
 

@@ -15,6 +15,7 @@ use keystile_e2e::gate::ENTITLED;
 use keystile_e2e::keys::{GOOD, hash};
 use keystile_e2e::process::wait_until;
 use keystile_e2e::tally::{End, Tally};
+use keystile_e2e::trials::trial;
 use keystile_e2e::upstream::{self, Received};
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
@@ -22,7 +23,7 @@ use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio::sync::Semaphore;
 
-use crate::range::{PATH, Range, Setup, Steady, end_of, key_id, known_key, plugin, trial};
+use crate::range::{PATH, Range, Setup, Steady, end_of, key_id, known_key, plugin};
 
 const PEPPER: &str = "blue's pepper";
 const FEED: &str = "/v1/changes";
@@ -30,7 +31,9 @@ const FEED: &str = "/v1/changes";
 /// Requests to red that are sent while another of its requests waits.
 const AROUND: usize = 20;
 
-pub(crate) fn trials() -> Vec<Trial> {
+keystile_e2e::suite!(Alone, trials);
+
+fn trials() -> Vec<Trial> {
     [1, 2]
         .map(|workers| {
             let name = format!("neighbours: three plugins of one VM, {workers} worker(s)");

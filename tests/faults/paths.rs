@@ -140,7 +140,9 @@ fn edit(config: &mut Value) -> Result<()> {
     Ok(())
 }
 
-pub(crate) fn trials() -> Vec<Trial> {
+keystile_e2e::suite!(Alone, trials);
+
+fn trials() -> Vec<Trial> {
     let range = OnDemand::new(setup);
     [targets::trials(&range), rewritten::trials(&range)]
         .into_iter()

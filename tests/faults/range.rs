@@ -17,7 +17,8 @@ use keystile_e2e::process::wait_until;
 use keystile_e2e::serving::Serving;
 use keystile_e2e::tally::{End, Tally};
 use keystile_e2e::traffic::{Request, Traffic};
-use libtest_mimic::{Failed, Trial};
+use keystile_e2e::trials::trial;
+use libtest_mimic::Trial;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
@@ -466,11 +467,4 @@ impl<T: Send + Sync + 'static> OnDemand<T> {
             .as_ref()
             .map_err(|problem| anyhow!("{problem}"))
     }
-}
-
-/// Returns a test that fails if `run` returns an error.
-pub(crate) fn trial(name: &str, run: impl FnOnce() -> Result<()> + Send + 'static) -> Trial {
-    Trial::test(name, move || {
-        run().map_err(|problem| Failed::from(format!("{problem:#}")))
-    })
 }

@@ -14,11 +14,12 @@ use keystile_e2e::gate::ENTITLED;
 use keystile_e2e::process::{Process, wait_until};
 use keystile_e2e::registry::{Created, Listening, Registry};
 use keystile_e2e::tally::{End, Tally};
+use keystile_e2e::trials::trial;
 use libtest_mimic::Trial;
 use serde_json::json;
 use tempfile::TempDir;
 
-use crate::range::{Range, Setup, Steady, plugin, request, trial, uncached, unknown_key};
+use crate::range::{Range, Setup, Steady, plugin, request, uncached, unknown_key};
 
 /// How many files the registry may open.
 const FILES: u32 = 1024;
@@ -41,7 +42,9 @@ const UNREAD: usize = 20_000;
 /// How much the registry may grow for them, in bytes.
 const GROWTH: u64 = 40 << 20;
 
-pub(crate) fn trials() -> Vec<Trial> {
+keystile_e2e::suite!(Alone, trials);
+
+fn trials() -> Vec<Trial> {
     vec![
         trial("registry: silent connections", silent_connections),
         trial("registry: unread answers", unread),

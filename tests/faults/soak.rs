@@ -12,12 +12,13 @@ use keystile_e2e::envoy::{self, Listener};
 use keystile_e2e::gate::ENTITLED;
 use keystile_e2e::process::{until, wait_until};
 use keystile_e2e::tally::{End, Tally};
+use keystile_e2e::trials::trial;
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
 
 use crate::memory::slope;
 use crate::range::{
-    PATH, Range, Setup, Steady, end_of, key_id, known_key, plugin, request, trial, unknown_key,
+    PATH, Range, Setup, Steady, end_of, key_id, known_key, plugin, request, unknown_key,
 };
 
 /// The duration in minutes, unless `SOAK_MINUTES` sets it.
@@ -61,7 +62,9 @@ fn faults() -> Vec<Fault> {
     ]
 }
 
-pub(crate) fn trials() -> Vec<Trial> {
+keystile_e2e::suite!(Alone, trials);
+
+fn trials() -> Vec<Trial> {
     vec![trial("soak", soak).with_ignored_flag(true)]
 }
 

@@ -11,11 +11,12 @@ use keystile_e2e::envoy::{self, Listener};
 use keystile_e2e::process::wait_until;
 use keystile_e2e::shipped;
 use keystile_e2e::tally::{End, Tally};
+use keystile_e2e::trials::trial;
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
 
 use crate::dying::{self, DIE, Policy};
-use crate::range::{Range, Setup, Steady, plugin, trial};
+use crate::range::{Range, Setup, Steady, plugin};
 
 const SWAPS: usize = 100;
 /// The swap after which Envoy's memory is first measured. Until then it grows for other reasons.
@@ -23,7 +24,9 @@ const SETTLED: usize = 10;
 /// How much Envoy may grow by the last swap, in MB: in total, and in its VMs.
 const GROWTH: [f64; 2] = [25.0, 4.0];
 
-pub(crate) fn trials() -> Vec<Trial> {
+keystile_e2e::suite!(Alone, trials);
+
+fn trials() -> Vec<Trial> {
     vec![
         trial("swapped: the filter, 100 times", || {
             discovered("swapped: the filter, 100 times")

@@ -25,6 +25,7 @@ pub mod serving;
 pub mod shipped;
 pub mod tally;
 pub mod traffic;
+pub mod trials;
 pub mod upstream;
 pub mod watched;
 

@@ -4,8 +4,15 @@
 use super::*;
 use crate::test_database::Postgres;
 
+use crate::world::World;
+
+trials! { Alone:
+    "feed: an older copy of the database" => an_older_copy,
+    "feed: a promoted replica" => a_promoted_replica,
+}
+
 /// The database file is replaced by an older copy.
-pub(crate) fn an_older_copy(world: &World) -> Result<()> {
+fn an_older_copy(world: &World) -> Result<()> {
     let folder = tempfile::tempdir()?;
     let copy = |from: &Path, to: &Path| -> Result<()> {
         for name in ["keys.db", "keys.db-wal", "keys.db-shm"] {
@@ -32,7 +39,7 @@ pub(crate) fn an_older_copy(world: &World) -> Result<()> {
 }
 
 /// An asynchronous replica that missed some changes is promoted.
-pub(crate) fn a_promoted_replica(world: &World) -> Result<()> {
+fn a_promoted_replica(world: &World) -> Result<()> {
     let setup = Setup {
         database: TestDatabase::postgres,
         ..setup(&json!({}))

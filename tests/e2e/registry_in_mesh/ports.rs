@@ -8,6 +8,12 @@ use serde_json::{Value, json};
 
 use super::{Mesh, http};
 
+use crate::world::World;
+
+trials! { Alone:
+    "mesh: ports are for those named" => are_for_those_named,
+}
+
 /// Returns a listener of a workload's proxy that sends everything to a cluster.
 fn outbound(name: &str, cluster: &Value) -> Value {
     json!({
@@ -21,7 +27,7 @@ fn outbound(name: &str, cluster: &Value) -> Value {
 }
 
 /// What the AuthorizationPolicy and PeerAuthentication let through, port by port.
-pub(crate) fn are_for_those_named() -> Result<()> {
+fn are_for_those_named(_: &World) -> Result<()> {
     let mesh = Mesh::new()?;
     let (_server, registry) = mesh.serve()?;
     let pod = mesh.pod(&registry)?;

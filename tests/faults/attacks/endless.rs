@@ -14,13 +14,13 @@ use keystile_e2e::client;
 use keystile_e2e::gate::{DELAY, Gate};
 use keystile_e2e::process::until;
 use keystile_e2e::traffic::{Seen, Traffic};
+use keystile_e2e::trials::trial;
 use libtest_mimic::Trial;
 use tokio::net::TcpStream;
 use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
 
 use super::Attacked;
-use crate::range::trial;
 
 /// How long valid requests are measured before the attack.
 const BEFORE: Duration = Duration::from_secs(5);
@@ -93,7 +93,9 @@ const PREFLIGHT: [(&str, &str); 2] = [
     ("access-control-request-method", "PUT"),
 ];
 
-pub(super) fn trials() -> Vec<Trial> {
+keystile_e2e::suite!(Alone, trials);
+
+fn trials() -> Vec<Trial> {
     vec![
         trial("attack: streams without an end", || {
             let attack = "streams without an end";

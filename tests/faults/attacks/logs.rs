@@ -6,13 +6,13 @@ use anyhow::{Result, ensure};
 use keystile_e2e::client;
 use keystile_e2e::load::{self, Request};
 use keystile_e2e::process::wait_until;
+use keystile_e2e::trials::trial;
 use keystile_e2e::upstream::{self, Received};
 use libtest_mimic::Trial;
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 
 use super::Attacked;
-use crate::range::trial;
 
 /// How long the flood lasts.
 const LASTS: Duration = Duration::from_secs(2);
@@ -23,7 +23,9 @@ const PATH: usize = 50_000;
 /// How many bytes may be logged for each request.
 const LINE: u64 = 1_024;
 
-pub(super) fn trials() -> Vec<Trial> {
+keystile_e2e::suite!(Alone, trials);
+
+fn trials() -> Vec<Trial> {
     vec![trial("attack: flooding the access log", flood)]
 }
 

@@ -10,11 +10,10 @@ use keystile_e2e::envoy::{self, Envoy};
 use keystile_e2e::flood::{is_open, raise_limit};
 use keystile_e2e::process::wait_until;
 use keystile_e2e::registry::Registry;
+use keystile_e2e::trials::trial;
 use keystile_e2e::{root, shipped};
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
-
-use crate::range::trial;
 
 /// More than the shipped limit of 10,000.
 const CONNECTIONS: usize = 10_200;
@@ -36,7 +35,9 @@ const LONGEST: Duration = Duration::from_secs(25);
 /// How long a probe or a scrape may take.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-pub(super) fn trials() -> Vec<Trial> {
+keystile_e2e::suite!(Alone, trials);
+
+fn trials() -> Vec<Trial> {
     vec![trial("attack: silent connections", silent)]
 }
 

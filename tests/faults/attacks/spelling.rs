@@ -7,11 +7,11 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 use keystile_e2e::client;
 use keystile_e2e::process::{Process, wait_until};
+use keystile_e2e::trials::trial;
 use libtest_mimic::Trial;
 use serde_json::Value;
 
 use super::Attacked;
-use crate::range::trial;
 
 /// The characters of a header name that are neither letters nor digits (RFC 9110 section 5.6.2).
 const SEPARATORS: &str = "!#$%&'*+-.^_`|~";
@@ -30,7 +30,9 @@ echo json_encode([
 ]);
 "#;
 
-pub(super) fn trials() -> Vec<Trial> {
+keystile_e2e::suite!(Alone, trials);
+
+fn trials() -> Vec<Trial> {
     vec![trial("attack: identity in another spelling, PHP", php)]
 }
 

@@ -21,7 +21,9 @@ use crate::range::{
     OnDemand, Range, Setup, Steady, is_known, key_id, known_key, request, unknown_key,
 };
 
-pub(crate) fn trials() -> Vec<Trial> {
+keystile_e2e::suite!(Alone, trials);
+
+fn trials() -> Vec<Trial> {
     let range = OnDemand::new(|| setup(false));
     let kept = OnDemand::new(|| setup(true));
     let http2 = OnDemand::of(Http2::start);

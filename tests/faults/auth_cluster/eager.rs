@@ -15,7 +15,9 @@ use super::expect::Expect;
 use super::rows::{PATIENT, STEADY, listeners};
 use crate::range::{OnDemand, Range, Setup, Steady, known_key};
 
-pub(crate) fn trials() -> Vec<Trial> {
+keystile_e2e::suite!(Alone, trials);
+
+fn trials() -> Vec<Trial> {
     let place = OnDemand::of(Place::start);
     vec![
         place.trial("auth: an answer before the question", |place, name| {

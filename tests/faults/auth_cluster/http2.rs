@@ -16,7 +16,9 @@ use super::http2_rows::{Manners, tables};
 use super::rows::{STEADY, listeners, listeners_and_rounds};
 use crate::range::{OnDemand, Range, Setup, Steady, is_known};
 
-pub(crate) fn trials() -> Vec<Trial> {
+keystile_e2e::suite!(Alone, trials);
+
+fn trials() -> Vec<Trial> {
     let place = OnDemand::of(Place::start);
     tables()
         .into_iter()

@@ -18,7 +18,9 @@ use crate::range::{
     OnDemand, Range, Setup, Steady, key_id, known_key, plugin, uncached, unknown_key,
 };
 
-pub(crate) fn trials() -> Vec<Trial> {
+keystile_e2e::suite!(Alone, trials);
+
+fn trials() -> Vec<Trial> {
     let range = OnDemand::new(setup);
     let mut trials = vec![range.trial("auth: words on an idle connection", idle)];
     let late = Table {

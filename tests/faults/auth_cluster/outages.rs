@@ -35,7 +35,9 @@ const CHECKED: Listeners = Listeners {
 /// Concurrent lookups that the cluster `narrow` allows.
 const PLACES: usize = 4;
 
-pub(crate) fn trials() -> Vec<Trial> {
+keystile_e2e::suite!(Alone, trials);
+
+fn trials() -> Vec<Trial> {
     let range = OnDemand::new(setup);
     let mut trials = vec![
         range.trial("auth: refused", |range, name| {

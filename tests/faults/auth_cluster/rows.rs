@@ -110,7 +110,9 @@ fn setup() -> Result<Setup> {
     })
 }
 
-pub(crate) fn trials() -> Vec<Trial> {
+keystile_e2e::suite!(Alone, trials);
+
+fn trials() -> Vec<Trial> {
     let range = OnDemand::new(setup);
     let tables = [records::tables(), statuses::tables(), wire::tables()];
     let tables = tables.into_iter().flatten();

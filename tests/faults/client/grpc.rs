@@ -193,7 +193,9 @@ async fn call(
     })
 }
 
-pub(super) fn trials() -> Vec<Trial> {
+keystile_e2e::suite!(Alone, trials);
+
+fn trials() -> Vec<Trial> {
     let range = OnDemand::new(setup);
     let mut trials: Vec<_> = METHODS
         .into_iter()

@@ -13,6 +13,7 @@ use hyper::header::{HeaderName, HeaderValue};
 use keystile_e2e::envoy::{self, Listener};
 use keystile_e2e::gate::{DIFFERS, ENTITLED, TRAILERS, counting};
 use keystile_e2e::tally::{End, Tally};
+use keystile_e2e::trials::trial;
 use libtest_mimic::Trial;
 use quinn::Endpoint;
 use quinn::crypto::rustls::QuicClientConfig;
@@ -21,7 +22,6 @@ use serde_json::{Value, json};
 
 use super::bodies::still;
 use super::held::Held;
-use crate::range::trial;
 use crate::range::{OnDemand, PATH, Range, Setup, Steady, key_id, known_key, plugin, unknown_key};
 
 const LISTENER: &str = "tcp";
@@ -89,7 +89,9 @@ fn certificate() -> Result<&'static CertifiedKey<KeyPair>> {
 
 type Case = (&'static str, fn(&Range, &str) -> Result<()>);
 
-pub(super) fn trials() -> Vec<Trial> {
+keystile_e2e::suite!(Alone, trials);
+
+fn trials() -> Vec<Trial> {
     let range = OnDemand::new(setup);
     let cases: [Case; 3] = [
         ("client: HTTP/3, outcomes", outcomes),

@@ -148,7 +148,9 @@ async fn sockets(upgraded: Upgraded, role: Role) -> WebSocketStream<TokioIo<Upgr
     WebSocketStream::from_raw_socket(TokioIo::new(upgraded), role, None).await
 }
 
-pub(super) fn trials() -> Vec<Trial> {
+keystile_e2e::suite!(Alone, trials);
+
+fn trials() -> Vec<Trial> {
     let range = OnDemand::new(setup);
     vec![
         range.trial("client: WebSockets, HTTP/1", |range, name| {

@@ -1,0 +1,93 @@
+//! Tests that register themselves: a module of a test program lists its trials with [`trials!`] or
+//! [`suite!`](crate::suite), and its main function only calls [`run`].
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+pub use inventory;
+use libtest_mimic::{Arguments, Failed, Trial};
+
+/// When the trials of a suite run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum When {
+    /// First, several at a time.
+    Together,
+    /// After these, one at a time: for trials that measure times or count what all others do.
+    Alone,
+    /// After all others, and only if all of them run: for what must hold at the end.
+    Last,
+}
+
+/// The trials of a module.
+pub struct Suite {
+    /// The module's path, which decides the order of suites.
+    pub module: &'static str,
+    /// When they run.
+    pub when: When,
+    /// Creates them, in their order. This must not start anything, because it also happens for
+    /// `--list`.
+    pub trials: fn() -> Vec<Trial>,
+}
+
+inventory::collect!(Suite);
+
+/// Registers a function without arguments that returns a module's trials, to run at a time of [`When`].
+#[macro_export]
+macro_rules! suite {
+    ($when:ident, $trials:expr) => {
+        $crate::trials::inventory::submit! {
+            $crate::trials::Suite {
+                module: module_path!(),
+                when: $crate::trials::When::$when,
+                trials: $trials,
+            }
+        }
+    };
+}
+
+/// Creates a trial. Its failure is shown with all its causes.
+pub fn trial(name: &str, run: impl FnOnce() -> Result<()> + Send + 'static) -> Trial {
+    Trial::test(name, move || {
+        run().map_err(|problem| Failed::from(format!("{problem:#}")))
+    })
+}
+
+/// Returns all suites but those of a module, in their order.
+pub fn suites_except(module: &str) -> Vec<&'static Suite> {
+    let mut suites: Vec<_> = inventory::iter::<Suite>
+        .into_iter()
+        .filter(|suite| suite.module != module)
+        .collect();
+    suites.sort_by_key(|suite| suite.module);
+    suites
+}
+
+/// Runs the registered trials that the command line asks for.
+pub fn run() -> ExitCode {
+    let arguments = Arguments::from_args();
+    let is_filtered = arguments.filter.is_some() || !arguments.skip.is_empty();
+    let mut failed = false;
+    for when in [When::Together, When::Alone, When::Last] {
+        if when == When::Last && is_filtered {
+            continue;
+        }
+        let trials: Vec<_> = suites_except("")
+            .into_iter()
+            .filter(|suite| suite.when == when)
+            .flat_map(|suite| (suite.trials)())
+            .collect();
+        if trials.is_empty() {
+            continue;
+        }
+        let test_threads = match when {
+            When::Together => arguments.test_threads,
+            When::Alone | When::Last => Some(1),
+        };
+        let arguments = Arguments {
+            test_threads,
+            ..arguments.clone()
+        };
+        failed |= libtest_mimic::run(&arguments, trials).has_failed();
+    }
+    ExitCode::from(u8::from(failed))
+}
