@@ -3,10 +3,10 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use keystile_e2e::auth::{Script, answer};
 use keystile_e2e::client;
 use keystile_e2e::keys::{hash, made_up_key};
 use keystile_e2e::process::{until, wait_until};
+use keystile_e2e::scripted_auth::{Script, answer};
 use serde_json::json;
 
 use crate::stage::{Asks, Setup};

@@ -4,11 +4,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use keystile_e2e::anyone::Anyone;
-use keystile_e2e::auth::{Script, answer, answer_with};
 use keystile_e2e::keys::{GOOD, hash, made_up_key};
 use keystile_e2e::load::{self, Request};
 use keystile_e2e::process::until;
+use keystile_e2e::rule_auth::RuleAuth;
+use keystile_e2e::scripted_auth::{Script, answer, answer_with};
 use serde_json::{Value, json};
 
 use crate::stage::{Asks, Setup, Stage};
@@ -393,8 +393,8 @@ fn cache_control(world: &World) -> Result<()> {
 fn flood(world: &World) -> Result<()> {
     const FLOOD: usize = 200_000;
     let known = |hash: &str| hash.ends_with("000");
-    let anyone = Anyone::new(known);
-    let serving = world.runtime.block_on(anyone.serve())?;
+    let rule_auth = RuleAuth::new(known);
+    let serving = world.runtime.block_on(rule_auth.serve())?;
     let setup = Setup {
         asks: Asks::Other(serving.address),
         ..Setup::new(json!({"allow_ttl": "10m"}))
@@ -459,8 +459,9 @@ fn flood(world: &World) -> Result<()> {
 fn memory(world: &World) -> Result<()> {
     const VERDICTS: usize = 60_000;
     // One key in six is unknown, like the share of denials in the full pools.
-    let anyone = Anyone::new(|hash| hash.bytes().take(4).map(usize::from).sum::<usize>() % 6 != 0);
-    let serving = world.runtime.block_on(anyone.serve())?;
+    let rule_auth =
+        RuleAuth::new(|hash| hash.bytes().take(4).map(usize::from).sum::<usize>() % 6 != 0);
+    let serving = world.runtime.block_on(rule_auth.serve())?;
     let long = json!({"allow_ttl": "1h", "not_found_ttl": "1h"});
     let setup = Setup {
         asks: Asks::Other(serving.address),
@@ -481,7 +482,7 @@ fn memory(world: &World) -> Result<()> {
         let before = kept("allow")? + kept("deny")?;
         while kept("allow")? < 50_000 || kept("deny")? < 10_000 {
             ask(5_000)?;
-            ensure!(anyone.lookups() < 3 * VERDICTS, "the pools do not fill");
+            ensure!(rule_auth.lookups() < 3 * VERDICTS, "the pools do not fill");
         }
         let verdicts = usize::try_from(kept("allow")? + kept("deny")? - before)?;
         let bytes = |now: u64, then: u64| -> Result<usize> {

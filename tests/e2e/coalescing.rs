@@ -7,9 +7,9 @@ use bytes::Bytes;
 use http_body_util::Empty;
 use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use keystile_e2e::auth::{Script, answer};
 use keystile_e2e::client::Sent;
 use keystile_e2e::keys::{GOOD, hash, made_up_key};
+use keystile_e2e::scripted_auth::{Script, answer};
 use serde_json::json;
 use tokio::net::TcpStream;
 

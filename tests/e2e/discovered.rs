@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
-use keystile_e2e::auth::{Auth, Script, answer};
 use keystile_e2e::client;
 use keystile_e2e::discovery::Discovery;
 use keystile_e2e::envoy::{self, Envoy, Listener, cluster, module};
 use keystile_e2e::keys::{GOOD, hash, made_up_key};
 use keystile_e2e::process::wait_until;
+use keystile_e2e::scripted_auth::{Script, ScriptedAuth, answer};
 use keystile_e2e::traffic::Traffic;
 use keystile_e2e::upstream::Received;
 use serde_json::{Value, json};
@@ -108,7 +108,7 @@ fn swapped_under_load(world: &World) -> Result<()> {
     discovery.publish(&discovery.resource(&module(), &plugin("first").to_string()))?;
     let received = Received::default();
     let (good, bad) = (made_up_key(), made_up_key());
-    let auth = Auth::default();
+    let auth = ScriptedAuth::default();
     auth.script(&hash(&good)?, Script::Answer(answer("200 OK", GOOD)));
     auth.script(&hash(&bad)?, Script::Answer(answer("404 Not Found", "")));
     let (envoy, _serving) = start(world, &auth, &discovery, &received, folder.path())?;
@@ -182,7 +182,7 @@ fn nothing_passes_before_the_first(world: &World) -> Result<()> {
     let (_, text) = &broken[0];
     discovery.publish_text(text)?;
     let key = made_up_key();
-    let auth = Auth::default();
+    let auth = ScriptedAuth::default();
     auth.script(&hash(&key)?, Script::Answer(answer("200 OK", GOOD)));
     let received = Received::default();
     let (envoy, _serving) = start(world, &auth, &discovery, &received, folder.path())?;
@@ -203,7 +203,7 @@ fn nothing_passes_before_the_first(world: &World) -> Result<()> {
 
 fn start(
     world: &World,
-    auth: &Auth,
+    auth: &ScriptedAuth,
     discovery: &Discovery,
     received: &Received,
     folder: &Path,

@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use keystile_e2e::auth::{Script, answer};
 use keystile_e2e::keys::{hash, made_up_key};
 use keystile_e2e::process::{until, wait_until};
 use keystile_e2e::registry::Registry;
+use keystile_e2e::scripted_auth::{Script, answer};
 use keystile_e2e::traffic::{Seen, Traffic};
 use serde_json::{Value, json};
 

@@ -3,10 +3,10 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use keystile_e2e::auth::{Script, answer};
 use keystile_e2e::client::{self, Response};
 use keystile_e2e::keys::{GOOD, hash, made_up_key};
 use keystile_e2e::process::until;
+use keystile_e2e::scripted_auth::{Script, answer};
 use serde_json::{Value, json};
 
 use crate::stage::{Setup, Stage};

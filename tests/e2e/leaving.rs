@@ -7,9 +7,9 @@ use bytes::Bytes;
 use http_body_util::Empty;
 use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use keystile_e2e::auth::{Script, answer};
 use keystile_e2e::keys::{GOOD, hash, made_up_key};
 use keystile_e2e::process::{until, wait_until};
+use keystile_e2e::scripted_auth::{Script, answer};
 use serde_json::json;
 use tokio::net::TcpStream;
 
@@ -164,7 +164,7 @@ fn too_late(world: &World) -> Result<()> {
                             .body(Empty::<Bytes>::new());
                         tokio::spawn(async move {
                             let response = sender.send_request(request?).await?;
-                            // Kept, so that the stream stays open.
+                            // KeepAliveClient, so that the stream stays open.
                             anyhow::Ok(response)
                         })
                     })

@@ -4,13 +4,13 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use keystile_e2e::auth::{Auth, Script, answer};
 use keystile_e2e::client;
 use keystile_e2e::envoy::{self, Envoy, Listener, cluster, http_settings};
 use keystile_e2e::keys::{GOOD, hash, made_up_key};
 use keystile_e2e::pages::yaml_blocks;
 use keystile_e2e::process::wait_until;
 use keystile_e2e::root;
+use keystile_e2e::scripted_auth::{Script, ScriptedAuth, answer};
 use keystile_e2e::upstream::Received;
 use serde_json::{Map, Value, json};
 
@@ -104,7 +104,7 @@ fn fields_are_bounded(_: &World) -> Result<()> {
 fn lines_are_short(world: &World) -> Result<()> {
     for (page, fields) in formats()? {
         let folder = tempfile::tempdir()?;
-        let auth = Auth::default();
+        let auth = ScriptedAuth::default();
         let (serving, upstream) = world.scripted(&auth, &Received::default())?;
         let key = made_up_key();
         world.keep_secret(&key);

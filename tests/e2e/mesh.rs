@@ -2,12 +2,12 @@
 //! discovered (ECDS) or enabled by the route, and with the cluster names that they generate.
 
 use anyhow::{Context, Result, ensure};
-use keystile_e2e::auth::{Auth, Script, answer};
 use keystile_e2e::client;
 use keystile_e2e::discovery::Discovery;
 use keystile_e2e::envoy::{self, Envoy, Listener, cluster, each_http_settings, module};
 use keystile_e2e::keys::{GOOD, hash, made_up_key};
 use keystile_e2e::manifests::{FOLDERS, documents};
+use keystile_e2e::scripted_auth::{Script, ScriptedAuth, answer};
 use keystile_e2e::shipped;
 use keystile_e2e::upstream::Received;
 use serde_json::{Value, json};
@@ -101,7 +101,7 @@ fn cases() -> Result<Vec<Case>> {
 fn as_meshes_load_it(world: &World) -> Result<()> {
     let folder = tempfile::tempdir()?;
     let cases = cases()?;
-    let auth = Auth::default();
+    let auth = ScriptedAuth::default();
     let page = json!({"cursor": "c1", "changes": [], "reset": false}).to_string();
     auth.script("/v1/changes?", Script::Answer(answer("200 OK", &page)));
     let (serving, upstream) = world.scripted(&auth, &Received::default())?;
@@ -153,7 +153,7 @@ fn as_meshes_load_it(world: &World) -> Result<()> {
     envoy.no_vm_died()
 }
 
-fn ask(world: &World, envoy: &Envoy, auth: &Auth, case: &Case) -> Result<()> {
+fn ask(world: &World, envoy: &Envoy, auth: &ScriptedAuth, case: &Case) -> Result<()> {
     let to = envoy.listener(case.name)?;
     let missing = client::get(to, "/v1/x", [])?;
     ensure!(
@@ -189,7 +189,7 @@ fn as_istio_patches_it(world: &World) -> Result<()> {
         .collect();
     ensure!(patches.len() == 2, "{} EnvoyFilters", patches.len());
     let folder = tempfile::tempdir()?;
-    let auth = Auth::default();
+    let auth = ScriptedAuth::default();
     let (serving, upstream) = world.scripted(&auth, &Received::default())?;
     let plugin = json!({
         "lookup": {"cluster": "auth", "timeout": "10s"},

@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::thread;
 
 use anyhow::{Context, Result, ensure};
-use keystile_e2e::auth::{Script, answer};
 use keystile_e2e::client::{self, Sent};
 use keystile_e2e::keys::GOOD;
 use keystile_e2e::process::wait_until;
+use keystile_e2e::scripted_auth::{Script, answer};
 use serde_json::Value;
 use tokio::sync::Semaphore;
 

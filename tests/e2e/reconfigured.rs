@@ -1,12 +1,12 @@
 //! A new configuration while Envoy runs: the old one's counts and verdicts go with it.
 
 use anyhow::{Context, Result, ensure};
-use keystile_e2e::auth::{Auth, Script, answer};
 use keystile_e2e::client;
 use keystile_e2e::discovery::listeners_apart;
 use keystile_e2e::envoy::{self, Envoy, Listener, cluster};
 use keystile_e2e::keys::{hash, made_up_key};
 use keystile_e2e::process::wait_until;
+use keystile_e2e::scripted_auth::{Script, ScriptedAuth, answer};
 use serde_json::{Value, json};
 
 use crate::world::World;
@@ -18,7 +18,7 @@ trials! { Alone:
 /// The gauges show only current configurations, and the old one's feed is no longer read.
 fn nothing_stays_behind(world: &World) -> Result<()> {
     let folder = tempfile::tempdir()?;
-    let auth = Auth::default();
+    let auth = ScriptedAuth::default();
     // There is no registry to forward to: all answers are scripted.
     let nobody = ([127, 0, 0, 1], 1).into();
     let serving = world.runtime.block_on(auth.serve(nobody))?;

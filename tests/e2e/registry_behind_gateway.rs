@@ -6,12 +6,12 @@ use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
-use keystile_e2e::auth::Auth;
 use keystile_e2e::client;
 use keystile_e2e::envoy::{self, Envoy, Listener, cluster};
 use keystile_e2e::keys::{GOOD, made_up_key};
 use keystile_e2e::manifests::{Document, FOLDERS, documents, envoy_gateway, registry_arguments};
 use keystile_e2e::registry::{Registry, SERVICE_TOKEN};
+use keystile_e2e::scripted_auth::ScriptedAuth;
 use keystile_e2e::upstream::Received;
 use serde_json::{Value, json};
 
@@ -139,7 +139,7 @@ fn only_the_registry_is_asked(world: &World) -> Result<()> {
         ("plaintext", SERVICE_TOKEN, 503),
     ];
     let received = Received::default();
-    let (_serving, upstream) = world.scripted(&Auth::default(), &received)?;
+    let (_serving, upstream) = world.scripted(&ScriptedAuth::default(), &received)?;
     for (file, (server, token, status)) in ["policy.yaml", "patch.yaml"]
         .iter()
         .flat_map(|file| rows.map(|row| (file, row)))
@@ -265,7 +265,7 @@ fn the_route_leads_nowhere(world: &World) -> Result<()> {
 
     // In the registry's place, to record whatever arrives.
     let received = Received::default();
-    let (_serving, recorder) = world.scripted(&Auth::default(), &received)?;
+    let (_serving, recorder) = world.scripted(&ScriptedAuth::default(), &received)?;
     let route = documents.iter().find(|it| it.text("/kind") == "HTTPRoute");
     let route = route.context("no HTTPRoute")?;
     let clusters = route.clusters();

@@ -226,8 +226,8 @@ fn only_the_filter_is_answered(world: &World) -> Result<()> {
     let (lookups, impostor) = (pod.listener("lookups")?, pod.listener("impostor")?);
 
     let rule = mesh.document("DestinationRule", "auth")?;
-    let mut anyone = rule.clone();
-    let tls = anyone.value.pointer_mut("/spec/trafficPolicy/tls");
+    let mut rule_auth = rule.clone();
+    let tls = rule_auth.value.pointer_mut("/spec/trafficPolicy/tls");
     let tls = tls.and_then(Value::as_object_mut).context("no tls")?;
     tls.remove("subjectAltNames")
         .context("no pinned identity")?;
@@ -298,7 +298,7 @@ fn only_the_filter_is_answered(world: &World) -> Result<()> {
         Case {
             name: "impostor-believed",
             host: impostor,
-            rule: &anyone,
+            rule: &rule_auth,
             ..sidecar
         },
         sidecar,
@@ -329,7 +329,10 @@ fn only_the_filter_is_answered(world: &World) -> Result<()> {
         })
         .collect();
     let received = Received::default();
-    let (_serving, upstream) = world.scripted(&keystile_e2e::auth::Auth::default(), &received)?;
+    let (_serving, upstream) = world.scripted(
+        &keystile_e2e::scripted_auth::ScriptedAuth::default(),
+        &received,
+    )?;
     clusters.push(cluster("upstream", Some(upstream)));
     let config = envoy::config(&listeners, &clusters);
 

@@ -4,13 +4,13 @@
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
-use keystile_e2e::auth::Auth;
 use keystile_e2e::client;
 use keystile_e2e::envoy::{self, Envoy};
 use keystile_e2e::keys::made_up_key;
 use keystile_e2e::pages::yaml_blocks;
 use keystile_e2e::registry::{Registry, SERVICE_TOKEN};
 use keystile_e2e::root;
+use keystile_e2e::scripted_auth::ScriptedAuth;
 use keystile_e2e::shipped::{self, FREE, Ports};
 use keystile_e2e::upstream::Received;
 use serde_json::{Value, json};
@@ -39,7 +39,7 @@ fn only_itself_is_asked(world: &World) -> Result<()> {
     let (proxy, foreign) = (proxies.host("proxy")?, authority.host("proxy")?);
     let (named, other) = (authority.host(NAME)?, authority.host("web.internal")?);
     let received = Received::default();
-    let (_serving, upstream) = world.scripted(&Auth::default(), &received)?;
+    let (_serving, upstream) = world.scripted(&ScriptedAuth::default(), &received)?;
     // The server's certificate, the proxy's, its token, and the status for a known key.
     let rows = [
         ("as documented", &named, &proxy, SERVICE_TOKEN, 200),

@@ -5,7 +5,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
-use keystile_e2e::auth::{Auth, Script};
 use keystile_e2e::client::{self, Response, Sent};
 use keystile_e2e::envoy::{self, Envoy, Listener, cluster, http2_cluster};
 use keystile_e2e::keys::{hash, made_up_key};
@@ -13,6 +12,7 @@ use keystile_e2e::load::{self, Outcomes, Request};
 use keystile_e2e::log_entry::without_key_id;
 use keystile_e2e::process::{Process, wait_until};
 use keystile_e2e::registry::{Created, Registry, SERVICE_TOKEN};
+use keystile_e2e::scripted_auth::{Script, ScriptedAuth};
 use keystile_e2e::serving::Serving;
 use keystile_e2e::upstream::{self, Received};
 use serde_json::{Value, json};
@@ -28,7 +28,7 @@ pub(crate) struct Stage<'a> {
     pub(crate) world: &'a World,
     pub(crate) envoy: Envoy,
     pub(crate) to: SocketAddr,
-    pub(crate) auth: Auth,
+    pub(crate) auth: ScriptedAuth,
     /// The server of [`Stage::auth`], for outages.
     pub(crate) serving: Serving,
     pub(crate) registry: Registry,
@@ -120,7 +120,7 @@ impl<'a> Stage<'a> {
         let database = (setup.database)();
         let registry = Registry::guarded(database.url.clone());
         let (server, registry_at) = registry.serve(any, &folder.path().join("registry.log"))?;
-        let auth = Auth::default();
+        let auth = ScriptedAuth::default();
         let (serving, upstream) = world.runtime.block_on(async {
             let serving = auth.serve(registry_at).await?;
             let listener = TcpListener::bind(any).await?;

@@ -2,8 +2,8 @@
 
 use anyhow::{Context, Result, ensure};
 use keystile::decision::denial::{Denial, Messages};
-use keystile_e2e::auth::Script;
 use keystile_e2e::client::{self, Response};
+use keystile_e2e::scripted_auth::Script;
 use keystile_e2e::upstream::values;
 use libtest_mimic::Trial;
 use serde_json::Value;

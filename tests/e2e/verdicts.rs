@@ -1,8 +1,8 @@
 //! Row 10: answers that a healthy registry never gives, and auth clusters that cannot be reached. Also
 //! similar answers that are verdicts nevertheless.
 
-use keystile_e2e::auth::{Script, answer};
 use keystile_e2e::keys::GOOD;
+use keystile_e2e::scripted_auth::{Script, answer};
 
 use crate::table::Expect::{Allowed, Refused};
 use crate::table::{self, Case, Expect, case};

@@ -3,9 +3,9 @@
 use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
 use http_body_util::Full;
-use keystile_e2e::auth::{Script, answer};
 use keystile_e2e::client::{self, Response, http2};
 use keystile_e2e::keys::{GOOD, hash, made_up_key};
+use keystile_e2e::scripted_auth::{Script, answer};
 use keystile_e2e::upstream::values;
 use serde_json::Value;
 

@@ -7,12 +7,12 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, Result, anyhow};
-use keystile_e2e::auth::{Auth, Script};
 use keystile_e2e::client::Response;
 use keystile_e2e::envoy::{self, Envoy, Listener, cluster, http2_cluster};
 use keystile_e2e::keys::{hash, made_up_key};
 use keystile_e2e::process::Process;
 use keystile_e2e::registry::Registry;
+use keystile_e2e::scripted_auth::{Script, ScriptedAuth};
 use keystile_e2e::serving::Serving;
 use keystile_e2e::trials;
 use keystile_e2e::upstream::{self, Received};
@@ -27,7 +27,7 @@ const PEPPER: &str = "a pepper of the tests";
 
 pub(crate) struct World {
     pub(crate) envoy: Envoy,
-    pub(crate) auth: Auth,
+    pub(crate) auth: ScriptedAuth,
     pub(crate) received: Received,
     pub(crate) runtime: Runtime,
     keys: HashMap<&'static str, String>,
@@ -78,7 +78,7 @@ impl World {
         let (peppered_server, peppered_lookups) =
             peppered.serve(any, &at("peppered-registry.log"))?;
 
-        let (auth, received) = (Auth::default(), Received::default());
+        let (auth, received) = (ScriptedAuth::default(), Received::default());
         let (serving, upstream_address) = runtime.block_on(async {
             let serving = auth.serve(lookups).await?;
             let listener = TcpListener::bind(any).await?;
@@ -149,7 +149,7 @@ impl World {
     /// Starts an auth cluster that answers by script alone, and a separate upstream.
     pub(crate) fn scripted(
         &self,
-        auth: &Auth,
+        auth: &ScriptedAuth,
         received: &Received,
     ) -> Result<(Serving, SocketAddr)> {
         // There is no registry to forward to.

@@ -7,10 +7,10 @@ mod neighbours;
 mod routes;
 
 use anyhow::Result;
-use keystile_e2e::auth::{Script, answer};
 use keystile_e2e::envoy::{Listener, each_http_settings, http2_cluster};
-use keystile_e2e::gate::Gate;
 use keystile_e2e::keys::{GOOD, hash, made_up_key};
+use keystile_e2e::recording_upstream::RecordingUpstream;
+use keystile_e2e::scripted_auth::{Script, answer};
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
@@ -20,7 +20,7 @@ use crate::range::{OnDemand, Range, Setup, plugin, uncached};
 /// The id in [`GOOD`].
 const ID: &str = "key_1";
 
-fn setup(mirror: &Gate) -> Result<Setup> {
+fn setup(mirror: &RecordingUpstream) -> Result<Setup> {
     let runtime = Runtime::new()?;
     let serving = runtime.block_on(mirror.serve())?;
     let own = plugin(&json!({"cache": uncached(), "exempt": {"paths": ["/healthz"]}}));
@@ -58,7 +58,7 @@ fn edit(config: &mut Value) -> Result<()> {
 keystile_e2e::suite!(Alone, trials);
 
 fn trials() -> Vec<Trial> {
-    let mirror = Gate::default();
+    let mirror = RecordingUpstream::default();
     let own = mirror.clone();
     let range = OnDemand::new(move || setup(&own));
     [

@@ -62,8 +62,8 @@ fn shipped_setup() -> Result<Setup> {
             auth.context("no cluster auth")?["circuit_breakers"] = shipped::auth_limits()?;
             Ok(())
         }),
-        upstreams: |runtime, gate| {
-            let serving = runtime.block_on(gate.serve())?;
+        upstreams: |runtime, recorder| {
+            let serving = runtime.block_on(recorder.serve())?;
             Ok(vec![(
                 patient(shipped::upstream(serving.address)?),
                 serving,
@@ -78,8 +78,8 @@ const HTTP1: &str = "http1";
 
 fn http1_setup() -> Result<Setup> {
     Ok(Setup {
-        upstreams: |runtime, gate| {
-            let serving = runtime.block_on(gate.serve())?;
+        upstreams: |runtime, recorder| {
+            let serving = runtime.block_on(recorder.serve())?;
             Ok(vec![(
                 patient(cluster("upstream", Some(serving.address))),
                 serving,

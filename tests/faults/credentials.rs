@@ -8,13 +8,13 @@ mod sweeps;
 
 use anyhow::{Context, Result, ensure};
 use http_body_util::Full;
-use keystile_e2e::anyone::Anyone;
 use keystile_e2e::client::{self, Response};
+use keystile_e2e::counters::Counters;
 use keystile_e2e::envoy::{Listener, http2_cluster};
-use keystile_e2e::gate::{ENTITLED, NAMED};
-use keystile_e2e::kept;
+use keystile_e2e::keep_alive;
 use keystile_e2e::keys;
-use keystile_e2e::tally::Tally;
+use keystile_e2e::recording_upstream::{ENTITLED, NAMED};
+use keystile_e2e::rule_auth::RuleAuth;
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
@@ -40,7 +40,7 @@ fn is_known(hash: &str) -> bool {
 }
 
 /// Listeners with their own auth cluster, where lookups are counted, and one for steady traffic.
-fn setup(known: &Anyone) -> Result<Setup> {
+fn setup(known: &RuleAuth) -> Result<Setup> {
     let runtime = Runtime::new()?;
     let serving = runtime.block_on(known.serve())?;
     let own = |name, credential: Value| {
@@ -105,7 +105,7 @@ fn rules(listener: &str) -> Rules {
 keystile_e2e::suite!(Alone, trials);
 
 fn trials() -> Vec<Trial> {
-    let known = Anyone::new(is_known);
+    let known = RuleAuth::new(is_known);
     let field = Field(known.clone());
     let range = OnDemand::new(move || setup(&known));
     [
@@ -171,15 +171,21 @@ fn line(name: &str, value: impl AsRef<[u8]>) -> Line {
 
 /// Sends requests and compares their outcomes with the model.
 #[derive(Clone)]
-struct Field(Anyone);
+struct Field(RuleAuth);
 
 impl Field {
     /// Sends the probes over HTTP/1.1, with exactly their bytes.
-    fn send(&self, range: &Range, tally: &Tally, listener: &str, probes: &[Probe]) -> Result<()> {
+    fn send(
+        &self,
+        range: &Range,
+        counters: &Counters,
+        listener: &str,
+        probes: &[Probe],
+    ) -> Result<()> {
         let to = range.envoy.listener(listener)?;
         self.hold(
             range,
-            tally,
+            counters,
             listener,
             probes,
             Protocol::Http1,
@@ -191,7 +197,7 @@ impl Field {
                 let kept_bytes: Vec<_> = kept.iter().map(|at| &bytes[*at]).collect();
                 let mut answers: Vec<_> = kept
                     .into_iter()
-                    .zip(kept::exchange_all(to, CONNECTIONS, &kept_bytes))
+                    .zip(keep_alive::exchange_all(to, CONNECTIONS, &kept_bytes))
                     .collect();
                 // Each of these needs a separate connection: a part of the request may
                 // get a second answer.
@@ -209,7 +215,7 @@ impl Field {
     fn send_by_http2(
         &self,
         range: &Range,
-        tally: &Tally,
+        counters: &Counters,
         listener: &str,
         probes: &[Probe],
     ) -> Result<()> {
@@ -221,7 +227,7 @@ impl Field {
             .collect();
         self.hold(
             range,
-            tally,
+            counters,
             listener,
             &probes,
             Protocol::Http2,
@@ -238,7 +244,7 @@ impl Field {
                     Ok(request.body(Full::default())?)
                 });
                 let requests = requests.collect::<Result<_>>()?;
-                let all = kept::exchange_all_by_http2(to, 4, requests);
+                let all = keep_alive::exchange_all_http2(to, 4, requests);
                 range.runtime.block_on(all)
             },
         )
@@ -249,7 +255,7 @@ impl Field {
     fn hold(
         &self,
         range: &Range,
-        tally: &Tally,
+        counters: &Counters,
         listener: &str,
         probes: &[Probe],
         protocol: Protocol,
@@ -274,7 +280,7 @@ impl Field {
             let answers = send(&marked)?;
             let mut asked = Vec::new();
             for (marked, answer) in marked.iter().zip(answers) {
-                tally.count(
+                counters.count(
                     &format!("expected {}", marked.expected.outcome),
                     end_of(&answer),
                 );
@@ -332,7 +338,7 @@ impl Marked<'_> {
             answer.status == 200,
             "{probe:?}: expected to pass: {answer:?}"
         );
-        let arrived = range.gate.named(name);
+        let arrived = range.recorder.named(name);
         let [arrived] = &arrived[..] else {
             anyhow::bail!("{probe:?} arrived {} times", arrived.len());
         };

@@ -6,14 +6,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use keystile_e2e::auth::{Script, answer};
 use keystile_e2e::client::{self, Sent};
+use keystile_e2e::counters::{Counters, End};
 use keystile_e2e::envoy::{self, Listener};
-use keystile_e2e::gate::ENTITLED;
 use keystile_e2e::keys::{hash, made_up_key};
 use keystile_e2e::process::wait_until;
+use keystile_e2e::recording_upstream::ENTITLED;
 use keystile_e2e::root;
-use keystile_e2e::tally::{End, Tally};
+use keystile_e2e::scripted_auth::{Script, answer};
 use keystile_e2e::traffic::{connect, status};
 use keystile_e2e::trials::trial;
 use libtest_mimic::Trial;
@@ -221,11 +221,11 @@ impl Death {
         let page = json!({"cursor": "c1", "changes": [], "reset": false}).to_string();
         let page = Script::Answer(answer("200 OK", &page));
         range.auth.script("/v1/changes", page);
-        range.case_where_vms_die(name, self.steady()?, |tally| {
+        range.case_where_vms_die(name, self.steady()?, |counters| {
             let permits = Arc::new(Semaphore::new(0));
-            let paused = Paused::new(self, &range, tally, &permits)?;
+            let paused = Paused::new(self, &range, counters, &permits)?;
             range.envoy.no_vm_died().context("before a VM was to die")?;
-            let early = tally.ends(PAUSED_KIND);
+            let early = counters.ends(PAUSED_KIND);
             ensure!(early.is_empty(), "ended before the VM died: {early:?}");
             let died = Instant::now();
             let killer = die(&range, point)?;
@@ -235,11 +235,11 @@ impl Death {
             // Answers the lookups of a worker whose VM has not died.
             permits.add_permits(PAUSED + BODIES);
             if self.policy == FailReload {
-                is_back(&range, tally, name, died)?;
+                is_back(&range, counters, name, died)?;
             }
-            paused.end(&range, tally)?;
+            paused.end(&range, counters)?;
             if let Some(killer) = killer {
-                tally.count(KILLER_KIND, end_of(&killer.response()));
+                counters.count(KILLER_KIND, end_of(&killer.response()));
             }
             let ended_by_timeout = range
                 .envoy
@@ -248,13 +248,13 @@ impl Death {
                 "{name}: after {:.1?}, those that waited had ended: {:?}, those with a body {:?}, \
                  {ended_by_timeout} of all by stream_idle_timeout",
                 died.elapsed(),
-                tally.ends(PAUSED_KIND),
-                tally.ends(BODY_KIND)
+                counters.ends(PAUSED_KIND),
+                counters.ends(BODY_KIND)
             );
             if self.policy == FailClosed {
-                stays_closed(&range, tally)?;
+                stays_closed(&range, counters)?;
             }
-            let ends = tally.ends(PAUSED_KIND);
+            let ends = counters.ends(PAUSED_KIND);
             // Requests on the other worker get their verdict: the key is not found.
             let expected = [401, 503].map(End::Answered);
             ensure!(
@@ -292,7 +292,12 @@ struct Paused {
 
 impl Paused {
     /// Sends the requests. Each lookup is answered with a 404 once there is a permit for it.
-    fn new(death: &Death, range: &Range, tally: &Tally, permits: &Arc<Semaphore>) -> Result<Self> {
+    fn new(
+        death: &Death,
+        range: &Range,
+        counters: &Counters,
+        permits: &Arc<Semaphore>,
+    ) -> Result<Self> {
         let deadline = death.idle + Duration::from_secs(15);
         let key = || {
             let key = made_up_key();
@@ -310,11 +315,11 @@ impl Paused {
             for connection in connections.iter().cycle().take(PAUSED / 2) {
                 let key = key()?;
                 for _ in 0..2 {
-                    let (mut connection, tally) = (connection.clone(), tally.clone());
+                    let (mut connection, counters) = (connection.clone(), counters.clone());
                     let request = request(to, &[("x-api-key", &key)]);
                     waiting.spawn(async move {
                         let answer = status(&mut connection, request);
-                        tally.watch_for(deadline, PAUSED_KIND, answer).await;
+                        counters.watch_for(deadline, PAUSED_KIND, answer).await;
                     });
                 }
             }
@@ -341,13 +346,13 @@ impl Paused {
     }
 
     /// Sends the rest of the bodies, possibly to a dead VM, and waits until all requests have ended.
-    fn end(mut self, range: &Range, tally: &Tally) -> Result<()> {
+    fn end(mut self, range: &Range, counters: &Counters) -> Result<()> {
         for body in &mut self.bodies {
             // If the other side is gone, reading the answer shows it.
             body.send(b"4\r\nlast\r\n0\r\n\r\n").ok();
         }
         for body in self.bodies {
-            tally.count(BODY_KIND, end_of(&body.response()));
+            counters.count(BODY_KIND, end_of(&body.response()));
         }
         range.runtime.block_on(async {
             while let Some(done) = self.waiting.join_next().await {
@@ -387,7 +392,12 @@ fn die(range: &Range, point: &str) -> Result<Option<Sent>> {
 }
 
 /// Waits until a known key gets in again on the listener `dying`. Requests without a key never may.
-pub(crate) fn is_back(range: &Range, tally: &Tally, name: &str, since: Instant) -> Result<()> {
+pub(crate) fn is_back(
+    range: &Range,
+    counters: &Counters,
+    name: &str,
+    since: Instant,
+) -> Result<()> {
     /// On separate connections, so that each worker gets some.
     const IN_A_ROW: usize = 20;
 
@@ -399,8 +409,8 @@ pub(crate) fn is_back(range: &Range, tally: &Tally, name: &str, since: Instant) 
     let began = Instant::now();
     let mut row = 0;
     while row < IN_A_ROW {
-        let with = range.get(tally, "dying", "a known key, later", &[&line, &entitled])?;
-        let without = range.get(tally, "dying", "no key, later", &[])?;
+        let with = range.get(counters, "dying", "a known key, later", &[&line, &entitled])?;
+        let without = range.get(counters, "dying", "no key, later", &[])?;
         row = match (with.status, without.status) {
             (200, 401) => row + 1,
             // This worker has no VM yet.
@@ -414,7 +424,7 @@ pub(crate) fn is_back(range: &Range, tally: &Tally, name: &str, since: Instant) 
 }
 
 /// Checks for a while that the listener `dying` refuses everything.
-pub(crate) fn stays_closed(range: &Range, tally: &Tally) -> Result<()> {
+pub(crate) fn stays_closed(range: &Range, counters: &Counters) -> Result<()> {
     let until = Instant::now() + CLOSED;
     let known = format!("x-api-key: {}", known_key()?);
     while Instant::now() < until {
@@ -422,7 +432,7 @@ pub(crate) fn stays_closed(range: &Range, tally: &Tally) -> Result<()> {
             ("a known key, later", [known.as_str()].as_slice()),
             ("no key, later", &[]),
         ] {
-            let response = range.get(tally, "dying", kind, lines)?;
+            let response = range.get(counters, "dying", kind, lines)?;
             ensure!(response.status == 503, "{kind}: {response:?}");
         }
     }

@@ -1,10 +1,10 @@
 //! Memory use with more keys than the caches hold.
 
 use anyhow::{Result, ensure};
-use keystile_e2e::anyone::Anyone;
+use keystile_e2e::counters::Counters;
 use keystile_e2e::envoy::{Listener, http2_cluster};
 use keystile_e2e::load::{self, Request};
-use keystile_e2e::tally::Tally;
+use keystile_e2e::rule_auth::RuleAuth;
 use keystile_e2e::trials::trial;
 use libtest_mimic::Trial;
 use serde_json::json;
@@ -33,8 +33,8 @@ fn trials() -> Vec<Trial> {
 
 fn many_keys() -> Result<()> {
     let runtime = tokio::runtime::Runtime::new()?;
-    let anyone = Anyone::new(is_known);
-    let auth = runtime.block_on(anyone.serve())?;
+    let rule_auth = RuleAuth::new(is_known);
+    let auth = runtime.block_on(rule_auth.serve())?;
     // Nothing may expire during the case.
     let cache = json!({"allow_ttl": "1h", "not_found_ttl": "1h"});
     let range = Range::start(Setup {
@@ -45,7 +45,7 @@ fn many_keys() -> Result<()> {
         )])
     })?;
     let steady = Steady::on("stage")?;
-    range.case("memory: a million unknown keys", steady, |tally| {
+    range.case("memory: a million unknown keys", steady, |counters| {
         let known = (0..KNOWN).map(|_| -> Result<Request> {
             let key = known_key()?;
             let entitled = Some(key_id(&key)?);
@@ -55,11 +55,11 @@ fn many_keys() -> Result<()> {
             })
         });
         // A key can always be hashed.
-        send(&range, tally, "each a known key", known.flatten())?;
+        send(&range, counters, "each a known key", known.flatten())?;
         let mut sizes = Vec::new();
         for step in 0..STEPS {
             let unknown = (0..UNKNOWN / STEPS).map(|_| Request::new(PATH, unknown_key()));
-            send(&range, tally, "each an unknown key", unknown)?;
+            send(&range, counters, "each an unknown key", unknown)?;
             let resident = range.envoy.resident_bytes()?;
             let linear = range.envoy.wasm_memory_bytes()?;
             println!(
@@ -100,13 +100,13 @@ fn many_keys() -> Result<()> {
 
 fn send(
     range: &Range,
-    tally: &Tally,
+    counters: &Counters,
     kind: &str,
     requests: impl Iterator<Item = Request> + Send,
 ) -> Result<()> {
     let to = range.envoy.listener("stage")?;
     let outcomes = range.runtime.block_on(load::run(to, 4, 50, requests))?;
-    tally.loaded(kind, &outcomes);
+    counters.loaded(kind, &outcomes);
     let expected = if kind.contains("unknown") { 401 } else { 200 };
     ensure!(
         outcomes.by_status.keys().eq([&expected]) && outcomes.failed == 0,

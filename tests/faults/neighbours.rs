@@ -6,15 +6,15 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
 use keystile::request::key_hash::KeyHasher;
-use keystile_e2e::anyone;
-use keystile_e2e::auth::{Auth, Script, answer};
 use keystile_e2e::client::{self, Response, Sent};
+use keystile_e2e::counters::{Counters, End};
 use keystile_e2e::discovery::listeners_apart;
 use keystile_e2e::envoy::{self, Listener, cluster};
-use keystile_e2e::gate::ENTITLED;
 use keystile_e2e::keys::{GOOD, hash};
 use keystile_e2e::process::wait_until;
-use keystile_e2e::tally::{End, Tally};
+use keystile_e2e::recording_upstream::ENTITLED;
+use keystile_e2e::rule_auth;
+use keystile_e2e::scripted_auth::{Script, ScriptedAuth, answer};
 use keystile_e2e::trials::trial;
 use keystile_e2e::upstream::{self, Received};
 use libtest_mimic::Trial;
@@ -87,9 +87,9 @@ fn in_one_vm(config: &mut Value) -> Result<()> {
 /// The range, and the auth clusters of green and blue.
 struct Neighbours<'a> {
     range: &'a Range,
-    tally: &'a Tally,
-    green: &'a Auth,
-    blue: &'a Auth,
+    counters: &'a Counters,
+    green: &'a ScriptedAuth,
+    blue: &'a ScriptedAuth,
     received: &'a Received,
     /// The number of workers. With one, each plugin has one cache, so its lookups can be counted.
     workers: u8,
@@ -99,7 +99,11 @@ fn share_nothing(name: &str, workers: u8) -> Result<()> {
     let folder = tempfile::tempdir()?;
     let file = folder.path().join("listeners.json");
     let runtime = Runtime::new()?;
-    let (green, blue, received) = (Auth::default(), Auth::default(), Received::default());
+    let (green, blue, received) = (
+        ScriptedAuth::default(),
+        ScriptedAuth::default(),
+        Received::default(),
+    );
     // All answers are scripted, so no lookup is passed on.
     let nobody = ([127, 0, 0, 1], 1).into();
     let (green_at, blue_at, echo) = runtime.block_on(async {
@@ -130,10 +134,10 @@ fn share_nothing(name: &str, workers: u8) -> Result<()> {
         in_one_vm(&mut config)?;
         listeners_apart(&mut config, &file)
     };
-    range.case(name, Steady::on("red")?, |tally| {
+    range.case(name, Steady::on("red")?, |counters| {
         let neighbours = Neighbours {
             range: &range,
-            tally,
+            counters,
             green: &green,
             blue: &blue,
             received: &received,
@@ -199,7 +203,7 @@ impl Neighbours<'_> {
     }
 
     fn get(&self, listener: &str, lines: &[&str]) -> Result<Response> {
-        self.range.get(self.tally, listener, listener, lines)
+        self.range.get(self.counters, listener, listener, lines)
     }
 
     fn challenge(&self, listener: &str, lines: &[&str]) -> Result<String> {
@@ -224,7 +228,7 @@ impl Neighbours<'_> {
 
     /// Checks how many lookups about a hash an auth cluster got: `of_each` for each worker that saw
     /// the key, as each worker has its own cache.
-    fn lookups(&self, auth: &Auth, hash: &str, of_each: usize) -> Result<()> {
+    fn lookups(&self, auth: &ScriptedAuth, hash: &str, of_each: usize) -> Result<()> {
         let made = auth.lookups_about(hash);
         let most = of_each * usize::from(self.workers);
         ensure!(
@@ -288,7 +292,7 @@ impl Neighbours<'_> {
     fn the_feed_of_one_is_not_that_of_others(&self, key: &str) -> Result<()> {
         let hash = hash(key)?;
         let before = self.green.lookups_about(&hash);
-        let record = answer("200 OK", &anyone::record(&hash));
+        let record = answer("200 OK", &rule_auth::record(&hash));
         self.green.script(&hash, Script::Answer(record));
         let changed = page("c2", &[&hash]);
         self.green
@@ -331,7 +335,7 @@ impl Neighbours<'_> {
             let permits = Arc::new(Semaphore::new(0));
             (Arc::clone(&permits), Script::AnswerWhen(permits, bytes))
         };
-        let (red_may, red_script) = when(answer("200 OK", &anyone::record(&hash)));
+        let (red_may, red_script) = when(answer("200 OK", &rule_auth::record(&hash)));
         let (green_may, green_script) = when(answer("404 Not Found", ""));
         self.range.auth.script(&hash, red_script);
         self.green.script(&hash, green_script);
@@ -346,7 +350,7 @@ impl Neighbours<'_> {
         let at_red = send("red", &[&line, &entitled])?;
         let at_green = send("green", &[&line])?;
         wait_until(|| {
-            let asked = |auth: &Auth| auth.lookups_about(&hash) == 1;
+            let asked = |auth: &ScriptedAuth| auth.lookups_about(&hash) == 1;
             Ok(asked(&self.range.auth) && asked(self.green))
         })
         .context("not asked about")?;
@@ -354,7 +358,7 @@ impl Neighbours<'_> {
         has_happened()?;
         green_may.add_permits(1);
         let green = at_green.response();
-        self.tally.count("green", end_of(&green));
+        self.counters.count("green", end_of(&green));
         let green = green?;
         let challenge = green.header("www-authenticate")?.unwrap_or_default();
         ensure!(
@@ -374,7 +378,7 @@ impl Neighbours<'_> {
         );
         red_may.add_permits(1);
         let red = red.join().ok().context("its thread")?;
-        self.tally.count("red", end_of(&red));
+        self.counters.count("red", end_of(&red));
         ensure!(end_of(&red) == End::Answered(200), "red: {red:?}");
         Ok(())
     }

@@ -9,13 +9,13 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
 use http_body_util::Full;
-use keystile_e2e::auth::{Script, answer};
 use keystile_e2e::client::Response;
+use keystile_e2e::counters::Counters;
 use keystile_e2e::envoy::{Listener, cluster, each_http_settings};
-use keystile_e2e::gate::{ENTITLED, EXEMPT, Gate};
-use keystile_e2e::kept;
+use keystile_e2e::keep_alive;
 use keystile_e2e::keys::hash;
-use keystile_e2e::tally::Tally;
+use keystile_e2e::recording_upstream::{ENTITLED, EXEMPT, RecordingUpstream};
+use keystile_e2e::scripted_auth::{Script, answer};
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
@@ -83,7 +83,7 @@ const fn place(
 impl Place {
     fn listener(&self, who: Who) -> &'static str {
         match who {
-            Who::Anyone => self.exempting,
+            Who::RuleAuth => self.exempting,
             Who::Key => self.strict,
         }
     }
@@ -94,8 +94,8 @@ const CONNECTIONS: usize = 4;
 
 fn setup() -> Result<Setup> {
     let runtime = Runtime::new()?;
-    let gate = Gate::default();
-    let upstream = runtime.block_on(servers::serve(&gate))?;
+    let recorder = RecordingUpstream::default();
+    let upstream = runtime.block_on(servers::serve(&recorder))?;
     let strict = json!({
         "cache": {"allow_ttl": "1h", "not_found_ttl": "1h"},
         "introspection": {"path": INTROSPECTION},
@@ -120,7 +120,7 @@ fn setup() -> Result<Setup> {
         .push(cluster("upstream", Some(upstream.address)));
     setup.servers.push(upstream);
     setup.runtime = Some(runtime);
-    setup.gate = gate;
+    setup.recorder = recorder;
     setup.edit = Box::new(edit);
     Ok(setup)
 }
@@ -154,15 +154,15 @@ fn trials() -> Vec<Trial> {
 fn case(
     range: &Arc<OnDemand>,
     name: &str,
-    run: impl FnOnce(&Field<'_>, &Tally) -> Result<()> + Send + 'static,
+    run: impl FnOnce(&Field<'_>, &Counters) -> Result<()> + Send + 'static,
 ) -> Trial {
     range.trial(&format!("paths: {name}"), move |range, name| {
         let key = known_key()?;
         let record = json!({"key_id": ID, "status": "active", "endpoints": ENDPOINTS});
         let script = Script::Answer(answer("200 OK", &record.to_string()));
         range.auth.script(&hash(&key)?, script);
-        range.case(name, Steady::on("steady")?, |tally| {
-            run(&Field { range, key }, tally)
+        range.case(name, Steady::on("steady")?, |counters| {
+            run(&Field { range, key }, counters)
         })
     })
 }
@@ -176,15 +176,15 @@ struct Field<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Who {
     /// A client without a key, which reaches only exempt paths.
-    Anyone,
+    RuleAuth,
     /// The key's owner, who reaches the key's endpoints.
     Key,
 }
 
 impl Field<'_> {
     /// Sends `GET`s for all targets over HTTP/1.1, with and without the key, and checks what arrives.
-    fn send(&self, tally: &Tally, place: &Place, targets: &[Vec<u8>]) -> Result<()> {
-        for who in [Who::Anyone, Who::Key] {
+    fn send(&self, counters: &Counters, place: &Place, targets: &[Vec<u8>]) -> Result<()> {
+        for who in [Who::RuleAuth, Who::Key] {
             let to = self.range.envoy.listener(place.listener(who))?;
             let requests = targets.iter().map(|target| {
                 let mut request = [b"GET ", &target[..], b" HTTP/1.1\r\nhost: test\r\n"].concat();
@@ -195,15 +195,15 @@ impl Field<'_> {
                 request
             });
             let requests: Vec<_> = requests.collect();
-            let answers = kept::exchange_all(to, CONNECTIONS, &requests);
-            self.hold(tally, place, who, targets, answers)?;
+            let answers = keep_alive::exchange_all(to, CONNECTIONS, &requests);
+            self.hold(counters, place, who, targets, answers)?;
         }
         Ok(())
     }
 
     /// The same over HTTP/2, for the targets that it can carry.
-    fn send_by_http2(&self, tally: &Tally, place: &Place, targets: &[Vec<u8>]) -> Result<()> {
-        for who in [Who::Anyone, Who::Key] {
+    fn send_by_http2(&self, counters: &Counters, place: &Place, targets: &[Vec<u8>]) -> Result<()> {
+        for who in [Who::RuleAuth, Who::Key] {
             let to = self.range.envoy.listener(place.listener(who))?;
             let (mut sent, mut requests) = (Vec::new(), Vec::new());
             for target in targets.iter().filter(|target| target.starts_with(b"/")) {
@@ -217,23 +217,23 @@ impl Field<'_> {
                     sent.push(target.clone());
                 }
             }
-            let answers = kept::exchange_all_by_http2(to, CONNECTIONS, requests);
+            let answers = keep_alive::exchange_all_http2(to, CONNECTIONS, requests);
             let answers = self.range.runtime.block_on(answers)?;
-            self.hold(tally, place, who, &sent, answers)?;
+            self.hold(counters, place, who, &sent, answers)?;
         }
         Ok(())
     }
 
     fn headers(&self, who: Who) -> Vec<(&'static str, String)> {
         match who {
-            Who::Anyone => vec![(ENTITLED, EXEMPT.to_owned())],
+            Who::RuleAuth => vec![(ENTITLED, EXEMPT.to_owned())],
             Who::Key => vec![(ENTITLED, ID.to_owned()), ("x-api-key", self.key.clone())],
         }
     }
 
     fn hold(
         &self,
-        tally: &Tally,
+        counters: &Counters,
         place: &Place,
         who: Who,
         targets: &[Vec<u8>],
@@ -245,7 +245,7 @@ impl Field<'_> {
                 Ok(answer) if is_forwarded(answer) => format!("{who:?}, forwarded"),
                 _ => format!("{who:?}, not forwarded"),
             };
-            tally.count(&kind, end_of(&answer));
+            counters.count(&kind, end_of(&answer));
             let answer = answer.with_context(name)?;
             check(place, who, &answer).with_context(name)?;
         }
@@ -266,7 +266,7 @@ fn check(place: &Place, who: Who, answer: &Response) -> Result<()> {
         let path = &answer.body;
         for (reading, segments) in readings(path) {
             let is_within = match who {
-                Who::Anyone => {
+                Who::RuleAuth => {
                     segments == [&EXEMPT_PATH.as_bytes()[1..]]
                         || EXEMPT_PREFIXES
                             .iter()
@@ -285,7 +285,7 @@ fn check(place: &Place, who: Who, answer: &Response) -> Result<()> {
         return Ok(());
     }
     match (answer.status, who) {
-        (400 | 404 | 431 | 401, Who::Anyone) | (400 | 404 | 431 | 403, Who::Key) => Ok(()),
+        (400 | 404 | 431 | 401, Who::RuleAuth) | (400 | 404 | 431 | 403, Who::Key) => Ok(()),
         // The filter's introspection reply, which is about the key that was sent.
         (200, Who::Key) => {
             let about = answer.text();

@@ -7,15 +7,15 @@ use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 
 use anyhow::{Context, Result, anyhow, ensure};
-use keystile_e2e::anyone::Anyone;
-use keystile_e2e::auth::Auth;
 use keystile_e2e::client::{self, Response, Sent};
+use keystile_e2e::counters::{Counters, End};
 use keystile_e2e::envoy::{self, Envoy, Listener, cluster, http2_cluster};
-use keystile_e2e::gate::{Counts, ENTITLED, Gate};
 use keystile_e2e::keys::{hash, made_up_key};
 use keystile_e2e::process::wait_until;
+use keystile_e2e::recording_upstream::{Counts, ENTITLED, RecordingUpstream};
+use keystile_e2e::rule_auth::RuleAuth;
+use keystile_e2e::scripted_auth::ScriptedAuth;
 use keystile_e2e::serving::Serving;
-use keystile_e2e::tally::{End, Tally};
 use keystile_e2e::traffic::{Request, Traffic};
 use keystile_e2e::trials::trial;
 use libtest_mimic::Trial;
@@ -50,9 +50,9 @@ pub(crate) struct Setup {
     /// The runtime of these servers. If there is none, the range creates one.
     pub(crate) runtime: Option<Runtime>,
     /// The recording upstream that counts for the cases, even if `clusters` has another upstream.
-    pub(crate) gate: Gate,
-    /// Further clusters with their servers, which count in `gate`.
-    pub(crate) upstreams: fn(&Runtime, &Gate) -> Result<Vec<Upstream>>,
+    pub(crate) recorder: RecordingUpstream,
+    /// Further clusters with their servers, which count in `recorder`.
+    pub(crate) upstreams: fn(&Runtime, &RecordingUpstream) -> Result<Vec<Upstream>>,
     /// Whether the auth cluster keeps its connections open.
     pub(crate) keep_alive: bool,
 }
@@ -71,7 +71,7 @@ impl Setup {
             options: Vec::new(),
             servers: Vec::new(),
             runtime: None,
-            gate: Gate::default(),
+            recorder: RecordingUpstream::default(),
             upstreams: |_, _| Ok(Vec::new()),
             keep_alive: false,
         }
@@ -97,11 +97,11 @@ pub(crate) fn uncached() -> Value {
 
 pub(crate) struct Range {
     pub(crate) envoy: Envoy,
-    /// Answers as [`Anyone`] does, except for lookups with a script.
-    pub(crate) auth: Auth,
+    /// Answers as [`RuleAuth`] does, except for lookups with a script.
+    pub(crate) auth: ScriptedAuth,
     /// The auth cluster's server, which can be stopped for outages.
     pub(crate) serving: Serving,
-    pub(crate) gate: Gate,
+    pub(crate) recorder: RecordingUpstream,
     pub(crate) runtime: Runtime,
     _folder: TempDir,
     _servers: Vec<Serving>,
@@ -110,18 +110,18 @@ pub(crate) struct Range {
 impl Range {
     pub(crate) fn start(setup: Setup) -> Result<Self> {
         let runtime = setup.runtime.map_or_else(Runtime::new, Ok)?;
-        let (auth, gate) = (Auth::default(), setup.gate);
-        let (anyone, serving, upstream) = runtime.block_on(async {
-            let anyone = Anyone::new(is_known).serve().await?;
+        let (auth, recorder) = (ScriptedAuth::default(), setup.recorder);
+        let (rule_auth, serving, upstream) = runtime.block_on(async {
+            let rule_auth = RuleAuth::new(is_known).serve().await?;
             let serving = if setup.keep_alive {
-                auth.serve_kept(anyone.address).await?
+                auth.serve_keep_alive(rule_auth.address).await?
             } else {
-                auth.serve(anyone.address).await?
+                auth.serve(rule_auth.address).await?
             };
-            anyhow::Ok((anyone, serving, gate.serve().await?))
+            anyhow::Ok((rule_auth, serving, recorder.serve().await?))
         })?;
         let (mut clusters, mut servers) = (setup.clusters, setup.servers);
-        for (cluster, serving) in (setup.upstreams)(&runtime, &gate)? {
+        for (cluster, serving) in (setup.upstreams)(&runtime, &recorder)? {
             clusters.push(cluster);
             servers.push(serving);
         }
@@ -152,12 +152,12 @@ impl Range {
         let mut options = vec!["--concurrency", &workers, "--log-level", "warning"];
         options.extend(setup.options);
         let envoy = Envoy::start(&file, folder.path(), &options, false)?;
-        servers.extend([anyone, upstream]);
+        servers.extend([rule_auth, upstream]);
         Ok(Self {
             envoy,
             auth,
             serving,
-            gate,
+            recorder,
             runtime,
             _folder: folder,
             _servers: servers,
@@ -170,7 +170,7 @@ impl Range {
         &self,
         name: &str,
         steady: Steady,
-        run: impl FnOnce(&Tally) -> Result<()>,
+        run: impl FnOnce(&Counters) -> Result<()>,
     ) -> Result<()> {
         let outcome = self.case_where_vms_die(name, steady, run);
         // If a VM has died, that explains any other failure.
@@ -188,10 +188,10 @@ impl Range {
         &self,
         name: &str,
         steady: Steady,
-        run: impl FnOnce(&Tally) -> Result<()>,
+        run: impl FnOnce(&Counters) -> Result<()>,
     ) -> Result<()> {
-        let tally = Tally::default();
-        let before = self.gate.counts();
+        let counters = Counters::default();
+        let before = self.recorder.counts();
         let traffics = steady
             .kinds
             .iter()
@@ -209,23 +209,23 @@ impl Range {
             anyhow::Ok(())
         };
         let outcome = some_more()
-            .and_then(|()| run(&tally))
+            .and_then(|()| run(&counters))
             .and_then(|()| some_more());
         for (kind, traffic) in steady.kinds.iter().zip(traffics) {
-            tally.seen(kind.name, &traffic.finish(&self.runtime)?);
+            counters.seen(kind.name, &traffic.finish(&self.runtime)?);
         }
-        let after = self.gate.counts();
+        let after = self.recorder.counts();
         let here = Counts {
             arrived: after.arrived - before.arrived,
             leaked: after.leaked - before.leaked,
             leaks: after.leaks,
         };
-        let summary = tally.summary(&here);
+        let summary = counters.summary(&here);
         println!("{name}: {summary}");
         outcome.with_context(|| format!("{summary}{}", self.log()))?;
         summary.check()?;
         for kind in steady.kinds {
-            let ends = tally.ends(kind.name);
+            let ends = counters.ends(kind.name);
             ensure!(!ends.is_empty(), "no {} was sent", kind.name);
             ensure!(
                 ends.keys().all(|end| kind.expected.contains(end)),
@@ -241,12 +241,12 @@ impl Range {
     /// Sends a request, counts it as one of this kind, and returns its answer.
     pub(crate) fn get(
         &self,
-        tally: &Tally,
+        counters: &Counters,
         listener: &str,
         kind: &str,
         lines: &[&str],
     ) -> Result<Response> {
-        Self::received(tally, kind, self.send(listener, lines)?)
+        Self::received(counters, kind, self.send(listener, lines)?)
     }
 
     /// Sends a request whose answer is read later.
@@ -256,15 +256,15 @@ impl Range {
     }
 
     /// Reads the answer to a request and counts it as one of this kind.
-    pub(crate) fn received(tally: &Tally, kind: &str, sent: Sent) -> Result<Response> {
+    pub(crate) fn received(counters: &Counters, kind: &str, sent: Sent) -> Result<Response> {
         let response = sent.response();
-        tally.count(kind, end_of(&response));
+        counters.count(kind, end_of(&response));
         response
     }
 
     /// Returns the challenge to a request without a key, which tells configurations apart.
-    pub(crate) fn challenge(&self, tally: &Tally, listener: &str) -> Result<String> {
-        let response = self.get(tally, listener, "no key, for its realm", &[])?;
+    pub(crate) fn challenge(&self, counters: &Counters, listener: &str) -> Result<String> {
+        let response = self.get(counters, listener, "no key, for its realm", &[])?;
         ensure!(response.status == 401, "without a key: {response:?}");
         let challenge = response.header("www-authenticate")?.unwrap_or_default();
         Ok(challenge.to_owned())
@@ -415,9 +415,9 @@ pub(crate) fn unknown_key() -> String {
     }
 }
 
-/// Returns the id in the record of a known key, as [`keystile_e2e::anyone::record`] makes it.
+/// Returns the id in the record of a known key, as [`keystile_e2e::rule_auth::record`] makes it.
 pub(crate) fn key_id(key: &str) -> Result<String> {
-    let record: Value = serde_json::from_str(&keystile_e2e::anyone::record(&hash(key)?))?;
+    let record: Value = serde_json::from_str(&keystile_e2e::rule_auth::record(&hash(key)?))?;
     let id = record["key_id"]
         .as_str()
         .context("a record without an id")?;

@@ -8,12 +8,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, ensure};
 use keystile_e2e::client;
+use keystile_e2e::counters::{Counters, End};
 use keystile_e2e::envoy::{Listener, http2_cluster};
 use keystile_e2e::flood::{Flood, Reached, raise_limit, unread_answers};
-use keystile_e2e::gate::ENTITLED;
 use keystile_e2e::process::{Process, wait_until};
+use keystile_e2e::recording_upstream::ENTITLED;
 use keystile_e2e::registry::{Created, Listening, Registry};
-use keystile_e2e::tally::{End, Tally};
 use keystile_e2e::trials::trial;
 use libtest_mimic::Trial;
 use serde_json::json;
@@ -99,7 +99,7 @@ impl Site {
 
     /// Sends the requests that reach the registry without Envoy, on new connections, until `until`.
     /// Returns how long the slowest answer took, which must be less than `bound`.
-    fn probe(&self, tally: &Tally, until: Instant, bound: Duration) -> Result<Duration> {
+    fn probe(&self, counters: &Counters, until: Instant, bound: Duration) -> Result<Duration> {
         let mut slowest = Duration::ZERO;
         let unknown = format!("/v1/key-hashes/{:064}", 0);
         while Instant::now() < until {
@@ -116,7 +116,7 @@ impl Site {
                     .with_context(|| path.to_owned())?
                     .status;
                 let took = began.elapsed();
-                tally.count("the registry itself", End::Answered(got));
+                counters.count("the registry itself", End::Answered(got));
                 ensure!(got == status, "{path}: {got}, not {status}");
                 ensure!(took < bound, "{path} took {took:?}");
                 slowest = slowest.max(took);
@@ -146,20 +146,21 @@ fn silent_connections() -> Result<()> {
         for flood in floods {
             let name = format!("registry: silent connections, {}, {place}", flood.name);
             let steady = site.steady();
-            site.range
-                .case(&name, steady, |tally| flooded(&site, tally, &name, flood))?;
+            site.range.case(&name, steady, |counters| {
+                flooded(&site, counters, &name, flood)
+            })?;
         }
     }
     Ok(())
 }
 
-fn flooded(site: &Site, tally: &Tally, name: &str, flood: &Flood) -> Result<()> {
+fn flooded(site: &Site, counters: &Counters, name: &str, flood: &Flood) -> Result<()> {
     let (stop, reached) = (AtomicBool::new(false), Reached::default());
     let before = site.server.resident_bytes()?;
     thread::scope(|scope| {
         scope.spawn(|| flood.run(site.to.main, CONNECTIONS, &stop, &reached));
         let outcome = wait_until(|| Ok(reached.opened.load(Ordering::Relaxed) >= CONNECTIONS))
-            .and_then(|()| site.probe(tally, Instant::now() + FLOOD, BOUND));
+            .and_then(|()| site.probe(counters, Instant::now() + FLOOD, BOUND));
         stop.store(true, Ordering::Relaxed);
         let slowest = outcome?;
         println!(
@@ -184,9 +185,9 @@ fn unread() -> Result<()> {
         let site = Site::start(&[])?;
         let version = if http2 { "HTTP/2" } else { "HTTP/1" };
         let name = format!("registry: unread answers, {path}, {version}");
-        site.range.case(&name, site.steady(), |tally| {
+        site.range.case(&name, site.steady(), |counters| {
             // Afterwards, buffers and everything else that is allocated once exist.
-            site.probe(tally, Instant::now() + Duration::from_secs(1), BOUND)?;
+            site.probe(counters, Instant::now() + Duration::from_secs(1), BOUND)?;
             let before = site.server.resident_bytes()?;
             let each = u32::try_from(UNREAD / connections)?;
             let streams = unread_answers(site.to.main, path, http2, connections, each)?;
@@ -200,7 +201,7 @@ fn unread() -> Result<()> {
                     }
                     anyhow::Ok(most)
                 });
-                let slowest = site.probe(tally, Instant::now() + FLOOD, BUSY);
+                let slowest = site.probe(counters, Instant::now() + FLOOD, BUSY);
                 stop.store(true, Ordering::Relaxed);
                 let most = watch.join().map_err(|_| anyhow!("the watch panicked"))??;
                 anyhow::Ok((slowest?, most))

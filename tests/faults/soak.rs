@@ -5,13 +5,13 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use keystile_e2e::auth::{Script, answer};
 use keystile_e2e::client;
+use keystile_e2e::counters::{Counters, End};
 use keystile_e2e::discovery::Discovery;
 use keystile_e2e::envoy::{self, Listener};
-use keystile_e2e::gate::ENTITLED;
 use keystile_e2e::process::{until, wait_until};
-use keystile_e2e::tally::{End, Tally};
+use keystile_e2e::recording_upstream::ENTITLED;
+use keystile_e2e::scripted_auth::{Script, answer};
 use keystile_e2e::trials::trial;
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
@@ -88,16 +88,16 @@ fn soak() -> Result<()> {
     let faults = faults();
     let end = Instant::now() + Duration::from_secs_f64(minutes * 60.0);
     let mut sizes = Vec::new();
-    range.case("soak", steady()?, |tally| {
+    range.case("soak", steady()?, |counters| {
         let mut round = 0;
         while Instant::now() < end {
             let (name, script) = &faults[round % faults.len()];
-            one_fault(&range, tally, script).with_context(|| (*name).to_owned())?;
+            one_fault(&range, counters, script).with_context(|| (*name).to_owned())?;
             round += 1;
             if round.is_multiple_of(SWAP_AFTER) {
                 publish(round)?;
                 let realm = format!("\"{}\"", realm(round));
-                wait_until(|| Ok(range.challenge(tally, "soak")?.contains(&realm)))
+                wait_until(|| Ok(range.challenge(counters, "soak")?.contains(&realm)))
                     .with_context(|| format!("{realm} is not enforced"))?;
             }
             let left = end.saturating_duration_since(Instant::now());
@@ -135,7 +135,7 @@ fn grows(sizes: &[(Duration, f64)], faults: usize) -> Result<()> {
 }
 
 /// Runs one fault, with clients that upload or disconnect, until known keys get in again.
-fn one_fault(range: &Range, tally: &Tally, script: &Option<Script>) -> Result<()> {
+fn one_fault(range: &Range, counters: &Counters, script: &Option<Script>) -> Result<()> {
     let began = Instant::now();
     match script {
         Some(script) => range.auth.script(LOOKUPS, script.clone()),
@@ -147,7 +147,7 @@ fn one_fault(range: &Range, tally: &Tally, script: &Option<Script>) -> Result<()
         let asked = range.send("soak", &lines.each_ref().map(String::as_str))?;
         if client.is_multiple_of(2) {
             asked.leave();
-            tally.count("leaves", End::Left);
+            counters.count("leaves", End::Left);
         } else {
             waiting.push(("asks in a fault", asked));
         }
@@ -160,7 +160,7 @@ fn one_fault(range: &Range, tally: &Tally, script: &Option<Script>) -> Result<()
     }
     for (kind, sent) in waiting {
         let response = sent.response();
-        tally.count(kind, end_of(&response));
+        counters.count(kind, end_of(&response));
         let status = response.with_context(|| kind.to_owned())?.status;
         ensure!([200, 503].contains(&status), "{kind}: {status}");
     }
@@ -169,7 +169,7 @@ fn one_fault(range: &Range, tally: &Tally, script: &Option<Script>) -> Result<()
     let lines = lines.each_ref().map(String::as_str);
     wait_until(|| {
         Ok(range
-            .get(tally, "soak", "asks after a fault", &lines)?
+            .get(counters, "soak", "asks after a fault", &lines)?
             .status
             == 200)
     })

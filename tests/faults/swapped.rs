@@ -6,11 +6,11 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
+use keystile_e2e::counters::{Counters, End};
 use keystile_e2e::discovery::{Discovery, listeners_apart};
 use keystile_e2e::envoy::{self, Listener};
 use keystile_e2e::process::wait_until;
 use keystile_e2e::shipped;
-use keystile_e2e::tally::{End, Tally};
 use keystile_e2e::trials::trial;
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
@@ -106,10 +106,10 @@ fn broken() -> Vec<(&'static str, String)> {
 }
 
 /// Waits until a worker enforces this configuration.
-fn wait_for(range: &Range, tally: &Tally, number: usize) -> Result<()> {
+fn wait_for(range: &Range, counters: &Counters, number: usize) -> Result<()> {
     wait_until(|| {
         Ok(range
-            .challenge(tally, "swapped")?
+            .challenge(counters, "swapped")?
             .contains(&format!("\"{}\"", realm(number))))
     })
     .with_context(|| realm(number))
@@ -173,17 +173,17 @@ fn discovered(name: &str) -> Result<()> {
     // All of them are tried before memory is first measured, as some are large.
     let broken = broken();
     ensure!(broken.len() <= SETTLED, "too many");
-    range.case(name, Steady::on("swapped")?, |tally| {
+    range.case(name, Steady::on("swapped")?, |counters| {
         let mut settled = None;
         for number in 1..=SWAPS {
             publish(&swap(number).to_string())?;
-            wait_for(&range, tally, number)?;
+            wait_for(&range, counters, number)?;
             if let Some((what, text)) = broken.get(number - 1) {
                 let before = discovery.turned_down(&range.envoy)?;
                 publish(text)?;
                 wait_until(|| Ok(discovery.turned_down(&range.envoy)? > before))
                     .with_context(|| format!("{what} is not turned down"))?;
-                let still = range.challenge(tally, "swapped")?;
+                let still = range.challenge(counters, "swapped")?;
                 ensure!(still.contains(&realm(number)), "after {what}: {still}");
             }
             if number == SETTLED {
@@ -213,11 +213,11 @@ fn handed_over(name: &str) -> Result<()> {
         }),
         ..Setup::new(vec![Listener::new("swapped", &swap(0))])
     })?;
-    range.case(name, Steady::on("swapped")?, |tally| {
+    range.case(name, Steady::on("swapped")?, |counters| {
         let mut settled = None;
         for number in 1..=SWAPS {
             listeners_apart(&mut config(number)?, &file)?;
-            wait_for(&range, tally, number)?;
+            wait_for(&range, counters, number)?;
             if number == SETTLED {
                 settled = Some(Memory::of(&range)?);
             }
@@ -258,9 +258,9 @@ fn dies_of_it(name: &str, policy: Policy) -> Result<()> {
         // Some of these wait for their lookups when the VM dies.
         .but("an unknown key", &[401, 503, 504].map(End::Answered))
         .but("a misshapen key", &refused);
-    range.case_where_vms_die(name, steady, |tally| {
+    range.case_where_vms_die(name, steady, |counters| {
         let line = format!("{DIE}: keystile_on_configure");
-        let response = range.get(tally, "dying", "the one that kills", &[&line])?;
+        let response = range.get(counters, "dying", "the one that kills", &[&line])?;
         ensure!(response.status == 401, "{response:?}");
         publish(1, "first")?;
         wait_until(|| {
@@ -268,14 +268,14 @@ fn dies_of_it(name: &str, policy: Policy) -> Result<()> {
             Ok(written.contains("Function: proxy_on_configure failed"))
         })
         .context("the VM does not die of it")?;
-        dying::stays_closed(&range, tally)?;
+        dying::stays_closed(&range, counters)?;
         // While the VM is in use, Envoy accepts no other configuration for a VM of this name.
         publish(2, "first")?;
         wait_until(|| Ok(discovery.turned_down(&range.envoy)? > 0)).context("not turned down")?;
-        dying::stays_closed(&range, tally)?;
+        dying::stays_closed(&range, counters)?;
         publish(2, "second")?;
-        dying::is_back(&range, tally, name, Instant::now())?;
-        let response = range.get(tally, "dying", "no key, for its realm", &[])?;
+        dying::is_back(&range, counters, name, Instant::now())?;
+        let response = range.get(counters, "dying", "no key, for its realm", &[])?;
         let challenge = response.header("www-authenticate")?.unwrap_or_default();
         ensure!(challenge.contains(&realm(2)), "another one: {challenge}");
         Ok(())

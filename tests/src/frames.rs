@@ -1,5 +1,5 @@
 //! An auth server over HTTP/2 that misbehaves frame by frame (RFC 9113), as no library would. Without
-//! a [`Conduct`], it behaves like [`Anyone`].
+//! a [`Conduct`], it behaves like [`RuleAuth`].
 
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,7 +10,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 
-use crate::anyone::Anyone;
+use crate::rule_auth::RuleAuth;
 use crate::serving::Serving;
 
 /// Frame types.
@@ -89,15 +89,15 @@ pub type Held = (Conduct, Arc<Semaphore>);
 /// The auth server. Clones share its state.
 #[derive(Clone)]
 pub struct Frames {
-    anyone: Anyone,
+    rule_auth: RuleAuth,
     conduct: Arc<Mutex<Option<Held>>>,
 }
 
 impl Frames {
     /// Creates a server that knows what `anyone` knows.
-    pub fn new(anyone: Anyone) -> Self {
+    pub fn new(rule_auth: RuleAuth) -> Self {
         Self {
-            anyone,
+            rule_auth,
             conduct: Arc::default(),
         }
     }
@@ -119,7 +119,7 @@ impl Frames {
                 let conduct = frames.conduct.lock();
                 let conduct = conduct.unwrap_or_else(PoisonError::into_inner).clone();
                 match conduct {
-                    None => frames.anyone.converse(stream).await,
+                    None => frames.rule_auth.converse(stream).await,
                     // The tests expect proxies to give up on such a server.
                     Some((conduct, permits)) => {
                         misbehave(stream, &conduct, &permits).await.ok();

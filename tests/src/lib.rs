@@ -2,16 +2,14 @@
 //! that misbehave or know many keys, clients that send anything or a lot, and a Prometheus that
 //! watches them. The end-to-end tests and `make run` combine them.
 
-pub mod anyone;
-pub mod auth;
 pub mod client;
+pub mod counters;
 pub mod dashboard;
 pub mod discovery;
 pub mod envoy;
 pub mod flood;
 pub mod frames;
-pub mod gate;
-pub mod kept;
+pub mod keep_alive;
 pub mod keys;
 pub mod load;
 pub mod log_entry;
@@ -20,10 +18,12 @@ mod memory;
 pub mod pages;
 pub mod process;
 pub mod prometheus;
+pub mod recording_upstream;
 pub mod registry;
+pub mod rule_auth;
+pub mod scripted_auth;
 pub mod serving;
 pub mod shipped;
-pub mod tally;
 pub mod traffic;
 pub mod trials;
 pub mod upstream;

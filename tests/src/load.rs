@@ -14,7 +14,7 @@ use tokio::sync::{Mutex, mpsc};
 use tokio::task::JoinSet;
 
 use crate::client::DEADLINE;
-use crate::gate::ENTITLED;
+use crate::recording_upstream::ENTITLED;
 use crate::traffic::{connect, status};
 
 /// A `GET` request.

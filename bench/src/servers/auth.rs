@@ -8,7 +8,7 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
 use hyper::{Request, Response, StatusCode};
-use keystile_e2e::anyone;
+use keystile_e2e::rule_auth;
 use tonic::body::Body;
 
 use super::check;
@@ -35,7 +35,7 @@ pub(super) async fn answer(request: Request<Incoming>) -> Response<Body> {
         && hash.len() == 64
         && hash.is_ascii()
     {
-        let mut response = Response::new(Body::new(Full::from(anyone::record(hash))));
+        let mut response = Response::new(Body::new(Full::from(rule_auth::record(hash))));
         let json = HeaderValue::from_static("application/json");
         response.headers_mut().insert(CONTENT_TYPE, json);
         response

@@ -12,12 +12,12 @@ use hyper::HeaderMap;
 use hyper::body::{Body, Frame};
 use hyper::header::{HeaderName, HeaderValue};
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use keystile_e2e::auth::Script;
 use keystile_e2e::client::{self, Sent};
-use keystile_e2e::gate::{ENTITLED, NAMED};
+use keystile_e2e::counters::{Counters, End};
 use keystile_e2e::keys::{hash, made_up_key};
 use keystile_e2e::process::wait_until;
-use keystile_e2e::tally::{End, Tally};
+use keystile_e2e::recording_upstream::{ENTITLED, NAMED};
+use keystile_e2e::scripted_auth::Script;
 use libtest_mimic::Trial;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinHandle;
@@ -29,8 +29,8 @@ pub(super) fn trials(range: &Arc<OnDemand>) -> Vec<Trial> {
     let trials = neighbours::PASSING.map(|listener| {
         let name = format!("around: bodies, {listener}");
         range.trial(&name, move |range, name| {
-            range.case(name, Steady::on("steady")?, |tally| {
-                all(range, tally, listener)
+            range.case(name, Steady::on("steady")?, |counters| {
+                all(range, counters, listener)
             })
         })
     });
@@ -74,7 +74,7 @@ fn kinds() -> Vec<Parts> {
     ]
 }
 
-fn all(range: &Range, tally: &Tally, listener: &str) -> Result<()> {
+fn all(range: &Range, counters: &Counters, listener: &str) -> Result<()> {
     let mut failed = Vec::new();
     for kind in kinds() {
         for outcome in Outcome::ALL {
@@ -85,7 +85,7 @@ fn all(range: &Range, tally: &Tally, listener: &str) -> Result<()> {
                         kind.name,
                         1 + u8::from(http2)
                     );
-                    let done = one(range, tally, listener, &kind, outcome, when, http2);
+                    let done = one(range, counters, listener, &kind, outcome, when, http2);
                     failed.extend(done.err().map(|problem| format!("{name}: {problem:#}")));
                 }
             }
@@ -97,7 +97,7 @@ fn all(range: &Range, tally: &Tally, listener: &str) -> Result<()> {
 
 fn one(
     range: &Range,
-    tally: &Tally,
+    counters: &Counters,
     listener: &str,
     kind: &Parts,
     outcome: Outcome,
@@ -131,7 +131,7 @@ fn one(
             }
             verdict.add_permits(1);
             if asks_early && outcome == Outcome::Allowed && neighbours::sends_on_early(listener) {
-                let has_begun = || Ok(range.gate.begun(&name) > 0);
+                let has_begun = || Ok(range.recorder.begun(&name) > 0);
                 wait_until(has_begun).context("not sent on")?;
             }
         }
@@ -142,26 +142,29 @@ fn one(
     }
     if when == When::Behind {
         is_asked().context("no lookup")?;
-        ensure!(range.gate.begun(&name) == 0, "sent on without a verdict");
+        ensure!(
+            range.recorder.begun(&name) == 0,
+            "sent on without a verdict"
+        );
         verdict.add_permits(1);
     }
     let status = request.status(range);
     let end = status
         .as_ref()
         .map_or(End::Reset, |status| End::Answered(*status));
-    tally.count(&format!("{outcome:?}"), end);
+    counters.count(&format!("{outcome:?}"), end);
     let status = status?;
     ensure!(
         status == outcome.status(),
         "{status}: {:?}",
-        range.gate.named(&name)
+        range.recorder.named(&name)
     );
-    let begun = range.gate.begun(&name);
+    let begun = range.recorder.begun(&name);
     if outcome != Outcome::Allowed {
         ensure!(begun == 0, "{status}, and sent on {begun} times");
         return Ok(());
     }
-    let arrived = range.gate.named(&name);
+    let arrived = range.recorder.named(&name);
     let [arrived] = &arrived[..] else {
         anyhow::bail!("arrived {} times, begun {begun} times", arrived.len());
     };

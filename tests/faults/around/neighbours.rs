@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
 use keystile_e2e::client;
-use keystile_e2e::gate::{ENTITLED, NAMED};
+use keystile_e2e::counters::Counters;
 use keystile_e2e::keys::hash;
-use keystile_e2e::tally::Tally;
+use keystile_e2e::recording_upstream::{ENTITLED, NAMED};
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
 
@@ -117,7 +117,7 @@ fn local_replies() -> Value {
     json!({"mappers": [of_status(401, 418), of_status(403, 499), of_status(503, 500)]})
 }
 
-type Case = fn(&Range, &Tally) -> Result<()>;
+type Case = fn(&Range, &Counters) -> Result<()>;
 
 pub(super) fn trials(range: &Arc<OnDemand>) -> Vec<Trial> {
     let rows: [(&str, Case); 2] = [
@@ -126,7 +126,9 @@ pub(super) fn trials(range: &Arc<OnDemand>) -> Vec<Trial> {
     ];
     let trials = rows.map(|(name, case)| {
         range.trial(&format!("around: {name}"), move |range, name| {
-            range.case(name, Steady::on("steady")?, |tally| case(range, tally))
+            range.case(name, Steady::on("steady")?, |counters| {
+                case(range, counters)
+            })
         })
     });
     trials.into()
@@ -134,7 +136,7 @@ pub(super) fn trials(range: &Arc<OnDemand>) -> Vec<Trial> {
 
 /// The second filter needs a credential too. If the first removes it, there is none. If the first
 /// forwards it, the upstream gets one identity and no key.
-fn two(range: &Range, tally: &Tally) -> Result<()> {
+fn two(range: &Range, counters: &Counters) -> Result<()> {
     for listener in ["two", "two, forwarding"] {
         for outcome in Outcome::ALL {
             let key = outcome.key(range)?;
@@ -147,7 +149,7 @@ fn two(range: &Range, tally: &Tally) -> Result<()> {
             ];
             let to = range.envoy.listener(listener)?;
             let answer = client::get(to, PATH, lines.iter().map(String::as_str));
-            tally.count(&name, end_of(&answer));
+            counters.count(&name, end_of(&answer));
             let answer = answer?;
             let passes = outcome == Outcome::Allowed && listener == "two, forwarding";
             let status = match outcome {
@@ -155,14 +157,14 @@ fn two(range: &Range, tally: &Tally) -> Result<()> {
                 _ => outcome.status(),
             };
             ensure!(answer.status == status, "{name}: {answer:?}");
-            ensure!(range.gate.begun(&name) == usize::from(passes), "{name}");
+            ensure!(range.recorder.begun(&name) == usize::from(passes), "{name}");
             let lookups = range.auth.lookups_about(&hash(&key)?);
             ensure!(
                 lookups == 1 + usize::from(passes),
                 "{name}: {lookups} lookups"
             );
             if passes {
-                let arrived = range.gate.named(&name);
+                let arrived = range.recorder.named(&name);
                 ensure!(
                     !format!("{arrived:?}").contains(&key),
                     "{name}: {arrived:?}"
@@ -180,7 +182,7 @@ fn two(range: &Range, tally: &Tally) -> Result<()> {
 
 /// The client gets the rewritten reply, which keeps what every reply must have.
 /// Nothing reaches the upstream.
-fn rewritten(range: &Range, tally: &Tally) -> Result<()> {
+fn rewritten(range: &Range, counters: &Counters) -> Result<()> {
     let to = range.envoy.listener("replies")?;
     let rows = [
         ("nothing", None, 401, 418, "api_key_missing"),
@@ -215,7 +217,7 @@ fn rewritten(range: &Range, tally: &Tally) -> Result<()> {
             lines.extend(key.iter().map(|key| format!("x-api-key: {key}")));
             let head = client::head(method, PATH, lines.iter().map(String::as_str));
             let answer = client::send(to, head.as_bytes()).and_then(client::Sent::response);
-            tally.count(&format!("rewritten, {name}"), end_of(&answer));
+            counters.count(&format!("rewritten, {name}"), end_of(&answer));
             let answer = answer.with_context(|| name)?;
             let text = answer.text();
             ensure!(answer.status == status, "{name}: {answer:?}");
@@ -238,7 +240,7 @@ fn rewritten(range: &Range, tally: &Tally) -> Result<()> {
             let challenge = answer.header("www-authenticate")?.is_some();
             ensure!(challenge == (from == 401), "{name}: {answer:?}");
             ensure!(
-                range.gate.begun(&format!("rewritten, {name}")) == 0,
+                range.recorder.begun(&format!("rewritten, {name}")) == 0,
                 "{name}: sent on"
             );
         }

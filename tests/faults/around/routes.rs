@@ -5,12 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use keystile_e2e::auth::{Script, answer};
 use keystile_e2e::client::{self, Response};
-use keystile_e2e::gate::{DELAY, ELSEWHERE, ENTITLED, EXEMPT, Gate, NAMED, STATUS};
+use keystile_e2e::counters::Counters;
 use keystile_e2e::keys::{hash, made_up_key};
 use keystile_e2e::process::wait_until;
-use keystile_e2e::tally::Tally;
+use keystile_e2e::recording_upstream::{
+    DELAY, ELSEWHERE, ENTITLED, EXEMPT, NAMED, RecordingUpstream, STATUS,
+};
+use keystile_e2e::scripted_auth::{Script, answer};
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
@@ -82,8 +84,8 @@ pub(super) fn edit(listener: &str, http: &mut Value) {
     }
 }
 
-pub(super) fn trials(range: &Arc<OnDemand>, mirror: &Gate) -> Vec<Trial> {
-    type Case = fn(&Range, &Gate, &Tally) -> Result<()>;
+pub(super) fn trials(range: &Arc<OnDemand>, mirror: &RecordingUpstream) -> Vec<Trial> {
+    type Case = fn(&Range, &RecordingUpstream, &Counters) -> Result<()>;
     let rows: [(&str, Case); 6] = [
         ("retries", retries),
         ("hedging", hedging),
@@ -98,8 +100,8 @@ pub(super) fn trials(range: &Arc<OnDemand>, mirror: &Gate) -> Vec<Trial> {
     let trials = rows.map(|(name, case)| {
         let mirror = mirror.clone();
         range.trial(&format!("around: {name}"), move |range, name| {
-            range.case(name, Steady::on("steady")?, |tally| {
-                case(range, &mirror, tally)
+            range.case(name, Steady::on("steady")?, |counters| {
+                case(range, &mirror, counters)
             })
         })
     });
@@ -109,7 +111,7 @@ pub(super) fn trials(range: &Arc<OnDemand>, mirror: &Gate) -> Vec<Trial> {
 /// Sends a `GET` under a name. It is counted by the part of the name before the first comma.
 fn get(
     range: &Range,
-    tally: &Tally,
+    counters: &Counters,
     listener: &str,
     name: &str,
     target: &str,
@@ -119,13 +121,13 @@ fn get(
     let kind = name.split(',').next().unwrap_or_default();
     let lines = lines.iter().copied().chain([name_line.as_str()]);
     let answer = client::get(range.envoy.listener(listener)?, target, lines);
-    tally.count(kind, end_of(&answer));
+    counters.count(kind, end_of(&answer));
     answer.with_context(|| name.to_owned())
 }
 
 /// Each try is an allowed request without its key. Neither the filter's replies nor lookups are
 /// retried, whatever the client says.
-fn retries(range: &Range, _: &Gate, tally: &Tally) -> Result<()> {
+fn retries(range: &Range, _: &RecordingUpstream, counters: &Counters) -> Result<()> {
     let id = format!("{ENTITLED}: {ID}");
     for (index, more) in [
         &[][..],
@@ -144,18 +146,18 @@ fn retries(range: &Range, _: &Gate, tally: &Tally) -> Result<()> {
             let line = format!("x-api-key: {key}");
             let status = format!("{STATUS}: 503");
             let lines = [&[line.as_str(), &id, &status], *more].concat();
-            let answer = get(range, tally, "retrying", &name, PATH, &lines)?;
+            let answer = get(range, counters, "retrying", &name, PATH, &lines)?;
             let expected = match outcome {
                 Outcome::Allowed => 503,
                 _ => outcome.status(),
             };
             ensure!(answer.status == expected, "{name}: {answer:?}");
-            let arrived = range.gate.named(&name);
+            let arrived = range.recorder.named(&name);
             ensure!(
                 !format!("{arrived:?}").contains(&key),
                 "{name}: {arrived:?}"
             );
-            let tries = range.gate.begun(&name);
+            let tries = range.recorder.begun(&name);
             match outcome {
                 Outcome::Allowed => ensure!(tries >= 3, "{name}: {tries} tries"),
                 _ => ensure!(tries == 0, "{name}: {tries} tries"),
@@ -168,16 +170,23 @@ fn retries(range: &Range, _: &Gate, tally: &Tally) -> Result<()> {
 }
 
 /// The same if the tries overlap.
-fn hedging(range: &Range, _: &Gate, tally: &Tally) -> Result<()> {
+fn hedging(range: &Range, _: &RecordingUpstream, counters: &Counters) -> Result<()> {
     let id = format!("{ENTITLED}: {ID}");
     let delay = format!("{DELAY}: 600");
     for outcome in Outcome::ALL {
         let name = format!("hedged, {outcome:?}");
         let key = outcome.key(range)?;
         let line = format!("x-api-key: {key}");
-        let answer = get(range, tally, "hedging", &name, PATH, &[&line, &id, &delay])?;
+        let answer = get(
+            range,
+            counters,
+            "hedging",
+            &name,
+            PATH,
+            &[&line, &id, &delay],
+        )?;
         ensure!(answer.status == outcome.status(), "{name}: {answer:?}");
-        let tries = range.gate.begun(&name);
+        let tries = range.recorder.begun(&name);
         match outcome {
             Outcome::Allowed => ensure!(tries >= 2, "{name}: {tries} tries"),
             _ => ensure!(tries == 0, "{name}: {tries} tries"),
@@ -190,7 +199,7 @@ fn hedging(range: &Range, _: &Gate, tally: &Tally) -> Result<()> {
 
 /// The mirror gets each allowed request once, with the identity. It gets the key only if the filter
 /// forwards it.
-fn mirrors(range: &Range, mirror: &Gate, tally: &Tally) -> Result<()> {
+fn mirrors(range: &Range, mirror: &RecordingUpstream, counters: &Counters) -> Result<()> {
     let id = format!("{ENTITLED}: {ID}");
     for listener in ["mirroring", "mirroring, forwarding"] {
         let before = mirror.counts();
@@ -208,14 +217,14 @@ fn mirrors(range: &Range, mirror: &Gate, tally: &Tally) -> Result<()> {
             let line = key.as_ref().map(|key| format!("x-api-key: {key}"));
             let mut lines = vec![id.as_str(), "x-keystile-key-id: evil"];
             lines.extend(line.as_deref());
-            let answer = get(range, tally, listener, &name, PATH, &lines)?;
+            let answer = get(range, counters, listener, &name, PATH, &lines)?;
             ensure!(answer.status == status, "{name}: {answer:?}");
             if status == 200 {
                 allowed += 1;
                 wait_until(|| Ok(!mirror.named(&name).is_empty())).context("not mirrored")?;
                 let key = key.unwrap_or_default();
-                for gate in [mirror, &range.gate] {
-                    let arrived = gate.named(&name);
+                for recorder in [mirror, &range.recorder] {
+                    let arrived = recorder.named(&name);
                     let has_key = format!("{arrived:?}").contains(&key);
                     ensure!(
                         has_key == listener.ends_with("forwarding"),
@@ -239,7 +248,7 @@ fn mirrors(range: &Range, mirror: &Gate, tally: &Tally) -> Result<()> {
 /// credential again. If the filter has removed the credential, the client gets an unexpected 401. If
 /// the new path is exempt, no credential is needed. If the credential is forwarded, it is checked
 /// again, for the new path.
-fn redirects(range: &Range, _: &Gate, tally: &Tally) -> Result<()> {
+fn redirects(range: &Range, _: &RecordingUpstream, counters: &Counters) -> Result<()> {
     // The new path, the status if the key is removed, and the status if it is forwarded. Each key may
     // call all of these paths except the last.
     let rows = [
@@ -260,10 +269,10 @@ fn redirects(range: &Range, _: &Gate, tally: &Tally) -> Result<()> {
                 format!("{ELSEWHERE}: http://test{to}"),
             ];
             let lines = lines.each_ref().map(String::as_str);
-            let answer = get(range, tally, listener, &name, PATH, &lines)?;
+            let answer = get(range, counters, listener, &name, PATH, &lines)?;
             let status = if hands_on { *handed } else { *taken };
             let targets: Vec<_> = range
-                .gate
+                .recorder
                 .named(&name)
                 .into_iter()
                 .map(|a| a.target)
@@ -292,8 +301,8 @@ fn redirects(range: &Range, _: &Gate, tally: &Tally) -> Result<()> {
             "x-keystile-key-id: evil".to_owned(),
         ];
         let lines = lines.each_ref().map(String::as_str);
-        let answer = get(range, tally, "redirecting", &name, "/healthz", &lines)?;
-        let begun = range.gate.begun(&name);
+        let answer = get(range, counters, "redirecting", &name, "/healthz", &lines)?;
+        let begun = range.recorder.begun(&name);
         ensure!(
             answer.status == status && begun == arrives,
             "{name}, {begun}: {answer:?}"
@@ -304,7 +313,7 @@ fn redirects(range: &Range, _: &Gate, tally: &Tally) -> Result<()> {
 
 /// What a client tells the router affects at most its own request. The lookup has its own timeout, is
 /// made once, and carries none of these headers.
-fn router_headers(range: &Range, _: &Gate, tally: &Tally) -> Result<()> {
+fn router_headers(range: &Range, _: &RecordingUpstream, counters: &Counters) -> Result<()> {
     let rows = [
         "x-envoy-upstream-rq-timeout-ms: 1",
         "x-envoy-upstream-rq-per-try-timeout-ms: 1",
@@ -354,10 +363,10 @@ fn router_headers(range: &Range, _: &Gate, tally: &Tally) -> Result<()> {
             std::thread::park_timeout(Duration::from_millis(30));
             verdict.add_permits(1);
             let answer = sent.response();
-            tally.count("a header for the router", end_of(&answer));
+            counters.count("a header for the router", end_of(&answer));
             let answer = answer.with_context(|| name.clone())?;
             ensure!(answer.status == outcome.status(), "{name}: {answer:?}");
-            ensure!(range.gate.begun(&name) == 0, "{name}: sent on");
+            ensure!(range.recorder.begun(&name) == 0, "{name}: sent on");
             let lookups = range.auth.lookups_about(&hash);
             ensure!(lookups == 1, "{name}: {lookups} lookups");
             let text = range.auth.lookup_about(&hash).context("no lookup")?;
@@ -369,17 +378,17 @@ fn router_headers(range: &Range, _: &Gate, tally: &Tally) -> Result<()> {
 
 /// Refused requests reach none of a route's clusters. A route on which an operator disables the filter
 /// is open, and no other route is. The second lock closes it again.
-fn switched_off(range: &Range, mirror: &Gate, tally: &Tally) -> Result<()> {
+fn switched_off(range: &Range, mirror: &RecordingUpstream, counters: &Counters) -> Result<()> {
     let before = mirror.counts();
     let key = Outcome::Refused.key(range)?;
     let unknown = format!("x-api-key: {key}");
     for times in 0..20 {
         for lines in [&[][..], &[unknown.as_str()]] {
             let name = format!("weighted, {times}, {}", lines.len());
-            let answer = get(range, tally, "switched off", &name, PATH, lines)?;
+            let answer = get(range, counters, "switched off", &name, PATH, lines)?;
             ensure!(answer.status == 401, "{name}: {answer:?}");
             ensure!(
-                range.gate.begun(&name) + mirror.begun(&name) == 0,
+                range.recorder.begun(&name) + mirror.begun(&name) == 0,
                 "{name}: sent on"
             );
         }
@@ -391,9 +400,19 @@ fn switched_off(range: &Range, mirror: &Gate, tally: &Tally) -> Result<()> {
     );
     for times in 0..20 {
         let name = format!("weighted, allowed, {times}");
-        let answer = get(range, tally, "switched off", &name, PATH, &[&allowed, &id])?;
+        let answer = get(
+            range,
+            counters,
+            "switched off",
+            &name,
+            PATH,
+            &[&allowed, &id],
+        )?;
         ensure!(answer.status == 200, "{name}: {answer:?}");
-        ensure!(range.gate.begun(&name) + mirror.begun(&name) == 1, "{name}");
+        ensure!(
+            range.recorder.begun(&name) + mirror.begun(&name) == 1,
+            "{name}"
+        );
     }
     let after = mirror.counts();
     ensure!(after.leaked == before.leaked, "{after:?}");
@@ -419,10 +438,10 @@ fn switched_off(range: &Range, mirror: &Gate, tally: &Tally) -> Result<()> {
             ("switched off, with proof", with_proof),
         ] {
             let name = format!("{listener}, {target}");
-            let answer = get(range, tally, listener, &name, target, &[&exempt])?;
+            let answer = get(range, counters, listener, &name, target, &[&exempt])?;
             ensure!(answer.status == status, "{name}: {answer:?}");
             ensure!(
-                range.gate.begun(&name) == usize::from(status == 200),
+                range.recorder.begun(&name) == usize::from(status == 200),
                 "{name}"
             );
         }

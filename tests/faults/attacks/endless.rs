@@ -11,8 +11,8 @@ use bytes::Bytes;
 use h2::SendStream;
 use h2::client::SendRequest;
 use keystile_e2e::client;
-use keystile_e2e::gate::{DELAY, Gate};
 use keystile_e2e::process::until;
+use keystile_e2e::recording_upstream::{DELAY, RecordingUpstream};
 use keystile_e2e::traffic::{Seen, Traffic};
 use keystile_e2e::trials::trial;
 use libtest_mimic::Trial;
@@ -122,7 +122,7 @@ fn while_attacked(
     meanwhile: impl Fn(SocketAddr) -> Result<()>,
 ) -> Result<Arc<Counts>> {
     let runtime = Runtime::new()?;
-    let upstream = runtime.block_on(Gate::default().serve())?;
+    let upstream = runtime.block_on(RecordingUpstream::default().serve())?;
     let attacked = Attacked::start(upstream.address)?;
     let to = attacked.stack.listener;
     let valid = Traffic::start(&runtime, to, "/v1/x", &attacked.own.key, RATE)?;

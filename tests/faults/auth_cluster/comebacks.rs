@@ -3,14 +3,14 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
-use keystile_e2e::anyone::Anyone;
-use keystile_e2e::auth::{Script, answer};
+use keystile_e2e::counters::{Counters, End};
 use keystile_e2e::envoy::http2_cluster;
-use keystile_e2e::gate::ENTITLED;
 use keystile_e2e::keys::hash;
 use keystile_e2e::process::wait_until;
+use keystile_e2e::recording_upstream::ENTITLED;
+use keystile_e2e::rule_auth::RuleAuth;
+use keystile_e2e::scripted_auth::{Script, answer};
 use keystile_e2e::serving::Serving;
-use keystile_e2e::tally::{End, Tally};
 use libtest_mimic::Trial;
 use serde_json::json;
 use tokio::runtime::Runtime;
@@ -80,14 +80,14 @@ pub(crate) fn steady_in_an_outage() -> Result<Steady> {
 /// Sends a request with a new known key to a listener and returns the status.
 pub(crate) fn known(
     range: &Range,
-    tally: &Tally,
+    counters: &Counters,
     listener: &str,
     expect: Option<u16>,
 ) -> Result<u16> {
     let key = known_key()?;
     let (line, id) = (format!("x-api-key: {key}"), key_id(&key)?);
     let entitled = format!("{ENTITLED}: {id}");
-    let response = range.get(tally, listener, "a new known key", &[&line, &entitled])?;
+    let response = range.get(counters, listener, "a new known key", &[&line, &entitled])?;
     ensure!(
         expect.is_none_or(|status| response.status == status),
         "not {expect:?}: {response:?}"
@@ -99,26 +99,26 @@ pub(crate) fn known(
 fn flapping(range: &Range, name: &str, serving: &Serving, runtime: &Runtime) -> Result<()> {
     const HALF: Duration = Duration::from_millis(100);
 
-    range.case(name, steady_in_an_outage()?, |tally| {
+    range.case(name, steady_in_an_outage()?, |counters| {
         let mut ends = Vec::new();
         for _ in 0..15 {
             runtime.block_on(serving.stop())?;
-            ends.push(some_time(range, tally, HALF)?);
+            ends.push(some_time(range, counters, HALF)?);
             runtime.block_on(serving.start())?;
-            ends.push(some_time(range, tally, HALF)?);
+            ends.push(some_time(range, counters, HALF)?);
         }
         let all = ends.concat();
         ensure!(all.contains(&503) && all.contains(&200), "{all:?}");
-        soon_well(range, tally)
+        soon_well(range, counters)
     })
 }
 
 /// Sends requests for this time and returns their statuses.
-fn some_time(range: &Range, tally: &Tally, time: Duration) -> Result<Vec<u16>> {
+fn some_time(range: &Range, counters: &Counters, time: Duration) -> Result<Vec<u16>> {
     let end = Instant::now() + time;
     let mut statuses = Vec::new();
     while Instant::now() < end {
-        let status = known(range, tally, STEADY, None)?;
+        let status = known(range, counters, STEADY, None)?;
         ensure!([200, 503].contains(&status), "a known key got {status}");
         statuses.push(status);
     }
@@ -127,12 +127,12 @@ fn some_time(range: &Range, tally: &Tally, time: Duration) -> Result<Vec<u16>> {
 
 /// Waits until the auth cluster is in use again. Envoy may still try connections that it closed, but
 /// not for long.
-fn soon_well(range: &Range, tally: &Tally) -> Result<()> {
-    wait_until(|| Ok(known(range, tally, STEADY, None)? == 200))?;
+fn soon_well(range: &Range, counters: &Counters) -> Result<()> {
+    wait_until(|| Ok(known(range, counters, STEADY, None)? == 200))?;
     for _ in 0..10 {
-        known(range, tally, STEADY, Some(200))?;
+        known(range, counters, STEADY, Some(200))?;
         let unknown = format!("x-api-key: {}", unknown_key());
-        let response = range.get(tally, STEADY, "a new unknown key", &[&unknown])?;
+        let response = range.get(counters, STEADY, "a new unknown key", &[&unknown])?;
         Expect::Refused("api_key_not_found").check(&response)?;
     }
     Ok(())
@@ -144,11 +144,11 @@ fn revoked_meanwhile(range: &Range, name: &str) -> Result<()> {
     /// Five times the expected second, for a busy machine.
     const SOON: Duration = Duration::from_secs(5);
 
-    range.case(name, Steady::on(STEADY)?, |tally| {
+    range.case(name, Steady::on(STEADY)?, |counters| {
         let key = known_key()?;
         let (hash, id) = (hash(&key)?, key_id(&key)?);
         let (line, entitled) = (format!("x-api-key: {key}"), format!("{ENTITLED}: {id}"));
-        let ask = || range.get(tally, PATIENT.grace, "the key", &[&line, &entitled]);
+        let ask = || range.get(counters, PATIENT.grace, "the key", &[&line, &entitled]);
         ensure!(ask()?.status == 200, "before");
         let unavailable = Script::Answer(answer("503 Service Unavailable", ""));
         range.auth.script(&hash, unavailable);
@@ -179,11 +179,11 @@ fn revoked_meanwhile(range: &Range, name: &str) -> Result<()> {
 
 /// The auth cluster is restarted again and again. It is back at once, except for its connections.
 fn restarted(range: &Range, name: &str, serving: &Serving, runtime: &Runtime) -> Result<()> {
-    range.case(name, steady_in_an_outage()?, |tally| {
+    range.case(name, steady_in_an_outage()?, |counters| {
         for _ in 0..5 {
             runtime.block_on(serving.stop())?;
             runtime.block_on(serving.start())?;
-            soon_well(range, tally)?;
+            soon_well(range, counters)?;
         }
         Ok(())
     })
@@ -199,7 +199,7 @@ struct Http2 {
 impl Http2 {
     fn start() -> Result<Self> {
         let runtime = Runtime::new()?;
-        let serving = runtime.block_on(Anyone::new(is_known).serve())?;
+        let serving = runtime.block_on(RuleAuth::new(is_known).serve())?;
         let mut auth = http2_cluster("auth", serving.address);
         // Lookups during an outage must not open the circuit breaker.
         auth["circuit_breakers"] =

@@ -3,9 +3,9 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, Result};
-use keystile_e2e::auth::{answer, kept_answer};
 use keystile_e2e::envoy::cluster;
 use keystile_e2e::keys::GOOD;
+use keystile_e2e::scripted_auth::{answer, keep_alive_answer};
 use keystile_e2e::serving::Serving;
 use libtest_mimic::Trial;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -21,13 +21,13 @@ fn trials() -> Vec<Trial> {
     let place = OnDemand::of(Place::start);
     vec![
         place.trial("auth: an answer before the question", |place, name| {
-            place.range.case(name, Steady::on(STEADY)?, |tally| {
+            place.range.case(name, Steady::on(STEADY)?, |counters| {
                 for (what, words) in words() {
                     *place.words.lock().unwrap_or_else(PoisonError::into_inner) = words;
                     for _ in 0..10 {
                         let line = format!("x-api-key: {}", known_key()?);
                         for listener in [PATIENT.uncached, PATIENT.cached] {
-                            let response = place.range.get(tally, listener, "any key", &[&line]);
+                            let response = place.range.get(counters, listener, "any key", &[&line]);
                             let response = response.context(what)?;
                             Expect::Internal.check(&response).context(what)?;
                         }
@@ -48,13 +48,13 @@ fn words() -> Vec<(&'static str, Vec<u8>)> {
         ("503", answer("503 Busy", GOOD)),
         (
             "503, without a word of closing",
-            kept_answer("503 Busy", &[], GOOD.as_bytes()),
+            keep_alive_answer("503 Busy", &[], GOOD.as_bytes()),
         ),
         ("400", answer("400 Bad Request", GOOD)),
         ("a page", answer("200 OK", html)),
         (
             "a page, without a word of closing",
-            kept_answer("200 OK", &[], html.as_bytes()),
+            keep_alive_answer("200 OK", &[], html.as_bytes()),
         ),
         ("another protocol", b"220 ready\r\n".to_vec()),
         (

@@ -7,9 +7,9 @@ use std::collections::{BTreeMap, HashMap};
 
 use anyhow::{Context, Result, ensure};
 use keystile_e2e::client::Sent;
-use keystile_e2e::gate::ENTITLED;
+use keystile_e2e::counters::Counters;
 use keystile_e2e::keys::hash;
-use keystile_e2e::tally::Tally;
+use keystile_e2e::recording_upstream::ENTITLED;
 use serde_json::{Value, json};
 
 use super::expect::Expect;
@@ -96,8 +96,8 @@ impl Asker {
         }
     }
 
-    fn receive(&self, tally: &Tally, sent: Sent, expect: &Expect, when: &str) -> Result<()> {
-        let response = Range::received(tally, self.kind, sent);
+    fn receive(&self, counters: &Counters, sent: Sent, expect: &Expect, when: &str) -> Result<()> {
+        let response = Range::received(counters, self.kind, sent);
         let what = || format!("{}, {when}", self.kind);
         expect
             .check(&response.with_context(what)?)
@@ -132,14 +132,14 @@ struct Sufferer<'a> {
 /// `rounds` one after the other. Sends them again when the faults are over. Reports each row that fails.
 pub(crate) fn suffer(
     range: &Range,
-    tally: &Tally,
+    counters: &Counters,
     listeners: Listeners,
     rounds: usize,
     rows: &[Row<'_>],
 ) -> Result<()> {
     let mut all = rows
         .iter()
-        .map(|row| Sufferer::new(range, tally, listeners, row).context(row.name.clone()))
+        .map(|row| Sufferer::new(range, counters, listeners, row).context(row.name.clone()))
         .collect::<Result<Vec<_>>>()?;
     let mut problems = Problems::default();
     for sufferer in &mut all {
@@ -148,9 +148,9 @@ pub(crate) fn suffer(
         begun.context(sufferer.row.name.clone())?;
         sufferer.before = sufferer.lookups();
     }
-    let outcome = at_once(range, tally, &all, &mut problems);
+    let outcome = at_once(range, counters, &all, &mut problems);
     if outcome.is_ok() {
-        one_after_the_other(range, tally, &all, rounds, &mut problems);
+        one_after_the_other(range, counters, &all, rounds, &mut problems);
     }
     for sufferer in &all {
         sufferer.row.fault.end(&sufferer.hashes())?;
@@ -162,7 +162,7 @@ pub(crate) fn suffer(
             let truth = &asker.truth;
             let sent = asker.send(range, truth);
             let received =
-                sent.and_then(|sent| asker.receive(tally, sent, truth, "when it is over"));
+                sent.and_then(|sent| asker.receive(counters, sent, truth, "when it is over"));
             problems.note(sufferer, received);
         }
     }
@@ -184,7 +184,12 @@ impl Problems {
 }
 
 impl<'a> Sufferer<'a> {
-    fn new(range: &Range, tally: &Tally, listeners: Listeners, row: &'a Row<'a>) -> Result<Self> {
+    fn new(
+        range: &Range,
+        counters: &Counters,
+        listeners: Listeners,
+        row: &'a Row<'a>,
+    ) -> Result<Self> {
         let mut askers = vec![
             Asker::new(listeners.uncached, "uncached", &known_key()?, true)?,
             Asker::new(listeners.cached, "cached", &known_key()?, true)?,
@@ -195,7 +200,7 @@ impl<'a> Sufferer<'a> {
             ..Asker::new(listeners.grace, "in grace", &known_key()?, true)?
         };
         let truth = &known_before.truth;
-        known_before.receive(tally, known_before.send(range, truth)?, truth, "before")?;
+        known_before.receive(counters, known_before.send(range, truth)?, truth, "before")?;
         askers.push(known_before);
         Ok(Self {
             row,
@@ -228,7 +233,7 @@ impl<'a> Sufferer<'a> {
 
 fn at_once(
     range: &Range,
-    tally: &Tally,
+    counters: &Counters,
     all: &[Sufferer<'_>],
     problems: &mut Problems,
 ) -> Result<()> {
@@ -256,7 +261,7 @@ fn at_once(
     }
     for (sufferer, asker, sent) in under_way {
         let expect = asker.expect(&sufferer.row.expect);
-        problems.note(sufferer, asker.receive(tally, sent, &expect, "at once"));
+        problems.note(sufferer, asker.receive(counters, sent, &expect, "at once"));
     }
     for sufferer in all {
         let one = |_: &Asker| sufferer.row.fault.holds().then_some(1);
@@ -268,7 +273,7 @@ fn at_once(
 
 fn one_after_the_other(
     range: &Range,
-    tally: &Tally,
+    counters: &Counters,
     all: &[Sufferer<'_>],
     rounds: usize,
     problems: &mut Problems,
@@ -283,7 +288,7 @@ fn one_after_the_other(
         }
         for (sufferer, asker, sent, expect) in under_way {
             let received =
-                sent.and_then(|sent| asker.receive(tally, sent, &expect, "one after the other"));
+                sent.and_then(|sent| asker.receive(counters, sent, &expect, "one after the other"));
             problems.note(sufferer, received);
         }
     }

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use anyhow::Result;
-use keystile_e2e::anyone::Anyone;
 use keystile_e2e::envoy::http2_cluster;
 use keystile_e2e::frames::{Frames, Held};
+use keystile_e2e::rule_auth::RuleAuth;
 use keystile_e2e::serving::Serving;
 use libtest_mimic::Trial;
 use tokio::runtime::Runtime;
@@ -27,14 +27,14 @@ fn trials() -> Vec<Trial> {
             let takes_long = table.times_out;
             let trial = place.trial(&name, move |place, name| {
                 let (listeners, rounds) = listeners_and_rounds(table.times_out);
-                place.range.case(name, Steady::on(STEADY)?, |tally| {
+                place.range.case(name, Steady::on(STEADY)?, |counters| {
                     for manners in &table.rows {
                         let row = Row {
                             name: manners.name.clone(),
                             fault: &Unruly::new(place, manners),
                             expect: manners.expect.clone(),
                         };
-                        suffer(&place.range, tally, listeners, rounds, &[row])?;
+                        suffer(&place.range, counters, listeners, rounds, &[row])?;
                     }
                     Ok(())
                 })
@@ -55,7 +55,7 @@ struct Place {
 impl Place {
     fn start() -> Result<Self> {
         let runtime = Runtime::new()?;
-        let frames = Frames::new(Anyone::new(is_known));
+        let frames = Frames::new(RuleAuth::new(is_known));
         let serving = runtime.block_on(frames.serve())?;
         let range = Range::start(Setup {
             workers: 1,

@@ -5,12 +5,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use keystile_e2e::anyone::record;
-use keystile_e2e::auth::{Script, answer};
 use keystile_e2e::envoy::{Listener, cluster};
-use keystile_e2e::gate::ENTITLED;
 use keystile_e2e::keys::hash;
 use keystile_e2e::process::wait_until;
+use keystile_e2e::recording_upstream::ENTITLED;
+use keystile_e2e::rule_auth::record;
+use keystile_e2e::scripted_auth::{Script, answer};
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
 use tokio::net::TcpSocket;
@@ -150,13 +150,13 @@ fn odd_clusters(config: &mut Value) -> Result<()> {
 }
 
 fn suffer_outage(range: &Range, name: &str, listeners: Listeners, fault: &dyn Fault) -> Result<()> {
-    range.case(name, steady_in_an_outage()?, |tally| {
+    range.case(name, steady_in_an_outage()?, |counters| {
         let row = Row {
             name: name.to_owned(),
             fault,
             expect: Expect::Internal,
         };
-        suffer(range, tally, listeners, 3, &[row])
+        suffer(range, counters, listeners, 3, &[row])
     })
 }
 
@@ -210,11 +210,11 @@ fn healthy_hosts(range: &Range, cluster: &str, expected: u64) -> Result<()> {
 
 /// Envoy's panic mode: if all hosts fail, it uses them anyway.
 fn panicking(range: &Range, name: &str) -> Result<()> {
-    range.case(name, Steady::on(STEADY)?, |tally| {
+    range.case(name, Steady::on(STEADY)?, |counters| {
         range.auth.unscript(HEALTH);
         healthy_hosts(range, "panicking", 0)?;
         for _ in 0..10 {
-            known(range, tally, "panicking", Some(200))?;
+            known(range, counters, "panicking", Some(200))?;
         }
         Ok(())
     })
@@ -222,22 +222,22 @@ fn panicking(range: &Range, name: &str) -> Result<()> {
 
 /// A cluster that no lookup can ever reach.
 fn unreachable(range: &Range, name: &str, listener: &'static str) -> Result<()> {
-    range.case(name, Steady::on(STEADY)?, |tally| {
+    range.case(name, Steady::on(STEADY)?, |counters| {
         let key = known_key()?;
         let line = format!("x-api-key: {key}");
         let at_once = (0..8)
             .map(|_| range.send(listener, &[&line]))
             .collect::<Result<Vec<_>>>()?;
         for sent in at_once {
-            let response = Range::received(tally, "at once", sent)?;
+            let response = Range::received(counters, "at once", sent)?;
             Expect::Internal.check(&response).context("at once")?;
         }
         for _ in 0..5 {
-            let response = range.get(tally, listener, "one after the other", &[&line])?;
+            let response = range.get(counters, listener, "one after the other", &[&line])?;
             let checked = Expect::Internal.check(&response);
             checked.context("one after the other")?;
         }
-        let misshapen = range.get(tally, listener, "misshapen", &["x-api-key: aw_short"])?;
+        let misshapen = range.get(counters, listener, "misshapen", &["x-api-key: aw_short"])?;
         Expect::Refused("api_key_invalid").check(&misshapen)?;
         let lookups = range.auth.lookups_about(&hash(&key)?);
         ensure!(lookups == 0, "{lookups} lookups");
@@ -247,7 +247,7 @@ fn unreachable(range: &Range, name: &str, listener: &'static str) -> Result<()> 
 
 /// Slow lookups take all places.
 fn narrow(range: &Range, name: &str) -> Result<()> {
-    range.case(name, Steady::on(STEADY)?, |tally| {
+    range.case(name, Steady::on(STEADY)?, |counters| {
         let permits = Arc::new(Semaphore::new(0));
         let mut slow = Vec::new();
         for _ in 0..PLACES {
@@ -270,18 +270,18 @@ fn narrow(range: &Range, name: &str) -> Result<()> {
         let key = known_key()?;
         for _ in 0..10 {
             let line = format!("x-api-key: {key}");
-            let response = range.get(tally, "narrow", "without a place", &[&line])?;
+            let response = range.get(counters, "narrow", "without a place", &[&line])?;
             Expect::Internal.check(&response)?;
         }
         let lookups = range.auth.lookups_about(&hash(&key)?);
         ensure!(lookups == 0, "{lookups} lookups without a place");
         permits.add_permits(PLACES);
         for sent in slow {
-            let response = Range::received(tally, "in a place", sent)?;
+            let response = Range::received(counters, "in a place", sent)?;
             ensure!(response.status == 200, "in a place: {response:?}");
         }
         for _ in 0..10 {
-            known(range, tally, "narrow", Some(200))?;
+            known(range, counters, "narrow", Some(200))?;
         }
         Ok(())
     })

@@ -1,7 +1,7 @@
 //! Answers with status 200 whose body is no record, or a record in an odd form.
 
-use keystile_e2e::auth::{Script, answer, kept_answer};
 use keystile_e2e::keys::GOOD;
+use keystile_e2e::scripted_auth::{Script, answer, keep_alive_answer};
 
 use super::expect::Expect::{self, Allowed, Internal, Refused};
 use super::fields;
@@ -28,7 +28,7 @@ pub(crate) fn tables() -> Vec<Table> {
         Table::new(name, rows.collect())
     });
     let not_utf8 = not_utf8().into_iter().map(|(name, body)| {
-        let script = Script::Answer(kept_answer("200 OK", &["connection: close"], &body));
+        let script = Script::Answer(keep_alive_answer("200 OK", &["connection: close"], &body));
         Row::new(name, script, Internal)
     });
     let not_utf8 = Table::new("200 and no UTF-8", not_utf8.collect());

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Result;
-use keystile_e2e::auth::{Auth, Script};
+use keystile_e2e::counters::Counters;
 use keystile_e2e::envoy::Listener;
-use keystile_e2e::tally::Tally;
+use keystile_e2e::scripted_auth::{Script, ScriptedAuth};
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
@@ -119,8 +119,8 @@ fn trials() -> Vec<Trial> {
     tables
         .map(|table| {
             range.trial(&format!("auth: {}", table.name), move |range, name| {
-                range.case(name, Steady::on(STEADY)?, |tally| {
-                    suffer_all(range, tally, &table)
+                range.case(name, Steady::on(STEADY)?, |counters| {
+                    suffer_all(range, counters, &table)
                 })
             })
         })
@@ -128,7 +128,7 @@ fn trials() -> Vec<Trial> {
 }
 
 /// Runs the rows of a table, several at a time, as each has its own keys.
-pub(crate) fn suffer_all(range: &Range, tally: &Tally, table: &Table) -> Result<()> {
+pub(crate) fn suffer_all(range: &Range, counters: &Counters, table: &Table) -> Result<()> {
     /// Few enough that Envoy and the auth cluster can take all their lookups at once.
     const AT_A_TIME: usize = 16;
 
@@ -147,20 +147,20 @@ pub(crate) fn suffer_all(range: &Range, tally: &Tally, table: &Table) -> Result<
                 expect: row.expect.clone(),
             })
             .collect();
-        suffer(range, tally, listeners, rounds, &rows)?;
+        suffer(range, counters, listeners, rounds, &rows)?;
     }
     Ok(())
 }
 
 /// A fault in which lookups of some hashes get scripted answers.
 pub(crate) struct Scripted<'a> {
-    auth: &'a Auth,
+    auth: &'a ScriptedAuth,
     script: Script,
     permits: Arc<Semaphore>,
 }
 
 impl<'a> Scripted<'a> {
-    pub(crate) fn new(auth: &'a Auth, script: Script) -> Self {
+    pub(crate) fn new(auth: &'a ScriptedAuth, script: Script) -> Self {
         let permits = Arc::new(Semaphore::new(0));
         Self {
             auth,

@@ -1,7 +1,7 @@
 //! Answers with statuses of all kinds, each with the record of an active key in its body.
 
-use keystile_e2e::auth::{Script, answer, answer_with};
 use keystile_e2e::keys::GOOD;
+use keystile_e2e::scripted_auth::{Script, answer, answer_with};
 
 use super::expect::Expect::{Internal, Refused};
 use super::records::allowed;

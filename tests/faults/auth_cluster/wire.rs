@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use keystile_e2e::auth::{Script, Step, answer, answer_with, kept_answer};
 use keystile_e2e::keys::GOOD;
+use keystile_e2e::scripted_auth::{Script, Step, answer, answer_with, keep_alive_answer};
 
 use super::expect::Expect::{self, Internal, Refused};
 use super::records::{allowed, gzipped};
@@ -105,7 +105,7 @@ fn framing() -> Vec<(&'static str, Vec<u8>, Expect)> {
         ),
         (
             "content-length longer than the body",
-            kept_answer("200 OK", &[], &[GOOD.as_bytes(), b"x"].concat())
+            keep_alive_answer("200 OK", &[], &[GOOD.as_bytes(), b"x"].concat())
                 .strip_suffix(b"x")
                 .unwrap_or_default()
                 .to_vec(),
@@ -118,7 +118,7 @@ fn framing() -> Vec<(&'static str, Vec<u8>, Expect)> {
         ),
         (
             "content-encoding: gzip",
-            kept_answer(
+            keep_alive_answer(
                 "200 OK",
                 &["connection: close", "content-encoding: gzip"],
                 &gzipped(),
@@ -161,7 +161,7 @@ fn framing() -> Vec<(&'static str, Vec<u8>, Expect)> {
         (
             "two answers, not found first",
             [
-                kept_answer("404 Not Found", &[], b""),
+                keep_alive_answer("404 Not Found", &[], b""),
                 answer("200 OK", GOOD),
             ]
             .concat(),

@@ -10,8 +10,8 @@ use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
 use h2::SendStream;
 use h2::client::ResponseFuture;
-use keystile_e2e::gate::{DIFFERS, counting};
-use keystile_e2e::tally::{End, Tally};
+use keystile_e2e::counters::{Counters, End};
+use keystile_e2e::recording_upstream::{DIFFERS, counting};
 use libtest_mimic::Trial;
 use tokio::io::AsyncWriteExt;
 use tokio::net::tcp::OwnedWriteHalf;
@@ -77,8 +77,8 @@ pub(super) fn trials(plain: &Arc<OnDemand>, shipped: &Arc<OnDemand>) -> Vec<Tria
                 };
                 let name = format!("client: uploads {count}, {form_name}, {verdict}");
                 let trial = range.trial(&name, move |range, name| {
-                    range.case(name, Steady::on(listener)?, |tally| {
-                        upload.run(range, tally, name)
+                    range.case(name, Steady::on(listener)?, |counters| {
+                        upload.run(range, counters, name)
                     })
                 });
                 trials.push(trial.with_ignored_flag(long));
@@ -103,7 +103,7 @@ impl Upload {
         }
     }
 
-    fn run(self, range: &Range, tally: &Tally, name: &str) -> Result<()> {
+    fn run(self, range: &Range, counters: &Counters, name: &str) -> Result<()> {
         let held = match self.known {
             true => Held::known(range)?,
             false => Held::unknown(range)?,
@@ -130,7 +130,7 @@ impl Upload {
             "{most} bytes were taken of a request that waits"
         );
         ensure!(
-            range.gate.arrived_for(&held.id) == 0,
+            range.recorder.arrived_for(&held.id) == 0,
             "reached the upstream before the verdict"
         );
 
@@ -140,7 +140,7 @@ impl Upload {
             let answers = range.runtime.block_on(async {
                 let mut answers = Vec::new();
                 for body in bodies {
-                    answers.push(body.end(tally).await?);
+                    answers.push(body.end(counters).await?);
                 }
                 anyhow::Ok(answers)
             });
@@ -171,7 +171,7 @@ impl Upload {
                 );
             }
         }
-        let arrived = range.gate.arrived_for(&held.id);
+        let arrived = range.recorder.arrived_for(&held.id);
         let should = if self.known { self.at_once } else { 0 };
         ensure!(arrived == should as u64, "{arrived} reached the upstream");
         // Each body may be in the buffers of both sides, and the allocator may keep some memory.
@@ -227,9 +227,9 @@ impl Body {
     }
 
     /// Returns the answer's status and body, and where the upload differs from what was sent.
-    async fn end(self, tally: &Tally) -> Result<(u16, String, Option<String>)> {
+    async fn end(self, counters: &Counters) -> Result<(u16, String, Option<String>)> {
         let mut whole = None;
-        let end = tally
+        let end = counters
             .watch_for(Duration::from_secs(120), "an upload", async {
                 let (status, body, differs) = match self.answer {
                     Answer::Http1(mut answers) => {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use futures_util::future::join_all;
-use keystile_e2e::tally::{End, Tally};
+use keystile_e2e::counters::{Counters, End};
 use libtest_mimic::Trial;
 
 use super::frames::{DATA, END_HEADERS, END_STREAM, Frames, HEADERS, block, frame, get};
@@ -54,10 +54,10 @@ const ROWS: &[Row] = &[
 pub(super) fn trials(http1: &Arc<OnDemand>) -> Vec<Trial> {
     vec![
         http1.trial("client: two requests in one of HTTP/2", |range, name| {
-            range.case(name, Steady::on(HTTP1)?, |tally| {
+            range.case(name, Steady::on(HTTP1)?, |counters| {
                 // All at once, as Envoy takes a second to close a connection.
                 let rows = ROWS.iter().map(async |(name, headers, arrive)| {
-                    let row = sent(range, tally, headers, *arrive).await;
+                    let row = sent(range, counters, headers, *arrive).await;
                     row.context(*name)
                 });
                 let all = range.runtime.block_on(join_all(rows));
@@ -67,7 +67,12 @@ pub(super) fn trials(http1: &Arc<OnDemand>) -> Vec<Trial> {
     ]
 }
 
-async fn sent(range: &Range, tally: &Tally, headers: &[(&str, &str)], arrive: u64) -> Result<()> {
+async fn sent(
+    range: &Range,
+    counters: &Counters,
+    headers: &[(&str, &str)],
+    arrive: u64,
+) -> Result<()> {
     let to = range.envoy.listener(HTTP1)?;
     let (own, id) = unrestricted(range)?;
     let own: Vec<_> = own
@@ -81,7 +86,7 @@ async fn sent(range: &Range, tally: &Tally, headers: &[(&str, &str)], arrive: u6
         (":path", "/"),
     ];
     let block = block(pseudo.iter().chain(headers).chain(&own));
-    let end = tally
+    let end = counters
         .watch("odd in HTTP/2", async {
             let connection = Frames::connect(to).await?;
             let head = frame(HEADERS, END_HEADERS, 1, &block);
@@ -98,7 +103,7 @@ async fn sent(range: &Range, tally: &Tally, headers: &[(&str, &str)], arrive: u6
         })
         .await;
     ensure!(end == End::Answered(401), "{end}");
-    let arrived = range.gate.arrived_for(&id);
+    let arrived = range.recorder.arrived_for(&id);
     ensure!(arrived == arrive, "{arrived} reached the upstream");
     Ok(())
 }

@@ -12,12 +12,12 @@ use futures_util::{Stream, StreamExt};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use keystile_e2e::auth::{Script, answer};
+use keystile_e2e::counters::{Counters, End};
 use keystile_e2e::envoy::{self, Listener, http2_cluster};
-use keystile_e2e::gate::{ENTITLED, Gate};
 use keystile_e2e::keys::{hash, made_up_key};
+use keystile_e2e::recording_upstream::{ENTITLED, RecordingUpstream};
+use keystile_e2e::scripted_auth::{Script, answer};
 use keystile_e2e::serving::Serving;
-use keystile_e2e::tally::{End, Tally};
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
@@ -39,8 +39,8 @@ const MESSAGES: u64 = 100;
 
 fn setup() -> Result<Setup> {
     Ok(Setup {
-        upstreams: |runtime, gate| {
-            let serving = runtime.block_on(serve(gate.clone()))?;
+        upstreams: |runtime, recorder| {
+            let serving = runtime.block_on(serve(recorder.clone()))?;
             Ok(vec![(
                 patient(http2_cluster("grpc", serving.address)),
                 serving,
@@ -163,11 +163,11 @@ service!(Echo, Streaming<u64> => Answers, |numbers: Streaming<u64>| async move {
     Ok::<_, Status>(numbers)
 });
 
-async fn serve(gate: Gate) -> Result<Serving> {
+async fn serve(recorder: RecordingUpstream) -> Result<Serving> {
     Serving::new(move |stream| {
-        let gate = gate.clone();
+        let recorder = recorder.clone();
         async move {
-            let service = service_fn(move |request| call(gate.clone(), request));
+            let service = service_fn(move |request| call(recorder.clone(), request));
             let server = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
             // A client may disconnect at any time.
             let _ = server.serve_connection(TokioIo::new(stream), service).await;
@@ -177,10 +177,10 @@ async fn serve(gate: Gate) -> Result<Serving> {
 }
 
 async fn call(
-    gate: Gate,
+    recorder: RecordingUpstream,
     request: hyper::Request<Incoming>,
 ) -> Result<hyper::Response<tonic::body::Body>, Infallible> {
-    gate.arrived(&request.uri().to_string(), request.headers());
+    recorder.arrived(&request.uri().to_string(), request.headers());
     let path = request.uri().path().to_owned();
     let method = METHODS.iter().find(|(name, _)| *name == path);
     let mut grpc = tonic::server::Grpc::new(Numbers);
@@ -202,8 +202,8 @@ fn trials() -> Vec<Trial> {
         .map(|(path, method)| {
             let kind = path.rsplit('/').next().unwrap_or_default();
             range.trial(&format!("client: gRPC, {kind}"), move |range, name| {
-                range.case(name, Steady::on(LISTENER)?, |tally| {
-                    outcomes(range, tally, path, method)
+                range.case(name, Steady::on(LISTENER)?, |counters| {
+                    outcomes(range, counters, path, method)
                 })
             })
         })
@@ -325,7 +325,7 @@ async fn connect(to: SocketAddr) -> Result<tonic::client::Grpc<Channel>> {
     Ok(client)
 }
 
-fn outcomes(range: &Range, tally: &Tally, path: &'static str, method: Method) -> Result<()> {
+fn outcomes(range: &Range, counters: &Counters, path: &'static str, method: Method) -> Result<()> {
     let to = range.envoy.listener(LISTENER)?;
     for outcome in all_outcomes(range)? {
         let path = PathAndQuery::from_static(outcome.path.unwrap_or(path));
@@ -334,7 +334,7 @@ fn outcomes(range: &Range, tally: &Tally, path: &'static str, method: Method) ->
             (Code::Ok, Some(key)) => Some(key_id(key)?),
             _ => None,
         };
-        let end = range.runtime.block_on(tally.watch(outcome.kind, async {
+        let end = range.runtime.block_on(counters.watch(outcome.kind, async {
             let mut client = connect(to).await?;
             status = called(
                 &mut client,
@@ -413,7 +413,7 @@ async fn all(answers: Result<tonic::Response<Streaming<u64>>, Status>) -> Result
 /// Messages that are sent before the verdict come back after it, in order, and later ones follow. If
 /// the key is refused, none comes back.
 fn while_it_waits(range: &Range, name: &str) -> Result<()> {
-    range.case(name, Steady::on(LISTENER)?, |tally| {
+    range.case(name, Steady::on(LISTENER)?, |counters| {
         let to = range.envoy.listener(LISTENER)?;
         for (known, expected) in [(true, Code::Ok), (false, Code::Unauthenticated)] {
             let held = if known {
@@ -436,12 +436,15 @@ fn while_it_waits(range: &Range, name: &str) -> Result<()> {
                 .runtime
                 .spawn(async move { client.streaming(call, path, Numbers).await });
             held.wait_for_lookup(range)?;
-            ensure!(range.gate.arrived_for(&held.id) == 0, "before its verdict");
+            ensure!(
+                range.recorder.arrived_for(&held.id) == 0,
+                "before its verdict"
+            );
             held.tell();
             let mut code = Code::Ok;
             let end = range
                 .runtime
-                .block_on(tally.watch("a stream that waits", async {
+                .block_on(counters.watch("a stream that waits", async {
                     let mut answers = match answers.await? {
                         Ok(answers) => answers.into_inner(),
                         Err(status) => {
@@ -464,7 +467,7 @@ fn while_it_waits(range: &Range, name: &str) -> Result<()> {
                 end == End::Answered(200) && code == expected,
                 "{end}, {code:?}"
             );
-            let arrived = range.gate.arrived_for(&held.id);
+            let arrived = range.recorder.arrived_for(&held.id);
             ensure!(
                 arrived == u64::from(known),
                 "{arrived} reached the upstream"

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
-use keystile_e2e::anyone::record;
-use keystile_e2e::auth::{Script, answer};
-use keystile_e2e::gate::ENTITLED;
 use keystile_e2e::keys::hash;
 use keystile_e2e::process::wait_until;
+use keystile_e2e::recording_upstream::ENTITLED;
+use keystile_e2e::rule_auth::record;
+use keystile_e2e::scripted_auth::{Script, answer};
 use tokio::sync::Semaphore;
 
 use crate::range::{Range, key_id, known_key, unknown_key};

@@ -10,9 +10,9 @@ use h3::client::{RequestStream, SendRequest};
 use h3_quinn::{BidiStream, OpenStreams};
 use hyper::HeaderMap;
 use hyper::header::{HeaderName, HeaderValue};
+use keystile_e2e::counters::{Counters, End};
 use keystile_e2e::envoy::{self, Listener};
-use keystile_e2e::gate::{DIFFERS, ENTITLED, TRAILERS, counting};
-use keystile_e2e::tally::{End, Tally};
+use keystile_e2e::recording_upstream::{DIFFERS, ENTITLED, TRAILERS, counting};
 use keystile_e2e::trials::trial;
 use libtest_mimic::Trial;
 use quinn::Endpoint;
@@ -196,7 +196,7 @@ async fn answer(
 }
 
 fn outcomes(range: &Range, name: &str) -> Result<()> {
-    range.case(name, Steady::on(LISTENER)?, |tally| {
+    range.case(name, Steady::on(LISTENER)?, |counters| {
         let to = range.envoy.listener(QUIC)?;
         let (known, unknown) = (known_key()?, unknown_key());
         let id = key_id(&known)?;
@@ -229,7 +229,7 @@ fn outcomes(range: &Range, name: &str) -> Result<()> {
             ),
         ] {
             let mut body = String::new();
-            let end = range.runtime.block_on(tally.watch(kind, async {
+            let end = range.runtime.block_on(counters.watch(kind, async {
                 let mut stream = client.begin("GET", &headers).await?;
                 stream.finish().await?;
                 let (status, _, text) = answer(&mut stream).await?;
@@ -244,15 +244,15 @@ fn outcomes(range: &Range, name: &str) -> Result<()> {
 }
 
 fn upload(range: &Range, name: &str) -> Result<()> {
-    range.case(name, Steady::on(LISTENER)?, |tally| {
+    range.case(name, Steady::on(LISTENER)?, |counters| {
         for known in [true, false] {
-            uploaded(range, tally, name, known)?;
+            uploaded(range, counters, name, known)?;
         }
         Ok(())
     })
 }
 
-fn uploaded(range: &Range, tally: &Tally, name: &str, known: bool) -> Result<()> {
+fn uploaded(range: &Range, counters: &Counters, name: &str, known: bool) -> Result<()> {
     let held = if known {
         Held::known(range)?
     } else {
@@ -286,13 +286,16 @@ fn uploaded(range: &Range, tally: &Tally, name: &str, known: bool) -> Result<()>
         most < TAKEN,
         "{most} bytes were taken of a request that waits"
     );
-    ensure!(range.gate.arrived_for(&held.id) == 0, "before its verdict");
+    ensure!(
+        range.recorder.arrived_for(&held.id) == 0,
+        "before its verdict"
+    );
     held.tell();
     let mut differs = None;
     let mut body = String::new();
     let end = range
         .runtime
-        .block_on(tally.watch("an upload over QUIC", async {
+        .block_on(counters.watch("an upload over QUIC", async {
             let (status, headers, text) = answer(&mut answers).await?;
             differs = headers.get(DIFFERS).cloned();
             body = text;
@@ -308,7 +311,7 @@ fn uploaded(range: &Range, tally: &Tally, name: &str, known: bool) -> Result<()>
     } else {
         sending.abort();
     }
-    let arrived = range.gate.arrived_for(&held.id);
+    let arrived = range.recorder.arrived_for(&held.id);
     ensure!(
         arrived == u64::from(known),
         "{arrived} reached the upstream"
@@ -317,7 +320,7 @@ fn uploaded(range: &Range, tally: &Tally, name: &str, known: bool) -> Result<()>
 }
 
 fn trailers(range: &Range, name: &str) -> Result<()> {
-    range.case(name, Steady::on(LISTENER)?, |tally| {
+    range.case(name, Steady::on(LISTENER)?, |counters| {
         let held = Held::known(range)?;
         let to = range.envoy.listener(QUIC)?;
         let mut trailers = HeaderMap::new();
@@ -344,7 +347,7 @@ fn trailers(range: &Range, name: &str) -> Result<()> {
         let mut names = None;
         let end = range
             .runtime
-            .block_on(tally.watch("with trailers over QUIC", async {
+            .block_on(counters.watch("with trailers over QUIC", async {
                 let (status, headers, _) = answer(&mut stream).await?;
                 names = headers.get(TRAILERS).cloned();
                 anyhow::Ok(status)

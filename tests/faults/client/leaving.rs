@@ -7,8 +7,8 @@ use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
 use h2::Reason;
 use h2::client::{ResponseFuture, SendRequest};
+use keystile_e2e::counters::{Counters, End};
 use keystile_e2e::process::wait_until;
-use keystile_e2e::tally::{End, Tally};
 use libtest_mimic::Trial;
 
 use super::held::Held;
@@ -66,8 +66,8 @@ pub(super) fn trials(range: &Arc<OnDemand>) -> Vec<Trial> {
                 let name = format!("client: leaves, {over}: {name}, others {verdict}");
                 trials.push(range.trial(&name, move |range, name| {
                     let steady = Steady::on(LISTENER)?;
-                    range.case(name, steady, |tally| {
-                        leave(range, tally, how, who, requests, known)
+                    range.case(name, steady, |counters| {
+                        leave(range, counters, how, who, requests, known)
                     })
                 }));
             }
@@ -127,7 +127,7 @@ async fn ask(
 
 fn leave(
     range: &Range,
-    tally: &Tally,
+    counters: &Counters,
     how: How,
     who: Who,
     requests: usize,
@@ -179,7 +179,7 @@ fn leave(
         };
         if leaves {
             range.runtime.block_on(waiting.leave(how))?;
-            tally.count(kind, End::Left);
+            counters.count(kind, End::Left);
             left += 1;
         } else {
             staying.push(waiting);
@@ -194,13 +194,13 @@ fn leave(
     held.tell();
     range.runtime.block_on(async {
         for waiting in staying {
-            let end = tally.watch(kind, waiting.status()).await;
+            let end = counters.watch(kind, waiting.status()).await;
             ensure!(end == End::Answered(expected), "{end}");
         }
         Ok(())
     })?;
     range.envoy.wait_for_counter(&active, 0)?;
-    let (arrived, lookups) = (range.gate.arrived_for(&held.id), held.lookups(range));
+    let (arrived, lookups) = (range.recorder.arrived_for(&held.id), held.lookups(range));
     let should = if known { stays } else { 0 };
     ensure!(
         arrived == should,
@@ -215,11 +215,11 @@ fn leave(
 /// If disconnects left anything in memory, it would add up here.
 fn again_and_again(range: &Range, name: &str) -> Result<()> {
     const ROUNDS: usize = 20;
-    range.case(name, Steady::on(LISTENER)?, |tally| {
+    range.case(name, Steady::on(LISTENER)?, |counters| {
         let mut sizes = Vec::new();
         for round in 0..ROUNDS {
             let (_, how) = HOWS[round % HOWS.len()];
-            leave(range, tally, how, Who::EveryThird, 500, round % 2 == 0)?;
+            leave(range, counters, how, Who::EveryThird, 500, round % 2 == 0)?;
             sizes.push((range.envoy.resident_bytes()?, range.envoy.wasm_memory_bytes()?));
         }
         let mib = |bytes: u64| bytes as f64 / (1024.0 * 1024.0);
@@ -236,7 +236,7 @@ fn again_and_again(range: &Range, name: &str) -> Result<()> {
 
 /// Envoy treats an HTTP/1 client that closes its write side as disconnected.
 fn half_closes(range: &Range, name: &str) -> Result<()> {
-    range.case(name, Steady::on(LISTENER)?, |tally| {
+    range.case(name, Steady::on(LISTENER)?, |counters| {
         let to = range.envoy.listener(LISTENER)?;
         for (kind, body) in [
             ("half-closed, no body", ""),
@@ -252,12 +252,12 @@ fn half_closes(range: &Range, name: &str) -> Result<()> {
                 let mut wire = range.runtime.block_on(Wire::with(to, &request))?;
                 held.wait_for_lookup(range)?;
                 range.runtime.block_on(wire.half_close())?;
-                let end = range.runtime.block_on(tally.watch(kind, async {
+                let end = range.runtime.block_on(counters.watch(kind, async {
                     Ok::<_, anyhow::Error>(wire.read.one().await?.status)
                 }));
                 held.tell();
                 ensure!(end == End::Reset, "{end}");
-                let arrived = range.gate.arrived_for(&held.id);
+                let arrived = range.recorder.arrived_for(&held.id);
                 ensure!(arrived == 0, "{arrived} reached the upstream");
             }
         }

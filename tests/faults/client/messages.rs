@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
 use futures_util::future::join_all;
-use keystile_e2e::auth::{Script, answer};
-use keystile_e2e::gate::ENTITLED;
+use keystile_e2e::counters::{Counters, End};
 use keystile_e2e::keys::{hash, made_up_key};
-use keystile_e2e::tally::{End, Tally};
+use keystile_e2e::recording_upstream::ENTITLED;
+use keystile_e2e::scripted_auth::{Script, answer};
 use libtest_mimic::Trial;
 use serde_json::json;
 
@@ -218,9 +218,9 @@ pub(super) fn trials(plain: &Arc<OnDemand>, http1: &Arc<OnDemand>) -> Vec<Trial>
         .into_iter()
         .map(|(name, rows)| {
             http1.trial(&format!("client: {name}"), move |range, name| {
-                range.case(name, Steady::on(HTTP1)?, |tally| {
+                range.case(name, Steady::on(HTTP1)?, |counters| {
                     // All at once, as Envoy takes a second to close a connection.
-                    let checks = rows.iter().map(|row| row.check(range, tally));
+                    let checks = rows.iter().map(|row| row.check(range, counters));
                     let all = range.runtime.block_on(join_all(checks));
                     all_well(all)
                 })
@@ -245,11 +245,11 @@ pub(super) fn unrestricted(range: &Range) -> Result<(String, String)> {
 }
 
 impl Row {
-    async fn check(&self, range: &Range, tally: &Tally) -> Result<()> {
-        self.sent(range, tally).await.context(self.name)
+    async fn check(&self, range: &Range, counters: &Counters) -> Result<()> {
+        self.sent(range, counters).await.context(self.name)
     }
 
-    async fn sent(&self, range: &Range, tally: &Tally) -> Result<()> {
+    async fn sent(&self, range: &Range, counters: &Counters) -> Result<()> {
         let to = range.envoy.listener(HTTP1)?;
         let (key, id) = unrestricted(range)?;
         let bad = format!(
@@ -261,7 +261,7 @@ impl Row {
             &[(b"KEY", key.as_bytes()), (b"BAD", bad.as_bytes())],
         );
         let mut answers = Vec::new();
-        let end = tally
+        let end = counters
             .watch("odd", async {
                 let mut wire = Wire::with(to, &[&*bytes, LAST].concat()).await?;
                 while let Some(response) = wire.read.next().await? {
@@ -271,7 +271,7 @@ impl Row {
             })
             .await;
         ensure!(answers == self.answers, "{answers:?}, {end}");
-        let arrived = range.gate.arrived_for(&id);
+        let arrived = range.recorder.arrived_for(&id);
         ensure!(arrived == self.arrive, "{arrived} reached the upstream");
         Ok(())
     }
@@ -298,7 +298,7 @@ fn replaced(bytes: &[u8], words: &[(&[u8], &[u8])]) -> Vec<u8> {
 
 /// Requests after one that waits get their own answers, in order.
 fn pipelined(range: &Range, name: &str) -> Result<()> {
-    range.case(name, Steady::on(HTTP1)?, |tally| {
+    range.case(name, Steady::on(HTTP1)?, |counters| {
         for (known, first) in [(true, 200), (false, 401)] {
             let held = if known {
                 Held::known(range)?
@@ -317,7 +317,7 @@ fn pipelined(range: &Range, name: &str) -> Result<()> {
             held.tell();
             for status in [first, 401, 200, 401] {
                 let answer = async { anyhow::Ok(wire.read.one().await?.status) };
-                let end = range.runtime.block_on(tally.watch("pipelined", answer));
+                let end = range.runtime.block_on(counters.watch("pipelined", answer));
                 ensure!(end == End::Answered(status), "{end}, not {status}");
             }
         }
@@ -327,7 +327,7 @@ fn pipelined(range: &Range, name: &str) -> Result<()> {
 
 /// A refused `HEAD` gets the headers of a refused `GET`, and no body.
 fn head(range: &Range, name: &str) -> Result<()> {
-    range.case(name, Steady::on(LISTENER)?, |tally| {
+    range.case(name, Steady::on(LISTENER)?, |counters| {
         let to = range.envoy.listener(LISTENER)?;
         let (failing, known) = (unknown_key(), known_key()?);
         let script = Script::Answer(answer("500 Oops", ""));
@@ -342,7 +342,7 @@ fn head(range: &Range, name: &str) -> Result<()> {
             let mut texts = Vec::new();
             for method in ["GET", "HEAD"] {
                 let mut text = Vec::new();
-                let end = range.runtime.block_on(tally.watch(method, async {
+                let end = range.runtime.block_on(counters.watch(method, async {
                     let request = format!(
                         "{method} {target} HTTP/1.1\r\nhost: test\r\nconnection: close\r\n{lines}\r\n"
                     );

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail, ensure};
-use keystile_e2e::tally::{End, Tally};
+use keystile_e2e::counters::{Counters, End};
 use libtest_mimic::Trial;
 use tokio::task::JoinSet;
 
@@ -41,7 +41,7 @@ enum Slow {
 
 pub(super) fn trials(shipped: &Arc<OnDemand>) -> Vec<Trial> {
     let trial = shipped.trial("client: slow headers", |range, name| {
-        range.case(name, Steady::on(SHIPPED)?, |tally| {
+        range.case(name, Steady::on(SHIPPED)?, |counters| {
             let to = range.envoy.listener(SHIPPED)?;
             let timed_out = format!("http.{SHIPPED}.downstream_rq_header_timeout");
             let before = range.envoy.counter(&timed_out)?;
@@ -55,7 +55,7 @@ pub(super) fn trials(shipped: &Arc<OnDemand>) -> Vec<Trial> {
                     ("slow headers in many frames", Slow::Continuations),
                 ] {
                     for _ in 0..CLIENTS {
-                        clients.spawn(client(to, tally.clone(), kind, slow, key.clone()));
+                        clients.spawn(client(to, counters.clone(), kind, slow, key.clone()));
                     }
                 }
                 let mut last = Duration::ZERO;
@@ -79,20 +79,20 @@ pub(super) fn trials(shipped: &Arc<OnDemand>) -> Vec<Trial> {
 
 async fn client(
     to: SocketAddr,
-    tally: Tally,
+    counters: Counters,
     kind: &'static str,
     slow: Slow,
     key: String,
 ) -> Result<Duration> {
     let began = Instant::now();
     let end = match slow {
-        Slow::RequestLine => over1(&tally, to, kind, "GET /".to_owned()).await?,
+        Slow::RequestLine => over1(&counters, to, kind, "GET /".to_owned()).await?,
         Slow::Headers => {
             let begin = format!("GET {PATH} HTTP/1.1\r\nhost: test\r\n{key}x-slow: ");
-            over1(&tally, to, kind, begin).await?
+            over1(&counters, to, kind, begin).await?
         }
-        Slow::Frame => over2(&tally, to, kind, false).await?,
-        Slow::Continuations => over2(&tally, to, kind, true).await?,
+        Slow::Frame => over2(&counters, to, kind, false).await?,
+        Slow::Continuations => over2(&counters, to, kind, true).await?,
     };
     let took = began.elapsed();
     let (expected, timeout) = match slow {
@@ -105,7 +105,7 @@ async fn client(
     Ok(took)
 }
 
-async fn over1(tally: &Tally, to: SocketAddr, kind: &str, begin: String) -> Result<End> {
+async fn over1(counters: &Counters, to: SocketAddr, kind: &str, begin: String) -> Result<End> {
     let Wire {
         mut read,
         mut write,
@@ -122,13 +122,13 @@ async fn over1(tally: &Tally, to: SocketAddr, kind: &str, begin: String) -> Resu
         }
     });
     let answer = async { anyhow::Ok(read.one().await?.status) };
-    let end = tally.watch_for(DEADLINE, kind, answer).await;
+    let end = counters.watch_for(DEADLINE, kind, answer).await;
     dripping.abort();
     Ok(end)
 }
 
 /// Opens an HTTP/2 stream whose headers come byte by byte, and never end.
-async fn over2(tally: &Tally, to: SocketAddr, kind: &str, many_frames: bool) -> Result<End> {
+async fn over2(counters: &Counters, to: SocketAddr, kind: &str, many_frames: bool) -> Result<End> {
     let connection = Frames::connect(to).await?;
     let pseudo = [
         (":method", "GET"),
@@ -164,5 +164,5 @@ async fn over2(tally: &Tally, to: SocketAddr, kind: &str, many_frames: bool) -> 
         }
         bail!("closed")
     };
-    Ok(tally.watch_for(DEADLINE, kind, answer).await)
+    Ok(counters.watch_for(DEADLINE, kind, answer).await)
 }

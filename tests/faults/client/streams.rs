@@ -8,11 +8,11 @@ use anyhow::{Result, ensure};
 use bytes::Bytes;
 use h2::Reason;
 use h2::client::SendRequest;
-use keystile_e2e::auth::{Script, answer};
-use keystile_e2e::gate::ENTITLED;
+use keystile_e2e::counters::{Counters, End};
 use keystile_e2e::keys::hash;
 use keystile_e2e::process::wait_until;
-use keystile_e2e::tally::{End, Tally};
+use keystile_e2e::recording_upstream::ENTITLED;
+use keystile_e2e::scripted_auth::{Script, answer};
 use libtest_mimic::Trial;
 use tokio::task::JoinSet;
 
@@ -94,7 +94,7 @@ fn one_of(range: &Range, to: SocketAddr, kind: &str) -> Result<(hyper::Request<(
 }
 
 fn at_once(range: &Range, name: &str, kinds: &'static [&str]) -> Result<()> {
-    range.case(name, Steady::on(LISTENER)?, |tally| {
+    range.case(name, Steady::on(LISTENER)?, |counters| {
         let to = range.envoy.listener(LISTENER)?;
         range.runtime.block_on(async {
             let connection = connect2(to).await?;
@@ -103,9 +103,9 @@ fn at_once(range: &Range, name: &str, kinds: &'static [&str]) -> Result<()> {
                 let (request, expected) = one_of(range, to, kind)?;
                 let mut connection = connection.clone().ready().await?;
                 let (response, _) = connection.send_request(request, true)?;
-                let tally = tally.clone();
+                let counters = counters.clone();
                 tasks.spawn(async move {
-                    let end = tally.watch(kind, status2(response)).await;
+                    let end = counters.watch(kind, status2(response)).await;
                     ensure!(end == End::Answered(expected), "{kind}: {end}");
                     Ok(())
                 });
@@ -120,7 +120,7 @@ fn at_once(range: &Range, name: &str, kinds: &'static [&str]) -> Result<()> {
 
 /// All requests have one key, whose lookup waits until as many of them are there as may be.
 fn one_key(range: &Range, name: &str, listener: &'static str, most: u64) -> Result<()> {
-    range.case(name, Steady::on(listener)?, |tally| {
+    range.case(name, Steady::on(listener)?, |counters| {
         let to = range.envoy.listener(listener)?;
         let held = Held::known(range)?;
         let (connection, mut tasks) = range.runtime.block_on(async {
@@ -128,10 +128,10 @@ fn one_key(range: &Range, name: &str, listener: &'static str, most: u64) -> Resu
             let mut tasks = JoinSet::new();
             for _ in 0..STREAMS {
                 let request = request2(to, "GET", &held.headers())?;
-                let (connection, tally) = (connection.clone(), tally.clone());
+                let (connection, counters) = (connection.clone(), counters.clone());
                 tasks.spawn(async move {
                     let answer = once_taken(connection, request);
-                    tally.watch("one key", answer).await
+                    counters.watch("one key", answer).await
                 });
             }
             anyhow::Ok((connection, tasks))
@@ -153,7 +153,7 @@ fn one_key(range: &Range, name: &str, listener: &'static str, most: u64) -> Resu
             }
             anyhow::Ok(())
         })?;
-        let (arrived, lookups) = (range.gate.arrived_for(&held.id), held.lookups(range));
+        let (arrived, lookups) = (range.recorder.arrived_for(&held.id), held.lookups(range));
         ensure!(arrived == STREAMS as u64, "{arrived} reached the upstream");
         println!("{name}: {lookups} lookups");
         range.envoy.wait_for_counter(&active, 0)
@@ -201,7 +201,7 @@ fn rapid_reset(range: &Range, name: &str, opens: Opens, length: Duration) -> Res
     // flood's lookups to have a verdict.
     let refused = [401, 503].map(End::Answered);
     let steady = Steady::on(SHIPPED)?.but("an unknown key", &refused);
-    range.case(name, steady, |tally| {
+    range.case(name, steady, |counters| {
         let to = range.envoy.listener(SHIPPED)?;
         let held = Held::known(range)?;
         let measured = || {
@@ -211,9 +211,16 @@ fn rapid_reset(range: &Range, name: &str, opens: Opens, length: Duration) -> Res
             ))
         };
         // The first flood allocates memory that the next one uses again.
-        flood(range, tally, to, opens, &held, Duration::from_millis(500))?;
+        flood(
+            range,
+            counters,
+            to,
+            opens,
+            &held,
+            Duration::from_millis(500),
+        )?;
         let before = measured()?;
-        let (streams, connections) = flood(range, tally, to, opens, &held, length)?;
+        let (streams, connections) = flood(range, counters, to, opens, &held, length)?;
         let after = measured()?;
         let mib = |bytes: u64| bytes as f64 / (1024.0 * 1024.0);
         println!(
@@ -226,7 +233,7 @@ fn rapid_reset(range: &Range, name: &str, opens: Opens, length: Duration) -> Res
             held.lookups(range),
         );
         held.tell();
-        let arrived = range.gate.arrived_for(&held.id);
+        let arrived = range.recorder.arrived_for(&held.id);
         ensure!(arrived == 0, "{arrived} reached the upstream");
         range
             .envoy
@@ -244,7 +251,7 @@ fn rapid_reset(range: &Range, name: &str, opens: Opens, length: Duration) -> Res
 /// Runs a flood. Returns how many streams were opened, on how many connections.
 fn flood(
     range: &Range,
-    tally: &Tally,
+    counters: &Counters,
     to: SocketAddr,
     opens: Opens,
     held: &Held,
@@ -267,7 +274,7 @@ fn flood(
             sum.1 += connections;
         }
         for _ in 0..sum.0 {
-            tally.count("reset at once", End::Left);
+            counters.count("reset at once", End::Left);
         }
         Ok(sum)
     })

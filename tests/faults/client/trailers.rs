@@ -6,8 +6,8 @@ use std::sync::Arc;
 use anyhow::{Result, ensure};
 use hyper::HeaderMap;
 use hyper::header::{HeaderName, HeaderValue};
-use keystile_e2e::gate::TRAILERS;
-use keystile_e2e::tally::{End, Tally};
+use keystile_e2e::counters::{Counters, End};
+use keystile_e2e::recording_upstream::TRAILERS;
 use libtest_mimic::Trial;
 
 use super::held::Held;
@@ -21,9 +21,9 @@ pub(super) fn trials(range: &Arc<OnDemand>) -> Vec<Trial> {
         for (when, early) in [("before the verdict", true), ("after the verdict", false)] {
             let name = format!("client: trailers {when}, {over}");
             trials.push(range.trial(&name, move |range, name| {
-                range.case(name, Steady::on(LISTENER)?, |tally| {
+                range.case(name, Steady::on(LISTENER)?, |counters| {
                     for known in [true, false] {
-                        sent(range, tally, http2, early, known)?;
+                        sent(range, counters, http2, early, known)?;
                     }
                     Ok(())
                 })
@@ -61,7 +61,7 @@ fn trailers(held: &Held) -> Result<HeaderMap> {
     Ok(trailers)
 }
 
-fn sent(range: &Range, tally: &Tally, http2: bool, early: bool, known: bool) -> Result<()> {
+fn sent(range: &Range, counters: &Counters, http2: bool, early: bool, known: bool) -> Result<()> {
     let held = if known {
         Held::known(range)?
     } else {
@@ -79,10 +79,10 @@ fn sent(range: &Range, tally: &Tally, http2: bool, early: bool, known: bool) -> 
             seen = Some((names, body));
             anyhow::Ok(status)
         };
-        tally.watch("with trailers", answer).await
+        counters.watch("with trailers", answer).await
     });
     ensure!(end == End::Answered(if known { 200 } else { 401 }), "{end}");
-    let arrived = range.gate.arrived_for(&held.id);
+    let arrived = range.recorder.arrived_for(&held.id);
     ensure!(
         arrived == u64::from(known),
         "{arrived} reached the upstream"
@@ -172,7 +172,7 @@ async fn until_seen(range: &Range, held: &Held, by_auth: bool) -> Result<()> {
     loop {
         let seen = match by_auth {
             true => held.lookups(range) > 0,
-            false => range.gate.arrived_for(&held.id) > 0,
+            false => range.recorder.arrived_for(&held.id) > 0,
         };
         if seen {
             return Ok(());

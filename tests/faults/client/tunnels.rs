@@ -14,12 +14,12 @@ use hyper::service::service_fn;
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use keystile_e2e::auth::{Script, answer};
+use keystile_e2e::counters::{Counters, End};
 use keystile_e2e::envoy::{self, Listener, cluster};
-use keystile_e2e::gate::{ENTITLED, Gate};
 use keystile_e2e::keys::{hash, made_up_key};
+use keystile_e2e::recording_upstream::{ENTITLED, RecordingUpstream};
+use keystile_e2e::scripted_auth::{Script, answer};
 use keystile_e2e::serving::Serving;
-use keystile_e2e::tally::{End, Tally};
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -40,8 +40,8 @@ const FRAMES: usize = 50;
 
 fn setup() -> Result<Setup> {
     Ok(Setup {
-        upstreams: |runtime, gate| {
-            let serving = runtime.block_on(serve(gate.clone()))?;
+        upstreams: |runtime, recorder| {
+            let serving = runtime.block_on(serve(recorder.clone()))?;
             Ok(vec![(
                 patient(cluster("upstream", Some(serving.address))),
                 serving,
@@ -72,9 +72,9 @@ fn setup() -> Result<Setup> {
 }
 
 /// Serves an upstream that accepts every WebSocket upgrade and echoes the frames.
-async fn serve(gate: Gate) -> Result<Serving> {
+async fn serve(recorder: RecordingUpstream) -> Result<Serving> {
     Serving::new(move |stream| {
-        let gate = gate.clone();
+        let recorder = recorder.clone();
         async move {
             let mut first = [0; 4];
             // A CONNECT tunnel begins with the client's bytes.
@@ -84,7 +84,7 @@ async fn serve(gate: Gate) -> Result<Serving> {
                 let _ = echo_bytes(stream).await;
                 return;
             }
-            let service = service_fn(|request| accept(gate.clone(), request));
+            let service = service_fn(|request| accept(recorder.clone(), request));
             let server = hyper::server::conn::http1::Builder::new();
             // A client may disconnect at any time.
             let _ = server
@@ -103,10 +103,10 @@ async fn echo_bytes(mut stream: TcpStream) -> Result<()> {
 }
 
 async fn accept(
-    gate: Gate,
+    recorder: RecordingUpstream,
     mut request: Request<Incoming>,
 ) -> Result<Response<Full<Bytes>>, Infallible> {
-    gate.arrived(&request.uri().to_string(), request.headers());
+    recorder.arrived(&request.uri().to_string(), request.headers());
     for secret in ["x-api-key", "authorization"] {
         if request.headers().contains_key(secret) {
             return Ok(refused(StatusCode::IM_A_TEAPOT));
@@ -213,11 +213,11 @@ fn outcomes(range: &Range) -> Result<Vec<Outcome>> {
 }
 
 fn websockets(range: &Range, name: &str, http2: bool) -> Result<()> {
-    range.case(name, Steady::on(LISTENER)?, |tally| {
+    range.case(name, Steady::on(LISTENER)?, |counters| {
         let to = range.envoy.listener(LISTENER)?;
         for (kind, headers, status, error) in outcomes(range)? {
             let mut problem = Ok(());
-            let end = range.runtime.block_on(tally.watch(kind, async {
+            let end = range.runtime.block_on(counters.watch(kind, async {
                 let response = match http2 {
                     true => upgrade2(to, &headers).await?,
                     false => upgrade1(to, &headers).await?,
@@ -289,7 +289,7 @@ async fn upgrade2(to: SocketAddr, headers: &[(&str, String)]) -> Result<Response
 
 /// Frames that are sent before the verdict are echoed after it, or dropped if the key is refused.
 fn early_frames(range: &Range, name: &str) -> Result<()> {
-    range.case(name, Steady::on(LISTENER)?, |tally| {
+    range.case(name, Steady::on(LISTENER)?, |counters| {
         let to = range.envoy.listener(LISTENER)?;
         for (known, status) in [(true, 101), (false, 401)] {
             let held = if known {
@@ -314,26 +314,31 @@ fn early_frames(range: &Range, name: &str) -> Result<()> {
                 }
                 anyhow::Ok(())
             })?;
-            ensure!(range.gate.arrived_for(&held.id) == 0, "before its verdict");
+            ensure!(
+                range.recorder.arrived_for(&held.id) == 0,
+                "before its verdict"
+            );
             held.tell();
             let mut frames = Vec::new();
-            let end = range.runtime.block_on(tally.watch("early frames", async {
-                let response = wire.read.one().await?;
-                if response.status == 101 {
-                    let (mut stream, mut bytes) = wire.read.into_parts();
-                    while bytes.len() < FRAMES * echoed.len() {
-                        if stream.read_buf(&mut bytes).await? == 0 {
-                            bail!("closed");
+            let end = range
+                .runtime
+                .block_on(counters.watch("early frames", async {
+                    let response = wire.read.one().await?;
+                    if response.status == 101 {
+                        let (mut stream, mut bytes) = wire.read.into_parts();
+                        while bytes.len() < FRAMES * echoed.len() {
+                            if stream.read_buf(&mut bytes).await? == 0 {
+                                bail!("closed");
+                            }
                         }
+                        frames = bytes;
                     }
-                    frames = bytes;
-                }
-                anyhow::Ok(response.status)
-            }));
+                    anyhow::Ok(response.status)
+                }));
             ensure!(end == End::Answered(status), "{end}");
             let expected = if known { FRAMES } else { 0 };
             ensure!(frames == echoed.repeat(expected), "{frames:?}");
-            let arrived = range.gate.arrived_for(&held.id);
+            let arrived = range.recorder.arrived_for(&held.id);
             ensure!(
                 arrived == u64::from(known),
                 "{arrived} reached the upstream"
@@ -345,7 +350,7 @@ fn early_frames(range: &Range, name: &str) -> Result<()> {
 
 /// A tunnel is opened only for a known key. It has no path, so a key with endpoints gets none.
 fn connect(range: &Range, name: &str) -> Result<()> {
-    range.case(name, Steady::on(LISTENER)?, |tally| {
+    range.case(name, Steady::on(LISTENER)?, |counters| {
         let to = range.envoy.listener(LISTENER)?;
         for (kind, headers, status, _) in outcomes(range)? {
             let status = if status == 101 { 200 } else { status };
@@ -353,25 +358,25 @@ fn connect(range: &Range, name: &str) -> Result<()> {
                 .iter()
                 .map(|(name, value)| format!("{name}: {value}\r\n"))
                 .collect();
-            tunnel(range, tally, to, kind, &lines, status).context(kind)?;
+            tunnel(range, counters, to, kind, &lines, status).context(kind)?;
         }
         let held = Held::known(range)?;
         held.tell();
         let kind = "a key with endpoints";
-        tunnel(range, tally, to, kind, &held.lines(), 403).context(kind)
+        tunnel(range, counters, to, kind, &held.lines(), 403).context(kind)
     })
 }
 
 fn tunnel(
     range: &Range,
-    tally: &Tally,
+    counters: &Counters,
     to: SocketAddr,
     kind: &str,
     lines: &str,
     status: u16,
 ) -> Result<()> {
     let mut back = Vec::new();
-    let end = range.runtime.block_on(tally.watch(kind, async {
+    let end = range.runtime.block_on(counters.watch(kind, async {
         let head = format!("CONNECT test:80 HTTP/1.1\r\nhost: test:80\r\n{lines}\r\nping");
         let mut wire = Wire::with(to, head.as_bytes()).await?;
         let response = wire.read.one().await?;
@@ -395,7 +400,7 @@ fn tunnel(
 
 /// If the upstream sends `100 Continue`, only allowed clients are told to go on.
 fn expect_continue(range: &Range, name: &str) -> Result<()> {
-    range.case(name, Steady::on(LISTENER)?, |tally| {
+    range.case(name, Steady::on(LISTENER)?, |counters| {
         let to = range.envoy.listener(LISTENER)?;
         for (known, statuses) in [(true, &[100, 200][..]), (false, &[401])] {
             let held = if known {
@@ -412,19 +417,21 @@ fn expect_continue(range: &Range, name: &str) -> Result<()> {
             held.wait_for_lookup(range)?;
             held.tell();
             let mut seen = Vec::new();
-            let end = range.runtime.block_on(tally.watch("100-continue", async {
-                loop {
-                    let response = wire.read.one().await?;
-                    seen.push(response.status);
-                    if response.status != 100 {
-                        if response.status == 200 {
-                            ensure!(response.body == b"5", "{response:?}");
+            let end = range
+                .runtime
+                .block_on(counters.watch("100-continue", async {
+                    loop {
+                        let response = wire.read.one().await?;
+                        seen.push(response.status);
+                        if response.status != 100 {
+                            if response.status == 200 {
+                                ensure!(response.body == b"5", "{response:?}");
+                            }
+                            return Ok(response.status);
                         }
-                        return Ok(response.status);
+                        wire.send(b"hello").await?;
                     }
-                    wire.send(b"hello").await?;
-                }
-            }));
+                }));
             ensure!(seen == statuses, "{seen:?}, {end}");
         }
         Ok(())

@@ -25,11 +25,11 @@ pub(super) fn trials(range: &Arc<OnDemand>, field: &Field) -> Vec<Trial> {
         let name = format!("credentials: made-up headers, {listener}");
         range.trial(&name, move |range, name| {
             let probes = sample(LISTS)?;
-            range.case(name, Steady::on("steady")?, |tally| {
+            range.case(name, Steady::on("steady")?, |counters| {
                 // Few at a time, so that a wrong number of lookups is easy to locate.
                 for probes in probes.chunks(100) {
-                    field.send(range, tally, listener, probes)?;
-                    field.send_by_http2(range, tally, listener, probes)?;
+                    field.send(range, counters, listener, probes)?;
+                    field.send_by_http2(range, counters, listener, probes)?;
                 }
                 Ok(())
             })

@@ -4,15 +4,15 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
 use keystile_e2e::client;
-use keystile_e2e::gate::{ENTITLED, NAMED};
-use keystile_e2e::tally::Tally;
+use keystile_e2e::counters::Counters;
+use keystile_e2e::recording_upstream::{ENTITLED, NAMED};
 use libtest_mimic::Trial;
 
 use super::model::Line;
 use super::{Field, KEY, OTHER, Probe, line};
 use crate::range::{OnDemand, PATH, Range, Steady, end_of, key_id};
 
-type Case = fn(&Field, &Range, &Tally) -> Result<()>;
+type Case = fn(&Field, &Range, &Counters) -> Result<()>;
 
 pub(super) fn trials(range: &Arc<OnDemand>, field: &Field) -> Vec<Trial> {
     let rows: [(&str, Case); 6] = [
@@ -26,8 +26,8 @@ pub(super) fn trials(range: &Arc<OnDemand>, field: &Field) -> Vec<Trial> {
     let trials = rows.into_iter().map(|(name, case)| {
         let field = field.clone();
         range.trial(&format!("credentials: {name}"), move |range, name| {
-            range.case(name, Steady::on("steady")?, |tally| {
-                case(&field, range, tally)
+            range.case(name, Steady::on("steady")?, |counters| {
+                case(&field, range, counters)
             })
         })
     });
@@ -35,7 +35,7 @@ pub(super) fn trials(range: &Arc<OnDemand>, field: &Field) -> Vec<Trial> {
 }
 
 /// Keys in the target, and in headers that are not sources.
-fn elsewhere(field: &Field, range: &Range, tally: &Tally) -> Result<()> {
+fn elsewhere(field: &Field, range: &Range, counters: &Counters) -> Result<()> {
     const HEADERS: [&str; 34] = [
         "api-key",
         "apikey",
@@ -104,7 +104,7 @@ fn elsewhere(field: &Field, range: &Range, tally: &Tally) -> Result<()> {
         }
     });
     let probes: Vec<_> = headers.chain(targets).collect();
-    field.send(range, tally, "default", &probes)?;
+    field.send(range, counters, "default", &probes)?;
     // The same, beside an empty credential or one of another scheme.
     for beside in [
         line("x-api-key", ""),
@@ -120,13 +120,13 @@ fn elsewhere(field: &Field, range: &Range, tally: &Tally) -> Result<()> {
                 probe
             })
             .collect();
-        field.send(range, tally, "default", &probes)?;
+        field.send(range, counters, "default", &probes)?;
     }
     // Targets that Envoy may refuse do not get in either.
     for target in ["{path}#x-api-key={key}", "{path}#?x-api-key={key}"] {
         let target = target.replace("{path}", PATH).replace("{key}", KEY);
         let answer = client::get(range.envoy.listener("default")?, &target, []);
-        tally.count("a fragment", end_of(&answer));
+        counters.count("a fragment", end_of(&answer));
         let status = answer?.status;
         ensure!([400, 401].contains(&status), "{target}: {status}");
     }
@@ -135,7 +135,7 @@ fn elsewhere(field: &Field, range: &Range, tally: &Tally) -> Result<()> {
 
 /// A key in the body of a refused request cannot matter, as the body is not read. Trailers of an
 /// allowed request with another key change nothing.
-fn behind_the_head(_: &Field, range: &Range, tally: &Tally) -> Result<()> {
+fn behind_the_head(_: &Field, range: &Range, counters: &Counters) -> Result<()> {
     let to = range.envoy.listener("default")?;
     let bodies = [
         (
@@ -168,7 +168,7 @@ fn behind_the_head(_: &Field, range: &Range, tally: &Tally) -> Result<()> {
     for (index, rest) in with_body.chain(with_trailers).enumerate() {
         let answer =
             client::send(to, format!("{head}{rest}").as_bytes()).and_then(client::Sent::response);
-        tally.count("without a key in the head", end_of(&answer));
+        counters.count("without a key in the head", end_of(&answer));
         let answer = answer.with_context(|| rest.clone())?;
         ensure!(
             answer.text().contains("\"api_key_missing\""),
@@ -179,9 +179,9 @@ fn behind_the_head(_: &Field, range: &Range, tally: &Tally) -> Result<()> {
         let lines = format!("x-api-key: {KEY}\r\n{ENTITLED}: {id}\r\n{NAMED}: {name}\r\n");
         let answer = client::send(to, format!("{head}{lines}{rest}").as_bytes())
             .and_then(client::Sent::response);
-        tally.count("with a key in the head", end_of(&answer));
+        counters.count("with a key in the head", end_of(&answer));
         ensure!(answer.is_ok_and(|a| a.status == 200), "{rest}");
-        let arrived = range.gate.named(&name);
+        let arrived = range.recorder.named(&name);
         let [arrived] = &arrived[..] else {
             anyhow::bail!("{rest}: arrived {} times", arrived.len());
         };
@@ -195,7 +195,7 @@ fn behind_the_head(_: &Field, range: &Range, tally: &Tally) -> Result<()> {
 
 /// Lines that a lenient server reads as the header, or that Envoy folds into it. Whatever Envoy makes
 /// of them, either the whole key is there or the request is refused.
-fn damaged_lines(field: &Field, range: &Range, tally: &Tally) -> Result<()> {
+fn damaged_lines(field: &Field, range: &Range, counters: &Counters) -> Result<()> {
     let to = range.envoy.listener("default")?;
     let (half, rest) = KEY.split_at(20);
     let id = key_id(KEY)?;
@@ -277,7 +277,7 @@ fn damaged_lines(field: &Field, range: &Range, tally: &Tally) -> Result<()> {
             "GET {PATH} HTTP/1.1\r\nhost: test\r\nconnection: close\r\n{mark}x-first: 1\r\n{lines}\r\n\r\n"
         );
         let answer = client::send(to, request.as_bytes()).and_then(client::Sent::response);
-        tally.count(name, end_of(&answer));
+        counters.count(name, end_of(&answer));
         let answer = answer.with_context(|| name)?;
         ensure!(statuses.contains(&answer.status), "{name}: {answer:?}");
         passed += usize::from(answer.status == 200);
@@ -288,7 +288,7 @@ fn damaged_lines(field: &Field, range: &Range, tally: &Tally) -> Result<()> {
 }
 
 /// All pairs of values in the two sources, with their lines in both orders.
-fn two_sources(field: &Field, range: &Range, tally: &Tally) -> Result<()> {
+fn two_sources(field: &Field, range: &Range, counters: &Counters) -> Result<()> {
     let values: [&[u8]; 10] = [
         b"",
         b" \t",
@@ -318,14 +318,14 @@ fn two_sources(field: &Field, range: &Range, tally: &Tally) -> Result<()> {
         }
     }
     for listener in ["default", "forward"] {
-        field.send(range, tally, listener, &probes)?;
-        field.send_by_http2(range, tally, listener, &probes)?;
+        field.send(range, counters, listener, &probes)?;
+        field.send_by_http2(range, counters, listener, &probes)?;
     }
     Ok(())
 }
 
 /// The same header 2 to 100 times, and values joined by characters that often join values.
-fn repeated(field: &Field, range: &Range, tally: &Tally) -> Result<()> {
+fn repeated(field: &Field, range: &Range, counters: &Counters) -> Result<()> {
     let mut probes = Vec::new();
     let second: [&[u8]; 6] = [
         KEY.as_bytes(),
@@ -380,12 +380,12 @@ fn repeated(field: &Field, range: &Range, tally: &Tally) -> Result<()> {
             }
         }
     }
-    field.send(range, tally, "default", &probes)?;
-    field.send_by_http2(range, tally, "default", &probes)
+    field.send(range, counters, "default", &probes)?;
+    field.send_by_http2(range, counters, "default", &probes)
 }
 
 /// The upstream gets one identity header of each name, which is not the client's.
-fn identity(_: &Field, range: &Range, tally: &Tally) -> Result<()> {
+fn identity(_: &Field, range: &Range, counters: &Counters) -> Result<()> {
     let id = key_id(KEY)?;
     let mut names: Vec<_> = [
         "X-Keystile-Key-Id",
@@ -418,8 +418,9 @@ fn identity(_: &Field, range: &Range, tally: &Tally) -> Result<()> {
                 let marks = [(ENTITLED, id.as_str()), (NAMED, &case)];
                 let allowed = Probe::new(&case, lines).bytes(&marks);
                 for (bytes, statuses) in [(refused, &[401][..]), (allowed, &[200, 401][..])] {
-                    let answer = keystile_e2e::kept::Kept::new(to).exchange(&bytes);
-                    tally.count("spoofed", end_of(&answer));
+                    let answer =
+                        keystile_e2e::keep_alive::KeepAliveClient::new(to).exchange(&bytes);
+                    counters.count("spoofed", end_of(&answer));
                     let answer = answer.with_context(|| case.clone())?;
                     // If `connection` names the credential, the credential is hop-by-hop
                     // and may not count.
@@ -430,7 +431,7 @@ fn identity(_: &Field, range: &Range, tally: &Tally) -> Result<()> {
                     };
                     ensure!(statuses.contains(&answer.status), "{case}: {answer:?}");
                     if answer.status == 200 {
-                        let arrived = range.gate.named(&case);
+                        let arrived = range.recorder.named(&case);
                         let [arrived] = &arrived[..] else {
                             anyhow::bail!("{case}: arrived {} times", arrived.len());
                         };

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use anyhow::Result;
-use keystile_e2e::tally::Tally;
+use keystile_e2e::counters::Counters;
 use libtest_mimic::Trial;
 
 use super::{Field, KEY, Probe, line};
 use crate::range::{OnDemand, Range, Steady};
 
-type Sweep = fn(&Field, &Range, &Tally) -> Result<()>;
+type Sweep = fn(&Field, &Range, &Counters) -> Result<()>;
 
 pub(super) fn trials(range: &Arc<OnDemand>, field: &Field) -> Vec<Trial> {
     // The slow ones are ignored by default.
@@ -17,27 +17,27 @@ pub(super) fn trials(range: &Arc<OnDemand>, field: &Field) -> Vec<Trial> {
         (
             "each byte in place of each of a key",
             false,
-            |field, range, tally| {
+            |field, range, counters| {
                 in_place_of_each("x-api-key", "", |probes| {
-                    field.send(range, tally, "default", probes)
+                    field.send(range, counters, "default", probes)
                 })
             },
         ),
         (
             "each byte in place of each of a key, HTTP/2",
             true,
-            |field, range, tally| {
+            |field, range, counters| {
                 in_place_of_each("x-api-key", "", |probes| {
-                    field.send_by_http2(range, tally, "default", probes)
+                    field.send_by_http2(range, counters, "default", probes)
                 })
             },
         ),
         (
             "each byte in place of each of a bearer's key",
             true,
-            |field, range, tally| {
+            |field, range, counters| {
                 in_place_of_each("authorization", "Bearer ", |probes| {
-                    by_both(field, range, tally, probes)
+                    by_both(field, range, counters, probes)
                 })
             },
         ),
@@ -50,8 +50,8 @@ pub(super) fn trials(range: &Arc<OnDemand>, field: &Field) -> Vec<Trial> {
     let trials = rows.into_iter().map(|(name, is_long, sweep)| {
         let field = field.clone();
         let trial = range.trial(&format!("credentials: {name}"), move |range, name| {
-            range.case(name, Steady::on("steady")?, |tally| {
-                sweep(&field, range, tally)
+            range.case(name, Steady::on("steady")?, |counters| {
+                sweep(&field, range, counters)
             })
         });
         trial.with_ignored_flag(is_long)
@@ -60,9 +60,9 @@ pub(super) fn trials(range: &Arc<OnDemand>, field: &Field) -> Vec<Trial> {
 }
 
 /// Sends the probes over both protocols, as far as these can carry them.
-fn by_both(field: &Field, range: &Range, tally: &Tally, probes: &[Probe]) -> Result<()> {
-    field.send(range, tally, "default", probes)?;
-    field.send_by_http2(range, tally, "default", probes)
+fn by_both(field: &Field, range: &Range, counters: &Counters, probes: &[Probe]) -> Result<()> {
+    field.send(range, counters, "default", probes)?;
+    field.send_by_http2(range, counters, "default", probes)
 }
 
 fn in_place_of_each(
@@ -83,7 +83,7 @@ fn in_place_of_each(
     Ok(())
 }
 
-fn between_any_two(field: &Field, range: &Range, tally: &Tally) -> Result<()> {
+fn between_any_two(field: &Field, range: &Range, counters: &Counters) -> Result<()> {
     for at in 1..KEY.len() {
         let probes: Vec<_> = (0..=u8::MAX)
             .map(|byte| {
@@ -95,14 +95,14 @@ fn between_any_two(field: &Field, range: &Range, tally: &Tally) -> Result<()> {
                 )
             })
             .collect();
-        by_both(field, range, tally, &probes)?;
+        by_both(field, range, counters, &probes)?;
     }
     Ok(())
 }
 
 /// Each byte before, after and between keys, and before, in and after the scheme, also in place of the
 /// space that follows it.
-fn around(field: &Field, range: &Range, tally: &Tally) -> Result<()> {
+fn around(field: &Field, range: &Range, counters: &Counters) -> Result<()> {
     let places: [(&str, &str, [&str; 2]); 9] = [
         ("before the key", "x-api-key", ["", KEY]),
         ("after the key", "x-api-key", [KEY, ""]),
@@ -131,13 +131,13 @@ fn around(field: &Field, range: &Range, tally: &Tally) -> Result<()> {
                 Probe::new(format!("{byte:#04x} {place}"), vec![line(header, value)])
             })
             .collect();
-        by_both(field, range, tally, &probes)?;
+        by_both(field, range, counters, &probes)?;
     }
     Ok(())
 }
 
 /// Each length up to 300 bytes, then doubled up to 60 KiB, with and without the beginning of a key.
-fn lengths(field: &Field, range: &Range, tally: &Tally) -> Result<()> {
+fn lengths(field: &Field, range: &Range, counters: &Counters) -> Result<()> {
     let doubled = (0..)
         .map(|n| 320 << n)
         .take_while(|length| *length < 60 * 1024);
@@ -155,11 +155,11 @@ fn lengths(field: &Field, range: &Range, tally: &Tally) -> Result<()> {
             })
         })
         .collect();
-    by_both(field, range, tally, &probes)
+    by_both(field, range, counters, &probes)
 }
 
 /// All 64 spellings, and words that are not the scheme, each followed by every kind of space.
-fn cases_of_the_scheme(field: &Field, range: &Range, tally: &Tally) -> Result<()> {
+fn cases_of_the_scheme(field: &Field, range: &Range, counters: &Counters) -> Result<()> {
     let cases = (0..64_u32).map(|bits| {
         let letters = "bearer".chars().enumerate();
         let letters = letters.map(|(at, letter)| match bits >> at & 1 {
@@ -204,11 +204,11 @@ fn cases_of_the_scheme(field: &Field, range: &Range, tally: &Tally) -> Result<()
             )
         })
         .collect();
-    by_both(field, range, tally, &probes)
+    by_both(field, range, counters, &probes)
 }
 
 /// Each character missing, twice, in the other case, or swapped with the next.
-fn edited(field: &Field, range: &Range, tally: &Tally) -> Result<()> {
+fn edited(field: &Field, range: &Range, counters: &Counters) -> Result<()> {
     let mut probes = Vec::new();
     for at in 0..KEY.len() {
         let key = KEY.as_bytes();
@@ -237,5 +237,5 @@ fn edited(field: &Field, range: &Range, tally: &Tally) -> Result<()> {
             ));
         }
     }
-    by_both(field, range, tally, &probes)
+    by_both(field, range, counters, &probes)
 }

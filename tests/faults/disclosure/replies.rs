@@ -6,8 +6,8 @@ use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
 use http_body_util::Full;
 use keystile_e2e::client::{self, http2};
+use keystile_e2e::counters::End;
 use keystile_e2e::process::until;
-use keystile_e2e::tally::End;
 
 use super::{KINDS, Kind, Site};
 use crate::range::Steady;
@@ -58,14 +58,14 @@ const WAYS: [Way; 6] = [
 pub(super) fn are_equal() -> Result<()> {
     let site = Site::start(1, TestDatabase::sqlite())?;
     let name = "disclosure: replies are byte-equal";
-    site.range.case(name, Steady::default(), |tally| {
+    site.range.case(name, Steady::default(), |counters| {
         for way in &WAYS {
             let mut expected = None;
             for Kind { name, make } in &KINDS {
                 let key = make(&site)?;
                 for cache in ["cold", "warm"] {
                     let (status, seen) = (way.ask)(&site, &key)?;
-                    tally.count(way.name, End::Answered(status));
+                    counters.count(way.name, End::Answered(status));
                     ensure!(status == way.status, "{}, {name}: {seen}", way.name);
                     let expected = expected.get_or_insert_with(|| seen.clone());
                     ensure!(
@@ -100,7 +100,7 @@ pub(super) fn cost_the_same() -> Result<()> {
             .sum()
     };
     let name = "disclosure: lookups are as many";
-    site.range.case(name, Steady::default(), |tally| {
+    site.range.case(name, Steady::default(), |counters| {
         // Cached verdicts expire up to a tenth earlier.
         let rounds = [
             ("at first", Duration::ZERO, 1),
@@ -115,7 +115,7 @@ pub(super) fn cost_the_same() -> Result<()> {
             until(begun + from);
             for key in &keys {
                 let (status, _) = over_http1(&site, "GET", "/v1/x", key)?;
-                tally.count(round, End::Answered(status));
+                counters.count(round, End::Answered(status));
                 done += cost;
             }
         }

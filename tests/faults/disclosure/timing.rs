@@ -6,9 +6,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use keystile_e2e::anyone::Anyone;
+use keystile_e2e::counters::{Counters, End};
 use keystile_e2e::envoy::{Listener, http2_cluster};
-use keystile_e2e::tally::{End, Tally};
+use keystile_e2e::rule_auth::RuleAuth;
 use serde_json::json;
 use statrs::stats_tests::Alternative;
 use statrs::stats_tests::mannwhitneyu::{MannWhitneyUMethod, mannwhitneyu};
@@ -61,7 +61,7 @@ fn is_equal_on(database: TestDatabase, name: &str) -> Result<()> {
 /// as without one.
 pub(super) fn is_equal_without_help() -> Result<()> {
     let runtime = Runtime::new()?;
-    let auth = runtime.block_on(Anyone::new(is_known).serve())?;
+    let auth = runtime.block_on(RuleAuth::new(is_known).serve())?;
     let elsewhere = json!({"environment": "staging"});
     let range = Range::start(Setup {
         workers: 1,
@@ -79,10 +79,10 @@ pub(super) fn is_equal_without_help() -> Result<()> {
 }
 
 fn in_two_series(range: &Range, name: &str, keys: impl Fn() -> Result<Vec<Keys>>) -> Result<()> {
-    range.case(name, Steady::default(), |tally| {
-        let mut differ = series(range, tally, keys()?)?;
+    range.case(name, Steady::default(), |counters| {
+        let mut differ = series(range, counters, keys()?)?;
         if !differ.is_empty() {
-            let again = series(range, tally, keys()?)?;
+            let again = series(range, counters, keys()?)?;
             differ.retain(|kind| again.contains(kind));
         }
         ensure!(
@@ -95,11 +95,11 @@ fn in_two_series(range: &Range, name: &str, keys: impl Fn() -> Result<Vec<Keys>>
 
 /// Times answers of each kind, and returns the kinds that differ from the first, by
 /// Mann and Whitney's test.
-fn series(range: &Range, tally: &Tally, mut kinds: Vec<Keys>) -> Result<Vec<&'static str>> {
+fn series(range: &Range, counters: &Counters, mut kinds: Vec<Keys>) -> Result<Vec<&'static str>> {
     let mut client = Client::connect(range)?;
     // Warms up the connections and V8's code.
     for _ in 0..500 {
-        client.ask(&unknown_key(), tally)?;
+        client.ask(&unknown_key(), counters)?;
     }
     let mut times = vec![Vec::new(); kinds.len()];
     for _ in 0..SAMPLES {
@@ -108,7 +108,7 @@ fn series(range: &Range, tally: &Tally, mut kinds: Vec<Keys>) -> Result<Vec<&'st
         order.sort_by_key(|_| ulid::Ulid::generate().random());
         for kind in order {
             let key = kinds[kind].1.pop().context("too few keys")?;
-            times[kind].push(client.ask(&key, tally)?.as_secs_f64() * 1e6);
+            times[kind].push(client.ask(&key, counters)?.as_secs_f64() * 1e6);
         }
     }
     let mut differ = Vec::new();
@@ -166,7 +166,7 @@ impl Client {
     }
 
     /// Sends a request and returns how long its answer took.
-    fn ask(&mut self, key: &str, tally: &Tally) -> Result<Duration> {
+    fn ask(&mut self, key: &str, counters: &Counters) -> Result<Duration> {
         let request = format!("GET /v1/x HTTP/1.1\r\nhost: test\r\nx-api-key: {key}\r\n\r\n");
         let mut answer = [0; 4096];
         let mut length = 0;
@@ -180,7 +180,7 @@ impl Client {
         }
         let took = sent.elapsed();
         ensure!(answer.starts_with(b"HTTP/1.1 401 "), "no 401");
-        tally.count("cold", End::Answered(401));
+        counters.count("cold", End::Answered(401));
         Ok(took)
     }
 }

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use anyhow::{Result, ensure};
 use keystile_e2e::client;
-use keystile_e2e::gate::{ENTITLED, EXEMPT};
-use keystile_e2e::tally::Tally;
+use keystile_e2e::counters::Counters;
+use keystile_e2e::recording_upstream::{ENTITLED, EXEMPT};
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
 
@@ -38,7 +38,7 @@ pub(super) fn trials(range: &Arc<OnDemand>) -> Vec<Trial> {
 }
 
 /// The decision is about the path that the client sends, before the route rewrites it.
-fn by_routes(field: &Field<'_>, tally: &Tally) -> Result<()> {
+fn by_routes(field: &Field<'_>, counters: &Counters) -> Result<()> {
     // The target, the status with the key, the status without it, and the path that the upstream sees.
     let rows = [
         ("/v1/astro", 200, 401, "/internal"),
@@ -68,7 +68,7 @@ fn by_routes(field: &Field<'_>, tally: &Tally) -> Result<()> {
             (vec![whose.as_str()], for_nobody),
         ] {
             let answer = client::get(to, target, lines);
-            tally.count("rewritten", end_of(&answer));
+            counters.count("rewritten", end_of(&answer));
             let answer = answer?;
             ensure!(answer.status == status, "{target}: {answer:?}");
             ensure!(
@@ -85,7 +85,7 @@ fn by_routes(field: &Field<'_>, tally: &Tally) -> Result<()> {
 }
 
 /// Headers with another path or method change nothing, for better or for worse.
-fn by_headers(field: &Field<'_>, tally: &Tally) -> Result<()> {
+fn by_headers(field: &Field<'_>, counters: &Counters) -> Result<()> {
     const HEADERS: [&str; 22] = [
         "x-envoy-original-path",
         "x-envoy-original-method",
@@ -137,7 +137,7 @@ fn by_headers(field: &Field<'_>, tally: &Tally) -> Result<()> {
                     (vec![key.as_str(), &id], "/v1/astro/x", 200),
                 ] {
                     let answer = client::get(to, target, [&lines[..], &[&line]].concat());
-                    tally.count("another path or method", end_of(&answer));
+                    counters.count("another path or method", end_of(&answer));
                     let answer = answer?;
                     ensure!(answer.status == status, "{line}, {target}: {answer:?}");
                 }

@@ -5,7 +5,7 @@ use std::io;
 use anyhow::Result;
 use hyper::HeaderMap;
 use hyper::header::{HeaderName, HeaderValue};
-use keystile_e2e::gate::Gate;
+use keystile_e2e::recording_upstream::RecordingUpstream;
 use keystile_e2e::serving::Serving;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
@@ -14,19 +14,19 @@ use tokio::net::TcpStream;
 pub(super) const FROM_UPSTREAM: &str = "x-test-upstream";
 
 /// Serves requests without bodies over HTTP/1.1, and answers each with its target, whatever that is.
-pub(super) async fn serve(gate: &Gate) -> Result<Serving> {
-    let gate = gate.clone();
+pub(super) async fn serve(recorder: &RecordingUpstream) -> Result<Serving> {
+    let recorder = recorder.clone();
     Serving::new(move |stream| {
-        let gate = gate.clone();
+        let recorder = recorder.clone();
         async move {
             // A proxy may close its connection at any time.
-            let _ = converse(stream, &gate).await;
+            let _ = converse(stream, &recorder).await;
         }
     })
     .await
 }
 
-async fn converse(stream: TcpStream, gate: &Gate) -> io::Result<()> {
+async fn converse(stream: TcpStream, recorder: &RecordingUpstream) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let mut stream = BufReader::new(stream);
     loop {
@@ -59,7 +59,7 @@ async fn converse(stream: TcpStream, gate: &Gate) -> io::Result<()> {
         for (name, value) in headers {
             map.append(name, value);
         }
-        gate.arrived(&target.escape_ascii().to_string(), &map);
+        recorder.arrived(&target.escape_ascii().to_string(), &map);
         let head = format!(
             "HTTP/1.1 200 OK\r\n{FROM_UPSTREAM}: 1\r\ncontent-length: {}\r\n\r\n",
             target.len()

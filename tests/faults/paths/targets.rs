@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use anyhow::{Result, anyhow, ensure};
 use keystile_e2e::client;
-use keystile_e2e::gate::ENTITLED;
-use keystile_e2e::tally::Tally;
+use keystile_e2e::counters::Counters;
+use keystile_e2e::recording_upstream::ENTITLED;
 use libtest_mimic::Trial;
 use proptest::collection::vec;
 use proptest::sample::select;
@@ -116,16 +116,16 @@ const ENDS: [&str; 7] = ["", "/", "x", "/x", "/v1/x", "/../v1/x", "/public"];
 const MADE_UP: usize = 600;
 
 /// A case with many targets for one place.
-type Sweep = fn(&Field<'_>, &Tally, &Place) -> Result<()>;
+type Sweep = fn(&Field<'_>, &Counters, &Place) -> Result<()>;
 
 pub(super) fn trials(range: &Arc<OnDemand>) -> Vec<Trial> {
     let mut trials = vec![
-        case(range, "made-up targets", |field, tally| {
+        case(range, "made-up targets", |field, counters| {
             let mut runner = TestRunner::deterministic();
             for place in &PLACES {
                 let targets = made_up(&mut runner)?;
-                field.send(tally, place, &targets)?;
-                field.send_by_http2(tally, place, &targets)?;
+                field.send(counters, place, &targets)?;
+                field.send_by_http2(counters, place, &targets)?;
             }
             Ok(())
         }),
@@ -139,7 +139,7 @@ pub(super) fn trials(range: &Arc<OnDemand>) -> Vec<Trial> {
             ("each byte in a path", each_byte),
         ];
         trials.extend(both.map(|(name, sweep)| {
-            let run = move |field: &Field<'_>, tally: &Tally| sweep(field, tally, place);
+            let run = move |field: &Field<'_>, counters: &Counters| sweep(field, counters, place);
             let trial = case(range, &format!("{name}, {}", place.exempting), run);
             // They take long, so only the shorter one runs by default, on the shipped settings.
             let is_short = place.exempting == SHIPPED.exempting && name == "lists of targets";
@@ -149,18 +149,18 @@ pub(super) fn trials(range: &Arc<OnDemand>) -> Vec<Trial> {
     trials
 }
 
-fn listed(field: &Field<'_>, tally: &Tally, place: &Place) -> Result<()> {
+fn listed(field: &Field<'_>, counters: &Counters, place: &Place) -> Result<()> {
     let targets: Vec<_> = BEGINNINGS
         .iter()
         .flat_map(|beginning| PARTS.iter().map(move |part| (beginning, part)))
         .flat_map(|both| ENDS.iter().map(move |end| (both, end)))
         .map(|((beginning, part), end)| [beginning.as_bytes(), part, end.as_bytes()].concat())
         .collect();
-    field.send(tally, place, &targets)
+    field.send(counters, place, &targets)
 }
 
 /// Each byte raw, encoded, and encoded twice, where it may end a segment, be a dot, or be between dots.
-fn each_byte(field: &Field<'_>, tally: &Tally, place: &Place) -> Result<()> {
+fn each_byte(field: &Field<'_>, counters: &Counters, place: &Place) -> Result<()> {
     let places = [
         ("/v1/astro", "x"),
         ("/v1/astro/..", "/x"),
@@ -186,8 +186,8 @@ fn each_byte(field: &Field<'_>, tally: &Tally, place: &Place) -> Result<()> {
                 }));
         }
     }
-    field.send(tally, place, &targets)?;
-    field.send_by_http2(tally, place, &targets)
+    field.send(counters, place, &targets)?;
+    field.send_by_http2(counters, place, &targets)
 }
 
 fn made_up(runner: &mut TestRunner) -> Result<Vec<Vec<u8>>> {
@@ -206,7 +206,7 @@ fn made_up(runner: &mut TestRunner) -> Result<Vec<Vec<u8>>> {
 }
 
 /// Paths of 8 KiB and 60 KiB, some of which climb.
-fn long(field: &Field<'_>, tally: &Tally) -> Result<()> {
+fn long(field: &Field<'_>, counters: &Counters) -> Result<()> {
     let mut targets = Vec::new();
     for beginning in ["/v1/astro/", "/public/", "/v1/x/"] {
         for part in [
@@ -220,13 +220,13 @@ fn long(field: &Field<'_>, tally: &Tally) -> Result<()> {
         }
     }
     for place in [&SHIPPED, &PLACES[0], &PLACES[4], &PLACES[7]] {
-        field.send(tally, place, &targets)?;
+        field.send(counters, place, &targets)?;
     }
     Ok(())
 }
 
 /// Authority-form, asterisk-form, and invalid targets, also with other methods.
-fn other_forms(field: &Field<'_>, tally: &Tally) -> Result<()> {
+fn other_forms(field: &Field<'_>, counters: &Counters) -> Result<()> {
     let targets = [
         "*",
         "",
@@ -256,14 +256,14 @@ fn other_forms(field: &Field<'_>, tally: &Tally) -> Result<()> {
         for method in ["GET", "POST", "OPTIONS", "CONNECT", "TRACE", "get", "PURGE"] {
             for target in targets {
                 for (who, lines) in [
-                    (Who::Anyone, vec![]),
+                    (Who::RuleAuth, vec![]),
                     (Who::Key, vec![key.as_str(), id.as_str()]),
                 ] {
                     let listener = place.listener(who);
                     let to = field.range.envoy.listener(listener)?;
                     let request = client::head(method, target, lines);
                     let answer = client::send(to, request.as_bytes())?.response();
-                    tally.count("another form", end_of(&answer));
+                    counters.count("another form", end_of(&answer));
                     let status = answer?.status;
                     let refused = [400, 401, 403, 404, 405, 426].contains(&status);
                     ensure!(refused, "{listener}: {method} {target:?}: {status}");
@@ -275,7 +275,7 @@ fn other_forms(field: &Field<'_>, tally: &Tally) -> Result<()> {
 }
 
 /// The opposite case: plain paths are let in everywhere.
-fn inside(field: &Field<'_>, tally: &Tally) -> Result<()> {
+fn inside(field: &Field<'_>, counters: &Counters) -> Result<()> {
     let own = [
         "/v1/astro",
         "/v1/astro/",
@@ -310,7 +310,7 @@ fn inside(field: &Field<'_>, tally: &Tally) -> Result<()> {
                 format!("{ENTITLED}: {ID}"),
             ];
             let answer = client::get(to, target, lines.iter().map(String::as_str));
-            tally.count("inside", end_of(&answer));
+            counters.count("inside", end_of(&answer));
             let answer = answer?;
             ensure!(
                 super::is_forwarded(&answer),

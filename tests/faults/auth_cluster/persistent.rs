@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use keystile_e2e::auth::{Script, Step, kept_answer};
+use keystile_e2e::counters::Counters;
 use keystile_e2e::envoy::Listener;
-use keystile_e2e::gate::ENTITLED;
 use keystile_e2e::keys::{GOOD, hash};
-use keystile_e2e::tally::Tally;
+use keystile_e2e::recording_upstream::ENTITLED;
+use keystile_e2e::scripted_auth::{Script, Step, keep_alive_answer};
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
 
@@ -32,10 +32,10 @@ fn trials() -> Vec<Trial> {
         trials.push(range.trial(&name, move |range, name| {
             // All requests share the connections, so a wrong answer here would show as a wrong
             // identity there.
-            range.case(name, Steady::on(STEADY)?, |tally| {
+            range.case(name, Steady::on(STEADY)?, |counters| {
                 // Each row depends on timing, so those that do not take long are repeated.
                 for _ in 0..if table.times_out { 1 } else { 5 } {
-                    suffer_all(range, tally, &table)?;
+                    suffer_all(range, counters, &table)?;
                 }
                 Ok(())
             })
@@ -68,13 +68,13 @@ fn setup() -> Result<Setup> {
 
 /// Returns an answer with this status and the record of another key.
 fn kept(status: &str) -> Vec<u8> {
-    kept_answer(status, &[], GOOD.as_bytes())
+    keep_alive_answer(status, &[], GOOD.as_bytes())
 }
 
 /// Returns rows with more than one answer to a lookup, or less than one.
 fn one_too_many() -> Vec<Row> {
     let revoked = br#"{"key_id":"key_1","status":"revoked"}"#;
-    let revoked = kept_answer("200 OK", &[], revoked);
+    let revoked = keep_alive_answer("200 OK", &[], revoked);
     let none = kept("404 Not Found");
     let half = &kept("200 OK")[..40];
     let short = format!("HTTP/1.1 200 OK\r\ncontent-length: 20\r\n\r\n{GOOD}").into_bytes();
@@ -86,7 +86,7 @@ fn one_too_many() -> Vec<Row> {
     let not_found = || Refused("api_key_not_found");
     let about_another = |status| {
         let said = format!("x-keystile-key-hash: {:064}", 0);
-        kept_answer(status, &[&said], GOOD.as_bytes())
+        keep_alive_answer(status, &[&said], GOOD.as_bytes())
     };
     let written: [(&str, Vec<Vec<u8>>, Expect); 10] = [
         (
@@ -191,7 +191,7 @@ fn idle(range: &Range, name: &str) -> Result<()> {
     /// Long enough for Envoy to read the first answer before the other bytes arrive.
     const PAUSE: Duration = Duration::from_millis(20);
 
-    range.case(name, Steady::on(STEADY)?, |tally| {
+    range.case(name, Steady::on(STEADY)?, |counters| {
         let said = [
             ("408", kept("408 Request Timeout"), true),
             ("an active record", kept("200 OK"), false),
@@ -205,7 +205,7 @@ fn idle(range: &Range, name: &str) -> Result<()> {
             let mut steps = vec![Step::Write(first), Step::Wait(PAUSE), Step::Write(words)];
             steps.extend(closes.then_some(Step::Close));
             range.auth.script(&hash(&key)?, Script::Steps(steps));
-            ask(range, tally, &key, &Refused("api_key_not_found")).context(what)?;
+            ask(range, counters, &key, &Refused("api_key_not_found")).context(what)?;
             // Waits until Envoy has read the bytes and closed the connection.
             let destroyed = "cluster.alone.upstream_cx_destroy";
             range
@@ -215,9 +215,9 @@ fn idle(range: &Range, name: &str) -> Result<()> {
             for _ in 0..5 {
                 let known = known_key()?;
                 let truth = Expect::Allowed(key_id(&known)?);
-                ask(range, tally, &known, &truth).context(what)?;
+                ask(range, counters, &known, &truth).context(what)?;
                 let unknown = Refused("api_key_not_found");
-                ask(range, tally, &unknown_key(), &unknown).context(what)?;
+                ask(range, counters, &unknown_key(), &unknown).context(what)?;
             }
         }
         Ok(())
@@ -229,11 +229,11 @@ fn connections(range: &Range) -> Result<u64> {
     range.envoy.counter("cluster.alone.upstream_cx_destroy")
 }
 
-fn ask(range: &Range, tally: &Tally, key: &str, expect: &Expect) -> Result<()> {
+fn ask(range: &Range, counters: &Counters, key: &str, expect: &Expect) -> Result<()> {
     let mut lines = vec![format!("x-api-key: {key}")];
     if let Expect::Allowed(id) = expect {
         lines.push(format!("{ENTITLED}: {id}"));
     }
     let lines: Vec<_> = lines.iter().map(String::as_str).collect();
-    expect.check(&range.get(tally, "alone", "beside an idle connection", &lines)?)
+    expect.check(&range.get(counters, "alone", "beside an idle connection", &lines)?)
 }

@@ -9,8 +9,8 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 
 use crate::client::DEADLINE;
-use crate::gate::Counts;
 use crate::load::Outcomes;
+use crate::recording_upstream::Counts;
 use crate::traffic::Seen;
 
 /// How a request ended.
@@ -39,7 +39,7 @@ impl fmt::Display for End {
 
 /// Counts requests by kind and end. Clones share their counts.
 #[derive(Clone, Default)]
-pub struct Tally(Arc<Mutex<Ends>>);
+pub struct Counters(Arc<Mutex<Ends>>);
 
 #[derive(Default)]
 struct Ends {
@@ -48,7 +48,7 @@ struct Ends {
     reasons: BTreeMap<String, String>,
 }
 
-impl Tally {
+impl Counters {
     /// Counts one request of a kind.
     pub fn count(&self, kind: &str, end: End) {
         self.count_many(kind, end, 1);

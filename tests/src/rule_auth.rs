@@ -19,14 +19,14 @@ use crate::serving::Serving;
 
 /// The auth server with its lookup counter. Clones share both.
 #[derive(Clone)]
-pub struct Anyone(Arc<Shared>);
+pub struct RuleAuth(Arc<Shared>);
 
 struct Shared {
     known: fn(&str) -> bool,
     lookups: AtomicUsize,
 }
 
-impl Anyone {
+impl RuleAuth {
     /// Creates a server that knows an active key for each hash that `known` accepts, and no other.
     pub fn new(known: fn(&str) -> bool) -> Self {
         Self(Arc::new(Shared {
@@ -46,10 +46,10 @@ impl Anyone {
     /// # Errors
     /// When there is no port to listen on.
     pub async fn serve(&self) -> Result<Serving> {
-        let anyone = self.clone();
+        let rule_auth = self.clone();
         Serving::new(move |stream| {
-            let anyone = anyone.clone();
-            async move { anyone.converse(stream).await }
+            let rule_auth = rule_auth.clone();
+            async move { rule_auth.converse(stream).await }
         })
         .await
     }

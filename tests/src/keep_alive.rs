@@ -21,12 +21,12 @@ pub type Http2Request = hyper::Request<Full<Bytes>>;
 
 /// A keep-alive connection for HTTP/1.1. It is opened when needed, and reopened after the other side
 /// has closed it.
-pub struct Kept {
+pub struct KeepAliveClient {
     to: SocketAddr,
     stream: Option<TcpStream>,
 }
 
-impl Kept {
+impl KeepAliveClient {
     /// Creates a client that is not connected yet.
     pub fn new(to: SocketAddr) -> Self {
         Self { to, stream: None }
@@ -153,8 +153,8 @@ pub fn exchange_all<R: AsRef<[u8]> + Sync>(
             .chunks(share)
             .map(|requests| {
                 let one_by_one = move || {
-                    let mut kept = Kept::new(to);
-                    let answers = requests.iter().map(|r| kept.exchange(r.as_ref()));
+                    let mut client = KeepAliveClient::new(to);
+                    let answers = requests.iter().map(|r| client.exchange(r.as_ref()));
                     answers.collect::<Vec<_>>()
                 };
                 (requests.len(), scope.spawn(one_by_one))
@@ -177,7 +177,7 @@ pub fn exchange_all<R: AsRef<[u8]> + Sync>(
 ///
 /// # Errors
 /// When a connection cannot be opened. The error of a single request takes its response's place.
-pub async fn exchange_all_by_http2(
+pub async fn exchange_all_http2(
     to: SocketAddr,
     at_once: usize,
     requests: Vec<Http2Request>,

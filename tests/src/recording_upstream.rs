@@ -54,7 +54,7 @@ const KEPT: usize = 5;
 
 /// The upstream's counters and recorded requests. Clones share them.
 #[derive(Clone, Default)]
-pub struct Gate(Arc<Mutex<Shared>>);
+pub struct RecordingUpstream(Arc<Mutex<Shared>>);
 
 #[derive(Default)]
 struct Shared {
@@ -98,7 +98,7 @@ pub struct Counts {
     pub leaks: Vec<String>,
 }
 
-impl Gate {
+impl RecordingUpstream {
     /// Returns the counters so far.
     pub fn counts(&self) -> Counts {
         self.locked(|shared| shared.counts.clone())
@@ -154,13 +154,13 @@ impl Gate {
     /// # Errors
     /// When there is no port to listen on.
     pub async fn serve(&self) -> Result<Serving> {
-        let gate = self.clone();
+        let recorder = self.clone();
         Serving::new(move |stream| {
-            let gate = gate.clone();
+            let recorder = recorder.clone();
             async move {
                 // Small answers are sent at once.
                 let _ = stream.set_nodelay(true);
-                let service = service_fn(|request| gate.clone().answer(request));
+                let service = service_fn(|request| recorder.clone().answer(request));
                 let mut server = auto::Builder::new(TokioExecutor::new());
                 // Before Envoy learns of a limit on a new connection, it may exceed it. The requests
                 // beyond it would be refused, and their clients would get a 503.

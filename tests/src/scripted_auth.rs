@@ -94,9 +94,9 @@ impl Shared {
 
 /// The auth server's scripts and recorded lookups.
 #[derive(Clone, Default)]
-pub struct Auth(Arc<Mutex<Shared>>);
+pub struct ScriptedAuth(Arc<Mutex<Shared>>);
 
-impl Auth {
+impl ScriptedAuth {
     /// Answers lookups of this hash by script. Text such as a path matches any request with it.
     pub fn script(&self, hash: &str, script: Script) {
         self.locked(|shared| shared.scripts.insert(hash.to_owned(), script));
@@ -152,7 +152,7 @@ impl Auth {
     ///
     /// # Errors
     /// When there is no port to listen on.
-    pub async fn serve_kept(&self, registry: SocketAddr) -> Result<Serving> {
+    pub async fn serve_keep_alive(&self, registry: SocketAddr) -> Result<Serving> {
         self.serve_and_keep(registry, true).await
     }
 
@@ -250,11 +250,11 @@ pub fn answer_with(status: &str, lines: &[&str], body: &str) -> Vec<u8> {
         .chain(&["connection: close"])
         .copied()
         .collect();
-    kept_answer(status, &lines, body.as_bytes())
+    keep_alive_answer(status, &lines, body.as_bytes())
 }
 
 /// Returns the same with any body and without `connection: close`.
-pub fn kept_answer(status: &str, lines: &[&str], body: &[u8]) -> Vec<u8> {
+pub fn keep_alive_answer(status: &str, lines: &[&str], body: &[u8]) -> Vec<u8> {
     let mut head = format!(
         "HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n",
         body.len()
