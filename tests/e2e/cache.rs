@@ -183,7 +183,7 @@ fn a_full_breaker_is_no_outage(world: &World) -> Result<()> {
             let (status, entry) = stage.logged("/v1/x", &key)?;
             ensure!(
                 (status, entry.as_str()) == (200, "outcome=allowed source=stale"),
-                "after its time: {status} {entry}"
+                "after the verdict expired: {status} {entry}"
             );
             until(known + FRESH + GRACE);
             let (status, entry) = stage.logged("/v1/x", &key)?;

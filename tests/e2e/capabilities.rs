@@ -143,14 +143,14 @@ fn check(folder: &Path, config: &str, entry: &str, without: Without, key: &str) 
             let named = said.contains(&format!("capability: {entry}"));
             ensure!(
                 named || entry.starts_with("proxy_on_"),
-                "the log does not name it: {said}"
+                "the error does not name the missing capability: {said}"
             );
             return Ok(());
         }
     };
     let to = envoy.listener("api")?;
     let (needs_key, needs_none) = match without {
-        NotLoaded => bail!("it is loaded"),
+        NotLoaded => bail!("Envoy started, but should not have"),
         Closed => (503, 503),
         NoVerdicts => (503, 200),
         Decides => (200, 200),

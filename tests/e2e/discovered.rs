@@ -144,7 +144,7 @@ fn swapped_under_load(world: &World) -> Result<()> {
         let before = stage.discovery.turned_down(&stage.envoy)?;
         stage.discovery.publish_text(&text)?;
         wait_until(|| Ok(stage.discovery.turned_down(&stage.envoy)? > before))
-            .with_context(|| format!("{name} is not turned down"))?;
+            .with_context(|| format!("Envoy does not reject: {name}"))?;
         some_more().context(name)?;
         let realm = stage.realm().context(name)?;
         ensure!(realm.contains("\"second\""), "{name}: {realm}");
@@ -164,7 +164,7 @@ fn swapped_under_load(world: &World) -> Result<()> {
         println!("{name}: {outcomes:?}");
         ensure!(
             outcomes.keys().eq([&Some(*status)]),
-            "{name}: {outcomes:?}, where all should be {status}"
+            "{name}: {outcomes:?}, expected only {status}"
         );
     }
     ensure!(

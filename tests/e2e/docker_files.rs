@@ -69,7 +69,10 @@ fn as_without_containers(_: &World) -> Result<()> {
              Make the same change to both, or list the difference in tests/e2e/docker_files.rs"
         );
     }
-    ensure!(expected == found, "one of the two ends early");
+    ensure!(
+        expected == found,
+        "one of the two files has extra lines at the end"
+    );
     Ok(())
 }
 
@@ -115,15 +118,16 @@ fn env_is_private(_: &World) -> Result<()> {
 
 fn replaced(text: &str, from: &str, to: &str) -> Result<String> {
     let times = text.matches(from).count();
-    ensure!(times == 1, "{from:?} stands there {times} times, not once");
+    ensure!(times == 1, "found {from:?} {times} times, expected once");
     Ok(text.replace(from, to))
 }
 
 fn without(text: &str, from: &str, to: &str) -> Result<String> {
     let start = text.find(&format!("\n{from}"));
-    let (kept, rest) = text.split_at(start.with_context(|| format!("no line is {from:?}"))?);
+    let (kept, rest) =
+        text.split_at(start.with_context(|| format!("no line starts with {from:?}"))?);
     let end = rest.find(&format!("\n{to}"));
-    let end = end.with_context(|| format!("behind {from:?}, no line is {to:?}"))?;
+    let end = end.with_context(|| format!("no line after {from:?} starts with {to:?}"))?;
     Ok(format!("{kept}{}", &rest[end..]))
 }
 

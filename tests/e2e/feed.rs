@@ -350,7 +350,7 @@ fn one_outage(stage: &mut Stage<'_>, what: Outage) -> Result<()> {
     .with_context(|| format!("a new key gets {status}"))?;
     ensure!(
         stage.counter("feed_polls.reset.total")? == resets,
-        "the feed began anew"
+        "the feed was reset"
     );
     // What each key got throughout.
     let cases: [(&str, &Traffic, &[u16]); 4] = [
@@ -421,7 +421,7 @@ fn one_backlog(stage: &mut Stage<'_>) -> Result<()> {
     ensure!(late <= BOUND, "{late:?} until the last 200");
     ensure!(
         stage.counter("feed_polls.reset.total")? == resets,
-        "the feed began anew"
+        "the feed was reset"
     );
     Ok(())
 }

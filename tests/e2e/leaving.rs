@@ -190,7 +190,7 @@ fn too_late(world: &World) -> Result<()> {
                 + stage.counter("verdicts.coalesced.total")?;
             ensure!(
                 counted == 0,
-                "{counted} of those that Envoy answered are counted"
+                "{counted} requests that Envoy answered itself were counted as verdicts"
             );
             Ok(())
         })?;

@@ -93,7 +93,7 @@ fn fields_are_bounded(_: &World) -> Result<()> {
             );
             ensure!(
                 !inside.to_ascii_lowercase().contains("(x-keystile"),
-                "{page}: {name} is what a client says it is"
+                "{page}: {name} can be set by the client"
             );
         }
     }

@@ -214,7 +214,7 @@ fn as_istio_patches_it(world: &World) -> Result<()> {
         shipped::lock(&mut plain)?;
         ensure!(
             plain["http_filters"] == http["http_filters"],
-            "another lock than that of envoy/envoy.yaml"
+            "the second lock differs from the one in envoy/envoy.yaml"
         );
         let filters = http["http_filters"].as_array_mut().context("no filters")?;
         filters[0] = discovery.filter();

@@ -203,7 +203,7 @@ fn same_names_without_labels(stack: &Watched) -> Result<()> {
     let differ: Vec<_> = labelled.symmetric_difference(&relabelled).collect();
     ensure!(
         differ.is_empty(),
-        "with stats_config or without it alone: {differ:?}"
+        "series that only one of the two Envoys has: {differ:?}"
     );
     Ok(())
 }
@@ -267,7 +267,7 @@ fn broken_queries_are_named(prometheus: &Prometheus, span: Span) -> Result<()> {
     });
     let variable = serde_json::json!({"templating": {"list": [variable]}}).to_string();
     let problems = Dashboard::read(&variable)?.problems(prometheus, span, &[])?;
-    let named = problems.len() == 1 && problems[0].starts_with("nothing: gives no series");
+    let named = problems.len() == 1 && problems[0].starts_with("nothing: returns no series");
     ensure!(named, "a variable without values: {problems:?}");
     let full = panel("Full", "keystile_requests_total", "")?;
     let problems = full.problems(prometheus, span, &["Full"])?;

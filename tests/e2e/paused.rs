@@ -104,7 +104,10 @@ fn large_body_is_whole(world: &World) -> Result<()> {
     let told = thread::spawn(move || verdict.add_permits(1));
     waiting.sent.send(&vec![b'x'; SIZE])?;
     let response = waiting.sent.response()?;
-    ensure!(told.join().is_ok(), "the verdict was not told");
+    ensure!(
+        told.join().is_ok(),
+        "the thread that releases the verdict panicked"
+    );
     ensure!(response.status == 200, "{}", response.status);
     let echo: Value = serde_json::from_slice(&response.body)?;
     let body = echo["body"].as_str().unwrap_or_default();

@@ -58,7 +58,10 @@ fn each_alert_has_a_test_and_a_runbook(_: &World) -> Result<()> {
         .filter_map(|line| line.strip_prefix("### Keystile"));
     for heading in headings {
         let name = format!("Keystile{heading}");
-        ensure!(alerts.contains(&name.as_str()), "{name}: is no alert");
+        ensure!(
+            alerts.contains(&name.as_str()),
+            "{name}: there is no such alert"
+        );
     }
     Ok(())
 }
@@ -84,6 +87,9 @@ fn podmonitor_relabels_alike(_: &World) -> Result<()> {
     for (ours, theirs) in scraped.iter().zip(&monitored) {
         ensure!(ours == theirs, "podmonitor.yaml has {theirs}, not {ours}");
     }
-    ensure!(scraped.len() == monitored.len(), "one has more steps");
+    ensure!(
+        scraped.len() == monitored.len(),
+        "prometheus.yml and podmonitor.yaml have different numbers of steps"
+    );
     Ok(())
 }

@@ -22,10 +22,10 @@ fn each_claim_has_its_tests() -> Result<()> {
     let page = fs::read_to_string(root().join("SECURITY.md")).context("SECURITY.md")?;
     let (_, page) = page
         .split_once("## What is defended")
-        .context("no section of what is defended")?;
+        .context("SECURITY.md has no section \"What is defended\"")?;
     let (page, _) = page
         .split_once("## What is left")
-        .context("no section of what is left")?;
+        .context("SECURITY.md has no section \"What is left\"")?;
     let end_to_end = sources("tests/e2e")?;
     let native = [
         "src",

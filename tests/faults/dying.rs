@@ -164,7 +164,10 @@ fn the_shipped_module_has_nothing_to_die_on() -> Result<()> {
         let bytes = std::fs::read(module)?;
         anyhow::Ok(bytes.windows(DIE.len()).any(|part| part == DIE.as_bytes()))
     };
-    ensure!(has(module())?, "looked for in the wrong way");
+    ensure!(
+        has(module())?,
+        "the search does not find the failpoint header in the test module"
+    );
     ensure!(!has(envoy::module())?, "{DIE} is in the shipped module");
     Ok(())
 }

@@ -276,7 +276,10 @@ impl Neighbours<'_> {
             (self.green, &peppered),
             (self.blue, &plain),
         ] {
-            ensure!(auth.lookups_about(hash) == 0, "a hash of another plugin");
+            ensure!(
+                auth.lookups_about(hash) == 0,
+                "a lookup with another plugin's hash"
+            );
         }
         let at_echo = self.received.with("x-blue-id", "key_1");
         ensure!(!at_echo.is_empty(), "blue's identity is not there");
@@ -302,7 +305,7 @@ impl Neighbours<'_> {
             format!("{ENTITLED}: {}", key_id(key)?),
         );
         wait_until(|| Ok(self.get("green", &[&line, &entitled])?.status == 200))
-            .context("green does not look again")?;
+            .context("green does not repeat the lookup")?;
         ensure!(self.green.lookups_about(&hash) > before);
         self.green
             .script(FEED, Script::Answer(answer("200 OK", &page("c3", &[]))));

@@ -144,7 +144,7 @@ impl Memory {
         );
         ensure!(
             last - first < GROWTH[0] * MB && last_wasm - first_wasm < GROWTH[1] * MB,
-            "grown with each swap"
+            "Envoy's memory grew over the swaps"
         );
         Ok(())
     }
@@ -182,7 +182,7 @@ fn discovered(name: &str) -> Result<()> {
                 let before = discovery.turned_down(&range.envoy)?;
                 publish(text)?;
                 wait_until(|| Ok(discovery.turned_down(&range.envoy)? > before))
-                    .with_context(|| format!("{what} is not turned down"))?;
+                    .with_context(|| format!("Envoy does not reject {what}"))?;
                 let still = range.challenge(counters, "swapped")?;
                 ensure!(still.contains(&realm(number)), "after {what}: {still}");
             }
@@ -267,7 +267,7 @@ fn dies_of_it(name: &str, policy: Policy) -> Result<()> {
             let written = range.envoy.written();
             Ok(written.contains("Function: proxy_on_configure failed"))
         })
-        .context("the VM does not die of it")?;
+        .context("the VM does not die of the new configuration")?;
         dying::stays_closed(&range, counters)?;
         // While the VM is in use, Envoy accepts no other configuration for a VM of this name.
         publish(2, "first")?;
@@ -277,7 +277,10 @@ fn dies_of_it(name: &str, policy: Policy) -> Result<()> {
         dying::is_back(&range, counters, name, Instant::now())?;
         let response = range.get(counters, "dying", "no key, for its realm", &[])?;
         let challenge = response.header("www-authenticate")?.unwrap_or_default();
-        ensure!(challenge.contains(&realm(2)), "another one: {challenge}");
+        ensure!(
+            challenge.contains(&realm(2)),
+            "the challenge has another realm: {challenge}"
+        );
         Ok(())
     })
 }

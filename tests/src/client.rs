@@ -76,10 +76,9 @@ impl Sent {
             if let Some(response) = parse(&bytes, false)? {
                 return Ok((response, bytes));
             }
-            let read = self
-                .0
-                .read(&mut buffer)
-                .with_context(|| format!("no end after {} bytes", bytes.len()))?;
+            let read = self.0.read(&mut buffer).with_context(|| {
+                format!("the response is incomplete after {} bytes", bytes.len())
+            })?;
             if read == 0 {
                 let response = parse(&bytes, true)?
                     .with_context(|| format!("cut off: {:?}", String::from_utf8_lossy(&bytes)))?;

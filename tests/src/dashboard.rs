@@ -147,7 +147,9 @@ impl Dashboard {
             let problem = match query.check(prometheus, &variables, span) {
                 Err(problem) if problem.is::<NoSeries>() && empty.contains(&&*query.of) => continue,
                 Err(problem) => format!("{problem:#}"),
-                Ok(()) if empty.contains(&&*query.of) => "is said to be empty, and is not".into(),
+                Ok(()) if empty.contains(&&*query.of) => {
+                    "is listed as empty but returns series".into()
+                }
                 Ok(()) => continue,
             };
             problems.push(format!("{}: {problem}: {}", query.of, query.expression));
@@ -161,7 +163,7 @@ struct NoSeries;
 
 impl std::fmt::Display for NoSeries {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("gives no series with a value")
+        f.write_str("returns no series with a value")
     }
 }
 
@@ -206,7 +208,7 @@ impl Query {
             .strip_prefix("label_values(")
             .and_then(|arguments| arguments.strip_suffix(')'))
             .and_then(|arguments| arguments.rsplit_once(", "))
-            .context("is no label_values(selector, label)")?;
+            .context("is not a label_values(selector, label) query")?;
         prometheus.label_values(selector, label)
     }
 

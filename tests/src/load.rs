@@ -77,7 +77,10 @@ pub async fn run(
     streams: usize,
     requests: impl Iterator<Item = Request> + Send,
 ) -> Result<Outcomes> {
-    ensure!(connections > 0 && streams > 0, "nothing to send on");
+    ensure!(
+        connections > 0 && streams > 0,
+        "connections and streams must be at least 1"
+    );
     let (hand_out, queue) = mpsc::channel(connections * streams);
     let queue = Arc::new(Mutex::new(queue));
     let mut tasks = JoinSet::new();

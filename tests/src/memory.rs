@@ -52,7 +52,7 @@ pub(crate) fn linear(smaps: &str) -> Result<u64> {
 
 fn kib(value: &str) -> Result<u64> {
     let value = value.trim().strip_suffix(" kB");
-    Ok(value.context("a size in another unit")?.parse::<u64>()? * 1024)
+    Ok(value.context("the size is not in kB")?.parse::<u64>()? * 1024)
 }
 
 fn areas(smaps: &str) -> Result<Vec<Area>> {
@@ -61,7 +61,9 @@ fn areas(smaps: &str) -> Result<Vec<Area>> {
         let words: Vec<_> = line.split_whitespace().collect();
         match words[..] {
             ["Rss:", resident, "kB"] => {
-                let area = areas.last_mut().context("a size of no area")?;
+                let area = areas
+                    .last_mut()
+                    .context("an Rss line before the first area")?;
                 area.resident = resident.parse::<u64>()? * 1024;
             }
             [range, rights, _, _, _, ..] if !range.ends_with(':') => {

@@ -154,7 +154,7 @@ impl Prometheus {
         let targets = self.ask("targets", &[])?;
         let targets = targets["activeTargets"].as_array().context("no targets")?;
         if targets.is_empty() {
-            return Ok(vec!["none is known yet".to_owned()]);
+            return Ok(vec!["no targets yet".to_owned()]);
         }
         let down = targets.iter().filter(|target| target["health"] != "up");
         Ok(down

@@ -148,7 +148,7 @@ pub fn listener(name: &str, plugin: &Value) -> Result<Value> {
     listener["name"] = json!(name);
     let http = listener
         .pointer_mut("/filter_chains/0/filters/0/typed_config")
-        .context("no settings of HTTP")?;
+        .context("no HTTP settings")?;
     http["stat_prefix"] = json!(name);
     *plugin_in(http)? = json!(plugin.to_string());
     Ok(listener)
@@ -210,7 +210,7 @@ fn local(port: u16) -> SocketAddr {
 
 fn ensure_free(who: &str, variable: &str, port: u16) -> Result<()> {
     TcpListener::bind(local(port)).map(drop).with_context(|| {
-        format!("port {port}, for {who}, is taken: stop what uses it, or set {variable} to another")
+        format!("port {port}, for {who}, is taken: stop the process that uses it, or set {variable} to another port")
     })
 }
 
@@ -222,7 +222,7 @@ pub fn lock(http: &mut Value) -> Result<()> {
     let listener = listener("shipped", &Value::Null)?;
     let shipped = listener
         .pointer("/filter_chains/0/filters/0/typed_config")
-        .context("no settings of HTTP")?;
+        .context("no HTTP settings")?;
     let mut filters = shipped["http_filters"].as_array().into_iter().flatten();
     let lock = filters.find(|filter| filter["name"] == "proof");
     let lock = lock.context("no proof")?.clone();

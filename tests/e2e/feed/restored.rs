@@ -122,7 +122,7 @@ fn changes_are_lost(
     for (key, status) in [(&active.key, 200), (&doomed.key, 401), (&lost, 401)] {
         ensure!(
             every_worker_answers(stage, key, status)?,
-            "not each worker answers {status}"
+            "not every worker answers {status}"
         );
     }
     let seen = of_active.seen()?;

@@ -67,7 +67,7 @@ fn flood() -> Result<()> {
     wait_until(|| Ok(written()? > before))?;
     ensure!(
         !attacked.stack.envoy.written().contains(&"x".repeat(300)),
-        "something of a request is in the log, whole"
+        "a part of a request is in the log without truncation"
     );
 
     let before = written()?;
@@ -97,7 +97,7 @@ fn flood() -> Result<()> {
     );
     ensure!(
         bytes <= refused * LINE,
-        "{bytes} bytes are logged of {refused} requests"
+        "{bytes} bytes of log for {refused} requests"
     );
     Ok(())
 }

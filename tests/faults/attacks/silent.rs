@@ -78,7 +78,8 @@ fn attack(envoy: &Envoy, beginning: &[u8]) -> Result<()> {
     }
     let took = opened.elapsed();
     let all_open = Instant::now();
-    wait_until(|| Ok(rejected()? > before)).context("they are not too many")?;
+    wait_until(|| Ok(rejected()? > before))
+        .context("Envoy rejected no connection: the limit was not reached")?;
     let mut slowest = Duration::ZERO;
     for (name, to, path) in [
         ("probe of the admin page", envoy.admin(), "/ready"),

@@ -88,7 +88,7 @@ fn php() -> Result<()> {
     let dangerous = String::from_iter(dangerous);
     ensure!(
         "-._".chars().all(|known| dangerous.contains(known)),
-        "PHP reads only {dangerous} as one"
+        "PHP maps only {dangerous} to underscores"
     );
     println!(
         "attack: identity in another spelling, PHP: PHP takes {dangerous} for one; \

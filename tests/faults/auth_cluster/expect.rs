@@ -58,7 +58,7 @@ impl Expect {
         );
         ensure!(
             response.header("cache-control")? == Some("no-store"),
-            "may be kept: {response:?}"
+            "no cache-control: no-store: {response:?}"
         );
         Ok(())
     }

@@ -274,7 +274,10 @@ fn narrow(range: &Range, name: &str) -> Result<()> {
             Expect::Internal.check(&response)?;
         }
         let lookups = range.auth.lookups_about(&hash(&key)?);
-        ensure!(lookups == 0, "{lookups} lookups without a place");
+        ensure!(
+            lookups == 0,
+            "{lookups} lookups despite the open circuit breaker"
+        );
         permits.add_permits(PLACES);
         for sent in slow {
             let response = Range::received(counters, "in a place", sent)?;

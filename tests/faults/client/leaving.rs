@@ -166,7 +166,8 @@ fn leave(
         }
         anyhow::Ok(())
     })?;
-    wait_until(|| Ok(range.envoy.counter(&active)? >= requests as u64)).context("not all wait")?;
+    wait_until(|| Ok(range.envoy.counter(&active)? >= requests as u64))
+        .context("not all requests are paused")?;
 
     let mut staying = Vec::new();
     let mut left = 0;
@@ -188,7 +189,7 @@ fn leave(
     range
         .envoy
         .wait_for_counter(&gone, gone_before + left)
-        .context("Envoy does not see that they left")?;
+        .context("Envoy did not notice the disconnects")?;
     let expected = if known { 200 } else { 401 };
     let stays = staying.len() as u64;
     held.tell();

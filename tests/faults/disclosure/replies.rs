@@ -70,7 +70,7 @@ pub(super) fn are_equal() -> Result<()> {
                     let expected = expected.get_or_insert_with(|| seen.clone());
                     ensure!(
                         seen == *expected,
-                        "{}, {name}, {cache}:\n{seen}\nwhere one that never existed gets\n{expected}",
+                        "{}, {name}, {cache}:\n{seen}\nbut a key that never existed gets\n{expected}",
                         way.name
                     );
                 }

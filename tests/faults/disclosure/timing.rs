@@ -87,7 +87,7 @@ fn in_two_series(range: &Range, name: &str, keys: impl Fn() -> Result<Vec<Keys>>
         }
         ensure!(
             differ.is_empty(),
-            "{differ:?}: their time tells them from keys that never existed"
+            "{differ:?}: distinguishable by timing from keys that never existed"
         );
         Ok(())
     })

@@ -49,8 +49,8 @@ async fn run() -> Result<()> {
                 // Deliberately no reason to stop: this shows what an outage looks like.
                 if let (false, Some(status)) = (outage, stack.server.ended()?) {
                     println!(
-                        "the registry ended with {status}: keys that were used lately still get \
-                         200, others 503 internal_error"
+                        "the registry ended with {status}: recently used keys still get 200, all \
+                         others get 503 internal_error"
                     );
                     outage = true;
                 }
@@ -65,9 +65,9 @@ async fn run() -> Result<()> {
 
 fn port(variable: &str, default: u16) -> Result<u16> {
     match std::env::var(variable) {
-        Ok(text) => text
-            .parse()
-            .with_context(|| format!("{variable}={text} is no port; give a number up to 65535")),
+        Ok(text) => text.parse().with_context(|| {
+            format!("{variable}={text} is not a port; use a number from 0 to 65535")
+        }),
         Err(_) => Ok(default),
     }
 }

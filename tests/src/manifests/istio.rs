@@ -24,7 +24,7 @@ impl Document {
     /// documents have no patches.
     ///
     /// # Errors
-    /// When a patch is not supported here, or Istio would find no place for it.
+    /// When a patch is not supported here, or Istio would find no filter to insert before.
     pub fn patch(&self, http: &mut Value) -> Result<()> {
         for patch in self.patches() {
             let (operation, value) = (&patch["patch"]["operation"], &patch["patch"]["value"]);
@@ -36,9 +36,9 @@ impl Document {
                     let before = filters
                         .iter()
                         .position(|other| other["name"] == filter["subFilter"]["name"]);
-                    filters.insert(before.context("no place for it")?, value.clone());
+                    filters.insert(before.context("no filter to insert before")?, value.clone());
                 }
-                (to, what) => bail!("{}: a patch {what:?} of {to:?}", self.name()),
+                (to, what) => bail!("{}: unsupported patch: {what:?} on {to:?}", self.name()),
             }
         }
         Ok(())
@@ -156,7 +156,7 @@ impl Document {
                 for (field, values) in from["source"].as_object().context("no source")? {
                     ensure!(field == "principals", "{field}");
                     for name in values.as_array().into_iter().flatten() {
-                        let name = name.as_str().context("a principal is no text")?;
+                        let name = name.as_str().context("a principal is not a string")?;
                         principals.push(json!({"authenticated": {"principal_name":
                             text_matcher(name, "spiffe://")?}}));
                     }
@@ -208,7 +208,7 @@ fn permission(field: &str, value: &str, port: u16) -> Result<Value> {
         "methods" => json!({"header": {"name": ":method", "string_match": {"exact": value}}}),
         // Without the query.
         "paths" => json!({"url_path": {"path": text_matcher(value, "")?}}),
-        other => bail!("an operation with {other}"),
+        other => bail!("unsupported operation field: {other}"),
     })
 }
 

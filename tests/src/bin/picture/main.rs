@@ -69,6 +69,6 @@ async fn run() -> Result<()> {
     }
     let file = root().join("docs/dashboard.svg");
     std::fs::write(&file, draw::svg(&panels)).with_context(|| format!("{file:?}"))?;
-    println!("docs/dashboard.svg is written");
+    println!("wrote docs/dashboard.svg");
     Ok(())
 }
