@@ -20,7 +20,7 @@ pub(crate) struct Machine {
 
 impl Machine {
     /// Collects the description.
-    pub(crate) fn look(cores: &Cores) -> Result<Self> {
+    pub(crate) fn inspect(cores: &Cores) -> Result<Self> {
         let read = |path| std::fs::read_to_string(path).context(path);
         let cpus = read("/proc/cpuinfo")?;
         let model = cpus

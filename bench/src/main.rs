@@ -88,7 +88,7 @@ fn run(options: Options) -> Result<()> {
 
 fn measure(options: &Options, cores: &cpu::Cores, interrupted: &Interrupted) -> Result<()> {
     let servers = servers::Servers::start()?;
-    let machine = machine::Machine::look(cores)?;
+    let machine = machine::Machine::inspect(cores)?;
     let footprint = footprint::measure(options, cores, &servers, interrupted)?;
     let samples = rounds::run(options, cores, &servers, interrupted)?;
     let figures = figures::Figures::of(&samples)?;

@@ -58,7 +58,7 @@ impl Servers {
     }
 
     /// Returns how many requests the auth server has had so far.
-    pub(crate) fn asked(&self) -> Result<u64> {
+    pub(crate) fn request_count(&self) -> Result<u64> {
         let answer = client::get(self.auth, auth::COUNT, [])?.text();
         answer
             .parse()

@@ -186,8 +186,9 @@ impl Variant {
         }
     }
 
-    /// Returns true if each request asks the auth server. Otherwise none may, once the cache is warm.
-    pub(crate) fn asks(self) -> bool {
+    /// Returns true if each request makes a callout to the auth server. Otherwise none may, once the
+    /// cache is warm.
+    pub(crate) fn makes_callout(self) -> bool {
         matches!(
             self,
             Self::LuaCallout | Self::AuthzHttp | Self::AuthzGrpc | Self::Lookup | Self::LookupFloor
