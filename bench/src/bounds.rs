@@ -12,7 +12,7 @@ pub(crate) struct Bound {
     figure: f64,
     limit: f64,
     /// The goal, stricter than the limit, if there is one.
-    aim: Option<f64>,
+    goal: Option<f64>,
     unit: &'static str,
 }
 
@@ -22,61 +22,62 @@ impl fmt::Display for Bound {
             what,
             figure,
             limit,
-            aim,
+            goal,
             unit,
         } = self;
         let verdict = if figure <= limit { "held" } else { "missed" };
         let digits = if unit.is_empty() { 2 } else { 1 };
-        let aimed = aim.map(|aim| match *unit {
-            "" => format!("{aim:.2}"),
-            unit => format!("{aim}{unit}"),
-        });
         write!(
             f,
-            "**{verdict}**: {what} is {figure:.digits$}{unit}, at most {limit}{unit}"
+            "**{verdict}**: {what} is {figure:.digits$}{unit}; the limit is {limit}{unit}"
         )?;
-        match (aim, aimed) {
-            (Some(aim), Some(aimed)) if figure <= aim => {
-                write!(f, ", and the {aimed} that is aimed at")
-            }
-            (_, Some(aimed)) => write!(f, "; {aimed} is aimed at"),
-            (_, None) => Ok(()),
+        let Some(goal) = goal else {
+            return Ok(());
+        };
+        let number = match *unit {
+            "" => format!("{goal:.2}"),
+            unit => format!("{goal}{unit}"),
+        };
+        if figure <= goal {
+            write!(f, ", and the goal of {number} is met")
+        } else {
+            write!(f, ", and the goal is {number}")
         }
     }
 }
 
 /// Returns all bounds.
 pub(crate) fn all(figures: &Figures, footprint: &Footprint) -> Vec<Bound> {
-    let bound = |what, figure, limit, aim| Bound {
+    let bound = |what, figure, limit, goal| Bound {
         what,
         figure,
         limit,
-        aim,
+        goal,
         unit: "",
     };
-    let size = |what, bytes: f64, limit, aim, unit: &'static str, of: f64| Bound {
+    let size = |what, bytes: f64, limit, goal, unit: &'static str, of: f64| Bound {
         what,
         figure: bytes / of,
         limit,
-        aim,
+        goal,
         unit,
     };
-    let memory = |what, bytes, limit, aim| size(what, bytes, limit, aim, " MB", 1e6);
+    let memory = |what, bytes, limit, goal| size(what, bytes, limit, goal, " MB", 1e6);
     vec![
         bound(
-            "what a cached verdict adds, to what its host calls alone add,",
+            "the cost of a cached verdict relative to its host calls alone",
             figures.cached_to_floor,
             1.15,
             Some(1.1),
         ),
         bound(
-            "CPU time by lookup, to that of `ext_authz` over HTTP,",
+            "CPU time of a lookup relative to `ext_authz` over HTTP",
             figures.lookup_to_authz,
             1.15,
             None,
         ),
         bound(
-            "CPU time of a refusal from the cache, to that without a filter,",
+            "CPU time of a cached refusal relative to no filter",
             figures.get(Variant::Refused).ratio,
             0.65,
             None,
@@ -96,19 +97,19 @@ pub(crate) fn all(figures: &Figures, footprint: &Footprint) -> Vec<Bound> {
             Some(15.0),
         ),
         memory(
-            "what a further worker's VM adds",
+            "the private memory that each further worker's VM adds",
             footprint.worker,
             30.0,
             None,
         ),
         memory(
-            "what the cached verdicts add",
+            "the private memory of the cached verdicts",
             footprint.verdicts,
             15.0,
             None,
         ),
         bound(
-            "CPU time with many keys in turn, to that with one,",
+            "CPU time with many keys relative to one key",
             figures.rotation_to_one,
             1.15,
             None,
@@ -126,34 +127,37 @@ mod tests {
             what: "it",
             figure: 14.96,
             limit: 20.0,
-            aim: Some(15.0),
+            goal: Some(15.0),
             unit: " MB",
         };
         assert_eq!(
             memory.to_string(),
-            "**held**: it is 15.0 MB, at most 20 MB, and the 15 MB that is aimed at"
+            "**held**: it is 15.0 MB; the limit is 20 MB, and the goal of 15 MB is met"
         );
         let of = |figure| Bound {
             what: "it",
             figure,
             limit: 0.15,
-            aim: Some(0.12),
+            goal: Some(0.12),
             unit: "",
         };
         for (figure, expected) in [
             (
                 0.2,
-                "**missed**: it is 0.20, at most 0.15; 0.12 is aimed at",
+                "**missed**: it is 0.20; the limit is 0.15, and the goal is 0.12",
             ),
-            (0.13, "**held**: it is 0.13, at most 0.15; 0.12 is aimed at"),
+            (
+                0.13,
+                "**held**: it is 0.13; the limit is 0.15, and the goal is 0.12",
+            ),
             (
                 0.12,
-                "**held**: it is 0.12, at most 0.15, and the 0.12 that is aimed at",
+                "**held**: it is 0.12; the limit is 0.15, and the goal of 0.12 is met",
             ),
             // NaN, which results if nothing was added, misses the bound.
             (
                 f64::NAN,
-                "**missed**: it is NaN, at most 0.15; 0.12 is aimed at",
+                "**missed**: it is NaN; the limit is 0.15, and the goal is 0.12",
             ),
         ] {
             assert_eq!(of(figure).to_string(), expected);

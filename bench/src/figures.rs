@@ -125,7 +125,7 @@ pub(crate) fn median(values: &[f64]) -> Result<f64> {
     sorted.sort_by(f64::total_cmp);
     let (low, high) = (sorted.len().saturating_sub(1) / 2, sorted.len() / 2);
     let middle = sorted.get(low).zip(sorted.get(high));
-    let (low, high) = middle.context("no figure")?;
+    let (low, high) = middle.context("no values")?;
     Ok(f64::midpoint(*low, *high))
 }
 

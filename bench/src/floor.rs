@@ -116,7 +116,7 @@ pub(crate) fn module(variant: Variant) -> Result<Vec<u8>> {
             ];
             (request.concat(), answer.concat())
         }
-        other => anyhow::bail!("{} is no floor", other.name()),
+        other => anyhow::bail!("{} is not a floor", other.name()),
     };
     let text = FRAME
         .replace("REQUEST", &request)

@@ -170,6 +170,6 @@ fn start_time(envoy: &Envoy) -> Result<f64> {
     let first = log.lines().find(|line| line.contains("initializing epoch"));
     let last = log.lines().find(|line| line.contains(LAST));
     let times = first.and_then(time).zip(last.and_then(time));
-    let (first, last) = times.context("Envoy's log does not tell when it started")?;
+    let (first, last) = times.context("Envoy's log does not say when it started")?;
     Ok((last - first) * 1000.0)
 }

@@ -79,7 +79,7 @@ impl Wrk {
         };
         ensure!(
             burst.requests > 0 && burst.broken == 0 && burst.refused == refused,
-            "{}: not every request got its {}: {burst:?}",
+            "{}: not every response was a {}: {burst:?}",
             variant.name(),
             variant.status()
         );

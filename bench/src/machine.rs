@@ -37,7 +37,7 @@ impl Machine {
         let apart = if cores.are_apart() {
             ""
         } else {
-            ", shared: figures mean little"
+            "; they share it, so the figures are unreliable"
         };
         Ok(Self {
             cpu: format!(

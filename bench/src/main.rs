@@ -74,7 +74,7 @@ fn run(options: Options) -> Result<()> {
         let handle = interrupted.clone();
         let mut work = tokio::task::spawn_blocking(move || measure(&options, &cores, &handle));
         tokio::select! {
-            done = &mut work => return done.context("the measuring panicked")?,
+            done = &mut work => return done.context("the measurement panicked")?,
             _ = interrupt.recv() => {}
             _ = terminate.recv() => {}
             _ = hang_up.recv() => {}

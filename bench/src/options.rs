@@ -23,7 +23,7 @@ pub(crate) struct Options {
     /// Bursts of load for each variant; the report has their medians.
     #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) rounds: u32,
-    /// Warm-up rounds before those, which do not count.
+    /// Warm-up rounds before them, which do not count.
     #[arg(long, default_value_t = 1)]
     pub(crate) warm_up: u32,
     /// How long each burst is, in seconds.

@@ -36,7 +36,7 @@ pub(crate) fn svg(figures: &Figures) -> String {
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height}\" role=\"img\" \
          aria-label=\"CPU time of Envoy's worker per request\">\n<style>\n{STYLE}</style>\n\
          <text class=\"title\" x=\"16\" y=\"28\">CPU time of Envoy's worker per request</text>\n\
-         <text class=\"note\" x=\"16\" y=\"48\">µs, and what is beyond no filter; less is better</text>\n"
+         <text class=\"note\" x=\"16\" y=\"48\">µs, and the difference from no filter; lower is better</text>\n"
     );
     for (place, variant) in Variant::ALL.into_iter().enumerate() {
         let y = TOP + ROW * place as f64;

@@ -21,7 +21,7 @@ pub(crate) fn markdown(
     bounds: &[Bound],
 ) -> String {
     format!(
-        "# Benchmarks\n\nWritten by `make bench`, which measures all of this anew.\n\n\
+        "# Benchmarks\n\nWritten by `make bench`, which measures all of this again.\n\n\
          ![CPU time of Envoy's worker per request](benchmarks.svg)\n\n\
          {}\n{}\n\n{}\n{}\n## Bounds\n\n{}",
         table(figures),
@@ -45,10 +45,11 @@ pub(crate) fn write(folder: &Path, report: &str, plot: &str) -> Result<()> {
 }
 
 fn table(figures: &Figures) -> String {
-    let mut table = "| variant | CPU µs | to no filter | added µs | to `ext_authz` HTTP's | \
+    let mut table =
+        "| variant | CPU µs | ratio to no filter | added µs | added, ratio to `ext_authz` HTTP | \
                      requests/s | p50 µs | p99 µs | worker busy |\n\
                      |---|--:|--:|--:|--:|--:|--:|--:|--:|\n"
-        .to_owned();
+            .to_owned();
     for variant in Variant::ALL {
         let figure = figures.get(variant);
         let line = format!(
@@ -85,22 +86,23 @@ fn notes(options: &Options, figures: &Figures) -> String {
     let warning = if quiet {
         ""
     } else {
-        "\n- **The worker did not run most of the time: something else was using the cores, so the \
-         figures say little.**"
+        "\n- **In some variants the worker was not busy enough: it shared its core, or the load was \
+         too low, so the figures are unreliable.**"
     };
     format!(
-        "- CPU: time of Envoy's worker thread per request, by the kernel's books \
-         (`/proc/PID/task/TID/schedstat`). Envoy's other threads took at most {rest:.2} µs more.\n\
-         - Figures are medians; rounds: {}. In each round every variant gets a burst of {} s \
-         in turn; ratios and differences are taken within a round.\n\
+        "- CPU: time of Envoy's worker thread per request, as counted by the kernel \
+         (`/proc/PID/task/TID/schedstat`). Envoy's other threads took at most {rest:.2} µs per request.\n\
+         - Figures are medians; rounds: {}. In each round, every variant gets a burst of {} s in \
+         turn. Ratios and differences are computed within each round.\n\
          - Load: {} connections over HTTP/1.1 that each send one request after the other, so \
-         latency is that of a full Envoy. Requests have the headers of an SDK and the key in \
+         latency is that of a saturated Envoy. Requests have the headers of an SDK and the key in \
          `authorization`.\n\
-         - Every answer had the variant's status. Variants with a callout ask the same auth \
-         server, over HTTP/2, exactly once a request, for {} keys in turn; cached ones never do.\n\
-         - Whatever decides by the credential removes it and sets identity headers for the upstream.\n\
-         - \"Host calls alone\" is a module that makes the host calls that Keystile makes, and does \
-         nothing else: no filter in Wasm that makes them costs less.{warning}",
+         - Every response had the expected status. Variants with a callout ask the same auth \
+         server over HTTP/2, exactly once per request, for {} keys in turn; cached variants never ask it.\n\
+         - Every variant that checks the credential removes it and sets identity headers for the \
+         upstream.\n\
+         - \"Host calls alone\" is a module that makes the same host calls as Keystile and does \
+         nothing else: a Wasm filter that makes these calls cannot cost less.{warning}",
         options.rounds, options.burst, options.connections, options.keys,
     )
 }
@@ -113,7 +115,7 @@ pub(crate) fn against(options: &Options, figures: &Figures) -> String {
     };
     let mut table = format!(
         "\n## Against {}\n\n\
-         | variant | its CPU µs | CPU µs | ratio | ratio of what is added |\n\
+         | variant | CPU µs (against) | CPU µs | ratio | ratio of added cost |\n\
          |---|--:|--:|--:|--:|\n",
         against.display()
     );
@@ -135,16 +137,16 @@ pub(crate) fn against(options: &Options, figures: &Figures) -> String {
 fn footprint_table(options: &Options, footprint: &Footprint) -> String {
     const MB: f64 = 1e6;
     format!(
-        "| besides | |\n|---|--:|\n\
+        "| other costs | |\n|---|--:|\n\
          | module | {:.1} KB |\n\
          | private memory that the module adds to an Envoy with one worker | {:.1} MB |\n\
-         | resident memory that it adds then | {:.1} MB |\n\
-         | private memory that its VM adds for each further worker | {:.1} MB |\n\
+         | resident memory that the module adds | {:.1} MB |\n\
+         | private memory that each further worker's VM adds | {:.1} MB |\n\
          | private memory of {} cached verdicts, per worker | {:.1} MB |\n\
          | time that the module adds to Envoy's start | {:.0} ms |\n\n\
-         Medians of {} starts, with the `memory_allocator_manager` of `envoy/envoy.yaml`. Private is what no other \
-         process can share, `Private_Dirty` in `/proc/PID/smaps_rollup`; the rest of what is resident are pages of \
-         Envoy's own file, V8's code among them.\n",
+         Medians of {} starts, with the `memory_allocator_manager` of `envoy/envoy.yaml`. Private memory is \
+         `Private_Dirty` in `/proc/PID/smaps_rollup`, which no other process can share; the rest of the resident \
+         memory is pages of Envoy's executable, including V8's code.\n",
         footprint.module as f64 / 1000.0,
         footprint.first / MB,
         footprint.resident / MB,
