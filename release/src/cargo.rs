@@ -22,8 +22,8 @@ pub(crate) fn parse<T: DeserializeOwned>(path: &Path) -> Result<T> {
 pub(crate) fn compiled(messages: &str) -> Result<BTreeSet<PathBuf>> {
     let mut manifests = BTreeSet::new();
     for line in messages.lines() {
-        let message = serde_json::from_str(line)
-            .with_context(|| format!("this is no message of Cargo: {line}"))?;
+        let message =
+            serde_json::from_str(line).with_context(|| format!("not a Cargo message: {line}"))?;
         if let Message::CompilerArtifact {
             manifest_path,
             filenames,
@@ -45,7 +45,7 @@ pub(crate) fn needs(tree: &str) -> Result<BTreeMap<String, BTreeSet<String>>> {
     // The crates from the root to the previous line.
     let mut above: Vec<String> = Vec::new();
     for line in tree.lines() {
-        let strange = || format!("cargo tree printed a line that is no crate: {line}");
+        let strange = || format!("cargo tree printed a line that is not a crate: {line}");
         // `3hashbrown v0.16.1`; more may follow.
         let digits = line.find(|c: char| !c.is_ascii_digit());
         let (depth, rest) = line.split_at(digits.with_context(strange)?);
@@ -129,7 +129,7 @@ pub(crate) struct Metadata {
 impl Metadata {
     pub(crate) fn package(&self, name: &str) -> Result<&Package> {
         let found = self.packages.iter().find(|package| package.name == name);
-        found.with_context(|| format!("Cargo knows no package {name}"))
+        found.with_context(|| format!("Cargo does not know the package {name}"))
     }
 
     /// Returns all packages that this one may need when it runs. Some are not compiled: the
@@ -247,7 +247,7 @@ mod tests {
                 r#"{"reason":"build-finished","success":true}"#.to_owned(),
                 Some(0),
             ),
-            ("no message", "Compiling a".to_owned(), None),
+            ("not a message", "Compiling a".to_owned(), None),
         ];
         for (name, messages, expected) in cases {
             let found = compiled(&messages).ok().map(|found| found.len());

@@ -47,7 +47,7 @@ impl Contents {
         let filter = metadata.package("keystile")?;
         ensure!(
             compiled.contains(&filter.manifest_path),
-            "Cargo compiled no keystile for {TARGET}: the messages are of another build"
+            "Cargo did not compile keystile for {TARGET}: the messages are from another build"
         );
         let of_filter = metadata.needed_by(filter);
         let mut this = Self {
@@ -86,7 +86,7 @@ impl Contents {
             left.iter().partition(|path| is_package(path));
         ensure!(
             of_rust.iter().any(|path| path.ends_with("std/Cargo.toml")),
-            "Cargo compiled no std: a release is built with std from its sources"
+            "Cargo did not compile std: a release must build std from its sources"
         );
         for path in in_registry {
             let component = from_crates_io(path, &lock)?;
@@ -142,12 +142,12 @@ fn from_crates_io(manifest: &Path, lock: &Lock) -> Result<Component> {
         version,
         license,
     } = package;
-    let license = license.with_context(|| format!("{name} {version} names no licence"))?;
+    let license = license.with_context(|| format!("{name} {version} does not name a licence"))?;
     let folder = manifest.parent().unwrap_or(manifest);
     let texts = license_files(folder)?;
     ensure!(
         !texts.is_empty(),
-        "{name} {version} ({license}) comes without the text of a licence"
+        "{name} {version} ({license}) comes without a licence text"
     );
     // What only std depends on is in Rust's own lock file instead.
     let checksum = lock

@@ -54,7 +54,7 @@ impl Notices {
             }
             ensure!(
                 longest >= SHORTEST,
-                "{name} ({}) comes without the full text of a licence",
+                "{name} ({}) comes without a full licence text",
                 component.license
             );
             this.components
@@ -68,8 +68,8 @@ impl Display for Notices {
     fn fmt(&self, to: &mut Formatter<'_>) -> fmt::Result {
         writeln!(
             to,
-            "What is in keystile.wasm besides Keystile itself: name and version, licence, and the texts\n\
-             below that belong to it. Where a licence says OR, any one of them holds.\n"
+            "Components of keystile.wasm other than Keystile: name and version, licence, and the numbers of\n\
+             its texts below. If a licence has OR, you may choose one.\n"
         )?;
         for (component, numbers) in &self.components {
             let numbers: Vec<_> = numbers.iter().map(usize::to_string).collect();
@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_stands_there_once() {
+    fn each_text_is_written_once() {
         let folder = tempfile::tempdir().unwrap();
         let long = "free of charge\n".repeat(50);
         let windows = long.replace('\n', "\r\n");
@@ -154,7 +154,7 @@ mod tests {
                 .unwrap_or_default();
             assert_eq!(
                 problem,
-                format!("{name} 1.0.0 (MIT) comes without the full text of a licence")
+                format!("{name} 1.0.0 (MIT) comes without a full licence text")
             );
         }
     }
