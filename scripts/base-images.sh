@@ -35,8 +35,8 @@ build() {
 }
 
 make_debian() {
-    scripts/setup.sh programs debootstrap || fail "$1 can be neither pulled nor made here: that needs debootstrap"
-    [ "$(id -u)" = 0 ] || fail "$1 can be neither pulled nor made here: debootstrap needs root"
+    scripts/setup.sh programs debootstrap || fail "cannot make $1: this needs debootstrap"
+    [ "$(id -u)" = 0 ] || fail "cannot make $1: debootstrap needs root"
     debootstrap --variant=minbase bookworm "$folder/debian" >"$state/log" || { tail "$state/log" >&2; exit 1; }
     tar --directory "$folder/debian" --create --exclude './var/lib/apt/lists/*' --exclude './dev/*' \
         --exclude './var/cache/apt/*' --exclude './usr/share/doc/*' --exclude './usr/share/man/*' \
@@ -51,8 +51,8 @@ make_rust() {
     sysroot=$(rustc --print sysroot)
     target=$(rustc --version --verbose | sed -n 's/^host: //p')
     [ -d "$sysroot/lib/rustlib/$target/lib" ] && [ -x "$sysroot/bin/cargo" ] && [ "$sysroot" != /usr ] ||
-        fail "$1 can be neither pulled nor made here: that needs a Rust toolchain of rustup's"
-    say "its toolchain is this machine's: $(rustc --version)"
+        fail "cannot make $1: this needs a Rust toolchain from rustup"
+    say "$1 has this machine's toolchain: $(rustc --version)"
     cat >"$folder/Dockerfile" <<END
 FROM $debian
 RUN apt-get update && apt-get install --yes --no-install-recommends gcc libc6-dev ca-certificates \
@@ -73,8 +73,8 @@ END
 make_envoy() {
     local debian program version=${1##*:v}
     debian=$(image_for DEBIAN_IMAGE)
-    program=$(scripts/find-envoy.sh) || fail "$1 can be neither pulled nor made here: run make setup, which installs an Envoy"
-    "$program" --version | grep -q "/$version/" || fail "$1 would be made of $("$program" --version | xargs)"
+    program=$(scripts/find-envoy.sh) || fail "cannot make $1: run make setup, which installs Envoy"
+    "$program" --version | grep -q "/$version/" || fail "cannot make $1: the Envoy on this machine has another version: $("$program" --version | xargs)"
     cp "$program" "$folder/envoy"
     # As in the official image: root becomes envoy, and any other user stays the same.
     cat >"$folder/docker-entrypoint.sh" <<'END'
@@ -179,7 +179,7 @@ remove_misnamed() {
     name=$(without_digest "$1")
     if is_stand_in "$name"; then
         say "removing the name $name from a STAND-IN that an earlier version made: only the official image may have it"
-        docker image rm --force "$name" >/dev/null || fail "$name cannot be removed: end the containers that use it, and try again"
+        docker image rm --force "$name" >/dev/null || fail "$name cannot be removed: stop the containers that use it, and try again"
     fi
 }
 
@@ -222,7 +222,7 @@ if [ "${1:-}" = --list ]; then
     shipped | sort -u | while read -r variable image; do
         case $image in
         *@sha256:*) echo "$variable=$image" ;;
-        *) echo "$variable=$image is NOT PINNED by digest: docs/docker.md, \"Pinned images\", says how" ;;
+        *) echo "$variable=$image is NOT PINNED by digest: see \"Pinned images\" in docs/docker.md" ;;
         esac
     done
     exit

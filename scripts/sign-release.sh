@@ -13,10 +13,10 @@ files=(keystile.wasm keystile.wasm.sha256 keystile.cdx.json keystile.provenance.
 fail() { printf 'sign-release: %s\n' "$*" >&2; exit 1; }
 
 key=${MINISIGN_KEY:-}
-[ -n "$key" ] || fail "MINISIGN_KEY is not set; it names the file with your secret key, which minisign -G -s FILE.key -p FILE.pub makes"
+[ -n "$key" ] || fail "MINISIGN_KEY is not set; it names the file with your secret key; minisign -G -s FILE.key -p FILE.pub creates one"
 [ -f "$key" ] || fail "MINISIGN_KEY=$key is not a file"
 public=${MINISIGN_PUBLIC_KEY:-${key%.key}.pub}
-[ -f "$public" ] || fail "the public key $public is not a file; MINISIGN_PUBLIC_KEY names the one that users have"
+[ -f "$public" ] || fail "the public key $public is not a file; set MINISIGN_PUBLIC_KEY to the one that users have"
 scripts/setup.sh programs minisign
 [ "$folder" != --check ] || exit 0
 
@@ -25,7 +25,7 @@ key=$(realpath "$key") public=$(realpath "$public")
 version=$(sed -n '/^\[workspace.package\]/,/^\[/s/^version = "\(.*\)"/\1/p' Cargo.toml)
 cd "$folder"
 for file in "${files[@]}"; do
-    [ -f "$file" ] || fail "$folder/$file is missing; make release makes it"
+    [ -f "$file" ] || fail "$folder/$file is missing; run make release"
 done
 rm -f -- *.minisig
 # An incomplete set of signatures is removed.
@@ -37,8 +37,8 @@ for file in "${files[@]}"; do
     # The comment is signed too. It keeps an older release, or another of its files, from being passed
     # off as this one. By default it has the time, which would make each signature different.
     minisign -S -s "$key" -t "keystile $version: $file" -m "$file" <<<"$password" >/dev/null ||
-        fail "$file was not signed: is $key a secret key of minisign's, and the password right?"
+        fail "$file was not signed: is $key a secret key from minisign, and is the password right?"
     minisign -V -q -p "$public" -m "$file" || fail "the signature of $file does not verify with $public; is that the public key of $key?"
 done
 trap - EXIT
-echo "release: signed, ${#files[@]} files in $folder, each with a .minisig for $public"
+echo "release: signed ${#files[@]} files in $folder; each .minisig verifies with $public"

@@ -11,7 +11,7 @@ features=(
 )
 
 if ! command -v wasm-opt >/dev/null; then
-    echo "without binaryen (wasm-opt) the module works, but is slower and larger" >&2
+    echo "wasm-opt (binaryen) is missing: the module works, but is slower and larger" >&2
     cp "$from" "$to"
     exit
 fi

@@ -38,7 +38,7 @@ for version in "${versions[@]}"; do
     ENVOY=$(scripts/find-envoy.sh "$version") "${tests[@]}" --color never "${filter[@]}" 2>&1 |
         tee "$log" || result=failed
     passed=$(count passed "$log")
-    [ "$result" = failed ] || [ "$passed" != 0 ] || result="ran no test"
+    [ "$result" = failed ] || [ "$passed" != 0 ] || result="no test ran"
     [ "$result" = passed ] || failed+=" $version"
     rows+=("| $version | $passed | $(count failed "$log") | $(count ignored "$log") | $result |")
 done
@@ -58,6 +58,6 @@ if [ "${versions[*]}" = "${all[*]}" ] && [ ${#filter[@]} = 0 ]; then
     printf '%s\n' "$made" >"$page"
     echo "test-matrix: the table is in $page"
 else
-    echo "test-matrix: $page is as it was, for not all was run"
+    echo "test-matrix: $page is unchanged, because not everything was run"
 fi
-[ -z "$failed" ] || fail "not passed on:$failed; what was printed is in $logs"
+[ -z "$failed" ] || fail "the tests did not pass on$failed; the logs are in $logs"

@@ -39,7 +39,7 @@ fn bytes() -> Result<BTreeMap<String, Vec<u8>>> {
     Ok(bytes)
 }
 
-const SAYS: [&str; 2] = ["and the provenance fit together", "signed, 5 files"];
+const SAYS: [&str; 2] = ["their licences and the provenance", "signed 5 files"];
 
 #[test]
 #[ignore = "builds the module: make test-release"]
@@ -126,12 +126,12 @@ fn changed_provenance_is_found() -> Result<()> {
         at(
             "/predicate/buildDefinition/buildType",
             json!("urn:other"),
-            "the kind of build",
+            "its build type",
         ),
         at(
             "/predicate/buildDefinition/externalParameters/features",
             json!(["failpoints"]),
-            "what was asked for",
+            "its build parameters",
         ),
         at(
             "/predicate/buildDefinition/resolvedDependencies/0/digest/gitCommit",
@@ -166,12 +166,12 @@ fn changed_provenance_is_found() -> Result<()> {
         at(
             "/predicate/runDetails/byproducts/0/digest/sha256",
             json!(other),
-            "beside the module",
+            "its list of other files",
         ),
         at(
             "/predicate/runDetails/byproducts",
             json!([]),
-            "beside the module",
+            "its list of other files",
         ),
         at(
             "/predicate/runDetails/metadata",

@@ -137,7 +137,7 @@ fn a_signed_release_verifies_and_a_changed_one_does_not() -> Result<()> {
     let (keys, others) = (Keys::throw_away()?, Keys::throw_away()?);
     let release = release()?;
     let at = |file: &str| release.path().join(file);
-    Ran::of(&mut sign(release.path(), &keys))?.check(true, &["signed, 5 files"])?;
+    Ran::of(&mut sign(release.path(), &keys))?.check(true, &["signed 5 files"])?;
     for file in FILES {
         let verified = keys.verify(&at(file))?;
         // The comment is verified too. It shows that the file is this one.
@@ -182,7 +182,7 @@ fn a_key_with_a_password_signs() -> Result<()> {
     let keys = Keys::with_password(password)?;
     let release = release()?;
     let mut sign = sign(release.path(), &keys);
-    Ran::of(sign.stdin(line(password)?))?.check(true, &["signed, 5 files"])?;
+    Ran::of(sign.stdin(line(password)?))?.check(true, &["signed 5 files"])?;
     for file in FILES {
         keys.verify(&release.path().join(file))?
             .check(true, &[])
@@ -222,7 +222,7 @@ fn what_cannot_be_signed_leaves_no_signature() -> Result<()> {
                 sign.env("MINISIGN_PUBLIC_KEY", folder.join("none.pub"));
                 Ok(())
             },
-            says: "MINISIGN_PUBLIC_KEY names the one that users have",
+            says: "set MINISIGN_PUBLIC_KEY to the one that users have",
         },
         Case {
             name: "another's public key",
