@@ -6,10 +6,10 @@ SOURCES := Cargo.toml Cargo.lock module/Cargo.toml scripts/build-wasm.sh scripts
 
 .PHONY: help setup build image run test test-faults test-matrix test-docker test-release soak fuzz bench bench-registry dashboard-picture release lint clean
 
-help: ## Show this
+help: ## Show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 20
 
-setup: ## Install what this machine lacks: a C compiler, the wasm target, Envoy, PostgreSQL, Prometheus, PHP, wrk
+setup: ## Install what is missing: a C compiler, the wasm target, Envoy, PostgreSQL, Prometheus, PHP, wrk
 	@scripts/setup.sh all
 
 build: dist/keystile.wasm ## Build dist/keystile.wasm
@@ -32,54 +32,54 @@ run: setup build ## Start registry, upstream and Envoy with keys to try; Ctrl-C 
 	@cargo build --locked --quiet --package keystile-registry --package keystile-e2e --bins
 	@exec target/debug/keystile-stack
 
-test: setup build $(FAILPOINTS) ## Run all tests: native ones, and end to end with real Envoy
+test: setup build $(FAILPOINTS) ## Run the tests: native ones, and end-to-end ones with a real Envoy
 	@scripts/setup.sh lint
 	@scripts/setup.sh programs minisign
 	@cargo build --locked --package keystile-registry
 	cargo test --locked --workspace
 
-test-faults: setup build $(FAILPOINTS) ## Run all cases of faults and abuse, the long ones too; FILTER (part of a name)
+test-faults: setup build $(FAILPOINTS) ## Run all fault and abuse cases, including the long ones; FILTER (part of a name)
 	cargo test --locked --package keystile-e2e --test faults -- --include-ignored $(if $(FILTER),"$(FILTER)")
 
-soak: setup build ## Traffic of all kinds, one fault after the other, and new configurations; MINUTES (10)
+soak: setup build ## Run all kinds of traffic with one fault after another and new configurations; MINUTES (10)
 	SOAK_MINUTES=$(or $(MINUTES),10) cargo test --locked --package keystile-e2e --test faults -- --include-ignored --exact soak
 
-test-matrix: setup build ## Run the end-to-end tests on each Envoy of envoy/versions, into docs/compatibility.md; VERSIONS, FILTER
+test-matrix: setup build ## Run the end-to-end tests on each Envoy in envoy/versions, and write docs/compatibility.md; VERSIONS, FILTER
 	@scripts/test-matrix.sh
 
-test-docker: setup build ## Run the tests of the containers, with Docker; COMPOSE ("docker compose", docker-compose)
+test-docker: setup build ## Test the containers with Docker; COMPOSE ("docker compose", docker-compose)
 	@scripts/base-images.sh cargo test --locked --package keystile-e2e --test docker
 
-fuzz: ## Fuzz what reads configurations, requests and answers, and the verdicts; SECONDS (of each, 60), TARGET
+fuzz: ## Fuzz the parsers of configurations, requests and responses, and the verdicts; SECONDS (per target, 60), TARGET
 	@scripts/setup.sh fuzz
 	@scripts/fuzz.sh $(or $(SECONDS),60) $(TARGET)
 
-bench: setup build ## Measure what the filter costs in Envoy, into docs/benchmarks.md; ROUNDS, AGAINST (a module)
+bench: setup build ## Measure what the filter costs in Envoy, and write docs/benchmarks.md; ROUNDS, AGAINST (another module)
 	@cargo build --locked --quiet --release --package keystile-bench
 	@exec target/release/keystile-bench run --rounds $(or $(ROUNDS),30) $(if $(AGAINST),--against $(AGAINST))
 
 bench-registry: setup ## Measure the registry's lookups; KEYS, ROUNDS, BURST (seconds), CONNECTIONS
 	cargo bench --locked --package keystile-registry --bench lookups
 
-dashboard-picture: setup build ## Draw docs/dashboard.svg from five minutes of a real stack; needs two quiet processors
+dashboard-picture: setup build ## Draw docs/dashboard.svg from five minutes of a real stack; needs two idle processors
 	@cargo build --locked --quiet --package keystile-registry --package keystile-e2e --bins
 	@exec target/debug/keystile-dashboard-picture
 
 release: ## Make a release in dist/: module, checksum, bill of materials, licences, provenance; SIGN, MINISIGN_KEY
 	@scripts/release.sh
 
-test-release: ## Make a release twice, with a throw-away key: the same bytes, and every change is found; FILTER
+test-release: ## Make a release twice with a temporary key; check that the bytes are the same and every change is detected; FILTER
 	cargo test --locked --package keystile-e2e --test supply -- --ignored --test-threads=1 $(FILTER)
 
-lint: ## Check formatting, clippy and rustdoc, warnings refused, and licences, origins and advisories of crates
+lint: ## Check formatting, clippy and rustdoc without warnings, and the crates' licences, origins and advisories
 	@scripts/setup.sh lint
 	@cargo fmt --version && cargo clippy --version || \
-		{ echo "lint needs both: rustup component add rustfmt clippy" >&2; exit 1; }
+		{ echo "lint needs rustfmt and clippy: rustup component add rustfmt clippy" >&2; exit 1; }
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- --deny warnings
 	RUSTDOCFLAGS="--deny warnings" cargo doc --locked --workspace --no-deps --document-private-items
 	@scripts/check-crates.sh
 	@scripts/base-images.sh --list | grep 'NOT PINNED' || true
 
-clean: ## Remove what was built; .tools stays
+clean: ## Remove everything that was built, but not .tools
 	rm -rf target dist
