@@ -180,7 +180,7 @@ impl Project {
 impl Drop for Project {
     fn drop(&mut self) {
         if let Err(problem) = self.compose(&["down", "--volumes", "--timeout", "15"]) {
-            eprintln!("left behind, project {}: {problem:#}", self.name);
+            eprintln!("project {} was not removed: {problem:#}", self.name);
         }
     }
 }

@@ -57,7 +57,7 @@ pub(crate) fn limited(project: &Project, service: &str) -> Result<()> {
         "envoy" | "postgres" => (1024, 200),
         "registry" | "prometheus" => (512, 200),
         "upstream" => (256, 100),
-        _ => anyhow::bail!("no limits are known of {service}"),
+        _ => anyhow::bail!("no known limits for {service}"),
     };
     let inspected: Value =
         serde_json::from_str(&docker(&["inspect", &project.container(service)?])?)?;
@@ -254,16 +254,13 @@ pub(crate) fn registry_image(project: &Project) -> Result<()> {
     );
     ensure!(size < 150_000_000, "more than 150 MB");
     let user = docker(&["image", "inspect", "--format", "{{.Config.User}}", &image])?;
-    ensure!(
-        user == "10001:10001",
-        "its user is {user:?}, no number that is not root's"
-    );
+    ensure!(user == "10001:10001", "its user is {user:?}");
     let trusted = project.exec("registry", &["cat", "/etc/ssl/certs/ca-certificates.crt"])?;
     ensure!(
         trusted.contains("BEGIN CERTIFICATE"),
-        "no authorities to trust"
+        "no trusted authorities"
     );
     let left = project.exec("registry", &["bash", "-c", "command -v cargo cc || true"])?;
-    ensure!(left.is_empty(), "what built it is in it: {left}");
+    ensure!(left.is_empty(), "it contains build tools: {left}");
     Ok(())
 }

@@ -80,7 +80,7 @@ pub(crate) const ROWS: &[Row] = &[
         Allowed("active"),
     ),
     (
-        "active, with an identity of the client's own",
+        "active, with identity headers from the client",
         "/v1/x",
         &[
             "x-api-key: {active}",
@@ -96,7 +96,7 @@ pub(crate) const ROWS: &[Row] = &[
         Allowed("limited"),
     ),
     (
-        "exempt, with an identity of the client's own",
+        "exempt, with identity headers from the client",
         "/healthz",
         &["x-keystile-key-id: key_forged"],
         Exempt,
@@ -108,13 +108,13 @@ pub(crate) const ROWS: &[Row] = &[
         Refused(401, "api_key_missing", "missing"),
     ),
     (
-        "misshapen",
+        "malformed",
         "/v1/x",
         &["x-api-key: aw_short"],
         Refused(401, "api_key_invalid", "Invalid"),
     ),
     (
-        "never there",
+        "unknown",
         "/v1/x",
         &["x-api-key: {nobodys}"],
         Refused(401, "api_key_not_found", "not found"),
@@ -197,7 +197,7 @@ pub(crate) fn holds(response: &Response, expect: Expect, path: &str, keys: &Keys
 }
 
 /// The replies to a deleted key and to one that never existed are the same.
-pub(crate) fn deleted_is_as_never_there(project: &Project, keys: &Keys) -> Result<()> {
+pub(crate) fn a_deleted_key_looks_unknown(project: &Project, keys: &Keys) -> Result<()> {
     let reply = |name: &str| {
         let header = format!("x-api-key: {}", keys.key(name));
         let mut reply = project.get("/v1/x", &[&header])?;

@@ -43,7 +43,7 @@ struct World {
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
     if arguments.list {
-        println!("run the tests for their names");
+        println!("the names are known only when the tests run");
         return ExitCode::SUCCESS;
     }
     let mut failed = false;
@@ -83,8 +83,8 @@ fn run(arguments: &Arguments, database: Database) -> Result<bool> {
         })
         .collect();
     trials.push(trial(
-        "decisions: deleted is as never there",
-        Box::new(decisions::deleted_is_as_never_there),
+        "decisions: a deleted key looks like an unknown one",
+        Box::new(decisions::a_deleted_key_looks_unknown),
     ));
     for service in services(database) {
         let test = |project: &Project, _: &Keys| containers::hardened(project, service);
@@ -95,11 +95,11 @@ fn run(arguments: &Arguments, database: Database) -> Result<bool> {
     if database == Database::Postgres {
         trials.extend([
             trial(
-                "postgres: the registry is no superuser",
-                Box::new(|project, _| postgres::the_registry_is_no_superuser(project)),
+                "postgres: the registry is not a superuser",
+                Box::new(|project, _| postgres::the_registry_is_not_a_superuser(project)),
             ),
             trial(
-                "postgres: passwords that are missing",
+                "postgres: missing passwords",
                 Box::new(|project, _| postgres::missing_passwords_are_named(project)),
             ),
         ]);
@@ -127,7 +127,10 @@ fn run(arguments: &Arguments, database: Database) -> Result<bool> {
             let test = |project: &Project, keys: &Keys| outage.test(project, keys);
             trials.push(trial(&format!("outages: {}", outage.name), Box::new(test)));
         }
-        trials.push(trial("outages: Envoy anew", Box::new(outages::envoy_anew)));
+        trials.push(trial(
+            "outages: Envoy restarts",
+            Box::new(outages::envoy_restarts),
+        ));
     }
     let serially = Arguments {
         test_threads: Some(1),

@@ -32,7 +32,7 @@ pub(crate) const OUTAGES: &[Outage] = &[
         begin: |project| {
             project.compose(&["stop", "registry"])?;
             let code = project.inspect("registry", "{{.State.ExitCode}}")?;
-            ensure!(code == "0", "SIGTERM made it end with {code}");
+            ensure!(code == "0", "it exited with {code} after SIGTERM");
             Ok(())
         },
         end: |project| project.compose(&["start", "registry"]).map(drop),
@@ -79,13 +79,13 @@ impl Outage {
         during?;
         revoked?;
 
-        wait_until("a key without a record is not found again", || {
+        wait_until("an unknown key gets a 401 again", || {
             let header = format!("x-api-key: {}", made_up(self.name));
             Ok(project.get("/v1/x", &[&header])?.status == 401)
         })?;
         let old = format!("x-api-key: {}", to_revoke.key("active"));
         // On every worker.
-        wait_until("what was revoked in the outage is refused", || {
+        wait_until("a key that was revoked in the outage is refused", || {
             for _ in 0..20 * workers() {
                 let response = project.get("/v1/x", &[&old])?;
                 if response.status == 200 {
@@ -178,7 +178,7 @@ fn workers() -> usize {
 }
 
 /// Envoy needs nothing from before a restart to let a key work.
-pub(crate) fn envoy_anew(project: &Project, keys: &Keys) -> Result<()> {
+pub(crate) fn envoy_restarts(project: &Project, keys: &Keys) -> Result<()> {
     let header = format!("x-api-key: {}", keys.key("active"));
     project.compose(&["restart", "envoy"])?;
     let mut last = None;

@@ -35,7 +35,7 @@ fn as_registry(project: &Project, role: &str, database: &str, query: &str) -> Re
 
 /// The registry connects as a role that may do nothing except own its database, and its tables are
 /// there.
-pub(crate) fn the_registry_is_no_superuser(project: &Project) -> Result<()> {
+pub(crate) fn the_registry_is_not_a_superuser(project: &Project) -> Result<()> {
     const RIGHTS: &str = "rolsuper, rolcreatedb, rolcreaterole, rolreplication, rolbypassrls";
     const NONE: &str = "f|f|f|f|f";
     let connections = ask(
@@ -114,7 +114,7 @@ pub(crate) fn missing_passwords_are_named(project: &Project) -> Result<()> {
         );
         ensure!(
             !problem.contains("initdb") && !problem.contains("initialized"),
-            "{variables:?}: something was made: {problem}"
+            "{variables:?}: a database was created: {problem}"
         );
     }
     Ok(())
