@@ -177,7 +177,7 @@ fn each_service_names_its_cluster() -> Result<()> {
         let clusters = clusters(&documents);
         ensure!(!clusters.is_empty(), "{folder} has no cluster");
         for cluster in clusters {
-            ensure!(text.contains(&cluster), "{folder} does not say {cluster}");
+            ensure!(text.contains(&cluster), "{folder} does not name {cluster}");
         }
     }
     Ok(())
@@ -249,12 +249,9 @@ fn each_hash_is_a_placeholder_that_says_so() -> Result<()> {
             .context("no line")?;
         ensure!(
             lines[at - 1].contains("# A placeholder: "),
-            "{name}: says no placeholder"
+            "{name}: not marked as a placeholder"
         );
-        ensure!(
-            text.contains("example.com/"),
-            "{name}: no example of an address"
-        );
+        ensure!(text.contains("example.com/"), "{name}: no example address");
     }
     Ok(())
 }

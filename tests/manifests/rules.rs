@@ -49,7 +49,7 @@ pub(crate) fn check(
 fn holds(rule: &str, value: &Value) -> Result<bool, String> {
     match evaluate(rule, &[("self", cel(value))])? {
         Cel::Bool(holds) => Ok(holds),
-        other => Err(format!("gives {other:?}")),
+        other => Err(format!("returns {other:?}")),
     }
 }
 

@@ -50,7 +50,7 @@ impl Definitions {
             return Ok((self.check_kubernetes(&key, document)?, 0));
         };
         let mut document = document.clone();
-        fill_in(&definition.schema, &mut document);
+        set_defaults(&definition.schema, &mut document);
         let mut problems = problems(&definition.validator, &document);
         let mut run = 0;
         rules::check(&definition.schema, &document, "", &mut problems, &mut run);
@@ -129,7 +129,7 @@ fn add(all: &mut Known, definition: &Value) -> Result<()> {
             .pointer("/schema/openAPIV3Schema")
             .context("no schema")?
             .clone();
-        close(&mut schema);
+        refuse_unknown_fields(&mut schema);
         let root = schema["properties"]
             .as_object_mut()
             .context("no properties")?;
@@ -144,7 +144,7 @@ fn add(all: &mut Known, definition: &Value) -> Result<()> {
         let definition = Definition { schema, validator };
         ensure!(
             all.insert(key, definition).is_none(),
-            "{kind} is there twice"
+            "{kind} is defined twice"
         );
     }
     Ok(())
@@ -162,18 +162,18 @@ fn metadata() -> Value {
 }
 
 /// Turns a structural schema into a JSON Schema that refuses unknown fields at each level.
-fn close(schema: &mut Value) {
+fn refuse_unknown_fields(schema: &mut Value) {
     let Some(fields) = schema.as_object_mut() else {
         return;
     };
     for child in ["items", "additionalProperties"] {
         if let Some(child) = fields.get_mut(child) {
-            close(child);
+            refuse_unknown_fields(child);
         }
     }
     let properties = fields.get_mut("properties").and_then(Value::as_object_mut);
     for child in properties.into_iter().flat_map(Map::values_mut) {
-        close(child);
+        refuse_unknown_fields(child);
     }
     let open = fields.contains_key("additionalProperties")
         || fields.get("x-kubernetes-preserve-unknown-fields") == Some(&json!(true));
@@ -198,7 +198,7 @@ fn close(schema: &mut Value) {
 }
 
 /// Sets defaults for missing fields, as the API server does before it runs the rules.
-fn fill_in(schema: &Value, value: &mut Value) {
+fn set_defaults(schema: &Value, value: &mut Value) {
     match value {
         Value::Object(fields) => {
             for (name, schema) in schema["properties"].as_object().into_iter().flatten() {
@@ -210,13 +210,13 @@ fn fill_in(schema: &Value, value: &mut Value) {
                 let own = schema["properties"].get(name);
                 let any = schema.get("additionalProperties");
                 if let Some(schema) = own.or(any) {
-                    fill_in(schema, value);
+                    set_defaults(schema, value);
                 }
             }
         }
         Value::Array(items) => {
             for item in items {
-                fill_in(&schema["items"], item);
+                set_defaults(&schema["items"], item);
             }
         }
         _ => {}

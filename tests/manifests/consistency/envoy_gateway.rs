@@ -28,8 +28,8 @@ fn route(checked: &mut Checked<'_>) {
         return;
     };
     for host in list(&route.value, "/spec/hostnames") {
-        let nobodys = host.as_str().is_some_and(|host| host.ends_with(".invalid"));
-        checked.check(route, nobodys, &format!("{host} may be somebody's"));
+        let invalid = host.as_str().is_some_and(|host| host.ends_with(".invalid"));
+        checked.check(route, invalid, &format!("{host} may be a real host"));
     }
     let hosts = list(&route.value, "/spec/hostnames").count();
     checked.check(route, hosts == 1, "is for all hosts");
@@ -79,7 +79,7 @@ fn route(checked: &mut Checked<'_>) {
         if kind == "SecurityPolicy" {
             let denied = policy.text("/spec/authorization/defaultAction") == "Deny"
                 && policy.value["spec"]["authorization"].get("rules").is_none();
-            checked.check(policy, denied, "lets somebody in");
+            checked.check(policy, denied, "lets requests in");
         }
     }
 }

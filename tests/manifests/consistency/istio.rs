@@ -187,5 +187,5 @@ fn admission(checked: &mut Checked<'_>, registry: &Registry<'_>) {
             binding.text("/spec/policyName") == policy.text("/metadata/name")
                 && binding.value["spec"]["validationActions"] == json!(["Deny"])
         });
-    checked.check(policy, bound, "is bound by nothing");
+    checked.check(policy, bound, "has no binding");
 }

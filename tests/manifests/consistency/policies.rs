@@ -55,7 +55,7 @@ fn authorization(checked: &mut Checked<'_>, registry: &Registry<'_>) {
     checked.check(
         policy,
         policy.text("/spec/action") == "ALLOW",
-        "is no ALLOW",
+        "is not an ALLOW policy",
     );
     let mut seen = Vec::new();
     for rule in list(&policy.value, "/spec/rules") {
@@ -67,7 +67,7 @@ fn authorization(checked: &mut Checked<'_>, registry: &Registry<'_>) {
             checked.check(
                 policy,
                 source.is_some_and(|it| it == ["principals"]),
-                "a source is something else than principals",
+                "a source has something other than principals",
             );
             principals.extend(texts(from, "/source/principals"));
         }
