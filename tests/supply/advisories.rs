@@ -58,7 +58,7 @@ fn an_advisory_fails_and_an_absent_database_does_not() -> Result<()> {
             says_not: &["NOT CHECKED"],
         },
         Case {
-            name: "about a crate of nobody's",
+            name: "about a crate that is not used",
             about: "keystile-has-no-such-crate",
             reach: Reach::Reached,
             required: "required",
@@ -103,7 +103,7 @@ fn an_advisory_fails_and_an_absent_database_does_not() -> Result<()> {
             says_not: &["NOT CHECKED"],
         },
         Case {
-            name: "a word that means nothing",
+            name: "an unknown value",
             about: "sha2",
             reach: Reach::Nothing,
             required: "requierd",
@@ -114,7 +114,7 @@ fn an_advisory_fails_and_an_absent_database_does_not() -> Result<()> {
     ];
     ensure!(
         root().join(".tools/cargo/bin/cargo-deny").is_file(),
-        "there is no cargo-deny: scripts/setup.sh lint installs it"
+        "cargo-deny is missing; run scripts/setup.sh lint"
     );
     for case in cases {
         check(&case).context(case.name)?;

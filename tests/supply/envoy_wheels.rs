@@ -159,7 +159,8 @@ fn installing(case: &Case) -> Result<()> {
     // The virtual environment itself is removed too: it would be taken for an Envoy.
     ensure!(
         installed.exists() == case.installs,
-        "{installed:?}: what is there is not what was installed"
+        "{installed:?} exists: {}",
+        installed.exists()
     );
     ensure!(
         !case.installs || has_envoy(&installed)?,

@@ -63,7 +63,7 @@ fn problem_with(case: &Case) -> Option<String> {
     let unknown: Vec<_> = found.iter().filter(|name| !known(name)).collect();
     (!missing.is_empty() || !unknown.is_empty()).then(|| {
         let name = case.name;
-        format!("{name}: missing are {missing:?}, and not listed are {unknown:?}")
+        format!("{name}: missing {missing:?}, not listed {unknown:?}")
     })
 }
 

@@ -30,7 +30,7 @@ pub(crate) struct Keys {
 }
 
 impl Keys {
-    pub(crate) fn throw_away() -> Result<Self> {
+    pub(crate) fn generate() -> Result<Self> {
         Ran::of(script("setup.sh").args(["programs", "minisign"]))?.check(true, &[])?;
         let folder = TempDir::new()?;
         let (secret, public) = (
@@ -134,7 +134,7 @@ fn signatures(folder: &Path) -> Result<usize> {
 
 #[test]
 fn a_signed_release_verifies_and_a_changed_one_does_not() -> Result<()> {
-    let (keys, others) = (Keys::throw_away()?, Keys::throw_away()?);
+    let (keys, others) = (Keys::generate()?, Keys::generate()?);
     let release = release()?;
     let at = |file: &str| release.path().join(file);
     Ran::of(&mut sign(release.path(), &keys))?.check(true, &["signed 5 files"])?;
@@ -198,7 +198,7 @@ struct Case {
 }
 
 #[test]
-fn what_cannot_be_signed_leaves_no_signature() -> Result<()> {
+fn a_failed_signing_leaves_no_signature() -> Result<()> {
     let cases = [
         Case {
             name: "no key",
@@ -209,7 +209,7 @@ fn what_cannot_be_signed_leaves_no_signature() -> Result<()> {
             says: "MINISIGN_KEY is not set",
         },
         Case {
-            name: "a key that is not there",
+            name: "a key file that does not exist",
             change: |sign, folder, _| {
                 sign.env("MINISIGN_KEY", folder.join("none.key"));
                 Ok(())
@@ -238,9 +238,9 @@ fn what_cannot_be_signed_leaves_no_signature() -> Result<()> {
             says: "THIRD-PARTY-LICENSES is missing",
         },
         Case {
-            name: "a file that is no key",
+            name: "a file that is not a key",
             change: |sign, folder, others| {
-                fs::write(folder.join("bad.key"), "no key\n")?;
+                fs::write(folder.join("bad.key"), "not a key\n")?;
                 sign.env("MINISIGN_KEY", folder.join("bad.key"))
                     .env("MINISIGN_PUBLIC_KEY", &others.public);
                 Ok(())
@@ -261,7 +261,7 @@ fn what_cannot_be_signed_leaves_no_signature() -> Result<()> {
             says: "keystile.wasm was not signed",
         },
     ];
-    let (keys, others) = (Keys::throw_away()?, Keys::throw_away()?);
+    let (keys, others) = (Keys::generate()?, Keys::generate()?);
     for case in cases {
         let release = release()?;
         let mut sign = sign(release.path(), &keys);
