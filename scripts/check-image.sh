@@ -28,7 +28,7 @@ layer=$(blob "$(jq -r '.layers[0].digest' "$manifest")")
 is "the layer's size" "$(wc -c <"$layer")" "$(jq '.layers[0].size' "$manifest")"
 is "the layer's unpacked digest" "sha256:$(gzip -dc "$layer" | sha256sum | cut -d ' ' -f 1)" \
     "$(jq -r '.rootfs.diff_ids | join(" ")' "$config")"
-is "what the layer holds" "$(gzip -dc "$layer" | tar --list)" plugin.wasm
+is "the layer's content" "$(gzip -dc "$layer" | tar --list)" plugin.wasm
 gzip -dc "$layer" | tar --extract --to-stdout plugin.wasm | cmp --quiet - "$module" ||
     fail "plugin.wasm is not $module"
 
