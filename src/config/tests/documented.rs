@@ -5,7 +5,7 @@ use std::fs;
 use serde_json::{Value, json};
 
 use super::broken;
-use super::*;
+use crate::config::parse;
 
 /// A field, with its default if that is JSON.
 type Row = (String, Option<Value>);

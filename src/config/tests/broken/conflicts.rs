@@ -203,6 +203,29 @@ const CONFLICTS: &[(&[(&str, &str)], &str)] = &[
     ),
 ];
 
+/// Fields that conflict with the default of a field that is left out, and the path that is
+/// rejected.
+const CONFLICTS_WITH_DEFAULTS: &[(&str, &str)] = &[
+    (
+        r#""strip_headers":["x.keystile.key.id"]"#,
+        "strip_headers[0]",
+    ),
+    (
+        r#""identity_headers":{"x_api_key":"key_id"}"#,
+        "identity_headers.x_api_key",
+    ),
+    (r#""feed":{"stale_after":"1999ms"}"#, "feed.stale_after"),
+    (
+        r#""credential":{"format":{"min_length":3}}"#,
+        "credential.format.min_length",
+    ),
+    (r#""exempt":{"methods":["GET"]}"#, "exempt.methods"),
+    (
+        r#""introspection":{},"exempt":{"paths":["/v1/keys/me"]}"#,
+        "introspection.path",
+    ),
+];
+
 pub(super) fn all() -> Vec<Broken> {
     let broken = CONFLICTS.iter().map(|(changes, at)| {
         let names: Vec<_> = changes
@@ -216,5 +239,11 @@ pub(super) fn all() -> Vec<Broken> {
             problem: None,
         }
     });
-    broken.collect()
+    let with_defaults = CONFLICTS_WITH_DEFAULTS.iter().map(|(fields, at)| Broken {
+        name: format!("only {fields}"),
+        text: format!(r#"{{"lookup":{{"cluster":"auth"}},{fields}}}"#).into_bytes(),
+        at: (*at).to_owned(),
+        problem: None,
+    });
+    broken.chain(with_defaults).collect()
 }
