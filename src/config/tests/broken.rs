@@ -4,10 +4,10 @@
 //! `INSTA_UPDATE=always cargo test --locked --package keystile broken`
 
 mod conflicts;
+mod documents;
 mod fields;
 mod members;
 mod sections;
-mod texts;
 mod values;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -88,17 +88,17 @@ fn refused(broken: &Broken) -> String {
     message
 }
 
-/// Returns a line for each message that belongs in the snapshot, sorted by name.
-fn lines(all: &[Broken]) -> String {
+/// Returns a line for each message that belongs in the snapshot, sorted by name. No text may occur
+/// twice.
+fn lines<'a>(all: &'a [Broken], texts: &mut BTreeSet<&'a [u8]>) -> String {
     let mut messages = BTreeMap::new();
-    let mut texts = BTreeSet::new();
     for broken in all {
         let name = &broken.name;
-        assert!(texts.insert(&broken.text), "there already: {name}");
+        assert!(texts.insert(&broken.text), "a duplicate: {name}");
         let message = refused(broken);
         if broken.problem.is_none() {
             let before = messages.insert(name, message);
-            assert_eq!(before, None, "two of one name: {name}");
+            assert_eq!(before, None, "two have this name: {name}");
         }
     }
     messages
@@ -124,13 +124,14 @@ fn all() -> [Vec<Broken>; 5] {
         members::types(),
         members::all(),
         conflicts::all(),
-        texts::all(),
+        documents::all(),
     ]
 }
 
 #[test]
 fn messages() {
-    let messages: String = all().iter().map(|broken| lines(broken)).collect();
+    let (all, mut texts) = (all(), BTreeSet::new());
+    let messages: String = all.iter().map(|broken| lines(broken, &mut texts)).collect();
     insta::assert_snapshot!(messages);
 }
 
