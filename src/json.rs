@@ -177,7 +177,7 @@ impl<'a> Object<'a> {
 
     /// Takes a field, if it is present, and converts it with `pick`. If the type is wrong, `pick`
     /// returns the JSON unchanged.
-    fn taken<T>(
+    fn take_as<T>(
         &mut self,
         name: &str,
         expected: &str,
@@ -189,12 +189,12 @@ impl<'a> Object<'a> {
 
     /// Takes a string, if it is present.
     pub(crate) fn string(&mut self, name: &str) -> Result<Option<Cow<'a, str>>, FieldError> {
-        self.taken(name, "a string", string)
+        self.take_as(name, "a string", string)
     }
 
     /// Takes a boolean, if it is present.
     pub(crate) fn bool(&mut self, name: &str) -> Result<Option<bool>, FieldError> {
-        self.taken(name, "true or false", |json| match json {
+        self.take_as(name, "true or false", |json| match json {
             Json::Bool(value) => Ok(value),
             json => Err(json),
         })
@@ -203,7 +203,7 @@ impl<'a> Object<'a> {
     /// Takes a whole number, if it is present. A number that is too large becomes [`u32::MAX`],
     /// which no field allows.
     pub(crate) fn integer(&mut self, name: &str) -> Result<Option<u32>, FieldError> {
-        self.taken(name, "a positive integer", |json| match json {
+        self.take_as(name, "a positive integer", |json| match json {
             Json::Integer(number) => Ok(u32::try_from(number).unwrap_or(u32::MAX)),
             json => Err(json),
         })
@@ -211,7 +211,7 @@ impl<'a> Object<'a> {
 
     /// Takes a number, if it is present.
     pub(crate) fn number(&mut self, name: &str) -> Result<Option<f64>, FieldError> {
-        self.taken(name, "a number", |json| match json {
+        self.take_as(name, "a number", |json| match json {
             #[allow(clippy::cast_precision_loss, reason = "as JSON's readers do")]
             Json::Integer(number) => Ok(number as f64),
             Json::Number(number) => Ok(number),
@@ -247,7 +247,7 @@ impl<'a> Object<'a> {
     }
 
     fn array(&mut self, name: &str) -> Result<Option<Vec<Json<'a>>>, FieldError> {
-        self.taken(name, "an array", |json| match json {
+        self.take_as(name, "an array", |json| match json {
             Json::Array(array) => Ok(array),
             json => Err(json),
         })

@@ -14,7 +14,7 @@ use crate::request::key_hash::KeyHash;
 pub const MAX_ANSWER: usize = 64 * 1024;
 
 /// A typical record.
-const USUAL: &[u8] = br#"{"key_id":"key_01HXYZABCDEFGHJKMNPQRSTVWX","status":"active","account_id":"acct_01HXYZABCDEFGHJKMNPQRSTVWX","environment":"production","expires_at":"2999-01-01T00:00:00Z","endpoints":["/v1/numerology/"]}"#;
+const TYPICAL_RECORD: &[u8] = br#"{"key_id":"key_01HXYZABCDEFGHJKMNPQRSTVWX","status":"active","account_id":"acct_01HXYZABCDEFGHJKMNPQRSTVWX","environment":"production","expires_at":"2999-01-01T00:00:00Z","endpoints":["/v1/numerology/"]}"#;
 
 /// The outcome of a lookup. Cheap to clone.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -86,7 +86,7 @@ pub enum Cause {
     /// The callout ended without an answer.
     NoAnswer,
     /// The request waited for a lookup that it had not started, for as long as a lookup may take.
-    Waited,
+    WaitTimedOut,
     /// Too many requests are waiting for a verdict.
     TooManyWait,
     /// The answer has a status that is not a verdict.
@@ -99,7 +99,7 @@ pub enum Cause {
     /// The answer is a 200 whose body is not a record.
     Unreadable(String),
     /// The answer names another hash.
-    OfAnother,
+    HashMismatch,
 }
 
 impl fmt::Display for Unsent {
@@ -125,7 +125,7 @@ impl fmt::Display for Cause {
             }
             Self::NotSent(reason) => write!(f, "no lookup was made: {reason}"),
             Self::NoAnswer => f.write_str("no answer: the connection was reset"),
-            Self::Waited => f.write_str(
+            Self::WaitTimedOut => f.write_str(
                 "no answer within lookup.timeout: the lookup was started by another request",
             ),
             Self::TooManyWait => {
@@ -145,7 +145,7 @@ impl fmt::Display for Cause {
                 )
             }
             Self::Unreadable(problem) => write!(f, "answer 200, but not a record: {problem}"),
-            Self::OfAnother => f.write_str(
+            Self::HashMismatch => f.write_str(
                 "an answer about another key: its x-keystile-key-hash is not the hash that was looked up",
             ),
         }
@@ -187,7 +187,7 @@ impl Answer {
                 // Do as much work as for a record. Otherwise, a client could tell by the response
                 // time that there is a record in another environment.
                 if body_size <= MAX_ANSWER {
-                    let _ = black_box((body(), record::read(black_box(USUAL))));
+                    let _ = black_box((body(), record::read(black_box(TYPICAL_RECORD))));
                 }
                 Verdict::NotFound
             }
@@ -204,7 +204,7 @@ impl Answer {
     pub fn about<'a>(self, hash: &KeyHash, mut said: impl Iterator<Item = &'a [u8]>) -> Self {
         let is_verdict = !matches!(self.verdict, Verdict::Indeterminate(_));
         if is_verdict && said.any(|said| KeyHash::from_hex(said).as_ref() != Some(hash)) {
-            return Self::none(Cause::OfAnother);
+            return Self::none(Cause::HashMismatch);
         }
         self
     }

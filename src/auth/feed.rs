@@ -74,7 +74,7 @@ pub enum Page {
     /// Nothing has changed.
     Current,
     /// Some keys have changed.
-    News {
+    Changes {
         /// The cursor for the next poll.
         cursor: String,
         /// The keys that have changed.
@@ -160,7 +160,7 @@ impl Page {
             Changed::Keys(hashes.collect::<Result<_, String>>()?)
         };
         let cursor = cursor.into_owned();
-        Ok(Self::News { cursor, changed })
+        Ok(Self::Changes { cursor, changed })
     }
 }
 
@@ -235,7 +235,7 @@ impl Feed {
                 );
             }
             Page::Current => (None, Changed::Keys(Vec::new())),
-            Page::News { cursor, changed } => (Some(cursor), changed),
+            Page::Changes { cursor, changed } => (Some(cursor), changed),
         };
         let changed = if self.cursor.is_none() {
             Changed::Any

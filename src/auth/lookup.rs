@@ -19,7 +19,7 @@ const MAX_TRACE: usize = 1024;
 const MAX_REPEATS: usize = 4;
 
 /// Headers of the client's request that its lookup passes on, for tracing.
-pub(crate) const CARRIED_ON: [&str; 3] = ["x-request-id", "traceparent", "tracestate"];
+pub(crate) const PASSED_ON: [&str; 3] = ["x-request-id", "traceparent", "tracestate"];
 
 /// The header that names the only environment whose records count. With it, the auth cluster can
 /// answer 404 for keys of other environments. If it returned their records instead, the filter
@@ -128,7 +128,7 @@ pub struct Callout {
     /// How long the answer may take.
     pub timeout: Duration,
     /// Headers that it passes on from the client's request.
-    carried_on: Vec<(&'static str, String)>,
+    passed_on: Vec<(&'static str, String)>,
 }
 
 impl Lookup {
@@ -143,8 +143,8 @@ impl Lookup {
         credential: &CredentialRules,
     ) -> Callout {
         let mut callout = Callout::to(self.path.fill(hash), self.timeout);
-        for name in CARRIED_ON.into_iter().filter(|name| !self.configures(name)) {
-            callout.carried_on.extend(
+        for name in PASSED_ON.into_iter().filter(|name| !self.configures(name)) {
+            callout.passed_on.extend(
                 request
                     .values(name)
                     .filter_map(|value| header_safe(value, MAX_TRACE))
@@ -159,7 +159,7 @@ impl Lookup {
     /// Returns the pseudo-headers and headers of a callout.
     pub fn headers<'a>(&'a self, callout: &'a Callout) -> Vec<(&'a str, &'a str)> {
         let text = |(name, value): &'a (String, String)| (name.as_str(), value.as_str());
-        let carried_on = callout.carried_on.iter();
+        let passed_on = callout.passed_on.iter();
         let mut headers = vec![
             (":method", "GET"),
             (":path", &callout.path),
@@ -169,7 +169,7 @@ impl Lookup {
         if !self.configures("accept") {
             headers.push(("accept", "application/json"));
         }
-        headers.extend(carried_on.map(|(name, value)| (*name, value.as_str())));
+        headers.extend(passed_on.map(|(name, value)| (*name, value.as_str())));
         headers
     }
 
@@ -195,7 +195,7 @@ impl Callout {
         Self {
             path,
             timeout,
-            carried_on: Vec::new(),
+            passed_on: Vec::new(),
         }
     }
 }

@@ -165,7 +165,7 @@ impl Record {
 
     /// Returns whether the record counts in this environment. If that is `None`, every record
     /// counts. Otherwise, a record without an environment does not.
-    pub fn is_of(&self, environment: Option<&str>) -> bool {
+    pub fn matches_environment(&self, environment: Option<&str>) -> bool {
         environment.is_none() || self.environment() == environment
     }
 

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use super::reader::{self, at};
 use super::{ConfigError, check};
-use crate::auth::lookup::CARRIED_ON;
+use crate::auth::lookup::PASSED_ON;
 use crate::json::{Fields, Object};
 use crate::request::credential::{Alphabet, CredentialRules, Format, Source};
 use crate::request::headers::same_name;
@@ -70,7 +70,7 @@ fn sources(json: Vec<Object<'_>>) -> Result<Vec<Source>, ConfigError> {
         let header = header.ok_or("is required: the name of a header");
         let header = at(format!("{path}.header"), header)?;
         let header = at(format!("{path}.header"), check::header_name(&header))?;
-        if CARRIED_ON.contains(&header.as_str()) {
+        if PASSED_ON.contains(&header.as_str()) {
             return Err(ConfigError::new(
                 format!("{path}.header"),
                 "is passed on to the auth cluster, which must never see a key; choose another",

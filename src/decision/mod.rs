@@ -123,7 +123,7 @@ pub fn judge(
         Verdict::Revoked(record) => (record, true),
         Verdict::Active(record) => (record, false),
     };
-    if !record.is_of(policy.environment.as_deref()) {
+    if !record.matches_environment(policy.environment.as_deref()) {
         return Err(Denial::NotFound.into());
     }
     if revoked {

@@ -309,7 +309,7 @@ impl<H: Host> Engine<H> {
         now: Duration,
     ) -> (Verdict, Option<Source>) {
         self.verdicts
-            .without_answer(hash, Cause::Waited, now, || host.wall_time())
+            .without_answer(hash, Cause::WaitTimedOut, now, || host.wall_time())
     }
 }
 

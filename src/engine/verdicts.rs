@@ -91,7 +91,7 @@ impl Verdicts {
     pub(crate) fn answered(&mut self, answer: &mut Answer, now: Duration) {
         match &answer.verdict {
             Verdict::Active(record) | Verdict::Revoked(record)
-                if !record.is_of(self.environment.as_deref()) =>
+                if !record.matches_environment(self.environment.as_deref()) =>
             {
                 answer.verdict = Verdict::NotFound;
             }

@@ -72,7 +72,7 @@ pub struct Format {
 
 impl Format {
     /// The length, in bytes, from which a prefix alone is enough to take a string for a key.
-    const TELLING_PREFIX: usize = 3;
+    const MIN_DISTINCTIVE_PREFIX: usize = 3;
 
     fn matches(&self, value: &[u8]) -> bool {
         (self.min_length..=self.max_length).contains(&value.len())
@@ -85,13 +85,13 @@ impl Format {
     /// than [`Self::resembles_key`]: it also finds keys that are glued to something else.
     fn may_be_in(&self, value: &[u8]) -> bool {
         let prefix = self.prefix.as_bytes();
-        let tells = prefix.len() >= Self::TELLING_PREFIX;
+        let is_distinctive = prefix.len() >= Self::MIN_DISTINCTIVE_PREFIX;
         let shortest = self.min_length.saturating_sub(prefix.len());
         (0..value.len())
             .filter_map(|at| value.get(at..)?.strip_prefix(prefix))
             .any(|rest| {
                 let rest = rest.get(..shortest);
-                tells || rest.is_some_and(|rest| self.alphabet.contains_all(rest))
+                is_distinctive || rest.is_some_and(|rest| self.alphabet.contains_all(rest))
             })
     }
 
@@ -104,7 +104,7 @@ impl Format {
             |byte: u8| self.alphabet.contains(byte) || self.prefix.as_bytes().contains(&byte);
         value.split(|byte| !of_key(*byte)).any(|word| {
             self.matches(word)
-                || (self.prefix.len() >= Self::TELLING_PREFIX
+                || (self.prefix.len() >= Self::MIN_DISTINCTIVE_PREFIX
                     && word.starts_with(self.prefix.as_bytes()))
         })
     }
@@ -132,7 +132,7 @@ impl Source {
 
     /// Returns the part of a value after the scheme, even if no space follows it. If the scheme is
     /// missing, returns the whole value.
-    fn behind_scheme<'a>(&self, value: &'a [u8]) -> &'a [u8] {
+    fn after_scheme<'a>(&self, value: &'a [u8]) -> &'a [u8] {
         let scheme = self.scheme.as_deref().unwrap_or_default();
         match value.split_at_checked(scheme.len()) {
             Some((first, rest)) if first.eq_ignore_ascii_case(scheme.as_bytes()) => rest,
@@ -259,7 +259,7 @@ impl CredentialRules {
             && self.sources.iter().any(|source| {
                 same_name(source.header.as_bytes(), name)
                     && (self.format.resembles_key(value)
-                        || self.format.resembles_key(source.behind_scheme(value)))
+                        || self.format.resembles_key(source.after_scheme(value)))
             })
     }
 }

@@ -62,7 +62,7 @@ fn may_climb(path: &[u8]) -> bool {
     // Without one of these bytes, a path cannot climb. Few paths have any.
     if !path
         .iter()
-        .any(|byte| matches!(byte, b'%' | b'.') || misread(byte))
+        .any(|byte| matches!(byte, b'%' | b'.') || may_be_misread(byte))
     {
         return false;
     }
@@ -73,7 +73,7 @@ fn may_climb(path: &[u8]) -> bool {
         }
         decoded = decode_once(&decoded);
     }
-    if decoded.iter().any(misread) || decode_once(&decoded) != decoded {
+    if decoded.iter().any(may_be_misread) || decode_once(&decoded) != decoded {
         return true;
     }
     if decoded
@@ -90,7 +90,7 @@ fn may_climb(path: &[u8]) -> bool {
 
 /// Returns whether a broken decoder may turn this byte into another, or a parser leave it out.
 /// Parsers that treat URLs as browsers do read `.`, tab, `.` as `..`.
-fn misread(byte: &u8) -> bool {
+fn may_be_misread(byte: &u8) -> bool {
     byte.is_ascii_control() || matches!(byte, 0xc0 | 0xc1)
 }
 

@@ -26,7 +26,7 @@ const RECORD: &str = r#"{"key_id":"key_1","status":"active"}"#;
 #[derive(Debug, PartialEq)]
 enum Expected {
     Current,
-    News(String, Option<Vec<String>>),
+    Changes(String, Option<Vec<String>>),
     Broken,
 }
 
@@ -45,12 +45,12 @@ pub fn feed_page(input: &[u8]) {
             Expected::Broken
         }
         Ok(Page::Current) => Expected::Current,
-        Ok(Page::News { cursor, changed }) => {
+        Ok(Page::Changes { cursor, changed }) => {
             let hashes = match changed {
                 Changed::Any => None,
                 Changed::Keys(hashes) => Some(hashes.iter().map(ToString::to_string).collect()),
             };
-            Expected::News(cursor.clone(), hashes)
+            Expected::Changes(cursor.clone(), hashes)
         }
     };
     assert_eq!(as_expected, expected);
@@ -65,7 +65,7 @@ fn expected(answer: &Answer<'_>) -> Expected {
                 Some(news) => news,
                 None => return Expected::Broken,
             };
-            Expected::News(cursor, hashes)
+            Expected::Changes(cursor, hashes)
         }
         _ => Expected::Broken,
     }
@@ -179,8 +179,8 @@ fn assert_told(page: &Answer<'_>, expected: &Expected) {
         .on_answer(&mut worker.host, poll, response, at(2_001));
     let forgotten = |key: &str| match expected {
         Expected::Broken | Expected::Current => false,
-        Expected::News(_, None) => true,
-        Expected::News(_, Some(hashes)) => {
+        Expected::Changes(_, None) => true,
+        Expected::Changes(_, Some(hashes)) => {
             let hash = KeyHasher::default().hash(key.as_bytes()).to_string();
             hashes.contains(&hash)
         }
@@ -197,7 +197,7 @@ fn assert_told(page: &Answer<'_>, expected: &Expected) {
     let resolved = Some(&End::Forwarded).filter(|_| !forgotten(IN_FLIGHT));
     assert_eq!(end, resolved, "the lookup in flight");
     match expected {
-        Expected::News(cursor, _) => worker.polls(cursor, 9_000),
+        Expected::Changes(cursor, _) => worker.polls(cursor, 9_000),
         Expected::Current | Expected::Broken => worker.polls("first", 9_000),
     }
 }

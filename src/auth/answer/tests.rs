@@ -69,7 +69,7 @@ fn an_answer_about_another_hash_is_indeterminate() {
             let expected = if counts {
                 answer.clone()
             } else {
-                Answer::none(Cause::OfAnother)
+                Answer::none(Cause::HashMismatch)
             };
             let said = said.iter().map(|said| said.as_bytes());
             assert_eq!(answer.about(&hash, said), expected, "{status} {body}");
@@ -168,7 +168,7 @@ fn causes_say_what_happened() {
     let cases = [
         (Cause::NotSent(Unsent::NoCluster), "no such cluster"),
         (Cause::NoAnswer, "reset"),
-        (Cause::Waited, "within lookup.timeout"),
+        (Cause::WaitTimedOut, "within lookup.timeout"),
         (Cause::TooManyWait, "too many requests"),
         (Cause::Status(504), "lookup.timeout passed"),
         (Cause::Status(503), "no connection"),

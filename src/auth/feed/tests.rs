@@ -12,7 +12,7 @@ fn read(status: &str, body: &str) -> Result<Page, String> {
 
 fn news(cursor: &str, changed: Changed) -> Page {
     let cursor = cursor.to_owned();
-    Page::News { cursor, changed }
+    Page::Changes { cursor, changed }
 }
 
 #[test]

@@ -215,7 +215,7 @@ fn the_callout_carries_no_key() {
     ];
     for (name, more, value, carried) in cases {
         let config = format!(r#"{{"lookup":{{"cluster":"auth"}}{more}}}"#);
-        for header in CARRIED_ON {
+        for header in PASSED_ON {
             let made = callout(
                 &config,
                 &[(header, value.as_bytes()), ("x-api-key", KEY.as_bytes())],

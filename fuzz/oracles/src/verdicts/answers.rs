@@ -36,7 +36,7 @@ pub(super) enum Kind {
     /// `U`
     Unreadable,
     /// `X`: about another hash.
-    OfAnother,
+    HashMismatch,
     /// `0`: the connection was reset.
     Reset,
     /// `O`: from the proxy itself, because the circuit breaker was full.
@@ -60,7 +60,7 @@ impl Kind {
         (b'n', Self::NotFoundForASecond),
         (b'5', Self::TimedOut),
         (b'U', Self::Unreadable),
-        (b'X', Self::OfAnother),
+        (b'X', Self::HashMismatch),
         (b'0', Self::Reset),
         (b'O', Self::Overflow),
     ];
@@ -140,7 +140,7 @@ impl Given {
             kind if kind.is_active() => ("200", self.record(number, "active")),
             kind if kind.is_revoked() => ("200", self.record(number, "revoked")),
             kind if kind.is_not_found() => ("404", String::new()),
-            Kind::OfAnother => ("200", self.record(number, "active")),
+            Kind::HashMismatch => ("200", self.record(number, "active")),
             Kind::Unreadable => ("200", "no record".to_owned()),
             Kind::Reset => return Response::default(),
             Kind::Overflow => ("503", "overflow".to_owned()),
@@ -148,7 +148,7 @@ impl Given {
         };
         let mut headers = vec![(":status", status.to_owned())];
         match self.kind {
-            Kind::OfAnother => headers.push(("x-keystile-key-hash", "0".repeat(64))),
+            Kind::HashMismatch => headers.push(("x-keystile-key-hash", "0".repeat(64))),
             // Auth clusters may omit it.
             _ if number.is_multiple_of(2) => headers.push(("x-keystile-key-hash", hash.to_owned())),
             _ => {}
