@@ -193,12 +193,12 @@ impl Feed {
     /// Returns when [`Self::poll`] is due next, on the monotonic clock.
     pub fn next_deadline(&self) -> Duration {
         /// How long after its timeout a poll is given up.
-        const FORGOTTEN: Duration = Duration::from_secs(2);
+        const TIMEOUT_MARGIN: Duration = Duration::from_secs(2);
 
         match self.in_flight {
             Some(since) => since
                 .saturating_add(self.timeout())
-                .saturating_add(FORGOTTEN),
+                .saturating_add(TIMEOUT_MARGIN),
             None => self.next,
         }
     }

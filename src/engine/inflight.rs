@@ -25,7 +25,7 @@ pub(crate) const MAX_REFRESHES: usize = 64;
 
 /// How long after its timeout a lookup is given up. Usually the proxy reports the timeout itself,
 /// unless it has forgotten the lookup.
-const FORGOTTEN: Duration = Duration::from_secs(2);
+const TIMEOUT_MARGIN: Duration = Duration::from_secs(2);
 
 /// Why a lookup was started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -118,7 +118,7 @@ impl<S: Copy + Eq + Hash> InFlight<S> {
 
     /// Returns the longest time until a lookup is given up.
     pub(crate) fn longest(&self) -> Duration {
-        self.timeout.saturating_add(FORGOTTEN)
+        self.timeout.saturating_add(TIMEOUT_MARGIN)
     }
 
     /// Returns the shared lookup of a hash.

@@ -67,7 +67,7 @@ impl<H: Host> Engine<H> {
                 (Verdict::Active(record), Some(Source::Stale))
             }
             _ if in_flight.is_some() => {
-                if self.sessions.have_room() && self.inflight.wait(&hash, stream) {
+                if self.sessions.has_room() && self.inflight.wait(&hash, stream) {
                     self.pause(stream, subject.pending(), hash, Source::Coalesced, now);
                     return Flow::Pause;
                 }

@@ -10,8 +10,8 @@ pub mod host;
 mod inflight;
 mod lookups;
 mod polls;
-mod reach;
-pub mod refusing;
+mod reachability;
+pub mod refuse_all;
 mod reporter;
 mod session;
 pub mod settings;
@@ -40,16 +40,16 @@ use crate::engine::settings::Settings;
 use crate::engine::stats::{Counter, Gauge};
 use crate::engine::verdicts::Verdicts;
 
-/// How often counts are reported to the host.
-const FLUSH: Duration = Duration::from_millis(500);
+/// The longest tick period: how often counts are reported to the host.
+const MAX_TICK: Duration = Duration::from_millis(500);
 
-/// The tick period when work is left over from one callback for the next: the shortest possible.
-const SOON: Duration = Duration::from_millis(1);
+/// The shortest tick period, for work that is left over from one callback for the next.
+const MIN_TICK: Duration = Duration::from_millis(1);
 
 /// How many paused requests are resolved in one callback. Envoy acts on them only after the callback
 /// has returned. It then sends each reply from within the previous one, because each reply calls into
 /// the VM: V8's stack ends at about 300.
-const AT_A_TIME: usize = 64;
+const MAX_RESOLVED_PER_CALLBACK: usize = 64;
 
 /// The filter on one worker. It has no static state: several filters, and the old and the new
 /// configuration of one filter, can live in the same process or VM.
@@ -59,7 +59,8 @@ pub struct Engine<H: Host> {
     verdicts: Verdicts,
     inflight: InFlight<H::Stream>,
     sessions: Sessions<H::Stream>,
-    /// Paused requests that have their verdict. Each callback resolves up to [`AT_A_TIME`] of them.
+    /// Paused requests that have their verdict. Each callback resolves up to
+    /// [`MAX_RESOLVED_PER_CALLBACK`] of them.
     decided: VecDeque<H::Stream>,
     /// The in-flight poll of the feed.
     poll: Option<Token>,
@@ -76,7 +77,11 @@ impl<H: Host> Engine<H> {
         host.random(&mut random);
         let seed = Seed::new(u64::from_le_bytes(random));
         // Poll the feed soon: its first answer discards everything that was looked up before.
-        let period = if settings.feed.is_some() { SOON } else { FLUSH };
+        let period = if settings.feed.is_some() {
+            MIN_TICK
+        } else {
+            MAX_TICK
+        };
         host.tick_every(period);
         Self {
             verdicts: Verdicts::new(&settings, seed),
@@ -163,7 +168,7 @@ impl<H: Host> Engine<H> {
         }
         self.resolve_decided(host);
         if !self.decided.is_empty() {
-            self.tick_every(host, SOON);
+            self.tick_every(host, MIN_TICK);
         }
     }
 
@@ -195,7 +200,7 @@ impl<H: Host> Engine<H> {
     /// Resolves paused requests that have their verdict, up to the limit for one callback.
     fn resolve_decided(&mut self, host: &mut H) {
         let mut resolved = 0_usize;
-        while resolved < AT_A_TIME
+        while resolved < MAX_RESOLVED_PER_CALLBACK
             && let Some(stream) = self.decided.pop_front()
         {
             let Some(decided) = self.sessions.take_decided(stream) else {
@@ -274,11 +279,11 @@ impl<H: Host> Engine<H> {
     fn tick_in_time(&mut self, host: &mut H, now: Duration) {
         let deadlines = [self.sessions.next_deadline(), self.verdicts.next_poll()];
         let left = match deadlines.into_iter().flatten().min() {
-            _ if !self.decided.is_empty() => SOON,
+            _ if !self.decided.is_empty() => MIN_TICK,
             Some(deadline) => deadline.saturating_sub(now),
-            None => FLUSH,
+            None => MAX_TICK,
         };
-        self.tick_every(host, left.clamp(SOON, FLUSH));
+        self.tick_every(host, left.clamp(MIN_TICK, MAX_TICK));
     }
 
     fn tick_every(&mut self, host: &mut H, period: Duration) {

@@ -18,7 +18,7 @@ use crate::throttle::Throttle;
 
 /// How many durations are reported, or random numbers drawn, at once: a call to the host costs more
 /// than they do.
-const AT_ONCE: usize = 64;
+const BATCH: usize = 64;
 
 /// Reports the outcomes of one worker's requests.
 #[derive(Debug)]
@@ -112,7 +112,7 @@ impl Reporter {
     /// Records the duration of a lookup.
     pub(crate) fn observe_lookup<H: Host>(&mut self, host: &mut H, took: Duration) {
         self.observed.push(ms(took));
-        if self.observed.len() >= AT_ONCE {
+        if self.observed.len() >= BATCH {
             self.report_durations(host);
         }
     }
@@ -158,7 +158,7 @@ impl Reporter {
     /// millisecond are the same.
     fn request_id<H: Host>(&mut self, host: &mut H, wall: Duration) -> RequestId {
         if self.random.is_empty() {
-            let mut bytes = [0; AT_ONCE * size_of::<u128>()];
+            let mut bytes = [0; BATCH * size_of::<u128>()];
             if !host.random(&mut bytes) {
                 bytes.fill(0);
             }

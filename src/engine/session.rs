@@ -120,7 +120,7 @@ impl<S: Copy + Eq + Hash> Sessions<S> {
     }
 
     /// Returns true if another request may wait for a lookup that it did not start.
-    pub(crate) fn have_room(&self) -> bool {
+    pub(crate) fn has_room(&self) -> bool {
         self.coalesced < MAX_WAITING
     }
 

@@ -15,7 +15,7 @@ use crate::auth::answer::{Answer, Cause, Source, Unsent, Verdict};
 use crate::auth::feed::{Changed, Feed, Freshness, Page, Polled};
 use crate::auth::lookup::Callout;
 use crate::engine::cache::{Cache, Found, PoolName, Seed};
-use crate::engine::reach::Reach;
+use crate::engine::reachability::Reachability;
 use crate::engine::settings::Settings;
 use crate::request::key_hash::KeyHash;
 
@@ -30,7 +30,7 @@ pub(crate) struct Verdicts {
     feed: Option<Feed>,
     /// Whether the feed is polled on the cluster of the lookups, so that polls show if it has hosts.
     polls_share_cluster: bool,
-    reach: Reach,
+    reachability: Reachability,
     /// How long a stale record is used because of a full circuit breaker.
     overflow_grace: Duration,
     /// Records of other environments count as not found; `None`: records of all environments are
@@ -45,7 +45,7 @@ impl Verdicts {
         Self {
             cache: Cache::new(settings.cache.clone(), seed),
             polls_share_cluster: feed.is_some_and(|feed| feed.cluster == settings.lookup.cluster),
-            reach: Reach::default(),
+            reachability: Reachability::default(),
             overflow_grace: feed.map_or(OVERFLOW_GRACE, |feed| feed.allow_ttl_when_stale),
             feed: settings.feed.clone().map(Feed::new),
             environment: settings.policy.environment.clone(),
@@ -99,8 +99,10 @@ impl Verdicts {
         }
         match &answer.verdict {
             Verdict::Indeterminate(Cause::NotSent(_)) => {}
-            Verdict::Indeterminate(_) => self.reach.fails(),
-            Verdict::Active(_) | Verdict::Revoked(_) | Verdict::NotFound => self.reach.answers(now),
+            Verdict::Indeterminate(_) => self.reachability.fails(),
+            Verdict::Active(_) | Verdict::Revoked(_) | Verdict::NotFound => {
+                self.reachability.answers(now)
+            }
         }
     }
 
@@ -157,7 +159,7 @@ impl Verdicts {
     ) -> Option<Polled> {
         let polled = self.feed.as_mut()?.polled(page, now, random);
         if self.polls_share_cluster && polled.changes.is_ok() {
-            self.reach.answers(now);
+            self.reachability.answers(now);
         }
         match &polled.changes {
             Ok(Changed::Any) => self.cache.clear(),
@@ -191,7 +193,9 @@ impl Verdicts {
     fn is_overflow(&self, cause: &Cause, any_in_flight: bool, now: Duration) -> bool {
         match cause {
             Cause::NotSent(Unsent::Overflow) => true,
-            Cause::NotSent(Unsent::NotAccepted) => self.reach.is_breaker_full(any_in_flight, now),
+            Cause::NotSent(Unsent::NotAccepted) => {
+                self.reachability.is_breaker_full(any_in_flight, now)
+            }
             _ => false,
         }
     }

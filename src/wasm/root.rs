@@ -13,7 +13,7 @@ use crate::config;
 use crate::decision::reply::Replies;
 use crate::engine::Engine;
 use crate::engine::host::{Flow, Token};
-use crate::engine::refusing::Refusing;
+use crate::engine::refuse_all::RefuseAll;
 
 #[cfg(not(feature = "failpoints"))]
 type Proxy = Calls;
@@ -31,7 +31,7 @@ pub(super) struct Root {
 
 enum Filter {
     /// There is no configuration to enforce, at least not yet.
-    Refusing(Box<Refusing>),
+    RefuseAll(Box<RefuseAll>),
     Configured(Box<Engine<Proxy>>),
 }
 
@@ -41,7 +41,7 @@ impl Root {
         Self {
             id,
             proxy: Proxy::default(),
-            filter: refusing(),
+            filter: refuse_all(),
             configuration: None,
         }
     }
@@ -83,7 +83,7 @@ impl Root {
             }
             None => {
                 let replies = Replies::default();
-                Filter::Refusing(Box::new(Refusing::start(&mut self.proxy, replies)))
+                Filter::RefuseAll(Box::new(RefuseAll::start(&mut self.proxy, replies)))
             }
         };
         true
@@ -94,7 +94,7 @@ impl Root {
         self.proxy.enter(stream);
         let now = calls::monotonic_time();
         match &mut self.filter {
-            Filter::Refusing(filter) => filter.on_request(&mut self.proxy, stream),
+            Filter::RefuseAll(filter) => filter.on_request(&mut self.proxy, stream),
             Filter::Configured(engine) => engine.on_request(&mut self.proxy, stream, ends, now),
         }
     }
@@ -103,7 +103,7 @@ impl Root {
     pub(super) fn on_trailers(&mut self, stream: u32) -> Flow {
         self.proxy.enter(stream);
         match &mut self.filter {
-            Filter::Refusing(_) => Flow::Pause,
+            Filter::RefuseAll(_) => Flow::Pause,
             Filter::Configured(engine) => engine.on_trailers(&mut self.proxy, stream),
         }
     }
@@ -133,7 +133,7 @@ impl Root {
         self.proxy.enter(self.id);
         let now = calls::monotonic_time();
         match &mut self.filter {
-            Filter::Refusing(filter) => filter.on_tick(&mut self.proxy),
+            Filter::RefuseAll(filter) => filter.on_tick(&mut self.proxy),
             Filter::Configured(engine) => engine.on_tick(&mut self.proxy, now),
         }
     }
@@ -142,13 +142,13 @@ impl Root {
     pub(super) fn close(&mut self) {
         self.proxy.enter(self.id);
         let now = calls::monotonic_time();
-        match std::mem::replace(&mut self.filter, refusing()) {
-            Filter::Refusing(mut filter) => filter.on_tick(&mut self.proxy),
+        match std::mem::replace(&mut self.filter, refuse_all()) {
+            Filter::RefuseAll(mut filter) => filter.on_tick(&mut self.proxy),
             Filter::Configured(engine) => engine.close(&mut self.proxy, now),
         }
     }
 }
 
-fn refusing() -> Filter {
-    Filter::Refusing(Box::new(Refusing::new(Replies::default())))
+fn refuse_all() -> Filter {
+    Filter::RefuseAll(Box::new(RefuseAll::new(Replies::default())))
 }

@@ -50,13 +50,13 @@ const MANY: usize = 100;
 /// The timeout of a lookup, in ms.
 const TIMEOUT: u64 = 250;
 /// How much longer, in ms, the worker waits for the proxy to report an answer or the timeout.
-const FORGOTTEN: u64 = 2_000;
+const TIMEOUT_MARGIN: u64 = 2_000;
 /// The longest time, in ms, between two ticks.
-const TICK: u64 = 500;
+const MAX_TICK: u64 = 500;
 /// The shortest time, in ms, between two ticks.
-const SOON: u64 = 1;
+const MIN_TICK: u64 = 1;
 /// The most paused requests that are resolved in one callback.
-const AT_A_TIME: usize = 64;
+const MAX_RESOLVED_PER_CALLBACK: usize = 64;
 /// The most requests that wait for one lookup.
 const MAX_WAITING: usize = 2_048;
 /// How long, in ms, after a failed lookup a record in grace is used without another lookup.

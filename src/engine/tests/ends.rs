@@ -4,7 +4,7 @@ use super::*;
 use crate::auth::answer::Cause;
 use crate::decision::reply::Replies;
 use crate::engine::host::Level;
-use crate::engine::refusing::Refusing;
+use crate::engine::refuse_all::RefuseAll;
 
 /// Sends one request through the engine; returns its log entry and its end.
 fn end(scene: &mut Scene, headers: &[(&str, &[u8])]) -> (String, End) {
@@ -191,8 +191,8 @@ fn nobody_is_left_waiting_by_an_engine_that_is_closed() {
 #[test]
 fn without_a_configuration_every_request_is_refused() {
     let mut host = FakeHost::default();
-    let mut filter = Refusing::start(&mut host, Replies::default());
-    assert_eq!(host.period, FLUSH);
+    let mut filter = RefuseAll::start(&mut host, Replies::default());
+    assert_eq!(host.period, MAX_TICK);
     host.streams.insert(1, Stream::default());
     assert_eq!(filter.on_request(&mut host, 1), Flow::Pause);
     let end = &host.streams[&1].end;

@@ -136,13 +136,13 @@ fn two_hundred_requests_share_the_lookup_of_one_that_left() {
         let is_forwarded = |name: &&u32| scene.host.streams[*name].end == Some(End::Forwarded);
         ended.filter(is_forwarded).count()
     };
-    assert_eq!(ended(&scene), AT_A_TIME);
+    assert_eq!(ended(&scene), MAX_RESOLVED_PER_CALLBACK);
     for round in 2..=4 {
-        assert_eq!(scene.host.period, SOON);
+        assert_eq!(scene.host.period, MIN_TICK);
         scene.engine.on_tick(&mut scene.host, at(100 + round));
     }
     assert_eq!(ended(&scene), others.len());
-    assert_eq!(scene.host.period, FLUSH);
+    assert_eq!(scene.host.period, MAX_TICK);
     assert_eq!(scene.host.callouts.len(), 0);
     assert_eq!(scene.host.counted(Counter::LookupsActive), 1);
     assert_eq!(scene.host.counted(Counter::VerdictsCoalesced), 199);

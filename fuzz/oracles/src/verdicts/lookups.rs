@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::answers::{Given, Kind, Response};
 use super::worker::{Asked, Lookup, State, Worker};
-use super::{AT_A_TIME, By, KEYS, TIMEOUT};
+use super::{By, KEYS, MAX_RESOLVED_PER_CALLBACK, TIMEOUT};
 
 impl Worker {
     /// Answers a lookup, by its number.
@@ -39,7 +39,7 @@ impl Worker {
         } else {
             self.answers_shared(&lookup, kind, number, &sent);
         }
-        self.resolves(AT_A_TIME);
+        self.resolves(MAX_RESOLVED_PER_CALLBACK);
     }
 
     fn answers_shared(

@@ -6,7 +6,7 @@ use keystile::engine::host::{Flow, Token};
 use super::ends::{Judged, Seen};
 use super::view::View;
 use super::worker::{Asked, Lookup, Paused, State, Worker};
-use super::{AT_A_TIME, By, FORGOTTEN, MAX_WAITING, SOON, TIMEOUT};
+use super::{By, MAX_RESOLVED_PER_CALLBACK, MAX_WAITING, MIN_TICK, TIMEOUT, TIMEOUT_MARGIN};
 
 impl Worker {
     /// Sends a request; `unsent` says why callouts cannot be sent meanwhile.
@@ -127,7 +127,7 @@ impl Worker {
         let state = State::Waits {
             lookup,
             source,
-            deadline: self.now.ms + TIMEOUT + FORGOTTEN,
+            deadline: self.now.ms + TIMEOUT + TIMEOUT_MARGIN,
         };
         let paused = Paused {
             key,
@@ -262,7 +262,9 @@ impl Worker {
         let all = ended.len() + decided.len();
         assert_eq!(ended.len(), all.min(most), "how many are resolved");
         assert!(
-            decided.is_empty() || most < AT_A_TIME || self.host.period.as_millis() == SOON.into(),
+            decided.is_empty()
+                || most < MAX_RESOLVED_PER_CALLBACK
+                || self.host.period.as_millis() == MIN_TICK.into(),
             "the rest is not resolved soon"
         );
         let ended: Vec<_> = ended.into_iter().map(|(stream, _)| *stream).collect();

@@ -9,13 +9,13 @@ use keystile::engine::stats::Gauge;
 
 use super::answers::Kind;
 use super::worker::{Asked, Poll, State, Worker};
-use super::{AT_A_TIME, By, FORGOTTEN, SOON, TICK, TIMEOUT};
+use super::{By, MAX_RESOLVED_PER_CALLBACK, MAX_TICK, MIN_TICK, TIMEOUT, TIMEOUT_MARGIN};
 
 impl Worker {
     /// Ends a script: nothing more happens, and all waiting requests must end by themselves.
     pub(super) fn ends(mut self) {
         self.can_send = true;
-        self.passes(2 * TIMEOUT + FORGOTTEN + 2 * TICK);
+        self.passes(2 * TIMEOUT + TIMEOUT_MARGIN + 2 * MAX_TICK);
         let waiting = self.paused.iter().filter(|(_, paused)| !paused.is_over);
         let waiting: Vec<_> = waiting.map(|(stream, _)| *stream).collect();
         assert!(waiting.is_empty(), "requests {waiting:?} wait for ever");
@@ -52,7 +52,7 @@ impl Worker {
             assert_eq!(*asked, Asked::Feed, "a tick is no reason to look up");
             let old = self.poll.take();
             let is_there =
-                old.is_some_and(|poll| self.now.ms < poll.made + poll.timeout + FORGOTTEN);
+                old.is_some_and(|poll| self.now.ms < poll.made + poll.timeout + TIMEOUT_MARGIN);
             assert!(!is_there, "two polls at a time");
             self.is_polled_again(self.now.ms);
             let mut callouts = self.host.callouts.iter();
@@ -65,7 +65,7 @@ impl Worker {
             });
         }
         self.gives_up();
-        self.resolves(AT_A_TIME);
+        self.resolves(MAX_RESOLVED_PER_CALLBACK);
         self.reports();
         self.starts_timer();
         if self.polls_are_answered && self.poll.is_some() && !sent.is_empty() {
@@ -78,7 +78,7 @@ impl Worker {
     /// flight.
     pub(super) fn is_polled_again(&mut self, made: u64) {
         let interval = self.model.rules.feed.as_ref().map(|feed| feed.interval);
-        let next = interval.map(|interval| (made + interval).max(self.now.ms + SOON));
+        let next = interval.map(|interval| (made + interval).max(self.now.ms + MIN_TICK));
         self.next_poll = next;
     }
 
@@ -86,7 +86,7 @@ impl Worker {
     fn gives_up(&mut self) {
         let mut given_up = Vec::new();
         for lookup in &mut self.lookups {
-            if !lookup.given_up && lookup.made.ms + TIMEOUT + FORGOTTEN <= self.now.ms {
+            if !lookup.given_up && lookup.made.ms + TIMEOUT + TIMEOUT_MARGIN <= self.now.ms {
                 lookup.given_up = true;
                 given_up.push((lookup.token, lookup.uncached.is_some()));
             }
@@ -161,7 +161,11 @@ impl Worker {
             assert!(is_there, "request {stream} is resolved for no reason");
             if let State::Waits { deadline, .. } = paused.state {
                 // Ticks are in time for all lookups except uncached ones.
-                let late = if is_uncached(stream) { TICK } else { SOON };
+                let late = if is_uncached(stream) {
+                    MAX_TICK
+                } else {
+                    MIN_TICK
+                };
                 let latest = deadline + late;
                 assert!(latest >= self.now.ms, "request {stream} waits too long");
             }
@@ -171,6 +175,9 @@ impl Worker {
             latest.is_none_or(|latest| latest >= self.now.ms),
             "the feed is not polled in time"
         );
-        assert!(self.host.period <= Duration::from_millis(TICK), "no ticks");
+        assert!(
+            self.host.period <= Duration::from_millis(MAX_TICK),
+            "no ticks"
+        );
     }
 }

@@ -5,15 +5,15 @@
 use crate::auth::answer::Cause;
 use crate::decision::Refusal;
 use crate::decision::reply::{Replies, ReplyFormat};
-use crate::engine::FLUSH;
+use crate::engine::MAX_TICK;
 use crate::engine::host::{Flow, Host};
 use crate::engine::reporter::Reporter;
 
 /// Refuses all requests on one worker.
 #[derive(Debug)]
-pub struct Refusing(Reporter);
+pub struct RefuseAll(Reporter);
 
-impl Refusing {
+impl RefuseAll {
     /// Creates a filter that sends these replies.
     pub fn new(replies: Replies) -> Self {
         Self(Reporter::new(replies, ""))
@@ -21,7 +21,7 @@ impl Refusing {
 
     /// Like [`Self::new`], and asks the host to call [`Self::on_tick`].
     pub fn start<H: Host>(host: &mut H, replies: Replies) -> Self {
-        host.tick_every(FLUSH);
+        host.tick_every(MAX_TICK);
         Self::new(replies)
     }
 

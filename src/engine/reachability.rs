@@ -14,14 +14,14 @@ const RECENTLY: Duration = Duration::from_secs(5);
 
 /// What callouts have shown so far.
 #[derive(Debug, Default)]
-pub(crate) struct Reach {
+pub(crate) struct Reachability {
     /// When the last answer came, on the monotonic clock.
     answered: Option<Duration>,
     /// Whether a callout that was sent has failed since.
     failing: bool,
 }
 
-impl Reach {
+impl Reachability {
     /// Records that a callout was answered as expected.
     pub(crate) fn answers(&mut self, now: Duration) {
         self.answered = Some(now);
