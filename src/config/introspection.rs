@@ -38,7 +38,7 @@ pub(super) fn parse(
             "must not have \"//\" or \"%\": write it as Envoy routes it",
         ));
     }
-    if exempt.cover_path(path.as_bytes()) && exempt.cover_method(b"HEAD") {
+    if exempt.matches_path(path.as_bytes()) && exempt.matches_method(b"HEAD") {
         return Err(ConfigError::new(
             "introspection.path",
             "is exempt, so requests to it would need no key; remove it from exempt",

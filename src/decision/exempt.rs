@@ -20,24 +20,24 @@ pub struct Exemptions {
 
 impl Exemptions {
     /// Returns true if this request is exempt.
-    pub fn cover(&self, request: &Request) -> bool {
-        self.cover_path_of(request) || (self.preflight && request.is_genuine_preflight())
+    pub fn matches(&self, request: &Request) -> bool {
+        self.matches_path_of(request) || (self.preflight && request.is_genuine_preflight())
     }
 
-    fn cover_path_of(&self, request: &Request) -> bool {
+    fn matches_path_of(&self, request: &Request) -> bool {
         let any = !self.paths.is_empty() || !self.path_prefixes.is_empty();
-        any && self.cover_path(request.path())
-            && self.cover_method(request.first(":method").unwrap_or_default())
+        any && self.matches_path(request.path())
+            && self.matches_method(request.first(":method").unwrap_or_default())
             && (self.bodies || request.has_no_body())
     }
 
     /// Returns true if requests to this path (no query) are exempt, provided that their method is.
-    pub(crate) fn cover_path(&self, path: &[u8]) -> bool {
+    pub(crate) fn matches_path(&self, path: &[u8]) -> bool {
         self.paths.iter().any(|exempt| exempt.as_bytes() == path)
             || self.path_prefixes.iter().any(|prefix| prefix.covers(path))
     }
 
-    pub(crate) fn cover_method(&self, method: &[u8]) -> bool {
+    pub(crate) fn matches_method(&self, method: &[u8]) -> bool {
         let lists = |method: &[u8]| self.methods.iter().any(|one| one.as_bytes() == method);
         lists(method) || (method == b"HEAD" && lists(b"GET"))
     }

@@ -78,8 +78,8 @@ impl From<Denial> for Refusal {
 /// Takes a request through rows 0 to 4 of the decision table. Calls `remove` with the name of each
 /// header that must be removed, with all its repeats, before anything else happens.
 pub fn begin<'a>(policy: &Policy, request: &'a Request, remove: impl FnMut(&'a str)) -> Next {
-    if policy.exempt.cover(request) {
-        keep_back(policy, request, remove);
+    if policy.exempt.matches(request) {
+        strip(policy, request, remove);
         return Next::Forward;
     }
     let headers = request.headers_of(policy.watched);
@@ -88,7 +88,7 @@ pub fn begin<'a>(policy: &Policy, request: &'a Request, remove: impl FnMut(&'a s
     // Refused requests lose their credential too: access logs and other filters still see their
     // headers.
     let rules = &policy.credential;
-    each_once(
+    remove_matching(
         headers,
         |at, header| {
             is_unwanted(policy, header)
@@ -154,11 +154,11 @@ pub fn permit<P: AsRef<[u8]>>(
 /// Calls `remove` with the names of an exempt request's headers, or any request's trailers, that must
 /// not reach the upstream. An `authorization` among them may be meant for the upstream, so it is
 /// removed only if it looks like one of our keys.
-pub fn keep_back<'a>(policy: &Policy, headers: &'a Request, remove: impl FnMut(&'a str)) {
+pub fn strip<'a>(policy: &Policy, headers: &'a Request, remove: impl FnMut(&'a str)) {
     let headers = headers.headers_of(policy.watched);
-    let is_kept_back =
+    let is_stripped =
         |_, header| is_unwanted(policy, header) || policy.credential.is_stray_key(header);
-    each_once(headers.as_slice(), is_kept_back, remove);
+    remove_matching(headers.as_slice(), is_stripped, remove);
 }
 
 /// Returns true if this is an introspection request. gRPC requests are not: Envoy could not send the
@@ -181,7 +181,7 @@ fn is_unwanted(policy: &Policy, (name, _): Header<'_>) -> bool {
 
 /// Calls `remove` with the name of each header to be removed, once for all its repeats. Names are
 /// ASCII: Envoy accepts no others, and each matches a configured one.
-fn each_once<'a>(
+fn remove_matching<'a>(
     headers: &[Header<'a>],
     is_removed: impl Fn(usize, Header<'a>) -> bool,
     mut remove: impl FnMut(&'a str),

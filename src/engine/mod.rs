@@ -132,7 +132,7 @@ impl<H: Host> Engine<H> {
     pub fn on_trailers(&mut self, host: &mut H, stream: H::Stream) -> Flow {
         let trailers = host.trailers(stream);
         let remove = |name: &str| host.remove(stream, Part::Trailers, name);
-        decision::keep_back(&self.settings.policy, &trailers, remove);
+        decision::strip(&self.settings.policy, &trailers, remove);
         // The proxy holds back the trailers of a paused request by itself. If it does not, they must
         // not send the request on.
         if self.sessions.contains(stream) {

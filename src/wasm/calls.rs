@@ -83,7 +83,7 @@ impl Calls {
     }
 
     /// Makes calls apply to a stream; returns `false` if it is gone.
-    fn act_for(&mut self, stream: u32) -> bool {
+    fn set_effective(&mut self, stream: u32) -> bool {
         if self.effective == stream {
             return true;
         }
@@ -99,17 +99,17 @@ impl Host for Calls {
     type Stream = u32;
 
     fn headers(&mut self, stream: u32) -> Request {
-        self.act_for(stream);
+        self.set_effective(stream);
         headers_of(MapType::HttpRequestHeaders)
     }
 
     fn trailers(&mut self, stream: u32) -> Request {
-        self.act_for(stream);
+        self.set_effective(stream);
         headers_of(MapType::HttpRequestTrailers)
     }
 
     fn target(&mut self, stream: u32) -> Vec<u8> {
-        self.act_for(stream);
+        self.set_effective(stream);
         hostcalls::get_map_value_bytes(MapType::HttpRequestHeaders, ":path")
             .ok()
             .flatten()
@@ -117,7 +117,7 @@ impl Host for Calls {
     }
 
     fn remove(&mut self, stream: u32, part: Part, name: &str) {
-        self.act_for(stream);
+        self.set_effective(stream);
         let map = match part {
             Part::Headers => MapType::HttpRequestHeaders,
             Part::Trailers => MapType::HttpRequestTrailers,
@@ -126,13 +126,13 @@ impl Host for Calls {
     }
 
     fn add_header(&mut self, stream: u32, name: &str, value: &str) {
-        self.act_for(stream);
+        self.set_effective(stream);
         let _ = hostcalls::add_map_value(MapType::HttpRequestHeaders, name, value);
     }
 
     /// Envoy's own "100 Continue" is not an answer.
     fn is_over(&mut self, stream: u32) -> bool {
-        if !self.act_for(stream) {
+        if !self.set_effective(stream) {
             return true;
         }
         let status = hostcalls::get_property(vec!["response", "code"]);
@@ -144,13 +144,13 @@ impl Host for Calls {
     }
 
     fn resume(&mut self, stream: u32) {
-        if self.act_for(stream) {
+        if self.set_effective(stream) {
             let _ = hostcalls::resume_http_request();
         }
     }
 
     fn reply(&mut self, stream: u32, reply: &LocalReply<'_>) {
-        if !self.act_for(stream) {
+        if !self.set_effective(stream) {
             return;
         }
         let headers = reply.headers.iter();
@@ -163,7 +163,7 @@ impl Host for Calls {
     fn log_entry(&mut self, stream: u32, entry: &str) {
         const PATH: &str = "keystile";
 
-        self.act_for(stream);
+        self.set_effective(stream);
         // SAFETY: both strings are valid for the call, which copies them.
         unsafe {
             raw::proxy_set_property(PATH.as_ptr(), PATH.len(), entry.as_ptr(), entry.len());

@@ -90,7 +90,7 @@ pub fn credential(input: &[u8]) {
     assert_removed(&removed, &kept_back);
     // In trailers, credentials are not recognised, but keys are.
     let mut trailers = Vec::new();
-    decision::keep_back(&policy, &request, |name| trailers.push(name));
+    decision::strip(&policy, &request, |name| trailers.push(name));
     assert_removed(&trailers, &setup.kept_back(&headers, true));
 }
 

@@ -12,10 +12,10 @@ fn removed<'a>(policy: &Policy, request: &'a Request) -> Vec<&'a str> {
     removed
 }
 
-/// Returns what [`keep_back`] removes from trailers.
+/// Returns what [`strip`] removes from trailers.
 fn kept_back<'a>(policy: &Policy, trailers: &'a Request) -> Vec<&'a str> {
     let mut removed = Vec::new();
-    keep_back(policy, trailers, |name| removed.push(name));
+    strip(policy, trailers, |name| removed.push(name));
     removed
 }
 
