@@ -22,18 +22,16 @@ pub(super) static GOOD: LazyLock<String> = LazyLock::new(|| {
 
 #[derive(Clone, Copy)]
 pub(super) enum Kind {
-    Text,
-    RequiredText,
-    TextOrNull,
+    String,
+    RequiredString,
+    StringOrNull,
     Object,
     ObjectOrNull,
     Array,
-    Flag,
-    Whole,
+    Bool,
+    Integer,
     Number,
 }
-
-use Kind::{Object, ObjectOrNull};
 
 /// Returns every field, with its type.
 pub(super) fn fields() -> impl Iterator<Item = &'static (&'static str, Kind)> {
@@ -93,7 +91,7 @@ pub(super) fn changed(changes: &[(&str, &str)]) -> Vec<u8> {
 pub(super) fn objects(good: &Value) -> Vec<String> {
     let mut paths = vec![String::new()];
     let fixed = fields().filter(|(path, kind)| {
-        matches!(kind, Object | ObjectOrNull)
+        matches!(kind, Kind::Object | Kind::ObjectOrNull)
             && !["lookup.headers", "identity_headers"].contains(path)
     });
     paths.extend(fixed.map(|(path, _)| (*path).to_owned()));

@@ -3,19 +3,16 @@
 use serde_json::Value;
 
 use super::Broken;
-use super::fields::Kind::{
-    Array, Flag, Number, Object, ObjectOrNull, RequiredText, Text, TextOrNull, Whole,
-};
 use super::fields::{GOOD, Kind, beside, fields, join, objects, unknown, with};
 use crate::config::FIELDS as SECTIONS;
 
 impl Kind {
     /// JSON of other types.
     fn wrong(self) -> Vec<&'static str> {
-        const TEXT: &str = r#""hunter2-hunter2""#;
+        const STRING: &str = r#""hunter2-hunter2""#;
         const NULL: &str = "null";
         match self {
-            Text => vec![
+            Self::String => vec![
                 NULL,
                 "true",
                 "7",
@@ -24,34 +21,34 @@ impl Kind {
                 r#"["hunter2-hunter2"]"#,
                 "{}",
             ],
-            RequiredText => vec!["true", "7", "1.5", "[]", r#"["hunter2-hunter2"]"#, "{}"],
-            TextOrNull => vec![
+            Self::RequiredString => vec!["true", "7", "1.5", "[]", r#"["hunter2-hunter2"]"#, "{}"],
+            Self::StringOrNull => vec![
                 "false",
                 "0",
                 "-7",
                 r#"["hunter2-hunter2"]"#,
                 r#"{"a":"hunter2-hunter2"}"#,
             ],
-            Object => vec![NULL, "true", "7", TEXT, "[]", "[{}]"],
-            ObjectOrNull => vec!["false", "7", TEXT, "[]", "[{}]"],
-            Array => vec![NULL, "false", "7", TEXT, "{}"],
-            Flag => vec![NULL, "0", "1", r#""true""#, TEXT, "[true]", "{}"],
-            Whole => vec![
+            Self::Object => vec![NULL, "true", "7", STRING, "[]", "[{}]"],
+            Self::ObjectOrNull => vec!["false", "7", STRING, "[]", "[{}]"],
+            Self::Array => vec![NULL, "false", "7", STRING, "{}"],
+            Self::Bool => vec![NULL, "0", "1", r#""true""#, STRING, "[true]", "{}"],
+            Self::Integer => vec![
                 NULL, "true", r#""43""#, "43.5", "43.0", "-43", "4e1", "[43]", "{}",
             ],
-            Number => vec![NULL, "true", r#""0.5""#, "[0.5]", "{}"],
+            Self::Number => vec![NULL, "true", r#""0.5""#, "[0.5]", "{}"],
         }
     }
 
     /// The message for such JSON.
     fn problem(self, raw: &str) -> String {
         let expected = match self {
-            Text | RequiredText | TextOrNull => "a string",
-            Object | ObjectOrNull => "an object",
-            Array => "an array",
-            Flag => "true or false",
-            Whole => "a positive integer",
-            Number => "a number",
+            Self::String | Self::RequiredString | Self::StringOrNull => "a string",
+            Self::Object | Self::ObjectOrNull => "an object",
+            Self::Array => "an array",
+            Self::Bool => "true or false",
+            Self::Integer => "a positive integer",
+            Self::Number => "a number",
         };
         let not = match raw.as_bytes() {
             [b'n', ..] => ", not null",

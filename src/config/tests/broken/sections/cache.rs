@@ -1,22 +1,22 @@
 //! `cache`: a valid example, the type of each field, and rejected values.
 
 use super::{Rejected, Section};
-use crate::config::tests::broken::fields::Kind::{Number, Object, Text, Whole};
+use crate::config::tests::broken::fields::Kind;
 
 pub(super) const SECTION: Section = Section {
     name: "cache",
     good: r#"{"allow_ttl": "60s", "not_found_ttl": "5s", "revoked_ttl": "5m", "stale_if_error": "10m",
             "refresh_ahead": 0.8, "jitter": 0.1, "max_allow_entries": 50000, "max_deny_entries": 10000}"#,
     fields: &[
-        ("cache", Object),
-        ("cache.allow_ttl", Text),
-        ("cache.not_found_ttl", Text),
-        ("cache.revoked_ttl", Text),
-        ("cache.stale_if_error", Text),
-        ("cache.refresh_ahead", Number),
-        ("cache.jitter", Number),
-        ("cache.max_allow_entries", Whole),
-        ("cache.max_deny_entries", Whole),
+        ("cache", Kind::Object),
+        ("cache.allow_ttl", Kind::String),
+        ("cache.not_found_ttl", Kind::String),
+        ("cache.revoked_ttl", Kind::String),
+        ("cache.stale_if_error", Kind::String),
+        ("cache.refresh_ahead", Kind::Number),
+        ("cache.jitter", Kind::Number),
+        ("cache.max_allow_entries", Kind::Integer),
+        ("cache.max_deny_entries", Kind::Integer),
     ],
     rejected: &[
         Rejected {

@@ -1,9 +1,7 @@
 //! `credential`: a valid example, the type of each field, and rejected values.
 
 use super::{Rejected, Section};
-use crate::config::tests::broken::fields::Kind::{
-    Array, Flag, Object, RequiredText, Text, TextOrNull, Whole,
-};
+use crate::config::tests::broken::fields::Kind;
 
 pub(super) const SECTION: Section = Section {
     name: "credential",
@@ -12,20 +10,20 @@ pub(super) const SECTION: Section = Section {
                  "format": {"prefix": "aw_", "min_length": 43, "max_length": 256, "alphabet": "url_safe"},
                  "forward": false}"#,
     fields: &[
-        ("credential", Object),
-        ("credential.sources", Array),
-        ("credential.sources[0]", Object),
-        ("credential.sources[0].header", RequiredText),
-        ("credential.sources[0].scheme", TextOrNull),
-        ("credential.sources[1]", Object),
-        ("credential.sources[1].header", RequiredText),
-        ("credential.sources[1].scheme", TextOrNull),
-        ("credential.format", Object),
-        ("credential.format.prefix", Text),
-        ("credential.format.min_length", Whole),
-        ("credential.format.max_length", Whole),
-        ("credential.format.alphabet", Text),
-        ("credential.forward", Flag),
+        ("credential", Kind::Object),
+        ("credential.sources", Kind::Array),
+        ("credential.sources[0]", Kind::Object),
+        ("credential.sources[0].header", Kind::RequiredString),
+        ("credential.sources[0].scheme", Kind::StringOrNull),
+        ("credential.sources[1]", Kind::Object),
+        ("credential.sources[1].header", Kind::RequiredString),
+        ("credential.sources[1].scheme", Kind::StringOrNull),
+        ("credential.format", Kind::Object),
+        ("credential.format.prefix", Kind::String),
+        ("credential.format.min_length", Kind::Integer),
+        ("credential.format.max_length", Kind::Integer),
+        ("credential.format.alphabet", Kind::String),
+        ("credential.forward", Kind::Bool),
     ],
     rejected: &[
         Rejected {

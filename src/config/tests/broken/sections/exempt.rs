@@ -1,20 +1,20 @@
 //! `exempt`: a valid example, the type of each field, and rejected values.
 
 use super::{Rejected, Section};
-use crate::config::tests::broken::fields::Kind::{Array, Flag, Object, Text};
+use crate::config::tests::broken::fields::Kind;
 
 pub(super) const SECTION: Section = Section {
     name: "exempt",
     good: r#"{"paths": ["/healthz"], "path_prefixes": ["/public"], "methods": ["GET"], "preflight": true}"#,
     fields: &[
-        ("exempt", Object),
-        ("exempt.paths", Array),
-        ("exempt.paths[0]", Text),
-        ("exempt.path_prefixes", Array),
-        ("exempt.path_prefixes[0]", Text),
-        ("exempt.methods", Array),
-        ("exempt.methods[0]", Text),
-        ("exempt.preflight", Flag),
+        ("exempt", Kind::Object),
+        ("exempt.paths", Kind::Array),
+        ("exempt.paths[0]", Kind::String),
+        ("exempt.path_prefixes", Kind::Array),
+        ("exempt.path_prefixes[0]", Kind::String),
+        ("exempt.methods", Kind::Array),
+        ("exempt.methods[0]", Kind::String),
+        ("exempt.preflight", Kind::Bool),
     ],
     rejected: &[
         Rejected {

@@ -1,19 +1,19 @@
 //! `feed`: a valid example, the type of each field, and rejected values.
 
 use super::{Rejected, Section};
-use crate::config::tests::broken::fields::Kind::{ObjectOrNull, Text, TextOrNull};
+use crate::config::tests::broken::fields::Kind;
 
 pub(super) const SECTION: Section = Section {
     name: "feed",
     good: r#"{"cluster": "auth-feed", "path": "/v1/changes?after={cursor}", "interval": "1s", "stale_after": "10s",
            "allow_ttl_when_stale": "60s"}"#,
     fields: &[
-        ("feed", ObjectOrNull),
-        ("feed.cluster", TextOrNull),
-        ("feed.path", Text),
-        ("feed.interval", Text),
-        ("feed.stale_after", Text),
-        ("feed.allow_ttl_when_stale", Text),
+        ("feed", Kind::ObjectOrNull),
+        ("feed.cluster", Kind::StringOrNull),
+        ("feed.path", Kind::String),
+        ("feed.interval", Kind::String),
+        ("feed.stale_after", Kind::String),
+        ("feed.allow_ttl_when_stale", Kind::String),
     ],
     rejected: &[
         Rejected {

@@ -1,14 +1,14 @@
 //! `identity_headers`: a valid example, the type of each field, and rejected values.
 
 use super::{Rejected, Section};
-use crate::config::tests::broken::fields::Kind::{Object, Text};
+use crate::config::tests::broken::fields::Kind;
 
 pub(super) const SECTION: Section = Section {
     name: "identity_headers",
     good: r#"{"x-key": "key_id", "x-account": "account_id"}"#,
     fields: &[
-        ("identity_headers", Object),
-        ("identity_headers.x-key", Text),
+        ("identity_headers", Kind::Object),
+        ("identity_headers.x-key", Kind::String),
     ],
     rejected: &[
         Rejected {

@@ -1,14 +1,14 @@
 //! `introspection`: a valid example, the type of each field, and rejected values.
 
 use super::{Rejected, Section};
-use crate::config::tests::broken::fields::Kind::{ObjectOrNull, Text};
+use crate::config::tests::broken::fields::Kind;
 
 pub(super) const SECTION: Section = Section {
     name: "introspection",
     good: r#"{"path": "/v1/keys/me"}"#,
     fields: &[
-        ("introspection", ObjectOrNull),
-        ("introspection.path", Text),
+        ("introspection", Kind::ObjectOrNull),
+        ("introspection.path", Kind::String),
     ],
     rejected: &[
         Rejected {

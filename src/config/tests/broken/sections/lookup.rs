@@ -1,20 +1,20 @@
 //! `lookup`: a valid example, the type of each field, and rejected values.
 
 use super::{Rejected, Section};
-use crate::config::tests::broken::fields::Kind::{Object, RequiredText, Text, TextOrNull};
+use crate::config::tests::broken::fields::Kind;
 
 pub(super) const SECTION: Section = Section {
     name: "lookup",
     good: r#"{"cluster": "auth", "authority": "auth", "path": "/v1/key-hashes/{key_hash}",
              "timeout": "250ms", "headers": {"authorization": "hunter2-hunter2"}}"#,
     fields: &[
-        ("lookup", Object),
-        ("lookup.cluster", RequiredText),
-        ("lookup.authority", TextOrNull),
-        ("lookup.path", Text),
-        ("lookup.timeout", Text),
-        ("lookup.headers", Object),
-        ("lookup.headers.authorization", Text),
+        ("lookup", Kind::Object),
+        ("lookup.cluster", Kind::RequiredString),
+        ("lookup.authority", Kind::StringOrNull),
+        ("lookup.path", Kind::String),
+        ("lookup.timeout", Kind::String),
+        ("lookup.headers", Kind::Object),
+        ("lookup.headers.authorization", Kind::String),
     ],
     rejected: &[
         Rejected {

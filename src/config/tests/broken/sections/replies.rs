@@ -1,7 +1,7 @@
 //! `replies`: a valid example, the type of each field, and rejected values.
 
 use super::{Rejected, Section};
-use crate::config::tests::broken::fields::Kind::{Object, Text, Whole};
+use crate::config::tests::broken::fields::Kind;
 
 pub(super) const SECTION: Section = Section {
     name: "replies",
@@ -9,13 +9,13 @@ pub(super) const SECTION: Section = Section {
               "realm": "api", "retry_after_seconds": 1,
               "messages": {"api_key_missing": "Bring a key."}}"#,
     fields: &[
-        ("replies", Object),
-        ("replies.service_name", Text),
-        ("replies.doc_base_url", Text),
-        ("replies.realm", Text),
-        ("replies.retry_after_seconds", Whole),
-        ("replies.messages", Object),
-        ("replies.messages.api_key_missing", Text),
+        ("replies", Kind::Object),
+        ("replies.service_name", Kind::String),
+        ("replies.doc_base_url", Kind::String),
+        ("replies.realm", Kind::String),
+        ("replies.retry_after_seconds", Kind::Integer),
+        ("replies.messages", Kind::Object),
+        ("replies.messages.api_key_missing", Kind::String),
     ],
     rejected: &[
         Rejected {

@@ -1,12 +1,15 @@
 //! `strip_headers`: a valid example, the type of each field, and rejected values.
 
 use super::{Rejected, Section};
-use crate::config::tests::broken::fields::Kind::{Array, Text};
+use crate::config::tests::broken::fields::Kind;
 
 pub(super) const SECTION: Section = Section {
     name: "strip_headers",
     good: r#"["x-original-url"]"#,
-    fields: &[("strip_headers", Array), ("strip_headers[0]", Text)],
+    fields: &[
+        ("strip_headers", Kind::Array),
+        ("strip_headers[0]", Kind::String),
+    ],
     rejected: &[
         Rejected {
             field: "strip_headers[0]",
