@@ -40,7 +40,7 @@ fn exporting(names: &[&str]) -> Vec<u8> {
 }
 
 #[test]
-fn the_filters_callbacks_stand_for_the_sdks_whose_calls_are_left_out() {
+fn sdk_callbacks_are_replaced_and_their_calls_removed() {
     let names = built();
     let last = 4 + names.len();
     let mut before = vec![(

@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_that_broken_decoders_take_for_others_are_covered_by_nothing() {
+    fn paths_with_bytes_that_broken_decoders_misread_are_not_covered() {
         let cases: [&[u8]; 5] = [
             b"/v1/astro/\xc0\xae\xc0\xae/admin",
             b"/v1/astro/\xc1",

@@ -20,7 +20,7 @@ fn active() -> Verdict {
 }
 
 #[test]
-fn without_a_record_there_is_no_verdict_but_not_found() {
+fn status_decides_between_not_found_and_indeterminate() {
     for status in ["404", "410"] {
         for body in ["", "<html>", r#"{"key_id":"key_1","status":"active"}"#] {
             assert_eq!(verdict(status, body), Verdict::NotFound, "{status} {body}");

@@ -237,7 +237,7 @@ fn the_callout_carries_no_key() {
 }
 
 #[test]
-fn an_overflow_is_told_from_an_answer() {
+fn an_overflow_is_distinguished_from_an_answer() {
     let overflow: [(&str, &[u8]); 3] = [
         (":status", b"503"),
         ("x-envoy-overloaded", b"true"),

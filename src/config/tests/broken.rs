@@ -111,7 +111,7 @@ fn lines<'a>(all: &'a [Broken], texts: &mut BTreeSet<&'a [u8]>) -> String {
 }
 
 #[test]
-fn what_all_are_made_of_is_accepted() {
+fn the_valid_configuration_is_accepted() {
     let good = parse_config(GOOD.as_bytes()).unwrap();
     let shown = format!("{good:?}");
     assert!(!shown.contains(SECRET), "{shown}");
@@ -136,7 +136,7 @@ fn messages() {
 }
 
 #[test]
-fn a_good_one_cut_off_anywhere() {
+fn a_truncated_configuration_is_rejected() {
     for length in 0..GOOD.len() {
         let empty = GOOD[..length].trim().is_empty();
         refused(&Broken {
@@ -155,7 +155,7 @@ fn a_good_one_cut_off_anywhere() {
 
 /// The result may be anything, but is the same twice and contains no secret.
 #[test]
-fn a_good_one_with_any_byte_missing_or_another() {
+fn a_damaged_configuration_discloses_no_secret() {
     for at in 0..GOOD.len() {
         for other in [
             None,

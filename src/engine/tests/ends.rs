@@ -147,7 +147,7 @@ fn request_ids_differ() {
 }
 
 #[test]
-fn what_is_kept_and_given_up_is_counted() {
+fn entries_and_evictions_are_counted() {
     let mut scene = Scene::new(r#"{"max_allow_entries":3,"max_deny_entries":2}"#);
     for n in 0..7 {
         scene.happens(n, &format!("A asks about k{n}"));
@@ -172,7 +172,7 @@ fn what_is_kept_and_given_up_is_counted() {
 }
 
 #[test]
-fn nobody_is_left_waiting_by_an_engine_that_is_closed() {
+fn close_answers_all_paused_requests() {
     let mut scene = Scene::new(EXACT);
     let streams: Vec<_> = (0..200)
         .map(|_| scene.request("key", "/v1/x", at(0)))

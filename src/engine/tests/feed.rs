@@ -98,7 +98,7 @@ fn a_change_is_known_at_once() {
 }
 
 #[test]
-fn a_lookup_beside_the_others_corrects_the_cache() {
+fn an_uncached_lookup_corrects_the_cache() {
     all(&[
         (
             "revoked, says the lookup",
@@ -130,7 +130,7 @@ fn a_lookup_beside_the_others_corrects_the_cache() {
 }
 
 #[test]
-fn a_lookup_beside_the_others_taints_one_under_way() {
+fn an_uncached_lookup_outdates_one_in_flight() {
     all(&[(
         "the refresh may have been answered before",
         r#"{"jitter":0,"refresh_ahead":0.5,"allow_ttl":"10s"}"#,

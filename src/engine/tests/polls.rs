@@ -125,7 +125,7 @@ fn the_same_page_again_is_no_reason_to_hurry() {
 
 /// One line for each change, and a second one for a feed that keeps returning resets.
 #[test]
-fn the_log_tells_of_turns() {
+fn the_log_reports_changes_of_the_feed() {
     let mut scene = Scene::new(FEED);
     let answers = [
         (

@@ -145,7 +145,7 @@ fn keys_in_use_survive_a_scan() {
 
 /// The seed spreads hashes that agree in many bits, which clients could choose.
 #[test]
-fn chosen_hashes_do_not_meet() {
+fn chosen_hashes_do_not_collide() {
     // The bits that choose one of 65,536 buckets.
     let bucket = |seed: Seed, word: u64| {
         let mut hasher = seed.build_hasher();
