@@ -87,17 +87,17 @@ struct At {
 
 /// How a request got its verdict.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum By {
-    /// At once; `is_asked` says whether a lookup of its key was in flight.
-    Asking { is_asked: bool },
+enum DecidedBy {
+    /// At once; `lookup_in_flight` says whether a lookup of its key was in flight.
+    AtOnce { lookup_in_flight: bool },
     /// By an answer to its lookup: a verdict, with this number.
     Answer(usize),
     /// Its lookup failed, or was not sent.
     Failure,
     /// Its lookup was not sent, because the circuit breaker was full.
     Overflow,
-    /// It got none, whatever is known of its key.
-    Nothing,
+    /// By nothing: it got no verdict, whatever is known of its key.
+    NoVerdict,
 }
 
 /// Plays a script. Every request must end exactly once, in time, and by a verdict that may be used
@@ -117,14 +117,14 @@ pub fn verdicts(script: &[u8]) {
             break;
         };
         if event == b'z' {
-            return worker.closes();
+            return worker.close();
         }
         if worker.now.ms > ms {
             break;
         }
-        worker.happens(event, || said.next().unwrap_or(b'0'));
+        worker.play(event, || said.next().unwrap_or(b'0'));
     }
-    worker.ends();
+    worker.finish();
 }
 
 /// Returns the value of a digit, or of a letter after the digits.

@@ -55,7 +55,7 @@ impl Counts {
     }
 
     /// Checks that the proxy knows all of this, as it must after each tick.
-    pub(super) fn agree(&self, host: &FakeHost, may_evict: bool) {
+    pub(super) fn assert_reported(&self, host: &FakeHost, may_evict: bool) {
         for counter in Counter::all() {
             let name = counter.name();
             if may_evict && name.contains(EVICTIONS) {

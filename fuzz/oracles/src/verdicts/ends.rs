@@ -11,7 +11,7 @@ const KEY_ID: &str = "x-keystile-key-id";
 
 /// How a request was decided, and the number of the answer that says so.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Judged {
+pub(super) enum Decision {
     /// Forwarded.
     Allowed(usize),
     /// Answered with its record.
@@ -20,13 +20,13 @@ pub(super) enum Judged {
     Revoked(usize),
     NotFound,
     /// Refused for lack of a verdict.
-    Nothing,
+    NoVerdict,
 }
 
 /// The end of a request.
 #[derive(Clone, Debug)]
 pub(super) struct Seen {
-    pub(super) judged: Judged,
+    pub(super) decision: Decision,
     pub(super) source: Option<Source>,
     /// The name of its outcome.
     pub(super) outcome: String,
@@ -40,14 +40,14 @@ impl Seen {
         let logged = entry.get("key_id").copied();
         let credentials = stream.values("x-api-key");
         assert!(credentials.is_empty(), "the key goes on");
-        let judged = match stream.end.as_ref().expect("an end") {
+        let decision = match stream.end.as_ref().expect("an end") {
             End::Forwarded => {
                 let ids = stream.values(KEY_ID);
                 assert_eq!(ids.len(), 1, "{ids:?} is who calls");
                 assert_eq!(logged, Some(&*ids[0]), "whose key is logged");
                 assert_eq!(entry.get("request_id"), None);
                 assert_eq!(outcome, "allowed");
-                Judged::Allowed(number(&ids[0]))
+                Decision::Allowed(number(&ids[0]))
             }
             End::Answered {
                 status,
@@ -71,7 +71,7 @@ impl Seen {
                     assert_eq!(outcome, "introspected");
                     let described = body["data"]["key_id"].as_str();
                     assert_eq!(described, logged, "whose key is logged");
-                    Judged::Described(number(described.expect("a key")))
+                    Decision::Described(number(described.expect("a key")))
                 } else {
                     assert_eq!(body["request_id"].as_str(), id);
                     assert_eq!(body["error"], *outcome, "which error is logged");
@@ -80,29 +80,29 @@ impl Seen {
             }
         };
         Self {
-            judged,
+            decision,
             source: entry.get("source").map(|name| source(name)),
             outcome,
         }
     }
 }
 
-fn refused(status: u16, body: &Value, logged: Option<&str>) -> Judged {
+fn refused(status: u16, body: &Value, logged: Option<&str>) -> Decision {
     let error = body["error"].as_str().expect("an error code");
     let message = body["message"].as_str().expect("a message");
     let of_record = || number(logged.expect("the record is logged"));
-    let (judged, expected) = match error {
-        "api_key_revoked" if message.contains("expired") => (Judged::Expired(of_record()), 401),
-        "api_key_revoked" => (Judged::Revoked(of_record()), 401),
-        "api_key_not_found" => (Judged::NotFound, 401),
-        "internal_error" => (Judged::Nothing, 503),
+    let (decision, expected) = match error {
+        "api_key_revoked" if message.contains("expired") => (Decision::Expired(of_record()), 401),
+        "api_key_revoked" => (Decision::Revoked(of_record()), 401),
+        "api_key_not_found" => (Decision::NotFound, 401),
+        "internal_error" => (Decision::NoVerdict, 503),
         other => panic!("a request with a key is refused by {other}"),
     };
     assert_eq!(status, expected, "the status of {error}");
-    if matches!(judged, Judged::NotFound | Judged::Nothing) {
+    if matches!(decision, Decision::NotFound | Decision::NoVerdict) {
         assert_eq!(logged, None, "{error}, but a record is logged");
     }
-    judged
+    decision
 }
 
 fn number(key_id: &str) -> usize {

@@ -5,44 +5,44 @@ use serde_json::json;
 
 use super::answers::{Given, Kind, Response};
 use super::worker::{Asked, Lookup, State, Worker};
-use super::{By, KEYS, MAX_RESOLVED_PER_CALLBACK, TIMEOUT};
+use super::{DecidedBy, KEYS, MAX_RESOLVED_PER_CALLBACK, TIMEOUT};
 
 impl Worker {
     /// Answers a lookup, by its number.
-    pub(super) fn answers(&mut self, number: usize, kind: Kind) {
+    pub(super) fn answer_lookup(&mut self, number: usize, kind: Kind) {
         let lookup = self.lookups.remove(number);
         let key = lookup.key;
         let given = Given::new(kind, key, lookup.made, self.wall());
-        let number = self.model.is_given(given);
+        let number = self.model.add_answer(given);
         let response = given.response(number, &self.keys[key].hash);
-        self.responds(lookup.token, &response);
-        let sent = self.sent();
+        self.respond(lookup.token, &response);
+        let sent = self.take_sent();
         if lookup.given_up {
             assert_eq!(sent, [], "an answer to what was given up counts");
             return;
         }
         self.counts.lookup(kind);
-        self.model.is_reached(kind, self.now.ms);
+        self.model.note_reachability(kind, self.now.ms);
         if let Some(stream) = lookup.uncached {
             assert_eq!(sent, [], "an uncached lookup is sent again");
             self.counts.duration(self.now.ms - lookup.made.ms);
             let is_there = self.paused.contains_key(&stream);
             let by = if kind.is_verdict() {
-                By::Answer(number)
+                DecidedBy::Answer(number)
             } else {
-                By::Nothing
+                DecidedBy::NoVerdict
             };
             if is_there {
-                self.decides(&[stream], by, false);
+                self.decide(&[stream], by, false);
             }
-            self.model.learns(number, self.now);
+            self.model.note_uncached(number, self.now);
         } else {
-            self.answers_shared(&lookup, kind, number, &sent);
+            self.answer_shared_lookup(&lookup, kind, number, &sent);
         }
-        self.resolves(MAX_RESOLVED_PER_CALLBACK);
+        self.assert_resolved(MAX_RESOLVED_PER_CALLBACK);
     }
 
-    fn answers_shared(
+    fn answer_shared_lookup(
         &mut self,
         lookup: &Lookup,
         kind: Kind,
@@ -58,36 +58,36 @@ impl Worker {
             };
             assert_eq!(*asked, Asked::Key(key));
             return match token {
-                Some(token) => self.is_sent_again(lookup, *token, &waiting),
-                None => self.comes_to_nothing(key, self.unsent_by(None), &waiting),
+                Some(token) => self.note_resent(lookup, *token, &waiting),
+                None => self.fail_lookup(key, self.unsent_as(None), &waiting),
             };
         }
         assert_eq!(sent, [], "{kind:?} is no reason to ask again");
         self.counts.duration(self.now.ms - lookup.made.ms);
         if kind.is_verdict() {
-            self.decides(&waiting, By::Answer(number), false);
+            self.decide(&waiting, DecidedBy::Answer(number), false);
             if !outdated {
-                self.model.keeps(number);
+                self.model.keep(number);
             }
             return;
         }
         let by = if kind == Kind::Overflow {
-            By::Overflow
+            DecidedBy::Overflow
         } else {
-            By::Failure
+            DecidedBy::Failure
         };
-        self.comes_to_nothing(key, by, &waiting);
+        self.fail_lookup(key, by, &waiting);
     }
 
-    fn comes_to_nothing(&mut self, key: usize, by: By, waiting: &[u32]) {
+    fn fail_lookup(&mut self, key: usize, by: DecidedBy, waiting: &[u32]) {
         let view = self.view(key);
-        self.decides(waiting, by, false);
-        self.model.fails(&view, by);
+        self.decide(waiting, by, false);
+        self.model.note_failure(&view, by);
     }
 
     /// Notes that a lookup was sent again, because its key has changed. The requests wait again, at
     /// most once.
-    fn is_sent_again(&mut self, lookup: &Lookup, token: Token, waiting: &[u32]) {
+    fn note_resent(&mut self, lookup: &Lookup, token: Token, waiting: &[u32]) {
         self.lookups.push(Lookup {
             token,
             key: lookup.key,
@@ -115,7 +115,7 @@ impl Worker {
     }
 
     /// Answers the poll.
-    pub(super) fn is_polled(&mut self, kind: u8) {
+    pub(super) fn answer_poll(&mut self, kind: u8) {
         /// A page with this many changes may be followed by more.
         const LONG: usize = 100;
 
@@ -128,7 +128,7 @@ impl Worker {
         }
         let (token, made) = (poll.token, poll.made);
         self.poll = None;
-        self.is_polled_again(made);
+        self.schedule_poll(made);
         let bits = match kind {
             b'0'..=b'7' => kind - b'0',
             _ => 1,
@@ -149,9 +149,9 @@ impl Worker {
             b'c' => Response::new("204", String::new()),
             _ => Response::new("200", page.to_string()),
         };
-        self.responds(token, &response);
-        assert_eq!(self.sent(), [], "a page is a reason to ask");
-        self.resolves(0);
+        self.respond(token, &response);
+        assert_eq!(self.take_sent(), [], "a page is a reason to ask");
+        self.assert_resolved(0);
         let first = self.model.cursor.is_none();
         let named = match kind {
             b'f' | b'9' => return self.counts.poll("failed"),
@@ -173,6 +173,6 @@ impl Worker {
         // The next page may list more changes, unless any key may have changed.
         let complete = kind != b'l' || first;
         self.model
-            .is_told(&named, complete.then_some(made), self.now);
+            .apply_page(&named, complete.then_some(made), self.now);
     }
 }

@@ -8,10 +8,10 @@ use std::time::Duration;
 use keystile::auth::answer::Source;
 
 use super::answers::{Given, Kind};
-use super::ends::{Judged, Seen};
+use super::ends::{Decision, Seen};
 use super::rules::Rules;
 use super::view::{Known, View};
-use super::{At, By, KEYS, OUTAGE, RECENTLY, RETRY};
+use super::{At, DecidedBy, KEYS, OUTAGE, RECENTLY, RETRY};
 
 pub(super) struct Model {
     pub(super) rules: &'static Rules,
@@ -53,7 +53,7 @@ impl Model {
     }
 
     /// Adds an answer; returns its number.
-    pub(super) fn is_given(&mut self, given: Given) -> usize {
+    pub(super) fn add_answer(&mut self, given: Given) -> usize {
         self.given.push(given);
         self.given.len() - 1
     }
@@ -66,7 +66,7 @@ impl Model {
     }
 
     /// Keeps the verdict of a lookup. Its key has not changed since the lookup was sent.
-    pub(super) fn keeps(&mut self, number: usize) {
+    pub(super) fn keep(&mut self, number: usize) {
         let given = &self.given[number];
         let known = &mut self.keys[given.key];
         known.kept = Some(number).filter(|_| self.rules.ttl(given.kind) > 0);
@@ -75,9 +75,9 @@ impl Model {
 
     /// Notes that a lookup has failed. If the circuit breaker was full, a record in grace does not
     /// remember it.
-    pub(super) fn fails(&mut self, view: &View, by: By) {
+    pub(super) fn note_failure(&mut self, view: &View, by: DecidedBy) {
         let (surely, perhaps) = match view.known.kept.map(|kept| &self.given[kept]) {
-            Some(kept) if by == By::Overflow => {
+            Some(kept) if by == DecidedBy::Overflow => {
                 let age = view.now - kept.made.ms;
                 let (shortest, longest) = view.life(kept);
                 let (lasts, may_last) = view.grace(kept);
@@ -95,7 +95,7 @@ impl Model {
     }
 
     /// Notes what an answer says about whether the auth cluster can be reached.
-    pub(super) fn is_reached(&mut self, kind: Kind, now: u64) {
+    pub(super) fn note_reachability(&mut self, kind: Kind, now: u64) {
         match kind {
             Kind::Overflow => {}
             kind if kind.is_verdict() => {
@@ -114,27 +114,27 @@ impl Model {
     }
 
     /// Notes that the feed was read: these keys have changed.
-    pub(super) fn is_told(&mut self, keys: &[usize], complete_until: Option<u64>, now: At) {
+    pub(super) fn apply_page(&mut self, keys: &[usize], complete_until: Option<u64>, now: At) {
         self.answered = Some(now.ms);
         self.failing = false;
         self.complete_until = complete_until.or(self.complete_until);
         for key in keys {
-            self.changes(*key, now);
+            self.note_change(*key, now);
         }
     }
 
     /// Notes the answer to an uncached lookup. If it differs from the kept one, the key has changed.
-    pub(super) fn learns(&mut self, number: usize, now: At) {
+    pub(super) fn note_uncached(&mut self, number: usize, now: At) {
         let given = self.given[number];
         let kept = self.keys[given.key].kept.map(|kept| self.given[kept]);
         let both_none = kept
             .is_some_and(|kept| self.rules.is_none(kept.kind) && self.rules.is_none(given.kind));
         if kept.is_some() && given.kind.is_verdict() && !both_none {
-            self.changes(given.key, now);
+            self.note_change(given.key, now);
         }
     }
 
-    fn changes(&mut self, key: usize, now: At) {
+    fn note_change(&mut self, key: usize, now: At) {
         self.keys[key] = Known {
             kept: None,
             failed: (None, None),
@@ -143,8 +143,8 @@ impl Model {
     }
 
     /// Checks that nothing may be used for a request without a lookup.
-    pub(super) fn has_nothing(&self, view: &View) {
-        let Some(kept) = self.kept_for_sure(view) else {
+    pub(super) fn assert_lookup_needed(&self, view: &View) {
+        let Some(kept) = self.surely_kept(view) else {
             return;
         };
         let fresh = view.now - kept.made.ms < view.life(kept).0;
@@ -161,15 +161,15 @@ impl Model {
 
     /// Returns true if a record may certainly be used in an outage.
     pub(super) fn is_in_grace(&self, view: &View) -> bool {
-        self.kept_for_sure(view)
+        self.surely_kept(view)
             .is_some_and(|kept| view.grace(kept).0)
     }
 
     /// Checks whether a key was rightly looked up again, or not, when its fresh verdict was used.
     /// `may_be_sent` says that no other lookup of it is in flight.
-    pub(super) fn is_refreshed(&self, view: &View, refreshed: bool, may_be_sent: bool) {
+    pub(super) fn assert_refresh(&self, view: &View, refreshed: bool, may_be_sent: bool) {
         let kept = view.known.kept.map(|kept| &self.given[kept]);
-        let (surely, perhaps) = kept.map_or((false, false), |kept| view.nears_its_end(kept));
+        let (surely, perhaps) = kept.map_or((false, false), |kept| view.is_refresh_due(kept));
         if refreshed {
             assert!(perhaps && may_be_sent, "{kept:?} is refreshed too soon");
         } else {
@@ -179,30 +179,30 @@ impl Model {
 
     /// Checks the end of a request that got its verdict at the moment of `view`. `wall` is the time
     /// of the end.
-    pub(super) fn counts(&self, seen: &Seen, view: &View, by: By, wall: Duration) {
+    pub(super) fn assert_end(&self, seen: &Seen, view: &View, by: DecidedBy, wall: Duration) {
         let kept = view.known.kept;
-        let number = match (seen.judged, by) {
-            (Judged::Nothing, By::Nothing) => return assert_eq!(seen.source, None),
-            (Judged::Nothing, _) => return self.nothing_counts(seen, view, by),
-            (_, By::Nothing) => panic!("{seen:?} without a verdict"),
-            (Judged::NotFound, By::Answer(number)) => number,
-            (Judged::NotFound, _) => kept.expect("nobody said that there is no record"),
+        let number = match (seen.decision, by) {
+            (Decision::NoVerdict, DecidedBy::NoVerdict) => return assert_eq!(seen.source, None),
+            (Decision::NoVerdict, _) => return self.assert_no_verdict_usable(seen, view, by),
+            (_, DecidedBy::NoVerdict) => panic!("{seen:?} without a verdict"),
+            (Decision::NotFound, DecidedBy::Answer(number)) => number,
+            (Decision::NotFound, _) => kept.expect("nobody said that there is no record"),
             (
-                Judged::Allowed(number)
-                | Judged::Described(number)
-                | Judged::Expired(number)
-                | Judged::Revoked(number),
+                Decision::Allowed(number)
+                | Decision::Described(number)
+                | Decision::Expired(number)
+                | Decision::Revoked(number),
                 _,
             ) => number,
         };
         let given = &self.given[number];
         let (ends, kind) = (given.ends.is_some_and(|end| end <= wall), given.kind);
-        let as_given = match seen.judged {
-            Judged::Allowed(_) | Judged::Described(_) => self.rules.allows(kind) && !ends,
-            Judged::Expired(_) => self.rules.allows(kind) && ends,
-            Judged::Revoked(_) => kind.is_revoked() && self.rules.is_ours(kind),
-            Judged::NotFound => self.rules.is_none(kind),
-            Judged::Nothing => false,
+        let as_given = match seen.decision {
+            Decision::Allowed(_) | Decision::Described(_) => self.rules.allows(kind) && !ends,
+            Decision::Expired(_) => self.rules.allows(kind) && ends,
+            Decision::Revoked(_) => kind.is_revoked() && self.rules.is_ours(kind),
+            Decision::NotFound => self.rules.is_none(kind),
+            Decision::NoVerdict => false,
         };
         assert!(
             as_given && given.key == view.key,
@@ -214,7 +214,9 @@ impl Model {
         let (shortest, longest) = view.life(given);
         match seen.source {
             None => panic!("{seen:?} is from nowhere"),
-            Some(Source::Lookup | Source::Coalesced) => return assert_eq!(by, By::Answer(number)),
+            Some(Source::Lookup | Source::Coalesced) => {
+                return assert_eq!(by, DecidedBy::Answer(number));
+            }
             Some(Source::Cache | Source::Stale) => {
                 assert_eq!(kept, Some(number), "not what was kept last");
                 let outdated = changed.is_some_and(|changed| changed > given.made);
@@ -228,32 +230,36 @@ impl Model {
         assert!(age >= shortest, "{given:?} is fresh");
         assert!(view.grace(given).1, "{given:?} is too old for grace");
         assert!(
-            by != By::Overflow || view.stale_for(given).0 < view.overflow_grace(),
+            by != DecidedBy::Overflow || view.stale_for(given).0 < view.overflow_grace(),
             "{given:?} is too old for a full circuit breaker"
         );
         // For a request that waited in vain, that alone is an outage.
-        if let By::Asking { is_asked } = by {
+        if let DecidedBy::AtOnce { lookup_in_flight } = by {
             let failed = view.known.failed.1.expect("grace is for outages");
-            assert!(view.now - failed < RETRY || is_asked, "nobody asks again");
+            assert!(
+                view.now - failed < RETRY || lookup_in_flight,
+                "nobody asks again"
+            );
         }
     }
 
     /// Checks that a request that was refused for lack of a verdict could not have got one.
-    fn nothing_counts(&self, seen: &Seen, view: &View, by: By) {
+    fn assert_no_verdict_usable(&self, seen: &Seen, view: &View, by: DecidedBy) {
         assert!(
-            seen.source.is_none() && matches!(by, By::Failure | By::Overflow),
+            seen.source.is_none() && matches!(by, DecidedBy::Failure | DecidedBy::Overflow),
             "no verdict, though there is one"
         );
-        if let Some(kept) = self.kept_for_sure(view) {
+        if let Some(kept) = self.surely_kept(view) {
             let age = view.now - kept.made.ms;
-            let is_short = by != By::Overflow || view.stale_for(kept).1 < view.overflow_grace();
+            let is_short =
+                by != DecidedBy::Overflow || view.stale_for(kept).1 < view.overflow_grace();
             let counts = age < view.life(kept).0 || (view.grace(kept).0 && is_short);
             assert!(!counts, "{kept:?} counts, and is not used");
         }
     }
 
     /// Returns the answer that was kept last, if there is room for all.
-    fn kept_for_sure(&self, view: &View) -> Option<&Given> {
+    fn surely_kept(&self, view: &View) -> Option<&Given> {
         let kept = view.known.kept.filter(|_| !self.rules.small);
         kept.map(|kept| &self.given[kept])
     }

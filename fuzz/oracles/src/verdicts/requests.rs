@@ -3,18 +3,18 @@
 use keystile::auth::answer::{Source, Unsent};
 use keystile::engine::host::{Flow, Token};
 
-use super::ends::{Judged, Seen};
+use super::ends::{Decision, Seen};
 use super::view::View;
 use super::worker::{Asked, Lookup, Paused, State, Worker};
-use super::{By, MAX_RESOLVED_PER_CALLBACK, MAX_WAITING, MIN_TICK, TIMEOUT, TIMEOUT_MARGIN};
+use super::{DecidedBy, MAX_RESOLVED_PER_CALLBACK, MAX_WAITING, MIN_TICK, TIMEOUT, TIMEOUT_MARGIN};
 
 impl Worker {
     /// Sends a request; `unsent` says why callouts cannot be sent meanwhile.
-    pub(super) fn asks(&mut self, key: usize, unsent: Option<Unsent>) {
+    pub(super) fn request(&mut self, key: usize, unsent: Option<Unsent>) {
         let view = self.view(key);
         let in_flight = self.in_flight(key);
         let full = in_flight.is_some_and(|token| self.waiting(token).len() >= MAX_WAITING);
-        let (stream, sent) = self.comes(key, "/v1/x", unsent);
+        let (stream, sent) = self.send_request(key, "/v1/x", unsent);
         let is_paused = self.host.streams[&stream].end.is_none();
         if sent.is_some() {
             assert_eq!(in_flight, None, "two lookups of key {key} at a time");
@@ -23,41 +23,44 @@ impl Worker {
             None if is_paused => {
                 let lookup = in_flight.expect("a lookup to wait for");
                 assert!(!full, "too many wait");
-                self.model.has_nothing(&view);
+                self.model.assert_lookup_needed(&view);
                 let mut lookups = self.lookups.iter();
                 let tests = lookups.any(|other| other.token == lookup && other.tests_outage);
                 let spared = tests && self.model.is_in_grace(&view);
                 assert!(!spared, "it waits for the end of an outage");
-                self.waits(stream, key, lookup, Source::Coalesced);
+                self.note_waiting(stream, key, lookup, Source::Coalesced);
             }
             Some(Some(token)) if is_paused => {
-                self.model.has_nothing(&view);
-                self.is_sent(token, &view, None);
-                self.waits(stream, key, token, Source::Lookup);
+                self.model.assert_lookup_needed(&view);
+                self.note_sent(token, &view, None);
+                self.note_waiting(stream, key, token, Source::Lookup);
             }
             _ => {
-                let seen = self.ends_with(stream);
+                let seen = self.finish_request(stream);
                 let is_cached = seen.source == Some(Source::Cache);
-                let by = self.unsent_by(unsent);
+                let by = self.unsent_as(unsent);
                 let by = match sent {
-                    _ if is_cached => By::Asking { is_asked: false },
+                    _ if is_cached => DecidedBy::AtOnce {
+                        lookup_in_flight: false,
+                    },
                     Some(None) => by,
                     Some(Some(_)) => panic!("a lookup of no use: {seen:?}"),
-                    None if full && seen.judged == Judged::Nothing => By::Nothing,
-                    None => By::Asking {
-                        is_asked: in_flight.is_some(),
+                    None if full && seen.decision == Decision::NoVerdict => DecidedBy::NoVerdict,
+                    None => DecidedBy::AtOnce {
+                        lookup_in_flight: in_flight.is_some(),
                     },
                 };
                 if is_cached {
                     let may_be_sent = in_flight.is_none();
-                    self.model.is_refreshed(&view, sent.is_some(), may_be_sent);
-                } else if sent.is_some() || by == By::Nothing {
-                    self.model.has_nothing(&view);
+                    self.model
+                        .assert_refresh(&view, sent.is_some(), may_be_sent);
+                } else if sent.is_some() || by == DecidedBy::NoVerdict {
+                    self.model.assert_lookup_needed(&view);
                 }
-                self.model.counts(&seen, &view, by, self.wall());
+                self.model.assert_end(&seen, &view, by, self.wall());
                 match sent {
-                    Some(Some(token)) => self.is_sent(token, &view, None),
-                    Some(None) => self.model.fails(&view, self.unsent_by(unsent)),
+                    Some(Some(token)) => self.note_sent(token, &view, None),
+                    Some(None) => self.model.note_failure(&view, self.unsent_as(unsent)),
                     None => {}
                 }
             }
@@ -66,31 +69,32 @@ impl Worker {
 
     /// Sends an introspection request; returns its lookup. Does nothing if the cache is small,
     /// because the model cannot tell what the engine learns from the answer then.
-    pub(super) fn introspects(&mut self, key: usize) -> Option<usize> {
+    pub(super) fn introspect(&mut self, key: usize) -> Option<usize> {
         if self.model.rules.small {
             return None;
         }
-        let (stream, sent) = self.comes(key, "/v1/keys/me", None);
+        let (stream, sent) = self.send_request(key, "/v1/keys/me", None);
         let Some(token) = sent.expect("a lookup of its own") else {
-            let seen = self.ends_with(stream);
+            let seen = self.finish_request(stream);
             let view = self.view(key);
-            self.model.counts(&seen, &view, By::Nothing, self.wall());
+            self.model
+                .assert_end(&seen, &view, DecidedBy::NoVerdict, self.wall());
             return None;
         };
-        self.is_sent(token, &self.view(key), Some(stream));
-        self.waits(stream, key, token, Source::Lookup);
+        self.note_sent(token, &self.view(key), Some(stream));
+        self.note_waiting(stream, key, token, Source::Lookup);
         Some(self.lookups.len() - 1)
     }
 
     /// Sends a request. Returns its stream, the lookup of its key if the engine tried to send one,
     /// and that lookup's token if it was sent.
-    fn comes(
+    fn send_request(
         &mut self,
         key: usize,
         path: &str,
         unsent: Option<Unsent>,
     ) -> (u32, Option<Option<Token>>) {
-        let now = self.calls(unsent);
+        let now = self.prepare_call(unsent);
         let headers: [(&str, &[u8]); 5] = [
             (":method", b"GET"),
             (":path", path.as_bytes()),
@@ -99,7 +103,7 @@ impl Worker {
             ("x-request-id", b"1"),
         ];
         let stream = self.host.request(&mut self.engine, &headers, true, now);
-        let sent = self.sent();
+        let sent = self.take_sent();
         assert!(sent.len() <= 1, "more than one callout for a request");
         let mut sent = sent.into_iter();
         let sent = sent.next().map(|(asked, token)| {
@@ -110,7 +114,7 @@ impl Worker {
     }
 
     /// Notes that a lookup was sent; `view` shows its key as known before.
-    fn is_sent(&mut self, token: Token, view: &View, uncached: Option<u32>) {
+    fn note_sent(&mut self, token: Token, view: &View, uncached: Option<u32>) {
         self.lookups.push(Lookup {
             token,
             key: view.key,
@@ -123,7 +127,7 @@ impl Worker {
         });
     }
 
-    fn waits(&mut self, stream: u32, key: usize, lookup: Token, source: Source) {
+    fn note_waiting(&mut self, stream: u32, key: usize, lookup: Token, source: Source) {
         let state = State::Waits {
             lookup,
             source,
@@ -138,7 +142,7 @@ impl Worker {
     }
 
     /// Returns how a lookup that cannot be sent fails.
-    pub(super) fn unsent_by(&self, unsent: Option<Unsent>) -> By {
+    pub(super) fn unsent_as(&self, unsent: Option<Unsent>) -> DecidedBy {
         let mut shared = self
             .lookups
             .iter()
@@ -146,25 +150,25 @@ impl Worker {
         let in_flight = shared.any(|lookup| !lookup.given_up);
         let is_full = self.model.is_breaker_full(in_flight, self.now.ms);
         if unsent == Some(Unsent::Overflow) || is_full {
-            By::Overflow
+            DecidedBy::Overflow
         } else {
-            By::Failure
+            DecidedBy::Failure
         }
     }
 
     /// Lets the client of a paused request leave, for which nothing may be sent.
-    pub(super) fn leaves(&mut self, number: usize) {
+    pub(super) fn leave(&mut self, number: usize) {
         if let Some(stream) = self.nth_paused(number) {
             self.paused.remove(&stream);
-            self.calls(None);
+            self.prepare_call(None);
             let left = self.host.leaves(&mut self.engine, stream);
             assert_eq!(left.end, None, "it waits no longer");
-            assert_eq!(self.sent(), [], "somebody who left is looked up");
+            assert_eq!(self.take_sent(), [], "somebody who left is looked up");
         }
     }
 
     /// Lets the proxy answer a paused request by itself, as at its own timeout.
-    pub(super) fn is_answered_by_proxy(&mut self, number: usize) {
+    pub(super) fn answer_by_proxy(&mut self, number: usize) {
         if let Some(stream) = self.nth_paused(number) {
             let paused = self.paused.get_mut(&stream).expect("it is paused");
             paused.is_over = true;
@@ -174,20 +178,20 @@ impl Worker {
     }
 
     /// Checks that the trailers of a paused request do not send it on.
-    pub(super) fn has_trailers(&mut self, number: usize) {
+    pub(super) fn assert_trailers_wait(&mut self, number: usize) {
         if let Some(stream) = self.nth_paused(number)
             && !self.paused[&stream].is_over
         {
             assert_eq!(
-                self.trailers(stream),
+                self.send_trailers(stream),
                 Flow::Pause,
                 "its trailers send it on"
             );
         }
     }
 
-    fn trailers(&mut self, stream: u32) -> Flow {
-        self.calls(None);
+    fn send_trailers(&mut self, stream: u32) -> Flow {
+        self.prepare_call(None);
         let trailers: [(&str, &[u8]); 2] = [("x-keystile-key-id", b"1"), ("x-other", b"1")];
         let flow = self.host.trailers(&mut self.engine, stream, &trailers);
         let request = &self.host.streams[&stream];
@@ -196,7 +200,7 @@ impl Worker {
             "an identity goes on"
         );
         assert!(request.has_trailer("x-other"), "a trailer is lost");
-        assert_eq!(self.sent(), [], "trailers are looked up");
+        assert_eq!(self.take_sent(), [], "trailers are looked up");
         flow
     }
 
@@ -226,7 +230,7 @@ impl Worker {
     }
 
     /// Gives these requests their verdict. With `at_once`, they may be resolved in any order.
-    pub(super) fn decides(&mut self, streams: &[u32], by: By, at_once: bool) {
+    pub(super) fn decide(&mut self, streams: &[u32], by: DecidedBy, at_once: bool) {
         for stream in streams {
             let view = self.view(self.paused[stream].key);
             let paused = self.paused.get_mut(stream).expect("it is paused");
@@ -244,7 +248,7 @@ impl Worker {
 
     /// Checks that the engine resolved requests in the order of their verdicts, and as many as one
     /// callback may.
-    pub(super) fn resolves(&mut self, most: usize) {
+    pub(super) fn assert_resolved(&mut self, most: usize) {
         let turn = |(_, paused): &(&u32, &Paused)| match paused.state {
             State::Decided { turn, .. } if !paused.is_over => Some(turn),
             _ => None,
@@ -270,26 +274,30 @@ impl Worker {
         let ended: Vec<_> = ended.into_iter().map(|(stream, _)| *stream).collect();
         for stream in ended {
             let paused = self.paused.remove(&stream).expect("it was paused");
-            let seen = self.ends_with(stream);
+            let seen = self.finish_request(stream);
             let State::Decided {
                 by, view, source, ..
             } = paused.state
             else {
                 panic!("resolved without a verdict: {seen:?}");
             };
-            if let By::Answer(_) = by {
+            if let DecidedBy::Answer(_) = by {
                 assert_eq!(seen.source, Some(source), "where its verdict is from");
             }
-            self.model.counts(&seen, &view, by, self.wall());
+            self.model.assert_end(&seen, &view, by, self.wall());
         }
     }
 
     /// Checks the end of a request, and removes it. If it was forwarded, its trailers pass too.
-    fn ends_with(&mut self, stream: u32) -> Seen {
+    fn finish_request(&mut self, stream: u32) -> Seen {
         let seen = Seen::of(&self.host.streams[&stream]);
         self.counts.request(&seen);
-        if let Judged::Allowed(_) = seen.judged {
-            assert_eq!(self.trailers(stream), Flow::Continue, "it is held back");
+        if let Decision::Allowed(_) = seen.decision {
+            assert_eq!(
+                self.send_trailers(stream),
+                Flow::Continue,
+                "it is held back"
+            );
         }
         self.host.leaves(&mut self.engine, stream);
         seen

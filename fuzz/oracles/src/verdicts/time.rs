@@ -9,13 +9,13 @@ use keystile::engine::stats::Gauge;
 
 use super::answers::Kind;
 use super::worker::{Asked, Poll, State, Worker};
-use super::{By, MAX_RESOLVED_PER_CALLBACK, MAX_TICK, MIN_TICK, TIMEOUT, TIMEOUT_MARGIN};
+use super::{DecidedBy, MAX_RESOLVED_PER_CALLBACK, MAX_TICK, MIN_TICK, TIMEOUT, TIMEOUT_MARGIN};
 
 impl Worker {
     /// Ends a script: nothing more happens, and all waiting requests must end by themselves.
-    pub(super) fn ends(mut self) {
+    pub(super) fn finish(mut self) {
         self.can_send = true;
-        self.passes(2 * TIMEOUT + TIMEOUT_MARGIN + 2 * MAX_TICK);
+        self.advance(2 * TIMEOUT + TIMEOUT_MARGIN + 2 * MAX_TICK);
         let waiting = self.paused.iter().filter(|(_, paused)| !paused.is_over);
         let waiting: Vec<_> = waiting.map(|(stream, _)| *stream).collect();
         assert!(waiting.is_empty(), "requests {waiting:?} wait for ever");
@@ -23,30 +23,31 @@ impl Worker {
             self.lookups.iter().all(|lookup| lookup.given_up),
             "a lookup is in flight for ever"
         );
-        self.closes();
+        self.close();
     }
 
     /// Removes the filter: all waiting requests are answered, and the gauges return to zero.
-    pub(super) fn closes(mut self) {
-        let now = self.calls(None);
+    pub(super) fn close(mut self) {
+        let now = self.prepare_call(None);
         let fresh = Engine::start(&mut FakeHost::default(), self.model.rules.settings());
         std::mem::replace(&mut self.engine, fresh).close(&mut self.host, now);
-        assert_eq!(self.sent(), [], "something is sent at the end");
+        assert_eq!(self.take_sent(), [], "something is sent at the end");
         let waiting: Vec<_> = self.paused.keys().copied().collect();
-        self.decides(&waiting, By::Nothing, true);
-        self.resolves(usize::MAX);
-        self.counts.agree(&self.host, self.model.rules.small);
+        self.decide(&waiting, DecidedBy::NoVerdict, true);
+        self.assert_resolved(usize::MAX);
+        self.counts
+            .assert_reported(&self.host, self.model.rules.small);
         for gauge in Gauge::ALL {
             assert_eq!(self.host.gauge(gauge), 0, "{} is left over", gauge.name());
         }
-        self.logs_no_key();
+        self.assert_no_key_logged();
     }
 
     /// Lets the timer run out.
-    pub(super) fn ticks(&mut self) {
-        let now = self.calls(None);
+    pub(super) fn tick(&mut self) {
+        let now = self.prepare_call(None);
         self.engine.on_tick(&mut self.host, now);
-        let sent = self.sent();
+        let sent = self.take_sent();
         assert!(sent.len() <= 1, "more than a poll: {sent:?}");
         for (asked, token) in &sent {
             assert_eq!(*asked, Asked::Feed, "a tick is no reason to look up");
@@ -54,7 +55,7 @@ impl Worker {
             let is_there =
                 old.is_some_and(|poll| self.now.ms < poll.made + poll.timeout + TIMEOUT_MARGIN);
             assert!(!is_there, "two polls at a time");
-            self.is_polled_again(self.now.ms);
+            self.schedule_poll(self.now.ms);
             let mut callouts = self.host.callouts.iter();
             let callout = callouts.find(|callout| Some(callout.token) == *token);
             self.poll = callout.map(|callout| Poll {
@@ -64,26 +65,26 @@ impl Worker {
                 forgotten: false,
             });
         }
-        self.gives_up();
-        self.resolves(MAX_RESOLVED_PER_CALLBACK);
-        self.reports();
-        self.starts_timer();
+        self.give_up_overdue();
+        self.assert_resolved(MAX_RESOLVED_PER_CALLBACK);
+        self.assert_reported();
+        self.start_timer();
         if self.polls_are_answered && self.poll.is_some() && !sent.is_empty() {
             let first = self.model.cursor.is_none();
-            self.is_polled(if first { b'0' } else { b'c' });
+            self.answer_poll(if first { b'0' } else { b'c' });
         }
     }
 
     /// Sets when the next poll is due: one interval after the last was sent, but not while that is in
     /// flight.
-    pub(super) fn is_polled_again(&mut self, made: u64) {
+    pub(super) fn schedule_poll(&mut self, made: u64) {
         let interval = self.model.rules.feed.as_ref().map(|feed| feed.interval);
         let next = interval.map(|interval| (made + interval).max(self.now.ms + MIN_TICK));
         self.next_poll = next;
     }
 
     /// Gives requests that have waited too long what may be used without an answer.
-    fn gives_up(&mut self) {
+    fn give_up_overdue(&mut self) {
         let mut given_up = Vec::new();
         for lookup in &mut self.lookups {
             if !lookup.given_up && lookup.made.ms + TIMEOUT + TIMEOUT_MARGIN <= self.now.ms {
@@ -93,23 +94,23 @@ impl Worker {
         }
         for (token, is_uncached) in given_up {
             let by = if is_uncached {
-                By::Nothing
+                DecidedBy::NoVerdict
             } else {
-                By::Failure
+                DecidedBy::Failure
             };
-            self.decides(&self.waiting(token), by, true);
+            self.decide(&self.waiting(token), by, true);
         }
         let overdue = self.paused.iter().filter(|(_, paused)| {
             matches!(paused.state, State::Waits { deadline, .. } if deadline <= self.now.ms)
         });
         let overdue: Vec<_> = overdue.map(|(stream, _)| *stream).collect();
-        self.decides(&overdue, By::Failure, true);
+        self.decide(&overdue, DecidedBy::Failure, true);
     }
 
     /// Checks what the proxy has been told after a tick.
-    fn reports(&self) {
+    fn assert_reported(&self) {
         let rules = self.model.rules;
-        self.counts.agree(&self.host, rules.small);
+        self.counts.assert_reported(&self.host, rules.small);
         let is_stale = self.view(0).is_feed_stale();
         let stale = self.host.gauge(Gauge::FeedStale);
         assert_eq!(stale, i64::from(is_stale), "whether the feed is stale");
@@ -120,7 +121,7 @@ impl Worker {
         }
     }
 
-    pub(super) fn passes(&mut self, ms: u64) {
+    pub(super) fn advance(&mut self, ms: u64) {
         let end = self.now.ms + ms;
         loop {
             let lookups = self.lookups.iter().filter(|lookup| !lookup.forgotten);
@@ -139,19 +140,19 @@ impl Worker {
                 let mut lookups = self.lookups.iter();
                 let at = lookups
                     .position(|lookup| !lookup.forgotten && lookup.made.ms + TIMEOUT == next);
-                self.answers(at.expect("the one that was found"), Kind::TimedOut);
+                self.answer_lookup(at.expect("the one that was found"), Kind::TimedOut);
             } else if poll_times_out == Some(next) {
-                self.is_polled(b'9');
+                self.answer_poll(b'9');
             } else {
-                self.ticks();
+                self.tick();
             }
-            self.in_time();
+            self.assert_in_time();
         }
         self.now.ms = end;
     }
 
     /// Checks that no request was resolved unexpectedly, and that none waits longer than promised.
-    pub(super) fn in_time(&self) {
+    pub(super) fn assert_in_time(&self) {
         let is_uncached = |stream: &u32| {
             let mut lookups = self.lookups.iter();
             lookups.any(|lookup| lookup.uncached == Some(*stream))

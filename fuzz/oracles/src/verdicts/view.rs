@@ -71,7 +71,7 @@ impl View {
     }
 
     /// Returns whether the fresh answer must be looked up again: certainly, and possibly.
-    pub(super) fn nears_its_end(&self, given: &Given) -> (bool, bool) {
+    pub(super) fn is_refresh_due(&self, given: &Given) -> (bool, bool) {
         let age = self.now - given.made.ms;
         let after = |life: u64| age >= life * self.rules.refresh_ahead / 1_000_000;
         let failed = |failed: Option<u64>| failed.is_some_and(|failed| self.now - failed < RETRY);

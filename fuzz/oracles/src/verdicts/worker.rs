@@ -14,7 +14,7 @@ use super::counts::Counts;
 use super::model::Model;
 use super::rules::Rules;
 use super::view::View;
-use super::{At, By, KEYS, MANY, STEPS, TIMEOUT, WALLS, number};
+use super::{At, DecidedBy, KEYS, MANY, STEPS, TIMEOUT, WALLS, number};
 
 /// When scripts begin, in ms since the Unix epoch.
 const WALL: u64 = 1_800_000_000_000;
@@ -60,7 +60,7 @@ pub(super) enum State {
     },
     /// It has its verdict.
     Decided {
-        by: By,
+        by: DecidedBy,
         view: View,
         /// Where a verdict of its lookup comes from, for this request.
         source: Source,
@@ -110,7 +110,7 @@ pub(super) struct Worker {
     pub(super) can_send: bool,
     pub(super) period: Duration,
     pub(super) next_tick: u64,
-    /// The last callout that [`Self::sent`] returned.
+    /// The last callout that [`Self::take_sent`] returned.
     last_sent: Token,
 }
 
@@ -140,32 +140,32 @@ impl Worker {
             next_tick: 0,
             last_sent: Token(0),
         };
-        worker.ticks();
+        worker.tick();
         worker
     }
 
-    pub(super) fn happens(&mut self, event: u8, mut next: impl FnMut() -> u8) {
+    pub(super) fn play(&mut self, event: u8, mut next: impl FnMut() -> u8) {
         match event {
-            b'a' => self.asks(number(next()) % KEYS, None),
+            b'a' => self.request(number(next()) % KEYS, None),
             b'm' => {
                 let key = number(next()) % KEYS;
-                (0..MANY).for_each(|_| self.asks(key, None));
+                (0..MANY).for_each(|_| self.request(key, None));
             }
-            b'x' => self.asks(number(next()) % KEYS, Some(Unsent::NotAccepted)),
-            b'y' => self.asks(number(next()) % KEYS, Some(Unsent::Overflow)),
+            b'x' => self.request(number(next()) % KEYS, Some(Unsent::NotAccepted)),
+            b'y' => self.request(number(next()) % KEYS, Some(Unsent::Overflow)),
             b'i' => {
                 let (key, kind) = (number(next()) % KEYS, Kind::of(next()));
-                if let Some(lookup) = self.introspects(key) {
-                    self.answers(lookup, kind);
+                if let Some(lookup) = self.introspect(key) {
+                    self.answer_lookup(lookup, kind);
                 }
             }
             b'j' => {
-                self.introspects(number(next()) % KEYS);
+                self.introspect(number(next()) % KEYS);
             }
             b'l' => {
                 let (lookup, kind) = (number(next()), Kind::of(next()));
                 if let Some(lookup) = lookup.checked_rem(self.lookups.len()) {
-                    self.answers(lookup, kind);
+                    self.answer_lookup(lookup, kind);
                 }
             }
             b'o' => {
@@ -173,17 +173,17 @@ impl Worker {
                     self.lookups[lookup].forgotten = true;
                 }
             }
-            b'v' => self.leaves(number(next())),
-            b'g' => self.is_answered_by_proxy(number(next())),
-            b'b' => self.has_trailers(number(next())),
-            b't' => self.passes(STEPS[number(next()) % STEPS.len()]),
-            b'p' => self.is_polled(next()),
+            b'v' => self.leave(number(next())),
+            b'g' => self.answer_by_proxy(number(next())),
+            b'b' => self.assert_trailers_wait(number(next())),
+            b't' => self.advance(STEPS[number(next()) % STEPS.len()]),
+            b'p' => self.answer_poll(next()),
             b'q' => self.polls_are_answered ^= true,
             b'r' => self.can_send ^= true,
             b'w' => self.wall = WALLS[number(next()) % WALLS.len()],
             _ => return,
         }
-        self.in_time();
+        self.assert_in_time();
     }
 
     /// Returns the time since the Unix epoch.
@@ -196,7 +196,7 @@ impl Worker {
 
     /// Prepares a call of the engine: sets the proxy's wall clock, and why it cannot send callouts.
     /// Returns the time of the monotonic clock.
-    pub(super) fn calls(&mut self, unsent: Option<Unsent>) -> Duration {
+    pub(super) fn prepare_call(&mut self, unsent: Option<Unsent>) -> Duration {
         self.now.order += 1;
         self.host.wall = self.wall();
         let all = (!self.can_send).then_some(Unsent::NotAccepted);
@@ -205,19 +205,19 @@ impl Worker {
     }
 
     /// Answers a callout.
-    pub(super) fn responds(&mut self, token: Token, response: &Response) {
+    pub(super) fn respond(&mut self, token: Token, response: &Response) {
         let headers = response.headers.iter();
         let headers: Vec<_> = headers
             .map(|(name, value)| (*name, value.as_bytes()))
             .collect();
-        let now = self.calls(None);
+        let now = self.prepare_call(None);
         let body = response.body.as_bytes();
         self.host
             .answers(&mut self.engine, token, &headers, body, now);
     }
 
     /// Returns the callouts that the engine has sent, or tried to send, since the last call.
-    pub(super) fn sent(&mut self) -> Vec<(Asked, Option<Token>)> {
+    pub(super) fn take_sent(&mut self) -> Vec<(Asked, Option<Token>)> {
         self.now.order += 1;
         let asked = |path: &str| {
             let mut keys = self.keys.iter();
@@ -254,25 +254,25 @@ impl Worker {
                 Asked::Feed => self.counts.poll("failed"),
             }
         }
-        self.wakes();
+        self.sync_timer();
         all
     }
 
     /// Restarts the timer if its period was changed.
-    fn wakes(&mut self) {
+    fn sync_timer(&mut self) {
         if self.period != self.host.period {
             self.period = self.host.period;
-            self.starts_timer();
+            self.start_timer();
         }
     }
 
-    pub(super) fn starts_timer(&mut self) {
+    pub(super) fn start_timer(&mut self) {
         let period = u64::try_from(self.period.as_millis()).expect("a short time");
         self.next_tick = self.now.ms + period;
     }
 
     /// Checks that the log contains no key.
-    pub(super) fn logs_no_key(&self) {
+    pub(super) fn assert_no_key_logged(&self) {
         let mut lines = self.host.log.iter().map(|(_, line)| line);
         assert!(lines.all(|line| !line.contains(PREFIX)), "a key is logged");
     }
