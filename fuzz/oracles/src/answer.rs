@@ -47,8 +47,12 @@ impl<'a> Answer<'a> {
     /// Returns the body. Panics unless the answer has one of these statuses and is not too long.
     pub(crate) fn body(&self, statuses: &[&[u8]], longest: usize) -> Vec<u8> {
         let is_one = self.status.is_some_and(|status| statuses.contains(&status));
-        assert!(is_one, "the body of another status is read");
-        assert!(self.size <= longest, "a body of {} is read", self.size);
+        assert!(is_one, "a body was read for a status that has none");
+        assert!(
+            self.size <= longest,
+            "a body of {} bytes was read",
+            self.size
+        );
         self.body.to_vec()
     }
 }

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::json::Json;
 
-use serving::serves;
+use serving::assert_serves;
 
 /// The top-level fields.
 const FIELDS: [&str; 11] = [
@@ -35,22 +35,22 @@ pub fn configuration(bytes: &[u8]) {
     assert_eq!(
         printed(&read),
         printed(&again),
-        "read otherwise the second time"
+        "the second read gave another result"
     );
     let masked = masked(bytes);
     if masked != bytes {
         assert_eq!(
             printed(&read),
             printed(&config::parse(&masked)),
-            "a secret shows"
+            "the output depends on a secret"
         );
     }
     match read {
         Ok(config) => {
-            has_known_fields(bytes);
-            serves(&config);
+            assert_only_known_fields(bytes);
+            assert_serves(&config);
         }
-        Err(refusal) => names_a_field(&refusal.to_string(), bytes),
+        Err(refusal) => assert_names_field(&refusal.to_string(), bytes),
     }
 }
 
@@ -63,9 +63,9 @@ fn printed(read: &Result<Settings, config::ConfigError>) -> String {
 
 /// Checks that each object in an accepted configuration has only known fields, once each: with
 /// another name, each field must be refused.
-fn has_known_fields(bytes: &[u8]) {
+fn assert_only_known_fields(bytes: &[u8]) {
     let whole: Json = serde_json::from_slice(bytes).expect("JSON");
-    has_each_field_once("", &whole);
+    assert_no_field_repeated("", &whole);
     let whole: Value = serde_json::from_slice(bytes).expect("JSON");
     for field in fields(&whole, "") {
         let mut renamed = whole.clone();
@@ -78,19 +78,21 @@ fn has_known_fields(bytes: &[u8]) {
         let refusal = refusal.map(|refusal| refusal.to_string());
         assert!(
             refusal.is_some_and(|refusal| refusal.contains(": is not a known field; must be one of: ")),
-            "{field} is taken by another name"
+            "{field} was accepted under another name"
         );
     }
 }
 
-fn has_each_field_once(path: &str, json: &Json) {
+fn assert_no_field_repeated(path: &str, json: &Json) {
     match json {
         Json::Plain(_) => {}
-        Json::List(list) => list.iter().for_each(|json| has_each_field_once(path, json)),
+        Json::List(list) => list
+            .iter()
+            .for_each(|json| assert_no_field_repeated(path, json)),
         Json::Object(fields) => {
             for (name, json) in fields.iter() {
-                assert!(fields.one(name).is_ok(), "{path}.{name} is taken twice");
-                has_each_field_once(&format!("{path}.{name}"), json);
+                assert!(fields.one(name).is_ok(), "{path}.{name} was accepted twice");
+                assert_no_field_repeated(&format!("{path}.{name}"), json);
             }
         }
     }
@@ -121,7 +123,7 @@ fn fields(json: &Value, path: &str) -> Vec<String> {
     all
 }
 
-fn names_a_field(refusal: &str, bytes: &[u8]) {
+fn assert_names_field(refusal: &str, bytes: &[u8]) {
     assert!(!refusal.contains("panicked"), "{refusal}");
     let known = FIELDS.iter().chain(["configuration"].iter()).any(|field| {
         let rest = refusal.strip_prefix(field);
@@ -130,12 +132,12 @@ fn names_a_field(refusal: &str, bytes: &[u8]) {
     // An error about an unknown field begins with the name of that field.
     let misnamed = refusal.contains(": is not a known field; must be one of: ")
         || refusal.contains(": is given more than once");
-    assert!(known || misnamed, "no field's path: {refusal}");
+    assert!(known || misnamed, "no field's path in: {refusal}");
     let problem = refusal.split_once(": ").map_or("", |(_, problem)| problem);
-    assert!(!problem.is_empty(), "no problem: {refusal}");
+    assert!(!problem.is_empty(), "no problem in: {refusal}");
     assert!(
         refusal.len() < 1_000 + 6 * bytes.len(),
-        "longer than what is refused"
+        "the message is too long"
     );
 }
 
@@ -164,8 +166,8 @@ fn masked(bytes: &[u8]) -> Vec<u8> {
                 let end = at.min(bytes.len());
                 at += 1;
                 let text = &bytes[begin..end];
-                let behind = bytes.get(at..).unwrap_or_default().trim_ascii_start();
-                if behind.starts_with(b":") && field.is_empty() {
+                let after = bytes.get(at..).unwrap_or_default().trim_ascii_start();
+                if after.starts_with(b":") && field.is_empty() {
                     field = text.to_vec();
                 } else if is_secret(&around, &field) && !text.contains(&b'\\') {
                     masked[begin..end].iter_mut().for_each(mask);

@@ -53,13 +53,17 @@ pub fn credential(input: &[u8]) {
         Next::Forward => Expected::Exempt,
         Next::Refuse(Denial::Missing) => Expected::Missing,
         Next::Refuse(Denial::Invalid) => Expected::Invalid,
-        Next::Refuse(other) => panic!("{other:?} without a verdict"),
+        Next::Refuse(other) => panic!("{other:?}, though there is no verdict"),
         Next::Ask { hash, introspects } => {
             let Expected::Key(key) = setup.authenticates(&headers) else {
-                panic!("asks about something that is no key");
+                panic!("a lookup of something that is not a key");
             };
             let bytes: Vec<u8> = key.bytes().collect();
-            assert_eq!(hash, KeyHasher::default().hash(&bytes), "of another key");
+            assert_eq!(
+                hash,
+                KeyHasher::default().hash(&bytes),
+                "the hash of another key"
+            );
             let asks = setup.introspection == Some(path)
                 && ["GET", "HEAD"].contains(&first(":method"))
                 && !is_grpc(&headers);
@@ -96,8 +100,12 @@ pub fn credential(input: &[u8]) {
 
 fn assert_removed(remove: &[&str], kept_back: &BTreeSet<String>) {
     let removed: BTreeSet<_> = remove.iter().map(|name| (*name).to_owned()).collect();
-    assert_eq!(removed.len(), remove.len(), "named twice: {remove:?}");
-    assert_eq!(removed, *kept_back, "what the upstream does not get");
+    assert_eq!(
+        removed.len(),
+        remove.len(),
+        "a header was named twice: {remove:?}"
+    );
+    assert_eq!(removed, *kept_back, "the headers that were removed");
 }
 
 /// Returns the headers as proxy-wasm writes them.

@@ -15,7 +15,7 @@ use crate::answer::Answer;
 use crate::json::{Fields, Json};
 
 /// The keys whose verdicts are cached when the page arrives.
-const KEPT: [&str; 2] = ["one", "two"];
+const CACHED: [&str; 2] = ["one", "two"];
 
 /// The key whose lookup is in flight then.
 const IN_FLIGHT: &str = "three";
@@ -31,7 +31,7 @@ enum Expected {
 }
 
 /// Takes an answer in the notation of `answer.rs`. It must be read as by a second implementation. The
-/// verdicts that it names must be forgotten, and no others. The next poll must use its cursor,
+/// verdicts that it names must be dropped, and no others. The next poll must use its cursor,
 /// whatever that contains.
 pub fn feed_page(input: &[u8]) {
     let answer = Answer::of(input);
@@ -41,7 +41,7 @@ pub fn feed_page(input: &[u8]) {
     let expected = expected(&answer);
     let as_expected = match &read {
         Err(problem) => {
-            assert!(problem.len() < 500, "a long problem: {problem}");
+            assert!(problem.len() < 500, "the problem is too long: {problem}");
             Expected::Broken
         }
         Ok(Page::Current) => Expected::Current,
@@ -54,15 +54,15 @@ pub fn feed_page(input: &[u8]) {
         }
     };
     assert_eq!(as_expected, expected);
-    assert_told(&answer, &expected);
+    assert_applied(&answer, &expected);
 }
 
 fn expected(answer: &Answer<'_>) -> Expected {
     match answer.status {
         Some(b"204") => Expected::Current,
         Some(b"200") if answer.size <= MAX_PAGE => {
-            let (cursor, hashes) = match news(answer.body) {
-                Some(news) => news,
+            let (cursor, hashes) = match changes(answer.body) {
+                Some(changes) => changes,
                 None => return Expected::Broken,
             };
             Expected::Changes(cursor, hashes)
@@ -72,7 +72,7 @@ fn expected(answer: &Answer<'_>) -> Expected {
 }
 
 /// Returns the cursor, and the hashes in lower case.
-fn news(body: &[u8]) -> Option<(String, Option<Vec<String>>)> {
+fn changes(body: &[u8]) -> Option<(String, Option<Vec<String>>)> {
     let fields = Fields::read(body, &["cursor", "changes", "reset"])?;
     // If the field is repeated, the page is broken, even if the field is not needed.
     let changes = fields.one("changes").ok()?;
@@ -107,7 +107,7 @@ struct Worker {
 
 impl Worker {
     /// Sends a request with a key; returns its ID.
-    fn asks(&mut self, key: &str, ms: u64) -> u32 {
+    fn request(&mut self, key: &str, ms: u64) -> u32 {
         let headers: [(&str, &[u8]); 3] = [
             (":method", b"GET"),
             (":path", b"/v1/x"),
@@ -117,7 +117,7 @@ impl Worker {
     }
 
     /// Answers the only callout.
-    fn answers(&mut self, body: &str, ms: u64) {
+    fn answer(&mut self, body: &str, ms: u64) {
         let token = self.host.callouts[0].token;
         let headers: [(&str, &[u8]); 1] = [(":status", b"200")];
         let body = body.as_bytes();
@@ -126,7 +126,7 @@ impl Worker {
     }
 
     /// Checks that the feed is polled with this cursor.
-    fn polls(&mut self, cursor: &str, ms: u64) {
+    fn assert_polls(&mut self, cursor: &str, ms: u64) {
         self.engine.on_tick(&mut self.host, at(ms));
         let polls = self.host.callouts_to("/v1/changes?after=");
         let path = polls.last().expect("a poll").path();
@@ -146,7 +146,7 @@ fn at(ms: u64) -> Duration {
 }
 
 /// Delivers the page to a worker that has a cursor, two verdicts and a lookup in flight.
-fn assert_told(page: &Answer<'_>, expected: &Expected) {
+fn assert_applied(page: &Answer<'_>, expected: &Expected) {
     let config = br#"{
         "lookup": {"cluster": "auth", "timeout": "3s"},
         "feed": {},
@@ -156,14 +156,14 @@ fn assert_told(page: &Answer<'_>, expected: &Expected) {
     let mut host = FakeHost::default();
     let engine = Engine::start(&mut host, settings);
     let mut worker = Worker { engine, host };
-    worker.polls("", 0);
-    worker.answers(r#"{"cursor":"first","changes":[]}"#, 1);
-    for key in KEPT {
-        worker.asks(key, 2);
-        worker.answers(RECORD, 3);
+    worker.assert_polls("", 0);
+    worker.answer(r#"{"cursor":"first","changes":[]}"#, 1);
+    for key in CACHED {
+        worker.request(key, 2);
+        worker.answer(RECORD, 3);
     }
-    let waiting = worker.asks(IN_FLIGHT, 3);
-    worker.polls("first", 2_000);
+    let waiting = worker.request(IN_FLIGHT, 3);
+    worker.assert_polls("first", 2_000);
     let poll = worker.host.callouts.pop().expect("the second poll").token;
     let response = Response {
         headers: Request::new(
@@ -185,20 +185,20 @@ fn assert_told(page: &Answer<'_>, expected: &Expected) {
             hashes.contains(&hash)
         }
     };
-    for key in KEPT {
-        let stream = worker.asks(key, 2_002);
+    for key in CACHED {
+        let stream = worker.request(key, 2_002);
         let cached = Some("outcome=allowed source=cache key_id=key_1");
         let expected = cached.filter(|_| !forgotten(key));
         assert_eq!(worker.log_entry(stream), expected, "{key}");
     }
     // The answer to the lookup in flight is used, unless it may predate the change.
-    worker.answers(RECORD, 2_003);
+    worker.answer(RECORD, 2_003);
     let end = worker.host.streams[&waiting].end.as_ref();
     let resolved = Some(&End::Forwarded).filter(|_| !forgotten(IN_FLIGHT));
     assert_eq!(end, resolved, "the lookup in flight");
     match expected {
-        Expected::Changes(cursor, _) => worker.polls(cursor, 9_000),
-        Expected::Current | Expected::Broken => worker.polls("first", 9_000),
+        Expected::Changes(cursor, _) => worker.assert_polls(cursor, 9_000),
+        Expected::Current | Expected::Broken => worker.assert_polls("first", 9_000),
     }
 }
 

@@ -64,7 +64,7 @@ pub fn lookup_answer(input: &[u8]) {
     }
     if !matches!(expected, Expected::Indeterminate) {
         let lives = answer.cache_control.iter().flat_map(|value| lives(value));
-        assert_eq!(read.max_age, lives.min(), "how long it may be kept");
+        assert_eq!(read.max_age, lives.min(), "the max-age");
     }
     for environment in [None, Some("production")] {
         assert_resolved(environment, &answer, &expected);
@@ -135,7 +135,7 @@ fn assert_same(record: &Record, written: &Written) {
     let ends = |wall: u64| written.expires_at.is_some_and(|end| end <= wall.into());
     for wall in [0, NOW - 1, NOW, NOW + 1, 253_402_300_800_000] {
         let expired = record.has_expired(|| Duration::from_millis(wall));
-        assert_eq!(expired, ends(wall), "whether it has ended at {wall}");
+        assert_eq!(expired, ends(wall), "whether the key has expired at {wall}");
     }
 }
 

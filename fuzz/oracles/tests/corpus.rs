@@ -24,6 +24,6 @@ fn every_seed_passes() {
     }
     assert!(
         failed.is_empty(),
-        "targets fail, as said above, by {failed:#?}"
+        "these seeds failed; the panics are above: {failed:#?}"
     );
 }

@@ -70,7 +70,7 @@ fn whatever_happens() {
         let passed = panic::catch_unwind(|| verdicts(script.as_bytes()));
         assert!(
             passed.is_ok(),
-            "fails, as said above, by seed {seed}: {script}"
+            "seed {seed} failed; the panic is above: {script}"
         );
     }
 }

@@ -16,7 +16,7 @@ const NOW: Duration = Duration::from_secs(1);
 type Headers<'a> = &'a [(&'a str, &'a [u8])];
 
 /// Sends a few requests through an engine, with every answer that a lookup may have.
-pub(super) fn serves(config: &Settings) {
+pub(super) fn assert_serves(config: &Settings) {
     let format = &config.policy.credential.format;
     // The letter `a` is in every alphabet.
     let rest = format.max_length.min(50).max(format.min_length) - format.prefix.len();
@@ -33,10 +33,10 @@ pub(super) fn serves(config: &Settings) {
             continue;
         }
         for (answer, error) in answers(config) {
-            let end = sends(config, &headers, &key, Some((answer.0, &answer.1)));
+            let end = send(config, &headers, &key, Some((answer.0, &answer.1)));
             match error {
-                Some(error) => refuses(&end, error),
-                None => assert_eq!(end, End::Forwarded, "by {answer:?}"),
+                Some(error) => assert_refused(&end, error),
+                None => assert_eq!(end, End::Forwarded, "after {answer:?}"),
             }
         }
     }
@@ -45,11 +45,11 @@ pub(super) fn serves(config: &Settings) {
             .iter()
             .map(|(name, value)| (*name, value.as_slice()))
             .collect();
-        if let End::Answered { .. } = sends(config, &headers, &key, None) {
+        if let End::Answered { .. } = send(config, &headers, &key, None) {
             let request = Request::new(&headers);
             assert!(
                 !config.policy.exempt.matches(&request),
-                "exempt, and refused"
+                "an exempt request was refused"
             );
         }
     }
@@ -126,22 +126,22 @@ fn others(key: &str) -> [Vec<(&'static str, Vec<u8>)>; 6] {
 }
 
 /// Sends a request, and answers its lookup, if there is one. With an `answer`, it must have a key.
-fn sends(config: &Settings, headers: Headers<'_>, key: &str, answer: Option<(&str, &str)>) -> End {
+fn send(config: &Settings, headers: Headers<'_>, key: &str, answer: Option<(&str, &str)>) -> End {
     let mut host = FakeHost::default();
     host.wall = WALL;
     let mut engine = Engine::start(&mut host, config.clone());
     engine.on_tick(&mut host, NOW);
     for poll in std::mem::take(&mut host.callouts) {
-        is_fit(config, &poll, key);
+        assert_sendable(config, &poll, key);
     }
     let stream = host.request(&mut engine, headers, true, NOW);
     let (status, body) = answer.unwrap_or(("404", ""));
     assert!(
         answer.is_none() || !host.callouts.is_empty(),
-        "it has a key"
+        "no lookup for a request with a key"
     );
     if let [lookup] = &host.callouts.clone()[..] {
-        is_fit(config, lookup, key);
+        assert_sendable(config, lookup, key);
         let hash = config.policy.hasher.hash(key.as_bytes()).to_string();
         assert!(lookup.path().contains(&hash), "{}", lookup.path());
         let headers: [(&str, &[u8]); 2] = [
@@ -150,7 +150,10 @@ fn sends(config: &Settings, headers: Headers<'_>, key: &str, answer: Option<(&st
         ];
         host.answers(&mut engine, lookup.token, &headers, body.as_bytes(), NOW);
     }
-    assert!(host.callouts.is_empty(), "one request, one lookup");
+    assert!(
+        host.callouts.is_empty(),
+        "more than one lookup for a request"
+    );
     let request = &host.streams[&stream];
     if answer.is_some() {
         let forward = config.policy.credential.forward;
@@ -170,10 +173,10 @@ fn sends(config: &Settings, headers: Headers<'_>, key: &str, answer: Option<(&st
 }
 
 /// Checks that the proxy can send a callout, and that headers copied from the client hold no key.
-fn is_fit(config: &Settings, callout: &Sent, key: &str) {
+fn assert_sendable(config: &Settings, callout: &Sent, key: &str) {
     assert!(
         callout.timeout >= Duration::from_millis(1),
-        "none is no timeout"
+        "a callout without a timeout"
     );
     assert!(callout.path().starts_with('/'));
     for (name, value) in &callout.headers {
@@ -188,13 +191,13 @@ fn is_fit(config: &Settings, callout: &Sent, key: &str) {
             && !config.lookup.headers.iter().any(|(other, _)| other == name);
         assert!(
             !(of_client && value.contains(key)),
-            "the key goes to the auth cluster in {name}"
+            "the key was sent to the auth cluster in {name}"
         );
     }
 }
 
 /// Checks that the reply has the promised fields, and no others.
-fn refuses(end: &End, error: &str) {
+fn assert_refused(end: &End, error: &str) {
     let End::Answered { status, body, .. } = end else {
         panic!("{end:?}, not {error}");
     };

@@ -64,7 +64,7 @@ impl Counts {
             let counted = self.counters.get(&*name).copied().unwrap_or_default();
             assert_eq!(host.counted(counter), counted, "{name}");
         }
-        assert_eq!(host.observed, self.durations, "how long lookups took");
+        assert_eq!(host.observed, self.durations, "the durations of lookups");
     }
 
     fn count(&mut self, what: &str, kind: &str) {

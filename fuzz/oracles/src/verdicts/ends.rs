@@ -35,16 +35,19 @@ pub(super) struct Seen {
 impl Seen {
     /// Reads the end of a request with a key. Client, upstream and log must all be told the same.
     pub(super) fn of(stream: &Stream) -> Self {
-        let entry = logfmt(stream.log_entry.as_deref().expect("an entry for the log"));
+        let entry = logfmt(stream.log_entry.as_deref().expect("no log entry"));
         let outcome = entry["outcome"].to_owned();
         let logged = entry.get("key_id").copied();
         let credentials = stream.values("x-api-key");
-        assert!(credentials.is_empty(), "the key goes on");
-        let decision = match stream.end.as_ref().expect("an end") {
+        assert!(
+            credentials.is_empty(),
+            "the key was forwarded to the upstream"
+        );
+        let decision = match stream.end.as_ref().expect("the request has not ended") {
             End::Forwarded => {
                 let ids = stream.values(KEY_ID);
-                assert_eq!(ids.len(), 1, "{ids:?} is who calls");
-                assert_eq!(logged, Some(&*ids[0]), "whose key is logged");
+                assert_eq!(ids.len(), 1, "expected one key ID, not {ids:?}");
+                assert_eq!(logged, Some(&*ids[0]), "the logged key ID");
                 assert_eq!(entry.get("request_id"), None);
                 assert_eq!(outcome, "allowed");
                 Decision::Allowed(number(&ids[0]))
@@ -54,27 +57,27 @@ impl Seen {
                 headers,
                 body,
             } => {
-                let body: Value = serde_json::from_str(body).expect("a body of JSON");
+                let body: Value = serde_json::from_str(body).expect("the body is not JSON");
                 let id = headers.iter().find(|(name, _)| name == "x-request-id");
                 let id = id.map(|(_, id)| id.as_str());
                 assert!(id.is_some_and(|id| id.starts_with("req_")), "{id:?}");
                 assert_eq!(
                     entry.get("request_id").copied(),
                     id,
-                    "which reply is logged"
+                    "the logged request ID"
                 );
                 assert!(
                     stream.values(KEY_ID).is_empty(),
-                    "refused, with an identity"
+                    "a refused request got an identity header"
                 );
                 if *status == 200 {
                     assert_eq!(outcome, "introspected");
                     let described = body["data"]["key_id"].as_str();
-                    assert_eq!(described, logged, "whose key is logged");
-                    Decision::Described(number(described.expect("a key")))
+                    assert_eq!(described, logged, "the logged key ID");
+                    Decision::Described(number(described.expect("no key ID")))
                 } else {
                     assert_eq!(body["request_id"].as_str(), id);
-                    assert_eq!(body["error"], *outcome, "which error is logged");
+                    assert_eq!(body["error"], *outcome, "the logged outcome");
                     refused(*status, &body, logged)
                 }
             }
@@ -88,19 +91,19 @@ impl Seen {
 }
 
 fn refused(status: u16, body: &Value, logged: Option<&str>) -> Decision {
-    let error = body["error"].as_str().expect("an error code");
-    let message = body["message"].as_str().expect("a message");
-    let of_record = || number(logged.expect("the record is logged"));
+    let error = body["error"].as_str().expect("no error code");
+    let message = body["message"].as_str().expect("no message");
+    let of_record = || number(logged.expect("no key ID in the log entry"));
     let (decision, expected) = match error {
         "api_key_revoked" if message.contains("expired") => (Decision::Expired(of_record()), 401),
         "api_key_revoked" => (Decision::Revoked(of_record()), 401),
         "api_key_not_found" => (Decision::NotFound, 401),
         "internal_error" => (Decision::NoVerdict, 503),
-        other => panic!("a request with a key is refused by {other}"),
+        other => panic!("a request with a key was refused with {other}"),
     };
     assert_eq!(status, expected, "the status of {error}");
     if matches!(decision, Decision::NotFound | Decision::NoVerdict) {
-        assert_eq!(logged, None, "{error}, but a record is logged");
+        assert_eq!(logged, None, "{error}, but the log entry has a key ID");
     }
     decision
 }

@@ -18,13 +18,13 @@ impl Worker {
         self.respond(lookup.token, &response);
         let sent = self.take_sent();
         if lookup.given_up {
-            assert_eq!(sent, [], "an answer to what was given up counts");
+            assert_eq!(sent, [], "the answer to an abandoned lookup was used");
             return;
         }
         self.counts.lookup(kind);
         self.model.note_reachability(kind, self.now.ms);
         if let Some(stream) = lookup.uncached {
-            assert_eq!(sent, [], "an uncached lookup is sent again");
+            assert_eq!(sent, [], "an uncached lookup was sent again");
             self.counts.duration(self.now.ms - lookup.made.ms);
             let is_there = self.paused.contains_key(&stream);
             let by = if kind.is_verdict() {
@@ -54,7 +54,7 @@ impl Worker {
         let outdated = self.model.is_outdated(key, lookup.made);
         if kind.is_verdict() && outdated && !waiting.is_empty() {
             let [(asked, token)] = sent else {
-                panic!("{sent:?} is sent again");
+                panic!("expected one lookup to be sent again, not {sent:?}");
             };
             assert_eq!(*asked, Asked::Key(key));
             return match token {
@@ -62,7 +62,7 @@ impl Worker {
                 None => self.fail_lookup(key, self.unsent_as(None), &waiting),
             };
         }
-        assert_eq!(sent, [], "{kind:?} is no reason to ask again");
+        assert_eq!(sent, [], "a lookup was sent after {kind:?}");
         self.counts.duration(self.now.ms - lookup.made.ms);
         if kind.is_verdict() {
             self.decide(&waiting, DecidedBy::Answer(number), false);
@@ -99,7 +99,7 @@ impl Worker {
             given_up: false,
         });
         for stream in waiting {
-            let paused = self.paused.get_mut(stream).expect("it waits");
+            let paused = self.paused.get_mut(stream).expect("the request is paused");
             if let State::Waits {
                 lookup: waits_for,
                 deadline,
@@ -150,7 +150,7 @@ impl Worker {
             _ => Response::new("200", page.to_string()),
         };
         self.respond(token, &response);
-        assert_eq!(self.take_sent(), [], "a page is a reason to ask");
+        assert_eq!(self.take_sent(), [], "a page led to a lookup");
         self.assert_resolved(0);
         let first = self.model.cursor.is_none();
         let named = match kind {

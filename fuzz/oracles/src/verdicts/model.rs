@@ -150,7 +150,10 @@ impl Model {
         let fresh = view.now - kept.made.ms < view.life(kept).0;
         let failed = view.known.failed.0;
         let spared = failed.is_some_and(|failed| view.now - failed < RETRY) && view.grace(kept).0;
-        assert!(!fresh && !spared, "{kept:?} counts, and is asked about");
+        assert!(
+            !fresh && !spared,
+            "a lookup was sent, though {kept:?} could be used"
+        );
     }
 
     /// Returns true if a lookup that is sent now certainly tests whether an outage is over.
@@ -171,9 +174,9 @@ impl Model {
         let kept = view.known.kept.map(|kept| &self.given[kept]);
         let (surely, perhaps) = kept.map_or((false, false), |kept| view.is_refresh_due(kept));
         if refreshed {
-            assert!(perhaps && may_be_sent, "{kept:?} is refreshed too soon");
+            assert!(perhaps && may_be_sent, "{kept:?} was refreshed too soon");
         } else {
-            assert!(!surely || !may_be_sent, "{kept:?} is not refreshed");
+            assert!(!surely || !may_be_sent, "{kept:?} was not refreshed");
         }
     }
 
@@ -184,9 +187,9 @@ impl Model {
         let number = match (seen.decision, by) {
             (Decision::NoVerdict, DecidedBy::NoVerdict) => return assert_eq!(seen.source, None),
             (Decision::NoVerdict, _) => return self.assert_no_verdict_usable(seen, view, by),
-            (_, DecidedBy::NoVerdict) => panic!("{seen:?} without a verdict"),
+            (_, DecidedBy::NoVerdict) => panic!("{seen:?}, though there is no verdict"),
             (Decision::NotFound, DecidedBy::Answer(number)) => number,
-            (Decision::NotFound, _) => kept.expect("nobody said that there is no record"),
+            (Decision::NotFound, _) => kept.expect("no answer said that there is no record"),
             (
                 Decision::Allowed(number)
                 | Decision::Described(number)
@@ -206,28 +209,28 @@ impl Model {
         };
         assert!(
             as_given && given.key == view.key,
-            "{seen:?} was never said of key {}: {given:?}",
+            "{seen:?} does not follow from the answer about key {}: {given:?}",
             view.key
         );
         let changed = view.known.changed;
         let age = view.now - given.made.ms;
         let (shortest, longest) = view.life(given);
         match seen.source {
-            None => panic!("{seen:?} is from nowhere"),
+            None => panic!("{seen:?} has no source"),
             Some(Source::Lookup | Source::Coalesced) => {
                 return assert_eq!(by, DecidedBy::Answer(number));
             }
             Some(Source::Cache | Source::Stale) => {
-                assert_eq!(kept, Some(number), "not what was kept last");
+                assert_eq!(kept, Some(number), "not the last verdict that was kept");
                 let outdated = changed.is_some_and(|changed| changed > given.made);
-                assert!(!outdated, "{given:?} is of before a change");
+                assert!(!outdated, "{given:?} predates a change");
             }
         }
         if seen.source == Some(Source::Cache) {
-            assert!(age < longest, "{given:?} is not fresh, but {age} ms old");
+            assert!(age < longest, "{given:?} was used as fresh after {age} ms");
             return;
         }
-        assert!(age >= shortest, "{given:?} is fresh");
+        assert!(age >= shortest, "{given:?} was used as stale, but is fresh");
         assert!(view.grace(given).1, "{given:?} is too old for grace");
         assert!(
             by != DecidedBy::Overflow || view.stale_for(given).0 < view.overflow_grace(),
@@ -235,10 +238,14 @@ impl Model {
         );
         // For a request that waited in vain, that alone is an outage.
         if let DecidedBy::AtOnce { lookup_in_flight } = by {
-            let failed = view.known.failed.1.expect("grace is for outages");
+            let failed = view
+                .known
+                .failed
+                .1
+                .expect("a stale record was used without a failed lookup");
             assert!(
                 view.now - failed < RETRY || lookup_in_flight,
-                "nobody asks again"
+                "a stale record was used without a new lookup"
             );
         }
     }
@@ -247,14 +254,14 @@ impl Model {
     fn assert_no_verdict_usable(&self, seen: &Seen, view: &View, by: DecidedBy) {
         assert!(
             seen.source.is_none() && matches!(by, DecidedBy::Failure | DecidedBy::Overflow),
-            "no verdict, though there is one"
+            "refused for lack of a verdict, though there is one"
         );
         if let Some(kept) = self.surely_kept(view) {
             let age = view.now - kept.made.ms;
             let is_short =
                 by != DecidedBy::Overflow || view.stale_for(kept).1 < view.overflow_grace();
             let counts = age < view.life(kept).0 || (view.grace(kept).0 && is_short);
-            assert!(!counts, "{kept:?} counts, and is not used");
+            assert!(!counts, "{kept:?} could be used, but was not");
         }
     }
 

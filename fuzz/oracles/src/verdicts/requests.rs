@@ -17,17 +17,20 @@ impl Worker {
         let (stream, sent) = self.send_request(key, "/v1/x", unsent);
         let is_paused = self.host.streams[&stream].end.is_none();
         if sent.is_some() {
-            assert_eq!(in_flight, None, "two lookups of key {key} at a time");
+            assert_eq!(in_flight, None, "two lookups of key {key} are in flight");
         }
         match sent {
             None if is_paused => {
-                let lookup = in_flight.expect("a lookup to wait for");
-                assert!(!full, "too many wait");
+                let lookup = in_flight.expect("no lookup to wait for");
+                assert!(!full, "too many requests wait for one lookup");
                 self.model.assert_lookup_needed(&view);
                 let mut lookups = self.lookups.iter();
                 let tests = lookups.any(|other| other.token == lookup && other.tests_outage);
                 let spared = tests && self.model.is_in_grace(&view);
-                assert!(!spared, "it waits for the end of an outage");
+                assert!(
+                    !spared,
+                    "a request with a record in grace waits for a lookup that tests an outage"
+                );
                 self.note_waiting(stream, key, lookup, Source::Coalesced);
             }
             Some(Some(token)) if is_paused => {
@@ -44,7 +47,9 @@ impl Worker {
                         lookup_in_flight: false,
                     },
                     Some(None) => by,
-                    Some(Some(_)) => panic!("a lookup of no use: {seen:?}"),
+                    Some(Some(_)) => {
+                        panic!("a lookup was sent, but the request did not wait for it: {seen:?}")
+                    }
                     None if full && seen.decision == Decision::NoVerdict => DecidedBy::NoVerdict,
                     None => DecidedBy::AtOnce {
                         lookup_in_flight: in_flight.is_some(),
@@ -74,7 +79,7 @@ impl Worker {
             return None;
         }
         let (stream, sent) = self.send_request(key, "/v1/keys/me", None);
-        let Some(token) = sent.expect("a lookup of its own") else {
+        let Some(token) = sent.expect("no lookup for an introspection request") else {
             let seen = self.finish_request(stream);
             let view = self.view(key);
             self.model
@@ -104,10 +109,13 @@ impl Worker {
         ];
         let stream = self.host.request(&mut self.engine, &headers, true, now);
         let sent = self.take_sent();
-        assert!(sent.len() <= 1, "more than one callout for a request");
+        assert!(
+            sent.len() <= 1,
+            "more than one callout was sent for a request"
+        );
         let mut sent = sent.into_iter();
         let sent = sent.next().map(|(asked, token)| {
-            assert_eq!(asked, Asked::Key(key), "what is looked up");
+            assert_eq!(asked, Asked::Key(key), "a lookup of another key");
             token
         });
         (stream, sent)
@@ -162,17 +170,25 @@ impl Worker {
             self.paused.remove(&stream);
             self.prepare_call(None);
             let left = self.host.leaves(&mut self.engine, stream);
-            assert_eq!(left.end, None, "it waits no longer");
-            assert_eq!(self.take_sent(), [], "somebody who left is looked up");
+            assert_eq!(left.end, None, "the request ended before its client left");
+            assert_eq!(
+                self.take_sent(),
+                [],
+                "a lookup was sent for a request that left"
+            );
         }
     }
 
     /// Lets the proxy answer a paused request by itself, as at its own timeout.
     pub(super) fn answer_by_proxy(&mut self, number: usize) {
         if let Some(stream) = self.nth_paused(number) {
-            let paused = self.paused.get_mut(&stream).expect("it is paused");
+            let paused = self.paused.get_mut(&stream).expect("the request is paused");
             paused.is_over = true;
-            let stream = self.host.streams.get_mut(&stream).expect("it is there");
+            let stream = self
+                .host
+                .streams
+                .get_mut(&stream)
+                .expect("the request exists");
             stream.is_over = true;
         }
     }
@@ -185,7 +201,7 @@ impl Worker {
             assert_eq!(
                 self.send_trailers(stream),
                 Flow::Pause,
-                "its trailers send it on"
+                "a paused request was forwarded when its trailers arrived"
             );
         }
     }
@@ -197,10 +213,13 @@ impl Worker {
         let request = &self.host.streams[&stream];
         assert!(
             !request.has_trailer("x-keystile-key-id"),
-            "an identity goes on"
+            "a client's identity header was forwarded to the upstream"
         );
-        assert!(request.has_trailer("x-other"), "a trailer is lost");
-        assert_eq!(self.take_sent(), [], "trailers are looked up");
+        assert!(
+            request.has_trailer("x-other"),
+            "an unrelated trailer was removed"
+        );
+        assert_eq!(self.take_sent(), [], "a lookup was sent for trailers");
         flow
     }
 
@@ -233,7 +252,7 @@ impl Worker {
     pub(super) fn decide(&mut self, streams: &[u32], by: DecidedBy, at_once: bool) {
         for stream in streams {
             let view = self.view(self.paused[stream].key);
-            let paused = self.paused.get_mut(stream).expect("it is paused");
+            let paused = self.paused.get_mut(stream).expect("the request is paused");
             if let State::Waits { source, .. } = paused.state {
                 let turn = (self.now.order, if at_once { 0 } else { *stream });
                 paused.state = State::Decided {
@@ -261,19 +280,23 @@ impl Worker {
         let last = ended.iter().filter_map(turn).max();
         assert!(
             last <= decided.iter().min().copied().or(last),
-            "out of turn"
+            "requests were resolved in the wrong order"
         );
         let all = ended.len() + decided.len();
-        assert_eq!(ended.len(), all.min(most), "how many are resolved");
+        assert_eq!(
+            ended.len(),
+            all.min(most),
+            "the number of resolved requests"
+        );
         assert!(
             decided.is_empty()
                 || most < MAX_RESOLVED_PER_CALLBACK
                 || self.host.period.as_millis() == MIN_TICK.into(),
-            "the rest is not resolved soon"
+            "no early tick for the remaining requests"
         );
         let ended: Vec<_> = ended.into_iter().map(|(stream, _)| *stream).collect();
         for stream in ended {
-            let paused = self.paused.remove(&stream).expect("it was paused");
+            let paused = self.paused.remove(&stream).expect("the request was paused");
             let seen = self.finish_request(stream);
             let State::Decided {
                 by, view, source, ..
@@ -282,7 +305,7 @@ impl Worker {
                 panic!("resolved without a verdict: {seen:?}");
             };
             if let DecidedBy::Answer(_) = by {
-                assert_eq!(seen.source, Some(source), "where its verdict is from");
+                assert_eq!(seen.source, Some(source), "the source of its verdict");
             }
             self.model.assert_end(&seen, &view, by, self.wall());
         }
@@ -296,7 +319,7 @@ impl Worker {
             assert_eq!(
                 self.send_trailers(stream),
                 Flow::Continue,
-                "it is held back"
+                "the trailers of a forwarded request were held back"
             );
         }
         self.host.leaves(&mut self.engine, stream);

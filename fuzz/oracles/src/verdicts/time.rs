@@ -18,10 +18,13 @@ impl Worker {
         self.advance(2 * TIMEOUT + TIMEOUT_MARGIN + 2 * MAX_TICK);
         let waiting = self.paused.iter().filter(|(_, paused)| !paused.is_over);
         let waiting: Vec<_> = waiting.map(|(stream, _)| *stream).collect();
-        assert!(waiting.is_empty(), "requests {waiting:?} wait for ever");
+        assert!(
+            waiting.is_empty(),
+            "requests {waiting:?} were never resolved"
+        );
         assert!(
             self.lookups.iter().all(|lookup| lookup.given_up),
-            "a lookup is in flight for ever"
+            "a lookup was never given up"
         );
         self.close();
     }
@@ -31,14 +34,19 @@ impl Worker {
         let now = self.prepare_call(None);
         let fresh = Engine::start(&mut FakeHost::default(), self.model.rules.settings());
         std::mem::replace(&mut self.engine, fresh).close(&mut self.host, now);
-        assert_eq!(self.take_sent(), [], "something is sent at the end");
+        assert_eq!(self.take_sent(), [], "a callout was sent on closing");
         let waiting: Vec<_> = self.paused.keys().copied().collect();
         self.decide(&waiting, DecidedBy::NoVerdict, true);
         self.assert_resolved(usize::MAX);
         self.counts
             .assert_reported(&self.host, self.model.rules.small);
         for gauge in Gauge::ALL {
-            assert_eq!(self.host.gauge(gauge), 0, "{} is left over", gauge.name());
+            assert_eq!(
+                self.host.gauge(gauge),
+                0,
+                "{} is not zero after closing",
+                gauge.name()
+            );
         }
         self.assert_no_key_logged();
     }
@@ -48,13 +56,13 @@ impl Worker {
         let now = self.prepare_call(None);
         self.engine.on_tick(&mut self.host, now);
         let sent = self.take_sent();
-        assert!(sent.len() <= 1, "more than a poll: {sent:?}");
+        assert!(sent.len() <= 1, "a tick sent more than a poll: {sent:?}");
         for (asked, token) in &sent {
-            assert_eq!(*asked, Asked::Feed, "a tick is no reason to look up");
+            assert_eq!(*asked, Asked::Feed, "a tick sent a lookup");
             let old = self.poll.take();
             let is_there =
                 old.is_some_and(|poll| self.now.ms < poll.made + poll.timeout + TIMEOUT_MARGIN);
-            assert!(!is_there, "two polls at a time");
+            assert!(!is_there, "two polls are in flight");
             self.schedule_poll(self.now.ms);
             let mut callouts = self.host.callouts.iter();
             let callout = callouts.find(|callout| Some(callout.token) == *token);
@@ -113,7 +121,7 @@ impl Worker {
         self.counts.assert_reported(&self.host, rules.small);
         let is_stale = self.view(0).is_feed_stale();
         let stale = self.host.gauge(Gauge::FeedStale);
-        assert_eq!(stale, i64::from(is_stale), "whether the feed is stale");
+        assert_eq!(stale, i64::from(is_stale), "the gauge for a stale feed");
         let most = i64::try_from(rules.entries()).expect("a small number");
         for pool in PoolName::ALL {
             let entries = self.host.gauge(Gauge::Entries(pool));
@@ -159,7 +167,7 @@ impl Worker {
         };
         for (stream, paused) in &self.paused {
             let is_there = self.host.streams[stream].end.is_none();
-            assert!(is_there, "request {stream} is resolved for no reason");
+            assert!(is_there, "request {stream} was resolved without a verdict");
             if let State::Waits { deadline, .. } = paused.state {
                 // Ticks are in time for all lookups except uncached ones.
                 let late = if is_uncached(stream) {
@@ -174,11 +182,11 @@ impl Worker {
         let latest = self.next_poll.filter(|_| self.poll.is_none());
         assert!(
             latest.is_none_or(|latest| latest >= self.now.ms),
-            "the feed is not polled in time"
+            "the feed was not polled in time"
         );
         assert!(
             self.host.period <= Duration::from_millis(MAX_TICK),
-            "no ticks"
+            "the tick period is too long"
         );
     }
 }

@@ -235,7 +235,10 @@ impl Worker {
         let mut all = Vec::new();
         for callout in new {
             let mut values = callout.headers.iter().map(|(_, value)| value);
-            assert!(values.all(|value| !value.contains(PREFIX)), "a key is sent");
+            assert!(
+                values.all(|value| !value.contains(PREFIX)),
+                "a callout contains a key"
+            );
             let asked = asked(callout.path());
             if let Asked::Key(_) = asked {
                 assert_eq!(callout.timeout, Duration::from_millis(TIMEOUT));
@@ -274,6 +277,9 @@ impl Worker {
     /// Checks that the log contains no key.
     pub(super) fn assert_no_key_logged(&self) {
         let mut lines = self.host.log.iter().map(|(_, line)| line);
-        assert!(lines.all(|line| !line.contains(PREFIX)), "a key is logged");
+        assert!(
+            lines.all(|line| !line.contains(PREFIX)),
+            "the log contains a key"
+        );
     }
 }
