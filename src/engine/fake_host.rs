@@ -134,7 +134,7 @@ fn request(headers: &[(String, Vec<u8>)]) -> Request {
     clippy::expect_used,
     clippy::missing_panics_doc,
     clippy::panic,
-    reason = "a test that asks for what does not exist is to fail"
+    reason = "a test that names a missing request or callout must fail"
 )]
 impl FakeHost {
     /// Creates a host that provides no random bytes.
@@ -181,7 +181,7 @@ impl FakeHost {
 
     /// Ends a request, as when its client leaves or it is complete; returns its last state.
     pub fn leaves(&mut self, engine: &mut Engine<Self>, stream: u32) -> Stream {
-        let left = self.streams.remove(&stream).expect("a request");
+        let left = self.streams.remove(&stream).expect("no such request");
         engine.on_gone(stream);
         left
     }
@@ -197,7 +197,7 @@ impl FakeHost {
     ) {
         let mut callouts = self.callouts.iter();
         let at = callouts.position(|sent| sent.token == token);
-        self.callouts.remove(at.expect("a callout"));
+        self.callouts.remove(at.expect("no such callout"));
         let response = Response {
             headers: Request::new(headers),
             body_size: body.len(),
@@ -227,20 +227,26 @@ impl FakeHost {
 
     fn ends(&mut self, stream: u32, end: End) {
         let request = self.live(stream);
-        assert!(request.log_entry.is_some(), "without an entry for the log");
+        assert!(
+            request.log_entry.is_some(),
+            "the request ended without a log entry"
+        );
         request.end = Some(end);
     }
 
     /// Returns a request that is not gone.
     fn stream(&mut self, stream: u32) -> &mut Stream {
-        self.streams.get_mut(&stream).expect("a request, not gone")
+        self.streams.get_mut(&stream).expect("no such request")
     }
 
     /// Returns a request that has been neither forwarded nor answered.
     fn live(&mut self, stream: u32) -> &mut Stream {
         let request = self.stream(stream);
-        assert!(request.end.is_none(), "a request comes to two ends");
-        assert!(!request.is_over, "the proxy has answered it by itself");
+        assert!(request.end.is_none(), "the request has already ended");
+        assert!(
+            !request.is_over,
+            "the proxy has already answered the request"
+        );
         request
     }
 }
@@ -248,7 +254,7 @@ impl FakeHost {
 #[allow(
     clippy::expect_used,
     clippy::panic,
-    reason = "a test in which the engine asks for what it must not is to fail"
+    reason = "a test must fail if the engine makes a call that it must not make"
 )]
 impl Host for FakeHost {
     type Stream = u32;
@@ -306,7 +312,7 @@ impl Host for FakeHost {
 
     fn log_entry(&mut self, stream: u32, entry: &str) {
         let before = self.live(stream).log_entry.replace(entry.to_owned());
-        assert!(before.is_none(), "two entries for the log");
+        assert!(before.is_none(), "the request already has a log entry");
     }
 
     fn dispatch(
@@ -315,7 +321,7 @@ impl Host for FakeHost {
         headers: &[(&str, &str)],
         timeout: Duration,
     ) -> Result<Token, Unsent> {
-        assert!(!timeout.is_zero(), "which Envoy takes for none");
+        assert!(!timeout.is_zero(), "to Envoy, a timeout of zero means none");
         if let Some(reason) = self.unsent {
             let mut headers = headers.iter();
             let path = headers.find(|(name, _)| *name == ":path");
@@ -337,7 +343,10 @@ impl Host for FakeHost {
     }
 
     fn tick_every(&mut self, period: Duration) {
-        assert!(period >= Duration::from_millis(1), "too short for Envoy");
+        assert!(
+            period >= Duration::from_millis(1),
+            "Envoy's shortest tick period is 1 ms"
+        );
         self.period = period;
     }
 
@@ -363,7 +372,7 @@ impl Host for FakeHost {
     }
 
     fn count(&mut self, counter: Counter, events: u64) {
-        assert!(events > 0, "which Envoy refuses");
+        assert!(events > 0, "Envoy rejects an increment of zero");
         let count = self
             .counters
             .entry(counter.name().into_owned())
@@ -372,7 +381,7 @@ impl Host for FakeHost {
     }
 
     fn change(&mut self, gauge: Gauge, by: i64) {
-        assert!(by != 0, "which Envoy refuses");
+        assert!(by != 0, "Envoy rejects a change of zero");
         let value = self.gauges.entry(gauge.name()).or_default();
         *value = value.saturating_add(by);
     }
