@@ -1,6 +1,7 @@
 //! What a lookup carries.
 
 use super::*;
+use crate::engine::fake_host::Sent;
 
 const TRACED: (&str, &[u8]) = ("traceparent", b"00-1");
 

@@ -1,8 +1,9 @@
 //! How requests end, and what is reported about them.
 
 use super::*;
-use crate::auth::answer::Cause;
+use crate::auth::answer::{Cause, Unsent};
 use crate::decision::reply::Replies;
+use crate::engine::fake_host::Stream;
 use crate::engine::host::Level;
 use crate::engine::refuse_all::RefuseAll;
 
