@@ -74,6 +74,7 @@ fn boundary_values_are_accepted() {
         r#""lookup":{"cluster":"a"},"credential":{"sources":[{"header":"a","scheme":null}]}"#,
         r#""lookup":{"cluster":"a"},"credential":{"sources":[{"header":"a","scheme":"B"},{"header":"a","scheme":"C"}]}"#,
         r#""lookup":{"cluster":"a"},"exempt":{"path_prefixes":["/"]}"#,
+        r#""lookup":{"cluster":"a"},"exempt":{"path_prefixes":["/a"],"methods":["POST"]}"#,
         r#""lookup":{"cluster":"a"},"identity_headers":{}"#,
         r#""lookup":{"cluster":"a"},"replies":{"retry_after_seconds":1}"#,
         r#""lookup":{"cluster":"a"},"replies":{"retry_after_seconds":86400}"#,

@@ -59,7 +59,8 @@ fn refused(broken: &Broken) -> String {
     let problem = message
         .strip_prefix(at.as_str())
         .and_then(|rest| rest.strip_prefix(": "));
-    let problem = problem.unwrap_or_else(|| panic!("{name}\n  not of {at}: {message}"));
+    let problem =
+        problem.unwrap_or_else(|| panic!("{name}\n  does not begin with {at}: {message}"));
     if let Some(expected) = expected {
         assert_eq!(problem, expected, "{name}");
     }
@@ -79,7 +80,10 @@ fn refused(broken: &Broken) -> String {
             .any(|words| problem.contains(words)),
         "{name}\n  does not say what would be right: {message}"
     );
-    assert!(!message.contains(SECRET), "{name}\n  tells: {message}");
+    assert!(
+        !message.contains(SECRET),
+        "{name}\n  discloses a secret: {message}"
+    );
     assert!(
         message.len() < 500 && !message.contains(char::is_control),
         "{name}\n  is not for a log: {} bytes, {message:.500}",

@@ -22,7 +22,8 @@ pub(super) struct Section {
     pub(super) good: &'static str,
     /// Every field, with its type.
     pub(super) fields: &'static [(&'static str, Kind)],
-    /// Values of the right type that are rejected.
+    /// Values of the right type that are rejected. If several fields share a check, one of them has
+    /// all its values, and the others have one each.
     pub(super) rejected: &'static [Rejected],
 }
 

@@ -14,43 +14,22 @@ pub(super) const SECTION: Section = Section {
         Rejected {
             field: "introspection.path",
             problem: r#"must start with "/""#,
-            values: &[
-                r#""""#,
-                r#""*""#,
-                r#""v1""#,
-                r#"" /v1""#,
-                r#""https://a/b""#,
-            ],
+            values: &[r#""v1""#],
         },
         Rejected {
             field: "introspection.path",
             problem: "must be visible ASCII; percent-encode anything else, as it is sent",
-            values: &[
-                r#""/v1 ""#,
-                r#""/v 1""#,
-                r#""/v1\u0000""#,
-                r#""/v1\r\n""#,
-                r#""/ü""#,
-            ],
+            values: &[r#""/v 1""#],
         },
         Rejected {
             field: "introspection.path",
             problem: r##"is compared without the query, so it must not have "?" or "#""##,
-            values: &[r#""/v1?x=y""#, r#""/v1#x""#],
+            values: &[r#""/v1?x=y""#],
         },
         Rejected {
             field: "introspection.path",
             problem: r#"must not have a "." or ".." segment; write the resolved path"#,
-            values: &[
-                r#""/.""#,
-                r#""/..""#,
-                r#""/a/./b""#,
-                r#""/a/../b""#,
-                r#""/a/%2e%2e/b""#,
-                r#""/a/%252e%252e/b""#,
-                r#""/a/..;/b""#,
-                r#""/a\\..\\b""#,
-            ],
+            values: &[r#""/a/../b""#],
         },
         Rejected {
             field: "introspection.path",

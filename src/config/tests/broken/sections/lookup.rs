@@ -116,6 +116,8 @@ pub(super) const SECTION: Section = Section {
                 r#""1h""#,
                 r#""18446744073709551615ms""#,
                 r#""18446744073709551615h""#,
+                // 58 times 2^64 ms, and 6 s
+                r#""297197543409765h""#,
             ],
         },
         Rejected {
