@@ -34,6 +34,7 @@ mod ends;
 mod lookups;
 mod model;
 mod requests;
+mod resolution;
 mod rules;
 mod time;
 mod view;
