@@ -157,7 +157,10 @@ fn what_is_no_page() {
         let read = read(status, body).unwrap_err();
         let read = read.trim_start_matches("answer 200, but not a page of changes: ");
         assert!(read.starts_with(problem), "{status} {body}: {read}");
-        assert!(!read.contains("zz"), "an answer may echo what is secret");
+        assert!(
+            !read.contains("zz"),
+            "the message repeats the answer, which may contain a secret"
+        );
     }
     assert!(Page::read(None, 0, Vec::new).is_err());
     let too_large = Page::read(Some(b"200"), MAX_PAGE + 1, || panic!("not to be read"));

@@ -106,7 +106,7 @@ fn shown(stream: &Stream) -> String {
     assert_eq!(
         stream.values("x-api-key"),
         [] as [&str; 0],
-        "the key is left"
+        "the key was forwarded to the upstream"
     );
     match field("source") {
         Some(source) => format!("{kind} {source}"),
@@ -209,7 +209,10 @@ impl Scene {
         let is_new = |sent: &&Sent| !before.contains(&sent.token);
         let sent: Vec<_> = self.host.callouts.iter().filter(is_new).collect();
         let sent: Vec<_> = sent.iter().map(|sent| sent.token).collect();
-        assert!(sent.len() <= 1, "two callouts for one request");
+        assert!(
+            sent.len() <= 1,
+            "more than one callout was sent for a request"
+        );
         self.keys.insert(request, hash(key));
         if self.host.streams[&stream].end.is_some() {
             let came = shown(&self.host.leaves(&mut self.engine, stream));
@@ -219,7 +222,11 @@ impl Scene {
         }
         self.paused.insert(request, stream);
         let flow = self.host.trailers(&mut self.engine, stream, &[]);
-        assert_eq!(flow, Flow::Pause, "its trailers send a request on");
+        assert_eq!(
+            flow,
+            Flow::Pause,
+            "a paused request was forwarded when its trailers arrived"
+        );
         match sent.is_empty() {
             true => "waits".to_owned(),
             false => "asks".to_owned(),

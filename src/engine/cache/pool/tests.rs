@@ -83,7 +83,7 @@ proptest! {
             prop_assert!(pool.len() <= capacity, "{} of {}", pool.len(), capacity);
             evicted += pool.take_evictions();
             let held = model.keys().filter(|key| pool.get(&hash(**key)).is_some()).count();
-            prop_assert_eq!(held, pool.len(), "what it holds is what was put in");
+            prop_assert_eq!(held, pool.len(), "the pool holds only what was inserted");
             // An entry that was inserted but is missing was evicted, and counted.
             prop_assert!(usize::try_from(evicted).unwrap() >= model.len() - held);
         }
