@@ -231,8 +231,8 @@ fn peppered(pepper: &str) -> Result<KeyHasher, String> {
     // key would only look peppered.
     if pepper.is_empty() {
         return Err(
-            "the pepper is empty; give the one that the filter has, or leave --pepper and \
-             KEYSTILE_PEPPER unset for plain SHA-256"
+            "the pepper is empty; use the filter's pepper, or leave --pepper and KEYSTILE_PEPPER unset \
+             for plain SHA-256"
                 .to_owned(),
         );
     }

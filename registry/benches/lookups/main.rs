@@ -77,7 +77,7 @@ impl Plan {
         set(&mut seconds, "BURST")?;
         plan.burst = Duration::from_secs(seconds);
         if plan.keys < 100 || plan.rounds < 1 || plan.connections < 1 || seconds < 1 {
-            bail!("KEYS must be 100 at least; ROUNDS, BURST (seconds) and CONNECTIONS, 1");
+            bail!("KEYS must be at least 100; ROUNDS, BURST (seconds) and CONNECTIONS at least 1");
         }
         Ok(plan)
     }

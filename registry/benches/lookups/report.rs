@@ -67,15 +67,15 @@ impl fmt::Display for Report {
         writeln!(f, "{}\n", self.about)?;
         writeln!(
             f,
-            "| variant | answers/s | ratio to constant (lowest to highest) | the same by busy seconds \
-             | bound | p50 | p99 | busy |"
+            "| variant | answers/s | ratio to constant (lowest to highest) | ratio by the server's CPU \
+             time | bound | p50 | p99 | server's CPU |"
         )?;
         writeln!(f, "|---|---|---|---|---|---|---|---|")?;
         for variant in &self.variants {
             let Variant { name, bound, .. } = variant;
             row(
                 f,
-                &format!("constant, beside {name}"),
+                &format!("constant, with {name}"),
                 &variant.constant,
                 "| | |",
             )?;

@@ -59,14 +59,14 @@ pub(crate) fn check(args: &ServeArgs, service_token: bool) -> anyhow::Result<()>
     if !args.insecure_no_token {
         bail!(
             "--listen {listen} can be reached from other machines, and there is no service token: \
-             anyone there could read the hashes in the change feed and the account of each key. Set \
-             KEYSTILE_SERVICE_TOKEN here and in the proxies' lookup.headers, listen on 127.0.0.1, \
-             or give --insecure-no-token where nothing but the proxies can reach the port"
+             anyone who can reach it could read the hashes in the change feed and each key's account. \
+             Set KEYSTILE_SERVICE_TOKEN here and in the proxies' lookup.headers, listen on 127.0.0.1, \
+             or use --insecure-no-token if only the proxies can reach the port"
         );
     }
     warn!(
         address = %listen,
-        "there is no service token: whoever reaches this port can look up hashes and read the \
+        "there is no service token: anyone who can reach this port can look up hashes and read the \
          change feed"
     );
     Ok(())
@@ -82,13 +82,12 @@ fn warn_of(args: &ServeArgs, admin_token: bool) {
     match args.admin_listen {
         Some(address) if !admin_token => warn!(
             %address,
-            "the admin API is off, as there is no KEYSTILE_ADMIN_TOKEN, and --admin-listen answers \
-             404"
+            "the admin API is off because KEYSTILE_ADMIN_TOKEN is not set; --admin-listen answers 404"
         ),
         None if admin_token && !is_loopback(args.listen) => warn!(
             address = %args.listen,
-            "the admin API is served on a port that other machines reach for lookups; \
-             --admin-listen gives it one of its own"
+            "the admin API is served on the lookup port, which other machines can reach; use \
+             --admin-listen to give it a separate port"
         ),
         _ => {}
     }

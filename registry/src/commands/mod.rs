@@ -185,7 +185,7 @@ fn given<T>(value: Option<T>, none: bool) -> Option<Option<T>> {
 /// Checks that a text is a key ID. The error does not repeat the text, because it may be the key itself.
 fn checked(key_id: &str) -> anyhow::Result<()> {
     if !is_key_id(key_id) {
-        bail!("that is not a key's ID, which starts with `key_`; `list` shows those that exist");
+        bail!("that is not a key ID; a key ID starts with `key_`, and `list` shows all of them");
     }
     Ok(())
 }

@@ -59,7 +59,8 @@ impl<W: Write> Output<W> {
                 .map_or_else(|| "-".to_owned(), |end| end.to_string());
             writeln!(
                 out,
-                "Deploy it, see it work, then `revoke {old_id}`; that key ends at {end}."
+                "Deploy the new key, check that it works, then run `revoke {old_id}`. The old key \
+                 expires at {end}."
             )
         })
     }

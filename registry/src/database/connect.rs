@@ -79,7 +79,10 @@ async fn open_postgres(options: PgConnectOptions) -> anyhow::Result<Opened> {
         .connect_with(options)
         .await
         .with_context(|| {
-            format!("cannot open the database of {server}; it must run, and know user and database")
+            format!(
+                "cannot open the database on {server}; check that it is running and that the user \
+                 and the database exist"
+            )
         })?;
     let schema = || format!("cannot bring the schema of the database of {server} up to date");
     let is_new = sqlx::query_scalar("SELECT to_regclass('api_keys') IS NULL")

@@ -22,7 +22,7 @@ impl FromStr for ConnectOptions {
     fn from_str(url: &str) -> anyhow::Result<Self> {
         // Neither a file name nor a value sent to PostgreSQL can contain a NUL.
         if url.contains('\0') || url.contains("%00") {
-            bail!("--database-url: it must not have a NUL, {FORMS}");
+            bail!("--database-url: must not contain a NUL; {FORMS}");
         }
         if let Some(file) = url.strip_prefix("sqlite://") {
             return sqlite(url, file).map(Self::Sqlite);
@@ -31,9 +31,9 @@ impl FromStr for ConnectOptions {
             // The cause is dropped, because it may quote a part of the URL.
             return PgConnectOptions::from_str(url)
                 .map(|options| Self::Postgres(options.application_name("keystile-registry")))
-                .map_err(|_| anyhow!("--database-url: not readable, {FORMS}"));
+                .map_err(|_| anyhow!("--database-url: invalid URL; {FORMS}"));
         }
-        bail!("--database-url: the scheme is not supported, {FORMS}");
+        bail!("--database-url: the scheme is not supported; {FORMS}");
     }
 }
 
@@ -47,7 +47,7 @@ fn sqlite(url: &str, file: &str) -> anyhow::Result<SqliteConnectOptions> {
         bail!("--database-url: the database is written to, so leave out `mode=ro` and `immutable`");
     }
     let options = SqliteConnectOptions::from_str(url)
-        .map_err(|error| anyhow!("--database-url: not readable, {FORMS}: {error}"))?
+        .map_err(|error| anyhow!("--database-url: invalid URL: {error}; {FORMS}"))?
         // `database::file` creates the file. SQLite would make it readable for other users.
         .create_if_missing(false)
         // So that commands can write while a server reads.
@@ -116,8 +116,8 @@ mod tests {
             ),
             ("sqlite://file::memory:", "must name a file"),
             ("sqlite://%3Amemory%3A", "must name a file"),
-            ("sqlite://x.db?oops=1", "not readable"),
-            ("sqlite://%ff.db", "not readable"),
+            ("sqlite://x.db?oops=1", "invalid URL"),
+            ("sqlite://%ff.db", "invalid URL"),
             ("sqlite://a%00b.db", "NUL"),
             ("sqlite://a\0b.db", "NUL"),
             ("postgres://u%00:hunter2@db/x", "NUL"),

@@ -25,7 +25,7 @@ pub(crate) async fn prune(database: Database, keep: Seconds, pause: Duration) {
         };
         match sql::prune(&database, before).await {
             Ok(0) => {}
-            Ok(count) => info!(count, "old changes are removed from the feed"),
+            Ok(count) => info!(count, "removed old changes from the feed"),
             Err(cause) => warn!(%cause, "old changes could not be removed from the feed"),
         }
     }

@@ -43,7 +43,7 @@ pub(crate) async fn announce(
          VALUES ($1, $2, $3, $4, $5, $6)";
     const TOKEN: &str = "UPDATE feed SET last_token = $1";
     let token = new_token().map_err(|cause| {
-        sqlx::Error::Encode(format!("no random bytes from the system: {cause}").into())
+        sqlx::Error::Encode(format!("the system has no random bytes: {cause}").into())
     })?;
     on!(transaction, Transaction, transaction => {
         let (number, previous_token): (i64, String) =

@@ -47,8 +47,9 @@ impl Tokens {
             && admin.is(&service)
         {
             bail!(
-                "KEYSTILE_ADMIN_TOKEN and KEYSTILE_SERVICE_TOKEN must differ: each proxy has the \
-                 service token, and could change keys with it; `openssl rand -hex 32` makes another"
+                "KEYSTILE_ADMIN_TOKEN and KEYSTILE_SERVICE_TOKEN must differ: every proxy has the \
+                 service token and could change keys with it; create another one with `openssl rand \
+                 -hex 32`"
             );
         }
         Ok(tokens)
@@ -91,8 +92,7 @@ impl Token {
             // Fail closed: an unusable token must not count as none, which would open the service API.
             _ => bail!(
                 "{variable} must have at least {SHORTEST_TOKEN} characters of visible ASCII without \
-                 spaces, as `openssl rand -hex 32` makes them; without the variable, there is no \
-                 token"
+                 spaces, for example from `openssl rand -hex 32`; unset the variable to use no token"
             ),
         }
     }

@@ -79,7 +79,7 @@ impl ApiError {
                 return (StatusCode::BAD_REQUEST, "invalid_body", problem);
             }
             Self::BodyTooLarge => {
-                let message = format!("a body has at most {LARGEST_BODY} bytes");
+                let message = format!("the body may have at most {LARGEST_BODY} bytes");
                 return (
                     StatusCode::PAYLOAD_TOO_LARGE,
                     "body_too_large",
@@ -87,18 +87,18 @@ impl ApiError {
                 );
             }
             Self::InvalidLimit(most) => {
-                let message = format!("the limit is a number from 1 to {most}");
+                let message = format!("the limit must be a number from 1 to {most}");
                 return (StatusCode::BAD_REQUEST, "invalid_limit", Some(message));
             }
             Self::AdminOff => (
                 StatusCode::NOT_FOUND,
                 "admin_api_off",
-                "the admin API is off; it is on where the server has KEYSTILE_ADMIN_TOKEN",
+                "the admin API is off; set KEYSTILE_ADMIN_TOKEN on the server to turn it on",
             ),
             Self::InvalidCursor => (
                 StatusCode::BAD_REQUEST,
                 "invalid_cursor",
-                "the cursor is that of the page before; the first page has none",
+                "use the `cursor` of the previous page; omit it for the first page",
             ),
             Self::InvalidKeyHash => (
                 StatusCode::BAD_REQUEST,
@@ -108,12 +108,12 @@ impl ApiError {
             Self::InvalidQuery => (
                 StatusCode::BAD_REQUEST,
                 "invalid_query",
-                "the query is not readable; give each parameter once",
+                "the query string is invalid; give each parameter at most once",
             ),
             Self::MethodNotAllowed => (
                 StatusCode::METHOD_NOT_ALLOWED,
                 "method_not_allowed",
-                "this path answers other methods; the header `allow` has them",
+                "this path does not support this method; see the `allow` header",
             ),
             Self::KeyExists => (
                 StatusCode::CONFLICT,
@@ -123,12 +123,13 @@ impl ApiError {
             Self::KeyRevoked => (
                 StatusCode::CONFLICT,
                 "key_revoked",
-                "a revoked key is not rotated; create a new one",
+                "a revoked key cannot be rotated; create a new one",
             ),
             Self::NoKey => (
                 StatusCode::NOT_FOUND,
                 "key_not_found",
-                "there is no key with this ID, which starts with `key_`; list the keys",
+                "there is no key with this ID; a key ID starts with `key_`, and listing the keys shows \
+                 all of them",
             ),
             Self::Unauthorized => (
                 StatusCode::UNAUTHORIZED,
@@ -160,7 +161,7 @@ impl ApiError {
 
 /// The body of a refusal.
 #[derive(Serialize, ToSchema)]
-#[schema(example = json!({"error": "a_code", "message": "what would be right"}))]
+#[schema(example = json!({"error": "a_code", "message": "what would be valid"}))]
 pub(crate) struct Refusal {
     /// A code to branch on.
     error: &'static str,

@@ -23,7 +23,7 @@ pub(crate) enum Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Random(cause) => write!(f, "no random bytes from the system: {cause}"),
+            Self::Random(cause) => write!(f, "the system has no random bytes: {cause}"),
             Self::Clock => f.write_str("the time is past the year 9999 or before the year 0"),
             Self::Exists => f.write_str("this key is registered already"),
             // The name is the only text in a record that may contain more than ASCII.

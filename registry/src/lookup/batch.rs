@@ -82,7 +82,7 @@ async fn work<D: Many>(pool: sqlx::Pool<D>, queue: Waiting) {
         let mut connection = match pool.acquire().await {
             Ok(connection) => connection,
             Err(cause) => {
-                warn!(%cause, "there is no connection for lookups");
+                warn!(%cause, "no database connection is available for lookups");
                 refuse(&queue, &mut lookups);
                 continue;
             }
@@ -149,16 +149,16 @@ async fn answer<D: Many>(connection: &mut PoolConnection<D>, lookups: &mut Vec<L
     let found = match found {
         Ok(Ok(found)) => found.unwrap_or_else(|| "[]".to_owned()),
         Ok(Err(cause)) => {
-            warn!(%cause, "lookups failed, and are made one by one");
+            warn!(%cause, "a batch of lookups failed; retrying them one by one");
             return false;
         }
         Err(_) => {
-            warn!("lookups took too long, and are made one by one");
+            warn!("a batch of lookups timed out; retrying them one by one");
             return false;
         }
     };
     let Ok(found) = serde_json::from_str::<Vec<Found>>(&found) else {
-        warn!("lookups are unreadable, and are made one by one");
+        warn!("the answer to a batch of lookups is unreadable; retrying them one by one");
         return true;
     };
     for found in found {

@@ -118,7 +118,8 @@ impl Connections {
             let (listener, limit) = (self.port.as_str(), self.limits.connections);
             warn!(
                 listener,
-                limit, "as many connections as there may be: idle ones are closed for new ones"
+                limit,
+                "connection limit reached: closing idle connections to make room for new ones"
             );
         }
         let ranked = open.by_number.iter().filter_map(|(number, activity)| {

@@ -109,7 +109,7 @@ impl Tls {
                     if failure.is_news(&problem) {
                         warn!(
                             problem,
-                            "the new TLS files cannot be used, the ones before stay"
+                            "the new TLS files cannot be used; the previous ones stay in use"
                         );
                     }
                 }
@@ -197,7 +197,9 @@ impl Contents {
         let leaf = chain.first().cloned();
         let mut config = config.with_single_cert(chain, key).with_context(|| {
             let key = files.key.display();
-            format!("{cert}, {KEY} {key}: they do not belong together, or cannot be used")
+            format!(
+                "{cert}, {KEY} {key}: the certificate and the key do not match, or cannot be used"
+            )
         })?;
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         if let Some(leaf) = leaf {
@@ -211,7 +213,7 @@ fn certificates(pem: &[u8]) -> anyhow::Result<Vec<CertificateDer<'static>>> {
     let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
     let certificates = certificates.context("expected certificates in PEM")?;
     if certificates.is_empty() {
-        bail!("expected certificates in PEM, and there is none");
+        bail!("expected certificates in PEM, but found none");
     }
     Ok(certificates)
 }

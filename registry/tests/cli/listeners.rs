@@ -60,7 +60,7 @@ fn beyond_loopback_a_service_token_is_needed() {
         for part in [
             listen,
             "hashes in the change feed",
-            "account of each key",
+            "each key's account",
             "Set KEYSTILE_SERVICE_TOKEN",
             "listen on 127.0.0.1",
             "--insecure-no-token",
@@ -173,7 +173,7 @@ fn without_json_each_address_is_a_line_of_text() {
 #[test]
 fn what_is_served_where_it_should_not_be_is_warned_of() {
     let off = "--admin-listen answers 404";
-    let shared = "--admin-listen gives it one of its own";
+    let shared = "--admin-listen to give it a separate port";
     let cases = [
         ("--listen=127.0.0.1:0", None, true, None),
         ("--listen=0.0.0.0:0", None, false, None),

@@ -129,7 +129,7 @@ async fn a_key_is_changed_and_replaced(database: TestDatabase) {
     assert_eq!(registry.json(&["list", "--after", ids[1]]), json!([]));
     let shown = text(&registry.run(&["rotate", ids[1]]).stdout);
     assert!(
-        shown.contains(&format!("then `revoke {}`", ids[1])),
+        shown.contains(&format!("then run `revoke {}`", ids[1])),
         "{shown}"
     );
 

@@ -140,7 +140,7 @@ fn files_that_cannot_be_used_are_named() {
         (
             vec![with("cert", &empty), with("key", &key)],
             1,
-            "there is none",
+            "but found none",
         ),
         (
             vec![with("cert", &garbage), with("key", &key)],
@@ -156,7 +156,7 @@ fn files_that_cannot_be_used_are_named() {
         (
             vec![with("cert", &cert), with("key", &other_key)],
             1,
-            "do not belong together",
+            "do not match",
         ),
         (
             vec![
