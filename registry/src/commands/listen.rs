@@ -103,11 +103,12 @@ pub(crate) fn bind(
     app: &App,
 ) -> anyhow::Result<(Vec<Listener>, Addresses, Option<Arc<Tls>>)> {
     warn_of(args, app.admin_token.is_some());
-    let aside = [args.admin_listen, args.metrics_listen];
-    let aside = aside.iter().flatten().count();
+    let secondary = [args.admin_listen, args.metrics_listen];
+    let secondary = secondary.iter().flatten().count();
     let limits = Limits::default();
     let files = files::raise_limit()?;
-    let connections = files::connections(args.max_connections, limits.connections, files, aside)?;
+    let connections =
+        files::connections(args.max_connections, limits.connections, files, secondary)?;
     info!(connections, files, "limits");
     let tls = tls_files(args).map(Tls::load).transpose()?.map(Arc::new);
 
@@ -152,7 +153,7 @@ pub(crate) fn bind(
             address,
             Offer::ADMIN,
             tls.clone(),
-            Limits::aside(),
+            Limits::secondary(),
         )?;
         addresses.admin = Some(admin.socket.local_addr()?);
         listeners.push(admin);
@@ -165,7 +166,7 @@ pub(crate) fn bind(
             address,
             Offer::METRICS,
             None,
-            Limits::aside(),
+            Limits::secondary(),
         )?;
         addresses.metrics = Some(metrics.socket.local_addr()?);
         listeners.push(metrics);

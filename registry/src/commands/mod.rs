@@ -57,7 +57,7 @@ pub(crate) async fn list(
 ) -> anyhow::Result<()> {
     // An empty ID sorts before all keys.
     if let Some(after) = args.after.as_deref().filter(|after| !after.is_empty()) {
-        checked(after).context("--after")?;
+        check_key_id(after).context("--after")?;
     }
     let mut records: Vec<Record> = Vec::new();
     let mut missing = args.limit.unwrap_or(u32::MAX);
@@ -80,9 +80,9 @@ pub(crate) async fn get(
     key_id: &str,
     out: &mut Output<impl Write>,
 ) -> anyhow::Result<()> {
-    checked(key_id)?;
+    check_key_id(key_id)?;
     let record = keys.get(key_id).await.context("cannot read the key")?;
-    out.shown(&record.with_context(|| unknown(key_id))?)?;
+    out.shown(&record.with_context(|| unknown_key(key_id))?)?;
     Ok(())
 }
 
@@ -93,18 +93,18 @@ pub(crate) async fn update(
     now: OffsetDateTime,
     out: &mut Output<impl Write>,
 ) -> anyhow::Result<()> {
-    checked(&args.key_id)?;
+    check_key_id(&args.key_id)?;
     let patch = Patch {
-        name: given(args.name, args.no_name),
-        expires_at: given(args.expires_at, args.no_expiry),
-        endpoints: given(
+        name: field_change(args.name, args.no_name),
+        expires_at: field_change(args.expires_at, args.no_expiry),
+        endpoints: field_change(
             (!args.endpoints.is_empty()).then_some(args.endpoints),
             args.every_endpoint,
         ),
     };
     let updated = keys.update(&args.key_id, patch, timestamp(now)?).await;
     let updated = updated.context("cannot change the key")?;
-    let record = updated.with_context(|| unknown(&args.key_id))?;
+    let record = updated.with_context(|| unknown_key(&args.key_id))?;
     log("update", "updated", &record.key_id, None);
     out.shown(&record)?;
     Ok(())
@@ -117,7 +117,7 @@ pub(crate) async fn rotate(
     now: OffsetDateTime,
     out: &mut Output<impl Write>,
 ) -> anyhow::Result<()> {
-    checked(&args.key_id)?;
+    check_key_id(&args.key_id)?;
     let rotation = Rotation {
         grace: args.grace,
         expires_at: args.expires_at,
@@ -132,7 +132,7 @@ pub(crate) async fn rotate(
             "the key {} is revoked; make a new one with `create`",
             args.key_id
         ),
-        Rotated::Unknown => bail!(unknown(&args.key_id)),
+        Rotated::Unknown => bail!(unknown_key(&args.key_id)),
     }
     Ok(())
 }
@@ -144,13 +144,13 @@ pub(crate) async fn revoke(
     now: OffsetDateTime,
     out: &mut Output<impl Write>,
 ) -> anyhow::Result<()> {
-    checked(key_id)?;
+    check_key_id(key_id)?;
     let found = keys
         .revoke(key_id, timestamp(now)?)
         .await
         .context("cannot revoke the key")?;
     if found.is_none() {
-        bail!(unknown(key_id));
+        bail!(unknown_key(key_id));
     }
     log("revoke", "revoked", key_id, None);
     out.revoked(key_id)?;
@@ -164,13 +164,13 @@ pub(crate) async fn delete(
     now: OffsetDateTime,
     out: &mut Output<impl Write>,
 ) -> anyhow::Result<()> {
-    checked(key_id)?;
+    check_key_id(key_id)?;
     let found = keys
         .delete(key_id, timestamp(now)?)
         .await
         .context("cannot delete the key")?;
     if !found {
-        bail!(unknown(key_id));
+        bail!(unknown_key(key_id));
     }
     log("delete", "deleted", key_id, None);
     out.deleted(key_id)?;
@@ -178,19 +178,19 @@ pub(crate) async fn delete(
 }
 
 /// Returns the change to a value: `Some(Some(_))` sets it, `Some(None)` removes it, `None` keeps it.
-fn given<T>(value: Option<T>, none: bool) -> Option<Option<T>> {
+fn field_change<T>(value: Option<T>, none: bool) -> Option<Option<T>> {
     value.map(Some).or(none.then_some(None))
 }
 
 /// Checks that a text is a key ID. The error does not repeat the text, because it may be the key itself.
-fn checked(key_id: &str) -> anyhow::Result<()> {
+fn check_key_id(key_id: &str) -> anyhow::Result<()> {
     if !is_key_id(key_id) {
         bail!("that is not a key ID; a key ID starts with `key_`, and `list` shows all of them");
     }
     Ok(())
 }
 
-fn unknown(key_id: &str) -> String {
+fn unknown_key(key_id: &str) -> String {
     format!("there is no key with the ID {key_id:?}; `list` shows those that exist")
 }
 

@@ -128,7 +128,7 @@ impl Keys {
         let now = record.created_at;
         feed::announce(&mut transaction, hash.as_bytes(), Kind::Created, now).await?;
         transaction.commit().await?;
-        self.lookups.read_first(hash.as_bytes()).await;
+        self.lookups.warm_up(hash.as_bytes()).await;
         Ok(true)
     }
 }

@@ -15,7 +15,7 @@ impl Keys {
         sql::delete(&mut transaction, key_id).await?;
         feed::announce(&mut transaction, &hash, Kind::Deleted, now).await?;
         transaction.commit().await?;
-        self.lookups.read_first(&hash).await;
+        self.lookups.warm_up(&hash).await;
         Ok(true)
     }
 }

@@ -114,7 +114,7 @@ impl Keys {
             feed::announce(&mut transaction, &hash, Kind::Updated, now_seconds).await?;
         }
         transaction.commit().await?;
-        self.lookups.read_first(new_hash.as_bytes()).await;
+        self.lookups.warm_up(new_hash.as_bytes()).await;
         Ok(Rotated::Done {
             key,
             new: Box::new(new),

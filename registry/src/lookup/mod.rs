@@ -2,7 +2,7 @@
 //!
 //! A lookup for another environment than the record's takes as long as one for an unknown key.
 //! Otherwise clients could tell the two apart by how long the proxy takes to answer. Usually the
-//! index and the statements ensure this; after a change, [`Lookups::read_first`] does.
+//! index and the statements ensure this; after a change, [`Lookups::warm_up`] does.
 
 mod batch;
 pub(crate) mod handler;
@@ -46,7 +46,7 @@ impl Lookups {
     /// Looks up a key that was just added or removed. PostgreSQL leaves some of the work of a change
     /// to the first reader of its rows. If that were a client's lookup, its duration would reveal
     /// that a key exists in another environment, or did. The result does not matter.
-    pub(crate) async fn read_first(&self, hash: &[u8; 32]) {
+    pub(crate) async fn warm_up(&self, hash: &[u8; 32]) {
         let _ = self.queue.find(hash, None).await;
     }
 }

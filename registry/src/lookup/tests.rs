@@ -9,7 +9,7 @@ use crate::test_store::{Store, hash, open, record, store_with, time};
 use sqlx::AssertSqlSafe;
 
 on_both! {
-    lookups_at_once_get_each_its_own,
+    concurrent_lookups_get_their_own_answers,
     a_lookup_sees_what_was_done_before_it,
     a_lookup_sees_one_environment,
     an_unreadable_record_fails_alone,
@@ -22,7 +22,7 @@ fn find(store: &Store, key_id: &str) -> tokio::task::JoinHandle<sqlx::Result<Opt
     tokio::spawn(async move { store.lookups.find(hash.as_bytes(), None).await })
 }
 
-async fn lookups_at_once_get_each_its_own(database: TestDatabase) {
+async fn concurrent_lookups_get_their_own_answers(database: TestDatabase) {
     let known: Vec<_> = (0..MOST).map(|number| format!("key_{number}")).collect();
     let known: Vec<_> = known.iter().map(String::as_str).collect();
     let store = store_with(&database, &known).await;

@@ -59,7 +59,7 @@ pub(super) enum Rank {
 pub(super) struct Activity {
     memory: Arc<Memory>,
     order: AtomicU8,
-    told: Notify,
+    ordered: Notify,
     /// Requests in progress, from when their head was read until their response was taken.
     requests: AtomicUsize,
     /// Whether the client has ever taken a response.
@@ -91,7 +91,7 @@ impl Activity {
         Self {
             memory,
             order: AtomicU8::new(Order::Serve as u8),
-            told: Notify::new(),
+            ordered: Notify::new(),
             requests: AtomicUsize::new(0),
             answered: AtomicBool::new(false),
             reads: AtomicBool::new(false),
@@ -114,13 +114,13 @@ impl Activity {
             return false;
         }
         self.drain.begin_once();
-        self.told.notify_one();
+        self.ordered.notify_one();
         true
     }
 
     /// Waits for an order other than [`Order::Serve`], and returns it.
-    pub(super) async fn told(&self) -> Order {
-        self.told.notified().await;
+    pub(super) async fn next_order(&self) -> Order {
+        self.ordered.notified().await;
         self.order()
     }
 
@@ -220,7 +220,7 @@ impl Activity {
 
     /// Sets the time of everything that began since the last look, and updates whether the client
     /// takes its responses.
-    pub(super) fn settle(&self, now: Moment) {
+    pub(super) fn update(&self, now: Moment) {
         for since in [
             &self.handshake,
             &self.idle,
@@ -229,9 +229,9 @@ impl Activity {
             &self.drain,
             &self.taken,
         ] {
-            since.settle(now);
+            since.stamp(now);
         }
-        let stalled = self.untaken(now).is_some_and(|lasts| lasts >= STALLED);
+        let stalled = self.unread_for(now).is_some_and(|lasts| lasts >= STALLED);
         let reads = self.answered.load(Relaxed) && !stalled;
         self.reads.store(reads, Relaxed);
     }
@@ -240,7 +240,7 @@ impl Activity {
     pub(super) fn overdue(&self, now: Moment, limits: &Limits) -> Option<(Order, Reason)> {
         let exceeds = |since: &Since, limit: std::time::Duration| {
             since
-                .lasts(now)
+                .elapsed(now)
                 .is_some_and(|lasts| u128::from(lasts) >= limit.as_millis())
         };
         let oldest = (self.memory.generation() + 1) % GENERATIONS;
@@ -271,15 +271,15 @@ impl Activity {
     /// if the connection is busy.
     pub(super) fn rank(&self, now: Moment) -> Option<(Rank, u64)> {
         if self.order() != Order::Serve && self.requests.load(Relaxed) == 0 {
-            return Some((Rank::Leaving, self.drain.lasts(now).unwrap_or_default()));
+            return Some((Rank::Leaving, self.drain.elapsed(now).unwrap_or_default()));
         }
-        match self.untaken(now) {
+        match self.unread_for(now) {
             Some(lasts) if lasts >= STALLED => return Some((Rank::Stalled, lasts)),
             Some(lasts) => return Some((Rank::Starting, lasts)),
             None if self.requests.load(Relaxed) > 0 => return None,
             None => {}
         }
-        let lasts = self.idle.lasts(now).unwrap_or_default();
+        let lasts = self.idle.elapsed(now).unwrap_or_default();
         let rank = match self.answered.load(Relaxed) {
             false if lasts >= SILENT => Rank::Silent,
             true if lasts >= LONG_IDLE => Rank::LongIdle,
@@ -291,11 +291,11 @@ impl Activity {
 
     /// Returns for how many milliseconds the client has taken nothing, if there is something to
     /// take. A single large response counts only while the socket is blocked.
-    pub(super) fn untaken(&self, now: Moment) -> Option<u64> {
+    pub(super) fn unread_for(&self, now: Moment) -> Option<u64> {
         let unread = self.unread();
         let large = unread >= LARGE && self.responses() == 1;
-        let responses = self.taken.lasts(now).filter(|_| unread > 0 && !large);
-        [responses, self.blocked.lasts(now)]
+        let responses = self.taken.elapsed(now).filter(|_| unread > 0 && !large);
+        [responses, self.blocked.elapsed(now)]
             .into_iter()
             .flatten()
             .max()

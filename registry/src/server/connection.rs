@@ -77,7 +77,7 @@ impl Serving {
                 let accepted = tokio::select! {
                     accepted = tls.acceptor().accept(stream) => accepted,
                     // No request is in progress yet, so any order ends the connection.
-                    _ = activity.told() => return,
+                    _ = activity.next_order() => return,
                 };
                 match accepted {
                     Ok(stream) => Either::Right(stream),
@@ -105,7 +105,7 @@ impl Serving {
                     }
                     return;
                 }
-                order = activity.told() => match order {
+                order = activity.next_order() => match order {
                     Order::Serve => {}
                     Order::Drain => connection.as_mut().graceful_shutdown(),
                     Order::Close => return,

@@ -173,7 +173,7 @@ impl Connections {
             self.relieve();
             let now = self.now();
             for activity in self.open().by_number.values() {
-                activity.settle(now);
+                activity.update(now);
                 if let Some((order, reason)) = activity.overdue(now, &self.limits) {
                     self.tell(activity, order, reason);
                 }
@@ -195,7 +195,7 @@ impl Connections {
         let mut others = Vec::new();
         for activity in open.by_number.values() {
             let bytes = activity.unread();
-            match activity.untaken(now) {
+            match activity.unread_for(now) {
                 Some(lasts) if lasts >= patience => stalled.push((lasts, bytes, activity)),
                 _ if activity.responses() > 1 => others.push((bytes, activity)),
                 // A single response may be large, and its client must get it.

@@ -4,7 +4,7 @@ use anyhow::bail;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 /// The most connections of a listener that is not for lookups.
-pub(crate) const ASIDE: usize = 64;
+pub(crate) const SECONDARY: usize = 64;
 
 /// Open files that are not connections: the database, the runtime, certificates, the listeners.
 const RESERVE: usize = 128;
@@ -22,7 +22,7 @@ pub(crate) fn raise_limit() -> anyhow::Result<usize> {
     Ok(usize::try_from(limit).unwrap_or(usize::MAX))
 }
 
-/// Returns how many connections the listener for lookups may have if there are `aside` other
+/// Returns how many connections the listener for lookups may have if there are `secondary` other
 /// listeners: `asked`, or otherwise `default` or as many as there is room for.
 ///
 /// # Errors
@@ -32,9 +32,9 @@ pub(crate) fn connections(
     asked: Option<usize>,
     default: usize,
     files: usize,
-    aside: usize,
+    secondary: usize,
 ) -> anyhow::Result<usize> {
-    let room = files.saturating_sub(RESERVE + aside * ASIDE);
+    let room = files.saturating_sub(RESERVE + secondary * SECONDARY);
     let raise = "raise that limit (`ulimit -n`, LimitNOFILE= of systemd, --ulimit of Docker)";
     match asked {
         Some(asked) if asked > room => bail!(
@@ -70,9 +70,9 @@ mod tests {
             (Some(769), 1024, 2, Err("leaves room for 768")),
             (Some(50_000), 1_000_000, 0, Ok(50_000)),
         ];
-        for (asked, files, aside, expected) in cases {
-            let case = format!("{asked:?} of {files} files, {aside} aside");
-            match (connections(asked, 10_000, files, aside), expected) {
+        for (asked, files, secondary, expected) in cases {
+            let case = format!("{asked:?} of {files} files, {secondary} secondary listeners");
+            match (connections(asked, 10_000, files, secondary), expected) {
                 (Ok(got), Ok(expected)) => assert_eq!(got, expected, "{case}"),
                 (Err(error), Err(part)) => {
                     let error = error.to_string();

@@ -53,9 +53,9 @@ impl Default for Limits {
 
 impl Limits {
     /// Returns the limits of a listener that is not for lookups. It has few clients: people and probes.
-    pub(crate) fn aside() -> Self {
+    pub(crate) fn secondary() -> Self {
         Self {
-            connections: super::files::ASIDE,
+            connections: super::files::SECONDARY,
             held: 2 << 20,
             streams: 16,
             ..Self::default()

@@ -37,7 +37,7 @@ impl Since {
     }
 
     /// Replaces the mark with the time, if this began since the last look.
-    pub(super) fn settle(&self, now: Moment) {
+    pub(super) fn stamp(&self, now: Moment) {
         // Fails if there is nothing to replace.
         let _ = self
             .0
@@ -45,7 +45,7 @@ impl Since {
     }
 
     /// Returns for how many milliseconds it has lasted, if it has begun.
-    pub(super) fn lasts(&self, now: Moment) -> Option<u64> {
+    pub(super) fn elapsed(&self, now: Moment) -> Option<u64> {
         match self.0.load(Relaxed) {
             Self::NEVER => None,
             Self::JUST_NOW => Some(0),

@@ -134,7 +134,7 @@ fn handshakes_that_never_end_lock_nobody_out() {
     raise_limit();
     let server = registry.start(registry.command_with_files(FILES, &args));
     let (stop, reached) = (AtomicBool::new(false), AtomicUsize::new(0));
-    let metrics = server.aside("metrics");
+    let metrics = server.secondary("metrics");
     thread::scope(|scope| {
         scope.spawn(|| half_handshakes(server.address, &stop, &reached));
         let deadline = Instant::now() + Duration::from_secs(60);

@@ -170,7 +170,7 @@ impl Server {
     }
 
     /// Returns the address of the separate listener of the admin API or the metrics.
-    pub(crate) fn aside(&self, name: &str) -> SocketAddr {
+    pub(crate) fn secondary(&self, name: &str) -> SocketAddr {
         field(&self.ready(), name).parse().expect("address")
     }
 

@@ -105,10 +105,10 @@ fn admin_api_and_metrics_may_have_listeners_of_their_own() {
         let only = |yes: bool, answer: (u16, String)| if yes { answer } else { unknown() };
         let mut listeners = vec![("main", server.address, true, !admin, !metrics)];
         if admin {
-            listeners.push(("admin", server.aside("admin"), false, true, false));
+            listeners.push(("admin", server.secondary("admin"), false, true, false));
         }
         if metrics {
-            listeners.push(("metrics", server.aside("metrics"), false, false, true));
+            listeners.push(("metrics", server.secondary("metrics"), false, false, true));
         }
         for (name, to, lookups, admin, metrics) in listeners {
             for (path, expected) in [
@@ -131,7 +131,7 @@ fn admin_api_and_metrics_may_have_listeners_of_their_own() {
         let mut ready = json!({"listening": server.address});
         for (name, is_there) in [("admin", admin), ("metrics", metrics)] {
             if is_there {
-                ready[name] = json!(server.aside(name));
+                ready[name] = json!(server.secondary(name));
             }
         }
         assert_eq!(server.ready(), ready, "{args:?}");
@@ -171,7 +171,7 @@ fn without_json_each_address_is_a_line_of_text() {
 }
 
 #[test]
-fn what_is_served_where_it_should_not_be_is_warned_of() {
+fn exposed_admin_api_is_warned_about() {
     let off = "--admin-listen answers 404";
     let shared = "--admin-listen to give it a separate port";
     let cases = [
@@ -202,7 +202,7 @@ fn what_is_served_where_it_should_not_be_is_warned_of() {
         }
         let server = registry.start(command);
         if warning == Some(off) {
-            let off = answer(server.aside("admin"), "/admin/v1/keys");
+            let off = answer(server.secondary("admin"), "/admin/v1/keys");
             assert_eq!(off, (404, "admin_api_off".to_owned()), "{args:?}");
         }
         let log = server.stop(Signal::SIGTERM);

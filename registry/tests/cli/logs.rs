@@ -207,7 +207,7 @@ fn requests_are_not_in_the_log_unless_asked_for() {
 }
 
 #[test]
-fn what_ends_the_process_is_json_too() {
+fn fatal_errors_are_logged_as_json_too() {
     let registry = Registry::new();
     let args = ["get", "key_none", "--log-format=json"];
     let (code, message) = registry.error(&args);

@@ -69,7 +69,7 @@ fn lookups_and_admin_api_are_over_tls_and_metrics_are_not() {
         &key_file,
     ];
     let server = registry.start(registry.command(&args));
-    for to in [server.address, server.aside("admin")] {
+    for to in [server.address, server.secondary("admin")] {
         let answer = healthz(to, &cert).expect("an answer");
         assert!(answer.starts_with("HTTP/1.1 200"), "{to}: {answer}");
         // Without TLS, the connection is closed at once.
@@ -82,7 +82,7 @@ fn lookups_and_admin_api_are_over_tls_and_metrics_are_not() {
         let _ = plain.read_to_end(&mut answer);
         assert!(!answer.starts_with(b"HTTP"), "{to}: {answer:?}");
     }
-    assert_eq!(get(server.aside("metrics"), "/healthz").0, 200);
+    assert_eq!(get(server.secondary("metrics"), "/healthz").0, 200);
 
     for (name, content) in [("cert", &next), ("key", &next_key)] {
         write(folder.path(), name, content);
@@ -95,7 +95,7 @@ fn lookups_and_admin_api_are_over_tls_and_metrics_are_not() {
         );
         std::thread::sleep(Duration::from_millis(50));
     }
-    healthz(server.aside("admin"), &next).expect("the new certificate there too");
+    healthz(server.secondary("admin"), &next).expect("the new certificate there too");
     write(folder.path(), "key", "no key");
     // Twice the reload interval, and time to read the files.
     std::thread::sleep(Duration::from_secs(6));

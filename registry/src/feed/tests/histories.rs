@@ -5,7 +5,7 @@ use super::*;
 
 on_both! {
     each_change_has_a_token_of_its_own,
-    a_cursor_whose_token_is_another_gets_a_reset,
+    a_cursor_with_a_wrong_token_gets_a_reset,
     a_number_beyond_all_is_foreign,
     changes_that_do_not_follow_each_other_are_a_reset,
     changes_of_an_earlier_version_are_a_reset,
@@ -58,7 +58,7 @@ async fn each_change_has_a_token_of_its_own(database: TestDatabase) {
     assert_eq!(changes, [change("key_1", Kind::Revoked)]);
 }
 
-async fn a_cursor_whose_token_is_another_gets_a_reset(database: TestDatabase) {
+async fn a_cursor_with_a_wrong_token_gets_a_reset(database: TestDatabase) {
     let store = store_with(&database, &["key_1", "key_2", "key_3"]).await;
     let newest = cursor_at(&store, 3).await;
     for number in 0..=3 {

@@ -13,9 +13,9 @@ use crate::test_store::{Store, hash, open, record, store_with, time};
 
 on_both! {
     each_change_is_in_the_feed_once,
-    what_fails_is_not_in_the_feed,
-    readers_of_pruned_changes_start_anew,
-    what_stays_has_no_gaps,
+    failed_changes_are_not_in_the_feed,
+    readers_of_pruned_changes_get_a_reset,
+    pruning_leaves_no_gaps,
 }
 
 /// Returns the cursor after the change with this number. The change may have been pruned if the
@@ -102,7 +102,7 @@ async fn each_change_is_in_the_feed_once(database: TestDatabase) {
     assert_eq!(cursor, end);
 }
 
-async fn what_fails_is_not_in_the_feed(database: TestDatabase) {
+async fn failed_changes_are_not_in_the_feed(database: TestDatabase) {
     let store = store_with(&database, &["key_1"]).await;
     let again = store.keys.insert(&record("key_2"), &hash("key_1")).await;
     assert!(!again.expect("insert"), "the same hash again");
@@ -123,7 +123,7 @@ async fn what_fails_is_not_in_the_feed(database: TestDatabase) {
     );
 }
 
-async fn readers_of_pruned_changes_start_anew(database: TestDatabase) {
+async fn readers_of_pruned_changes_get_a_reset(database: TestDatabase) {
     let store = store_with(&database, &["key_1", "key_2"]).await;
     let (one, two) = (time("2026-02-01T00:00:00Z"), time("2026-02-02T00:00:00Z"));
     store.keys.revoke("key_1", one).await.expect("revoke");
@@ -170,7 +170,7 @@ async fn readers_of_pruned_changes_start_anew(database: TestDatabase) {
     assert_eq!(changes, [change("key_1", Kind::Deleted)]);
 }
 
-async fn what_stays_has_no_gaps(database: TestDatabase) {
+async fn pruning_leaves_no_gaps(database: TestDatabase) {
     let store = store_with(&database, &["key_1", "key_2"]).await;
     // A change from a clock that is slow, after newer ones.
     store

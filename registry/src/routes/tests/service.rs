@@ -12,10 +12,10 @@ use super::*;
 
 on_both! {
     the_service_token_guards_lookups_and_feed,
-    answers_say_how_long_they_hold,
-    answers_say_what_they_are_about,
+    answers_have_max_age,
+    answers_name_their_key_hash,
     health_and_readiness_differ,
-    health_is_told_beyond_the_limit,
+    health_is_answered_beyond_the_limit,
     requests_are_counted_by_route,
     answers_of_a_moment_share_their_memory,
 }
@@ -60,7 +60,7 @@ async fn the_service_token_guards_lookups_and_feed(database: TestDatabase) {
     }
 }
 
-async fn answers_say_how_long_they_hold(database: TestDatabase) {
+async fn answers_have_max_age(database: TestDatabase) {
     let store = store_with_abc(&database).await;
     let duration = |text: &str| text.parse().ok();
     let app = App {
@@ -97,7 +97,7 @@ async fn answers_say_how_long_they_hold(database: TestDatabase) {
     assert!(!failed.headers().contains_key(header::CACHE_CONTROL));
 }
 
-async fn answers_say_what_they_are_about(database: TestDatabase) {
+async fn answers_name_their_key_hash(database: TestDatabase) {
     let app = app(store_with_abc(&database).await);
     for (hash, status) in [(ABC.to_owned(), 200), ("0".repeat(64), 404)] {
         let answer = send(&app, &format!("/v1/key-hashes/{hash}"), "").await;
@@ -175,7 +175,7 @@ impl HttpBody for Never {
     }
 }
 
-async fn health_is_told_beyond_the_limit(database: TestDatabase) {
+async fn health_is_answered_beyond_the_limit(database: TestDatabase) {
     let app = App {
         concurrency: 1,
         ..app(store_with_abc(&database).await)
