@@ -6,17 +6,12 @@ use std::str::FromStr;
 use serde::{Serialize, Serializer};
 use time::format_description::well_known::Rfc3339;
 use time::{OffsetDateTime, UtcOffset};
-use utoipa::ToSchema;
 
 /// A time in UTC, in whole seconds, from the year 0 to 9999: the range of RFC 3339.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ToSchema)]
-#[schema(value_type = String, format = DateTime, example = "2027-01-01T00:00:00Z")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Timestamp(OffsetDateTime);
 
 impl Timestamp {
-    /// 1970-01-01T00:00:00Z.
-    pub(crate) const EPOCH: Self = Self(OffsetDateTime::UNIX_EPOCH);
-
     /// Returns a time without its fraction of a second, or `None` outside the years of RFC 3339.
     ///
     /// Cut, not rounded: a key must not outlive the requested time.

@@ -1,12 +1,11 @@
 //! What the feed returns to its readers.
 
 use serde::{Serialize, Serializer};
-use utoipa::ToSchema;
 
 use super::cursor::Cursor;
 
 /// What happened to a key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Kind {
     /// The key is new.
@@ -39,10 +38,9 @@ impl Kind {
 }
 
 /// One change to one key.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct Change {
     #[serde(serialize_with = "hex")]
-    #[schema(value_type = String, pattern = "^[0-9a-f]{64}$")]
     pub(crate) key_hash: [u8; 32],
     pub(crate) kind: Kind,
 }

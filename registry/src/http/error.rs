@@ -9,7 +9,6 @@ use axum::http::header::{HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE}
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use tracing::error;
-use utoipa::ToSchema;
 
 use crate::defaults::{LARGEST_BODY, RETRY_AFTER_SECONDS};
 
@@ -63,7 +62,7 @@ impl From<sqlx::Error> for ApiError {
 
 impl ApiError {
     /// Returns the status, the code, and a message if the client can do something about the error.
-    pub(crate) fn parts(&self) -> (StatusCode, &'static str, Option<String>) {
+    fn parts(&self) -> (StatusCode, &'static str, Option<String>) {
         let (status, error, message) = match self {
             Self::Failed(_) | Self::NoMetrics => {
                 return (StatusCode::INTERNAL_SERVER_ERROR, "internal_error", None);
@@ -148,7 +147,7 @@ impl ApiError {
     }
 
     /// Returns the header that goes with the error.
-    pub(crate) fn header(&self) -> Option<(HeaderName, &'static str)> {
+    fn header(&self) -> Option<(HeaderName, &'static str)> {
         match self {
             Self::Overloaded | Self::TooSlow | Self::Unavailable(_) => {
                 Some((RETRY_AFTER, RETRY_AFTER_SECONDS))
@@ -160,23 +159,14 @@ impl ApiError {
 }
 
 /// The body of a refusal.
-#[derive(Serialize, ToSchema)]
-#[schema(example = json!({"error": "a_code", "message": "what would be valid"}))]
-pub(crate) struct Refusal {
+#[derive(Serialize)]
+struct Refusal {
     /// A code to branch on.
     error: &'static str,
     /// What would be valid, for people. Absent from `not_found`, and from errors that they cannot
     /// do anything about.
     #[serde(skip_serializing_if = "Option::is_none")]
     message: Option<String>,
-}
-
-impl Refusal {
-    /// Returns the body for an error.
-    pub(crate) fn of(error: &ApiError) -> Self {
-        let (_, error, message) = error.parts();
-        Self { error, message }
-    }
 }
 
 impl IntoResponse for ApiError {
@@ -187,8 +177,8 @@ impl IntoResponse for ApiError {
             Self::Unavailable(cause) => error!(%cause, "the database failed"),
             _ => {}
         }
-        let (status, ..) = self.parts();
-        let mut response = (status, Json(Refusal::of(&self))).into_response();
+        let (status, error, message) = self.parts();
+        let mut response = (status, Json(Refusal { error, message })).into_response();
         if let Some((name, value)) = self.header() {
             let value = HeaderValue::from_static(value);
             response.headers_mut().insert(name, value);

@@ -2,55 +2,37 @@
 
 use std::time::Duration;
 
-use axum::Json;
 use axum::extract::State;
+use axum::routing::get;
+use axum::{Json, Router};
 use serde::Serialize;
 use tokio::time::timeout;
-use utoipa::ToSchema;
-use utoipa_axum::router::OpenApiRouter;
-use utoipa_axum::routes;
 
 use super::error::ApiError;
-use super::{openapi, refusals};
 use crate::database::Database;
 
 /// How long the database may take to answer.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-pub(crate) fn routes() -> OpenApiRouter<Database> {
-    OpenApiRouter::new()
-        .routes(routes!(live))
-        .routes(routes!(ready))
+pub(crate) fn routes() -> Router<Database> {
+    Router::new()
+        .route("/healthz", get(live))
+        .route("/readyz", get(ready))
 }
 
 /// The server is healthy.
-#[derive(Serialize, ToSchema)]
+#[derive(Serialize)]
 struct Health {
-    #[schema(example = "ok")]
     status: &'static str,
 }
 
 /// Returns 200 while the process runs.
 // Deliberately does not check the database: restarting the server would not repair it.
-#[utoipa::path(
-    get,
-    path = "/healthz",
-    operation_id = "live",
-    tag = openapi::SERVER,
-    responses((status = 200, description = "It runs", body = Health)),
-)]
 async fn live() -> Json<Health> {
     Json(Health { status: "ok" })
 }
 
 /// Returns 200 if the database can be reached.
-#[utoipa::path(
-    get,
-    path = "/readyz",
-    operation_id = "ready",
-    tag = openapi::SERVER,
-    responses((status = 200, description = "It can", body = Health), refusals::Ready),
-)]
 async fn ready(State(database): State<Database>) -> Result<Json<Health>, ApiError> {
     match timeout(PATIENCE, database.ping()).await {
         Ok(result) => result?,

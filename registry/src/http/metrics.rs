@@ -3,25 +3,23 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use axum::Extension;
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Extension, Router};
 use prometheus_client::encoding::{EncodeLabelSet, text};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
-use utoipa_axum::router::OpenApiRouter;
-use utoipa_axum::routes;
 
 use super::error::ApiError;
-use super::{openapi, refusals};
 use crate::server::{Counters, SharedBody};
 
-pub(crate) fn routes() -> OpenApiRouter<Metrics> {
-    OpenApiRouter::new().routes(routes!(metrics))
+pub(crate) fn routes() -> Router<Metrics> {
+    Router::new().route("/metrics", get(metrics))
 }
 
 /// Upper bounds of the buckets, in seconds: from a cached page to a database in trouble.
@@ -124,21 +122,6 @@ impl Metrics {
 }
 
 /// Returns everything counted since the server started, for Prometheus.
-#[utoipa::path(
-    get,
-    path = "/metrics",
-    operation_id = "metrics",
-    tag = openapi::SERVER,
-    responses(
-        (
-            status = 200,
-            description = "Counters and histograms",
-            body = String,
-            content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8",
-        ),
-        refusals::Metrics,
-    ),
-)]
 async fn metrics(State(metrics): State<Metrics>) -> Result<Response, ApiError> {
     let text = metrics.text().map_err(|_| ApiError::NoMetrics)?;
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";

@@ -9,4 +9,3 @@ pub(crate) mod metrics;
 pub(crate) mod observe;
 pub(crate) mod openapi;
 pub(crate) mod peer;
-pub(crate) mod refusals;

@@ -1,84 +1,51 @@
 //! `/admin/v1/keys`: the operations of the command line, for clients with the admin token.
 
-use axum::Json;
 use axum::body::Bytes;
 use axum::extract::rejection::{BytesRejection, PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
+use axum::{Json, Router, routing};
 use serde::Deserialize;
 use time::OffsetDateTime;
 use tracing::info;
-use utoipa::IntoParams;
-use utoipa::openapi::{ComponentsBuilder, OpenApiBuilder};
-use utoipa_axum::router::OpenApiRouter;
-use utoipa_axum::routes;
 
 use super::create::CreateKey;
 use super::id::is_key_id;
 use super::rotate::RotateKey;
 use super::update::UpdateKey;
 use super::view::{NewKeyView, PageView};
-use super::{Failure, Keys, Rotated, refusals};
+use super::{Failure, Keys, Rotated};
 use crate::defaults::KEYS_AT_ONCE;
 use crate::http::body;
 use crate::http::error::ApiError;
-use crate::http::openapi;
 use crate::http::peer::Peer;
-use crate::record::{Record, RecordView};
+use crate::record::RecordView;
 use crate::timestamp::Timestamp;
 
-pub(crate) fn routes() -> OpenApiRouter<Keys> {
-    // No handler's signature mentions it.
-    let components = ComponentsBuilder::new().schema_from::<RotateKey>().build();
-    let document = OpenApiBuilder::new().components(Some(components)).build();
-    OpenApiRouter::with_openapi(document)
-        .routes(routes!(list, create))
-        .routes(routes!(get, update, delete))
-        .routes(routes!(revoke))
-        .routes(routes!(rotate))
+pub(crate) fn routes() -> Router<Keys> {
+    Router::new()
+        .route("/admin/v1/keys", routing::get(list).post(create))
+        .route(
+            "/admin/v1/keys/{key_id}",
+            routing::get(get).patch(update).delete(delete),
+        )
+        .route("/admin/v1/keys/{key_id}/revoke", routing::post(revoke))
+        .route("/admin/v1/keys/{key_id}/rotate", routing::post(rotate))
 }
 
-#[derive(Deserialize, IntoParams)]
-#[into_params(parameter_in = Query)]
+#[derive(Deserialize)]
 struct Page {
     /// The cursor of the previous page; none for the first page.
     cursor: Option<String>,
     /// The most keys to return; by default 1000.
-    #[param(value_type = Option<u32>, minimum = 1, maximum = 1000)]
     limit: Option<String>,
 }
-
-/// The path parameter of one key, for the document.
-#[derive(IntoParams)]
-#[into_params(parameter_in = Path, names("key_id"))]
-#[expect(dead_code, reason = "`checked` reads it, and has a refusal of its own")]
-struct Key(
-    /// The key's ID, as its creation and the list show it.
-    String,
-);
 
 type KeyId = Result<Path<String>, PathRejection>;
 type Body = Result<Bytes, BytesRejection>;
 
 /// Creates or imports a key. No later answer contains the key itself.
-#[utoipa::path(
-    post,
-    path = "/admin/v1/keys",
-    operation_id = "createKey",
-    tag = openapi::ADMIN,
-    security(("admin_token" = [])),
-    request_body(content = CreateKey, example = json!({"account_id": "acct_1", "name": "ci", "endpoints": ["/v1/astro"]})),
-    responses(
-        (
-            status = 201,
-            description = "The key was made",
-            body = NewKeyView,
-            headers(("cache-control" = String, description = "`no-store`")),
-        ),
-        refusals::Create,
-    ),
-)]
 async fn create(State(keys): State<Keys>, peer: Peer, body: Body) -> Result<Response, ApiError> {
     let new = body::json::<CreateKey>(body)?.check()?;
     let now = OffsetDateTime::now_utc();
@@ -89,23 +56,6 @@ async fn create(State(keys): State<Keys>, peer: Peer, body: Body) -> Result<Resp
 }
 
 /// Returns a page of keys, oldest first.
-#[utoipa::path(
-    get,
-    path = "/admin/v1/keys",
-    operation_id = "listKeys",
-    tag = openapi::ADMIN,
-    security(("admin_token" = [])),
-    params(Page),
-    responses(
-        (
-            status = 200,
-            description = "Some of the keys",
-            body = PageView,
-            headers(("cache-control" = String, description = "`no-store`")),
-        ),
-        refusals::List,
-    ),
-)]
 async fn list(
     State(keys): State<Keys>,
     page: Result<Query<Page>, QueryRejection>,
@@ -131,24 +81,6 @@ async fn list(
 }
 
 /// Returns one key's record.
-#[utoipa::path(
-    get,
-    path = "/admin/v1/keys/{key_id}",
-    operation_id = "getKey",
-    tag = openapi::ADMIN,
-    security(("admin_token" = [])),
-    params(Key),
-    responses(
-        (
-            status = 200,
-            description = "The record",
-            body = RecordView,
-            headers(("cache-control" = String, description = "`no-store`")),
-            example = json!(RecordView::from(&Record::example())),
-        ),
-        refusals::Get,
-    ),
-)]
 async fn get(State(keys): State<Keys>, key_id: KeyId) -> Result<Response, ApiError> {
     let record = keys.get(&checked(key_id)?).await?;
     let record = record.ok_or(ApiError::NoKey)?;
@@ -156,24 +88,6 @@ async fn get(State(keys): State<Keys>, key_id: KeyId) -> Result<Response, ApiErr
 }
 
 /// Changes a key's name, expiry or endpoints. Absent fields stay unchanged; null removes a value.
-#[utoipa::path(
-    patch,
-    path = "/admin/v1/keys/{key_id}",
-    operation_id = "updateKey",
-    tag = openapi::ADMIN,
-    security(("admin_token" = [])),
-    params(Key),
-    request_body(content = UpdateKey, example = json!({"name": null, "expires_at": "2027-01-01T00:00:00Z"})),
-    responses(
-        (
-            status = 200,
-            description = "The record as it is now",
-            body = RecordView,
-            headers(("cache-control" = String, description = "`no-store`")),
-        ),
-        refusals::Update,
-    ),
-)]
 async fn update(
     State(keys): State<Keys>,
     peer: Peer,
@@ -189,23 +103,6 @@ async fn update(
 }
 
 /// Revokes a key, but keeps its record.
-#[utoipa::path(
-    post,
-    path = "/admin/v1/keys/{key_id}/revoke",
-    operation_id = "revokeKey",
-    tag = openapi::ADMIN,
-    security(("admin_token" = [])),
-    params(Key),
-    responses(
-        (
-            status = 200,
-            description = "The key is revoked, now or since before",
-            body = RecordView,
-            headers(("cache-control" = String, description = "`no-store`")),
-        ),
-        refusals::Revoke,
-    ),
-)]
 async fn revoke(State(keys): State<Keys>, peer: Peer, key_id: KeyId) -> Result<Response, ApiError> {
     let key_id = checked(key_id)?;
     let revoked = keys.revoke(&key_id, now()?).await?;
@@ -215,22 +112,6 @@ async fn revoke(State(keys): State<Keys>, peer: Peer, key_id: KeyId) -> Result<R
 }
 
 /// Deletes a key's record, as if the key had never existed.
-#[utoipa::path(
-    delete,
-    path = "/admin/v1/keys/{key_id}",
-    operation_id = "deleteKey",
-    tag = openapi::ADMIN,
-    security(("admin_token" = [])),
-    params(Key),
-    responses(
-        (
-            status = 204,
-            description = "The record is gone",
-            headers(("cache-control" = String, description = "`no-store`")),
-        ),
-        refusals::Delete,
-    ),
-)]
 async fn delete(
     State(keys): State<Keys>,
     peer: Peer,
@@ -246,25 +127,7 @@ async fn delete(
 
 /// Replaces a key with a new one. The old key keeps working for a while.
 ///
-/// Deploy the new key, see it work, then revoke the old one or let it expire.
-#[utoipa::path(
-    post,
-    path = "/admin/v1/keys/{key_id}/rotate",
-    operation_id = "rotateKey",
-    tag = openapi::ADMIN,
-    security(("admin_token" = [])),
-    params(Key),
-    request_body(content = ref("#/components/schemas/RotateKey"), content_type = "application/json", example = json!({"grace": "24h"})),
-    responses(
-        (
-            status = 201,
-            description = "The new key was made, and the old one has an end",
-            body = NewKeyView,
-            headers(("cache-control" = String, description = "`no-store`")),
-        ),
-        refusals::Rotate,
-    ),
-)]
+/// Deploy the new key, check that it works, then revoke the old one or let it expire.
 async fn rotate(
     State(keys): State<Keys>,
     peer: Peer,

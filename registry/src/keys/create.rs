@@ -4,7 +4,6 @@ use clap::Args;
 use keystile::request::key_hash::KeyHash;
 use serde::Deserialize;
 use time::OffsetDateTime;
-use utoipa::ToSchema;
 
 use super::id::new_key_id;
 use super::secret::SecretKey;
@@ -46,24 +45,19 @@ pub(crate) struct NewKey {
 }
 
 /// The body of a request that creates or imports a key.
-#[derive(Deserialize, ToSchema)]
+#[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct CreateKey {
     /// A key to import: 32 to 8192 visible ASCII characters, without a comma. If absent, a key is
     /// generated.
-    #[schema(min_length = 32, max_length = 8192, pattern = "^[!-+\\--~]+$")]
     key: Option<String>,
     /// 1 to 256 visible ASCII characters.
-    #[schema(min_length = 1, max_length = 256, pattern = "^[!-~]+$")]
     account_id: String,
     /// 1 to 256 characters.
-    #[schema(min_length = 1, max_length = 256)]
     name: Option<String>,
     /// 1 to 256 visible ASCII characters.
-    #[schema(min_length = 1, max_length = 256, pattern = "^[!-~]+$")]
     environment: Option<String>,
     /// When the key expires (RFC 3339). If absent, never.
-    #[schema(format = DateTime)]
     expires_at: Option<String>,
     /// Path prefixes that the key may call. If absent, every path; `[]` means none.
     endpoints: Option<Vec<String>>,

@@ -5,7 +5,6 @@ mod create;
 mod delete;
 mod failure;
 pub(crate) mod id;
-mod refusals;
 mod revoke;
 mod rotate;
 pub(crate) mod secret;

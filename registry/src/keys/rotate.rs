@@ -3,7 +3,6 @@
 
 use serde::Deserialize;
 use time::OffsetDateTime;
-use utoipa::ToSchema;
 
 use super::id::new_key_id;
 use super::secret::SecretKey;
@@ -28,15 +27,13 @@ pub(crate) struct Rotation {
 }
 
 /// The body of a request that rotates a key. It may be left out.
-#[derive(Default, Deserialize, ToSchema)]
+#[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct RotateKey {
     /// How long the old key keeps working, such as `90s` or `24h`.
-    #[schema(pattern = "^[0-9]+[smhd]$", example = "24h")]
     grace: Option<String>,
     /// When the new key expires (RFC 3339). If absent, it lasts as long as the old key was meant to
     /// last when it was created.
-    #[schema(format = DateTime)]
     expires_at: Option<String>,
 }
 

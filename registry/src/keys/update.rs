@@ -1,7 +1,6 @@
 //! Changes to a key.
 
 use serde::Deserialize;
-use utoipa::ToSchema;
 
 use super::sql::{self, Stored};
 use super::values::{Endpoint, Name};
@@ -21,20 +20,17 @@ pub(crate) struct Patch {
 }
 
 /// The body of an update. Absent fields stay unchanged; `null` removes a value.
-#[derive(Deserialize, ToSchema)]
+#[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct UpdateKey {
     /// 1 to 256 characters.
     #[serde(default, deserialize_with = "body::present")]
-    #[schema(value_type = Option<String>, min_length = 1, max_length = 256)]
     name: Option<Option<String>>,
     /// When the key expires (RFC 3339); null means never.
     #[serde(default, deserialize_with = "body::present")]
-    #[schema(value_type = Option<String>, format = DateTime)]
     expires_at: Option<Option<String>>,
     /// Path prefixes that the key may call; null means every path, and `[]` none.
     #[serde(default, deserialize_with = "body::present")]
-    #[schema(value_type = Option<Vec<String>>)]
     endpoints: Option<Option<Vec<String>>>,
 }
 

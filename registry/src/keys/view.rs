@@ -1,14 +1,12 @@
 //! Keys as the commands and the admin API show them.
 
 use serde::Serialize;
-use utoipa::ToSchema;
 
 use crate::keys::secret::SecretKey;
 use crate::record::{Record, RecordView};
 
 /// A new key. No other view shows the key itself.
-#[derive(Serialize, ToSchema)]
-#[schema(as = NewKey)]
+#[derive(Serialize)]
 pub(crate) struct NewKeyView<'a> {
     /// The key itself, which is shown only this once.
     key: &'a str,
@@ -30,12 +28,10 @@ impl<'a> NewKeyView<'a> {
 }
 
 /// A page of keys.
-#[derive(Serialize, ToSchema)]
-#[schema(as = Keys)]
+#[derive(Serialize)]
 pub(crate) struct PageView<'a> {
     /// The keys, oldest first.
     pub(crate) keys: Vec<RecordView>,
     /// The cursor for the next page; null on the last page.
-    #[schema(required = true)]
     pub(crate) cursor: Option<&'a str>,
 }

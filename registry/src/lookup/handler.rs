@@ -1,23 +1,20 @@
 //! `GET /v1/key-hashes/{key_hash}`, as the filter calls it.
 
-use axum::Json;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
+use axum::http::HeaderMap;
 use axum::http::header::{CACHE_CONTROL, VARY};
-use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
-use utoipa_axum::router::OpenApiRouter;
-use utoipa_axum::routes;
+use axum::routing::get;
+use axum::{Json, Router};
 
 use super::Lookups;
 use crate::duration::Seconds;
 use crate::http::error::ApiError;
-use crate::http::openapi;
-use crate::http::refusals::{self, refusals, service};
-use crate::record::{LookupView, Record, Status};
+use crate::record::{LookupView, Status};
 
-pub(crate) fn routes() -> OpenApiRouter<Answers> {
-    OpenApiRouter::new().routes(routes!(lookup))
+pub(crate) fn routes() -> Router<Answers> {
+    Router::new().route("/v1/key-hashes/{key_hash}", get(lookup))
 }
 
 /// The state of the handler.
@@ -48,41 +45,6 @@ const KEY_HASH: &str = "x-keystile-key-hash";
 /// Returns the record of a key hash.
 ///
 /// To the filter, 404 is the verdict that there is no such key.
-#[utoipa::path(
-    get,
-    path = "/v1/key-hashes/{key_hash}",
-    operation_id = "lookup",
-    tag = openapi::PROXIES,
-    security((), ("service_token" = [])),
-    params((
-        "key_hash" = String,
-        Path,
-        description = "SHA-256 of the key, or its HMAC-SHA-256 under the pepper, in lowercase",
-        pattern = "^[0-9a-f]{64}$",
-        example = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad",
-    ), (
-        "x-keystile-environment" = Option<String>,
-        Header,
-        description = "A record of another environment, or of none, is answered as if there were \
-            none; empty is as absent. The filter sends its `environment`",
-        example = "production",
-    )),
-    responses(
-        (
-            status = 200,
-            description = "The key is registered",
-            body = LookupView,
-            headers(
-                ("cache-control" = String, description = "`max-age=N`, with \
-                    `serve --max-age-active` or `--max-age-revoked`"),
-                ("vary" = String, description = "`x-keystile-environment`"),
-                ("x-keystile-key-hash" = String, description = "The hash that the answer is about"),
-            ),
-            example = json!(LookupView::from(Record::example())),
-        ),
-        Refused,
-    ),
-)]
 async fn lookup(
     State(answers): State<Answers>,
     key_hash: Result<Path<String>, PathRejection>,
@@ -118,19 +80,4 @@ fn parse_hash(hex: &str) -> Option<[u8; 32]> {
         return None;
     }
     const_hex::decode_to_array(hex).ok()
-}
-
-refusals! {
-    Refused: refusals::with_headers(
-        service([ApiError::InvalidKeyHash, ApiError::NoRecord]),
-        StatusCode::NOT_FOUND,
-        [
-            (
-                CACHE_CONTROL.as_str(),
-                "`max-age=N`, with `serve --max-age-not-found`",
-            ),
-            (VARY.as_str(), "`x-keystile-environment`"),
-            (KEY_HASH, "The hash that the answer is about"),
-        ],
-    ),
 }

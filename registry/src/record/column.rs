@@ -8,8 +8,8 @@ use crate::timestamp::Timestamp;
 /// shows them.
 ///
 /// Each entry is `COLUMN: TYPE => [SHOWN, …]`, in the order in which people see it. `SHOWN` is
-/// `"LABEL" FIELD: TYPE`, with its attributes for JSON and the OpenAPI document. Its value is the
-/// column of that name, or what `= FUNCTION` returns for the record.
+/// `"LABEL" FIELD: TYPE`. Its value is the column of that name, or what `= FUNCTION` returns for the
+/// record.
 macro_rules! record {
     ($(
         $column:ident: $type:ty => [$(
@@ -81,8 +81,7 @@ macro_rules! record {
         }
 
         /// A complete record.
-        #[derive(Serialize, ToSchema)]
-        #[schema(as = Key)]
+        #[derive(Serialize)]
         pub(crate) struct RecordView {
             $($($(#[$meta])* $field: $field_type,)*)+
         }

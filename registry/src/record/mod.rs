@@ -1,8 +1,8 @@
 //! The stored data of a key: [`Record`], and the only list of its columns.
 //!
-//! A new column needs an entry in that list, a value in [`Record::example`], and a migration for
-//! each database. `keys/create.rs` and `keys/update.rs` set it. Lookups return it if it is a field
-//! of [`LookupView`].
+//! A new column needs an entry in that list, a value in [`Record::example`], a migration for each
+//! database, and a property in `openapi.json`. `keys/create.rs` and `keys/update.rs` set it. Lookups
+//! return it if it is a field of [`LookupView`].
 
 mod column;
 mod preview;
@@ -12,7 +12,6 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use sqlx::query_builder::Separated;
 use sqlx::{Database, Encode, FromRow, Type};
-use utoipa::ToSchema;
 
 pub(crate) use self::column::Column;
 use self::column::{Text, record};
@@ -28,36 +27,30 @@ record! {
         "key" preview: String = Record::preview
     ],
     account_id: String => ["account" account_id: String],
-    name: Option<String> => [
-        #[schema(required = true)]
-        "name" name: Option<String>
-    ],
+    name: Option<String> => ["name" name: Option<String>],
     environment: Option<String> => [
-        #[schema(required = true)]
         "environment" environment: Option<String>,
         "status" status: Status = Record::status
     ],
     expires_at: Option<Timestamp> => [
         /// Null means never.
-        #[schema(required = true)]
         "expires at" expires_at: Option<Timestamp>
     ],
     // `None` means every path.
     endpoints: Option<Vec<String>> => [
         /// Path prefixes; null means every path, and `[]` none.
-        #[schema(required = true)]
         "endpoints" endpoints: Option<Vec<String>>
     ],
     created_at: Timestamp => ["created at" created_at: Timestamp],
     revoked_at: Option<Timestamp> => [
         /// Null while the key is active.
-        #[schema(required = true)]
         "revoked at" revoked_at: Option<Timestamp>
     ],
 }
 
 impl Record {
-    /// Returns an example for the OpenAPI document and for tests.
+    /// Returns an example for tests.
+    #[cfg(test)]
     pub(crate) fn example() -> Self {
         Self {
             key_id: "key_01JY6Q4R2T8V9W0X1Y2Z3A4B5C".to_owned(),
@@ -69,7 +62,7 @@ impl Record {
             // 2027-01-01, and 2026-01-01 below.
             expires_at: Timestamp::from_unix(1_798_761_600),
             endpoints: Some(vec!["/v1/astro".to_owned()]),
-            created_at: Timestamp::from_unix(1_767_225_600).unwrap_or(Timestamp::EPOCH),
+            created_at: Timestamp::from_unix(1_767_225_600).expect("time"),
             revoked_at: None,
         }
     }
@@ -95,19 +88,15 @@ impl Record {
 }
 
 /// A record as the filter reads it: these fields and no others.
-#[derive(Serialize, ToSchema)]
-#[schema(as = Record)]
+#[derive(Serialize)]
 pub(crate) struct LookupView {
     key_id: String,
     status: Status,
     account_id: String,
-    #[schema(required = true)]
     environment: Option<String>,
     /// A key past this time is still `active` here, because the filter decides expiry. Null means never.
-    #[schema(required = true)]
     expires_at: Option<Timestamp>,
     /// Path prefixes; null means every path, and `[]` none.
-    #[schema(required = true)]
     endpoints: Option<Vec<String>>,
 }
 
@@ -125,7 +114,7 @@ impl From<Record> for LookupView {
 }
 
 /// The status of a key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Status {
     /// The key has not been revoked.

@@ -5,7 +5,6 @@ mod tests;
 
 use axum::extract::DefaultBodyLimit;
 use axum::{Router, middleware};
-use utoipa::openapi::OpenApi;
 
 use crate::database::Database;
 use crate::defaults::LARGEST_BODY;
@@ -74,9 +73,9 @@ pub(crate) fn router(app: App, offer: Offer) -> Router {
             lookups: app.lookups,
             max_age: app.max_age,
         };
-        let service = Router::from(lookup::handler::routes())
+        let service = lookup::handler::routes()
             .with_state(answers)
-            .merge(Router::from(feed::handler::routes()).with_state(app.database.clone()))
+            .merge(feed::handler::routes().with_state(app.database.clone()))
             .method_not_allowed_fallback(async || ApiError::MethodNotAllowed);
         // Without a token there is nothing to check, and each layer would slow down every lookup.
         limited = limited.merge(match app.service_token {
@@ -88,7 +87,7 @@ pub(crate) fn router(app: App, offer: Offer) -> Router {
         });
     }
     if offer.admin {
-        let admin = Router::from(admin::routes())
+        let admin = admin::routes()
             .with_state(app.keys)
             .method_not_allowed_fallback(async || ApiError::MethodNotAllowed)
             .layer(middleware::from_fn_with_state(
@@ -97,15 +96,14 @@ pub(crate) fn router(app: App, offer: Offer) -> Router {
             ));
         limited = limited.merge(admin);
     }
-    let mut free = Router::from(health::routes()).with_state(app.database);
+    let mut free = health::routes().with_state(app.database);
     if offer.metrics {
-        free = free.merge(Router::from(metrics::routes()).with_state(app.metrics.clone()));
+        free = free.merge(metrics::routes().with_state(app.metrics.clone()));
     }
-    let describes = offer.lookups || offer.admin;
-    if describes {
-        free = free.merge(Router::from(openapi::routes()));
+    if offer.lookups || offer.admin {
+        free = free.merge(openapi::routes());
     }
-    let routes = limits::limited(limited, app.concurrency)
+    limits::limited(limited, app.concurrency)
         .merge(free)
         .fallback(async || ApiError::UnknownRoute)
         .method_not_allowed_fallback(async || ApiError::MethodNotAllowed)
@@ -113,25 +111,5 @@ pub(crate) fn router(app: App, offer: Offer) -> Router {
         .layer(middleware::from_fn_with_state(
             app.metrics,
             observe::observe,
-        ));
-    match describes {
-        true => openapi::serving(&document(), routes),
-        false => routes,
-    }
-}
-
-/// Returns the OpenAPI document of all routes.
-fn document() -> OpenApi {
-    let mut document = openapi::document();
-    for part in [
-        lookup::handler::routes().into_openapi(),
-        feed::handler::routes().into_openapi(),
-        admin::routes().into_openapi(),
-        health::routes().into_openapi(),
-        metrics::routes().into_openapi(),
-        openapi::routes().into_openapi(),
-    ] {
-        document.merge(part);
-    }
-    document
+        ))
 }

@@ -1,5 +1,6 @@
 //! Checks answers against the OpenAPI document.
 
+mod answers;
 mod document;
 
 use std::collections::BTreeMap;
@@ -10,8 +11,12 @@ use jsonschema::Validator;
 
 use super::*;
 
-static DOCUMENT: LazyLock<Value> =
-    LazyLock::new(|| serde_json::to_value(document()).expect("JSON"));
+/// The document as it is served.
+static SERVED: LazyLock<Value> =
+    LazyLock::new(|| serde_json::from_str(crate::http::openapi::DOCUMENT).expect("JSON"));
+
+/// The same with all references resolved, except those to schemas.
+static DOCUMENT: LazyLock<Value> = LazyLock::new(|| resolved(&SERVED));
 
 /// The document, but answers may only have the properties that it names.
 static STRICT: LazyLock<Value> = LazyLock::new(|| {
@@ -30,6 +35,30 @@ static STRICT: LazyLock<Value> = LazyLock::new(|| {
     }
     document
 });
+
+fn resolved(value: &Value) -> Value {
+    match value {
+        Value::Array(values) => values.iter().map(resolved).collect(),
+        Value::Object(fields) => match fields.get("$ref") {
+            Some(Value::String(target)) if !target.starts_with("#/components/schemas/") => {
+                assert_eq!(
+                    fields.len(),
+                    1,
+                    "{target} with fields that would be ignored"
+                );
+                let target = target.strip_prefix('#').expect("within the document");
+                resolved(SERVED.pointer(target).expect(target))
+            }
+            _ => {
+                let fields = fields.iter();
+                fields
+                    .map(|(name, it)| (name.clone(), resolved(it)))
+                    .collect()
+            }
+        },
+        other => other.clone(),
+    }
+}
 
 fn object(value: &Value) -> &serde_json::Map<String, Value> {
     value.as_object().expect("an object")
