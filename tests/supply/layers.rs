@@ -119,7 +119,7 @@ fn code(text: &str) -> String {
     code
 }
 
-/// Returns the top-level modules that the code names: `crate::scripted_auth::…`.
+/// Returns the top-level modules that the code names: `crate::auth::…`.
 fn used(code: &str) -> BTreeSet<&str> {
     let paths = code.split("crate::").skip(1);
     let is_end = |c: char| !c.is_alphanumeric() && c != '_';
@@ -136,7 +136,7 @@ fn modules_use_only_those_below() {
 #[test]
 fn all_ways_to_name_a_module_are_found() {
     let code = code(
-        "// use crate::wasm;\nuse crate::scripted_auth::feed;\nlet x = crate::config::parse(crate::clock);\n\
+        "// use crate::wasm;\nuse crate::auth::feed;\nlet x = crate::config::parse(crate::clock);\n\
          #[cfg(test)]\nmod tests {\n    use crate::engine;\n}\n",
     );
     let expected = ["auth", "clock", "config"];
