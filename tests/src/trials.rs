@@ -1,5 +1,5 @@
-//! Tests that register themselves: a module of a test program lists its trials with [`trials!`] or
-//! [`suite!`](crate::suite), and its main function only calls [`run`].
+//! Tests that register themselves: a module of a test program lists its trials with
+//! [`suite!`](crate::suite), and the main function only calls [`run`].
 
 use std::process::ExitCode;
 
