@@ -1,6 +1,6 @@
 //! The stored data of a key: [`Record`], and the only list of its columns.
 //!
-//! A new column needs an entry in that list, a value in [`Record::example`], a migration for each
+//! A new column needs an entry in that list, a value in `Record::example`, a migration for each
 //! database, and a property in `openapi.json`. `keys/create.rs` and `keys/update.rs` set it. Lookups
 //! return it if it is a field of [`LookupView`].
 
