@@ -128,11 +128,11 @@ fn timestamps_never_fail() {
 fn an_active_key_is_told_its_record_and_no_more() {
     let bare = Fields::new("key_1");
     let full = Fields {
-        key_id: "key_1",
         account_id: Some("acct_1"),
         environment: Some("production"),
         expires_at: Some(Duration::from_millis(1_798_761_600_000)),
         endpoints: Some(&["/v1/astro", "/v1/\"moon\""]),
+        ..bare
     };
     let ends = |ms| Fields {
         expires_at: Some(Duration::from_millis(ms)),
