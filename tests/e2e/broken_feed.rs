@@ -37,8 +37,9 @@ fn page(cursor: &str, changes: &serde_json::Value, reset: bool) -> Script {
 /// Anything that is not a page counts as a failed poll: known keys are still served, no VM dies, and
 /// the feed continues where it was.
 fn whatever_it_answers(world: &World) -> Result<()> {
-    setup(&json!({"interval": "100ms"})).run(world, |stage| {
-        stage.auth.script(POLLS, page("c1", &json!([]), false));
+    let setup = setup(&json!({"interval": "100ms"}));
+    setup.auth.script(POLLS, page("c1", &json!([]), false));
+    setup.run(world, |stage| {
         stage.wait_for("feed_polls.reset.total", 2)?;
         let known = stage.create()?;
         ensure!(stage.get(&known.key)?.status == 200, "before");
@@ -106,8 +107,10 @@ fn whatever_it_answers(world: &World) -> Result<()> {
 
 /// Lookups that belong to the root context are answered while its poll is in flight.
 fn a_poll_that_hangs(world: &World) -> Result<()> {
-    setup(&json!({"interval": "10s", "stale_after": "1m"})).run(world, |stage| {
-        stage.auth.script(POLLS, Script::Hang);
+    let setup = setup(&json!({"interval": "10s", "stale_after": "1m"}));
+    // From the start: the first answer to a poll would have the lookup sent again.
+    setup.auth.script(POLLS, Script::Hang);
+    setup.run(world, |stage| {
         // One poll of the worker, and one of the main thread.
         wait_until(|| Ok(stage.auth.text().matches(POLLS).count() >= 2)).context("no poll")?;
         let hung = Instant::now();
@@ -134,10 +137,11 @@ fn a_poll_that_hangs(world: &World) -> Result<()> {
 
 /// A feed that returns the same long page again and again is not polled more often than others.
 fn the_same_page_for_ever(world: &World) -> Result<()> {
-    setup(&json!({})).run(world, |stage| {
-        let change = json!({"key_hash": "a".repeat(64), "kind": "revoked"});
-        let changes = json!(vec![change; 100]);
-        stage.auth.script(POLLS, page("c1", &changes, false));
+    let setup = setup(&json!({}));
+    let change = json!({"key_hash": "a".repeat(64), "kind": "revoked"});
+    let changes = json!(vec![change; 100]);
+    setup.auth.script(POLLS, page("c1", &changes, false));
+    setup.run(world, |stage| {
         stage.wait_for("feed_polls.reset.total", 2)?;
         let begun = Instant::now();
         until(begun + Duration::from_secs(4));

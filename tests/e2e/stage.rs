@@ -65,6 +65,8 @@ pub(crate) struct Setup {
     pub(crate) timeout: &'static str,
     /// Who answers lookups.
     pub(crate) asks: Asks,
+    /// Becomes [`Stage::auth`]. Its scripts apply from the first poll and lookup on.
+    pub(crate) auth: ScriptedAuth,
     /// The limit of simultaneous lookups, if it is not the default of circuit breakers.
     pub(crate) most_lookups: Option<u32>,
     /// How long a request may wait before Envoy itself answers it.
@@ -85,6 +87,7 @@ impl Setup {
             database: TestDatabase::sqlite,
             timeout: "10s",
             asks: Asks::Auth,
+            auth: ScriptedAuth::default(),
             most_lookups: None,
             stream_idle_timeout: None,
             allow_on_headers_stop_iteration: false,
@@ -120,7 +123,7 @@ impl<'a> Stage<'a> {
         let database = (setup.database)();
         let registry = Registry::guarded(database.url.clone());
         let (server, registry_at) = registry.serve(any, &folder.path().join("registry.log"))?;
-        let auth = ScriptedAuth::default();
+        let auth = setup.auth.clone();
         let (serving, upstream) = world.runtime.block_on(async {
             let serving = auth.serve(registry_at).await?;
             let listener = TcpListener::bind(any).await?;
