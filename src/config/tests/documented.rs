@@ -111,3 +111,21 @@ fn each_field_is_documented() {
         assert!(fields.contains(&name.as_str()), "there is no field {name}");
     }
 }
+
+#[test]
+fn documented_configurations_are_accepted() {
+    for page in ["README.md", "docs/configuration.md", "docs/auth-service.md"] {
+        let path = format!("{}/{page}", env!("CARGO_MANIFEST_DIR"));
+        let text = fs::read_to_string(path).unwrap();
+        let blocks = text.split("```json\n").skip(1);
+        let blocks = blocks.map(|rest| rest.split("```").next().unwrap());
+        let configurations: Vec<_> = blocks
+            .filter(|block| block.contains("\"lookup\": {"))
+            .collect();
+        assert!(!configurations.is_empty(), "{page} has no configuration");
+        for configuration in configurations {
+            let problem = parse(configuration.as_bytes()).err();
+            assert!(problem.is_none(), "{page}: {problem:?}\n{configuration}");
+        }
+    }
+}
