@@ -77,7 +77,7 @@ impl From<Denial> for Refusal {
 
 /// Takes a request through rows 0 to 4 of the decision table. Calls `remove` with the name of each
 /// header that must be removed, with all its repeats, before anything else happens.
-pub fn begin<'a>(policy: &Policy, request: &'a Request, remove: impl FnMut(&'a str)) -> Next {
+pub fn begin<'a>(policy: &Policy, request: &'a Request, remove: impl FnMut(&'a [u8])) -> Next {
     if policy.exempt.matches(request) {
         strip(policy, request, remove);
         return Next::Forward;
@@ -154,7 +154,7 @@ pub fn permit<P: AsRef<[u8]>>(
 /// Calls `remove` with the names of an exempt request's headers, or any request's trailers, that must
 /// not reach the upstream. An `authorization` among them may be meant for the upstream, so it is
 /// removed only if it looks like one of our keys.
-pub fn strip<'a>(policy: &Policy, headers: &'a Request, remove: impl FnMut(&'a str)) {
+pub fn strip<'a>(policy: &Policy, headers: &'a Request, remove: impl FnMut(&'a [u8])) {
     let headers = headers.headers_of(policy.watched);
     let is_stripped =
         |_, header| is_unwanted(policy, header) || policy.credential.is_stray_key(header);
@@ -179,21 +179,17 @@ fn is_unwanted(policy: &Policy, (name, _): Header<'_>) -> bool {
     names.any(|other| same_name(other.as_bytes(), name))
 }
 
-/// Calls `remove` with the name of each header to be removed, once for all its repeats. Names are
-/// ASCII: Envoy accepts no others, and each matches a configured one.
+/// Calls `remove` with the name of each header to be removed, once for all its repeats.
 fn remove_matching<'a>(
     headers: &[Header<'a>],
     is_removed: impl Fn(usize, Header<'a>) -> bool,
-    mut remove: impl FnMut(&'a str),
+    mut remove: impl FnMut(&'a [u8]),
 ) {
     for (at, header) in headers.iter().enumerate() {
         let (name, _) = header;
         let is_repeat =
             |(at, other): (usize, &Header<'a>)| other.0 == *name && is_removed(at, *other);
-        if is_removed(at, *header)
-            && !headers.iter().take(at).enumerate().any(is_repeat)
-            && let Ok(name) = std::str::from_utf8(name)
-        {
+        if is_removed(at, *header) && !headers.iter().take(at).enumerate().any(is_repeat) {
             remove(name);
         }
     }

@@ -276,12 +276,17 @@ impl Host for FakeHost {
             .unwrap_or_default()
     }
 
-    fn remove(&mut self, stream: u32, part: Part, name: &str) {
+    fn remove(&mut self, stream: u32, part: Part, name: &[u8]) {
         match part {
-            Part::Headers => self.live(stream).headers.retain(|(other, _)| other != name),
+            Part::Headers => self
+                .live(stream)
+                .headers
+                .retain(|(other, _)| other.as_bytes() != name),
             Part::Trailers => {
                 let request = self.stream(stream);
-                request.trailers.retain(|(other, _)| other != name);
+                request
+                    .trailers
+                    .retain(|(other, _)| other.as_bytes() != name);
             }
         }
     }

@@ -57,8 +57,8 @@ pub trait Host {
     /// Returns the target (`:path`, with its query) of a paused request; empty if there is none.
     fn target(&mut self, stream: Self::Stream) -> Vec<u8>;
 
-    /// Removes a header or trailer with all its repeats.
-    fn remove(&mut self, stream: Self::Stream, part: Part, name: &str);
+    /// Removes a header or trailer with all its repeats. Its name may be any bytes.
+    fn remove(&mut self, stream: Self::Stream, part: Part, name: &[u8]);
 
     /// Adds a header to a request that has not been forwarded yet.
     fn add_header(&mut self, stream: Self::Stream, name: &str, value: &str);

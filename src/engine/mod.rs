@@ -104,7 +104,7 @@ impl<H: Host> Engine<H> {
         now: Duration,
     ) -> Flow {
         let request = host.headers(stream).ending_with_headers(ends);
-        let remove = |name: &str| host.remove(stream, Part::Headers, name);
+        let remove = |name: &[u8]| host.remove(stream, Part::Headers, name);
         match decision::begin(&self.settings.policy, &request, remove) {
             Next::Forward => {
                 let exempt = Outcome::Exempt;
@@ -131,7 +131,7 @@ impl<H: Host> Engine<H> {
     /// Handles a request's trailers.
     pub fn on_trailers(&mut self, host: &mut H, stream: H::Stream) -> Flow {
         let trailers = host.trailers(stream);
-        let remove = |name: &str| host.remove(stream, Part::Trailers, name);
+        let remove = |name: &[u8]| host.remove(stream, Part::Trailers, name);
         decision::strip(&self.settings.policy, &trailers, remove);
         // The proxy holds back the trailers of a paused request by itself. If it does not, they must
         // not send the request on.

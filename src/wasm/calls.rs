@@ -17,7 +17,8 @@ use crate::engine::stats::{self, Counter, Gauge};
 use crate::request::headers::{self, Request};
 
 /// Host calls of the proxy-wasm ABI 0.2.1 and WASI preview 1, which the SDK and the standard library
-/// make differently: they copy each name and value of a header map separately, build the path of a
+/// make differently: they copy each name and value of a header map separately, take names of headers
+/// only in UTF-8, build the path of a
 /// property, pass the answers to callouts to the SDK's callbacks, and panic without a clock.
 #[allow(unsafe_code, reason = "host calls can only be declared like this")]
 pub(super) mod raw {
@@ -29,6 +30,11 @@ pub(super) mod raw {
             map: MapType,
             data: *mut *mut u8,
             size: *mut usize,
+        ) -> u32;
+        pub(in crate::wasm) fn proxy_remove_header_map_value(
+            map: MapType,
+            name: *const u8,
+            name_size: usize,
         ) -> u32;
         pub(in crate::wasm) fn proxy_set_property(
             path: *const u8,
@@ -116,13 +122,17 @@ impl Host for Calls {
             .unwrap_or_default()
     }
 
-    fn remove(&mut self, stream: u32, part: Part, name: &str) {
+    #[allow(unsafe_code, reason = "a host call, made as the SDK makes it")]
+    fn remove(&mut self, stream: u32, part: Part, name: &[u8]) {
         self.set_effective(stream);
         let map = match part {
             Part::Headers => MapType::HttpRequestHeaders,
             Part::Trailers => MapType::HttpRequestTrailers,
         };
-        let _ = hostcalls::remove_map_value(map, name);
+        // SAFETY: the name is valid for the call.
+        unsafe {
+            raw::proxy_remove_header_map_value(map, name.as_ptr(), name.len());
+        }
     }
 
     fn add_header(&mut self, stream: u32, name: &str, value: &str) {

@@ -49,7 +49,6 @@ pub(super) fn are_all_allowed() -> bool {
             value: usize,
             value_size: usize,
         ) -> u32;
-        fn proxy_remove_header_map_value(map: u32, name: usize, name_size: usize) -> u32;
         fn proxy_get_property(path: usize, path_size: usize, data: usize, size: usize) -> u32;
         fn proxy_get_current_time_nanoseconds(time: usize) -> u32;
         fn proxy_continue_stream(stream: u32) -> u32;
@@ -84,7 +83,7 @@ pub(super) fn are_all_allowed() -> bool {
             ),
             proxy_get_header_map_value(0, NOWHERE, 1, NOWHERE, NOWHERE),
             proxy_add_header_map_value(0, NOWHERE, 1, NOWHERE, 1),
-            proxy_remove_header_map_value(0, NOWHERE, 1),
+            raw::proxy_remove_header_map_value(MapType::HttpRequestHeaders, nowhere, 1),
             proxy_get_property(NOWHERE, 1, NOWHERE, NOWHERE),
             raw::proxy_set_property(nowhere, 1, nowhere, 1),
             proxy_get_current_time_nanoseconds(NOWHERE),

@@ -88,7 +88,7 @@ impl<H: Host> Host for Failpoints<H> {
         self.0.target(stream)
     }
 
-    fn remove(&mut self, stream: H::Stream, part: Part, name: &str) {
+    fn remove(&mut self, stream: H::Stream, part: Part, name: &[u8]) {
         self.0.remove(stream, part, name);
     }
 

@@ -38,7 +38,7 @@ pub fn credential(input: &[u8]) {
     let policy = setup.policy();
     let request = Request::from_map(map(&headers)).ending_with_headers(ends);
     let mut removed = Vec::new();
-    let next = decision::begin(&policy, &request, |name| removed.push(name));
+    let next = decision::begin(&policy, &request, |name| removed.push(text(name)));
 
     let headers: Vec<_> = headers
         .iter()
@@ -94,12 +94,12 @@ pub fn credential(input: &[u8]) {
     assert_removed(&removed, &kept_back);
     // In trailers, credentials are not recognised, but keys are.
     let mut trailers = Vec::new();
-    decision::strip(&policy, &request, |name| trailers.push(name));
+    decision::strip(&policy, &request, |name| trailers.push(text(name)));
     assert_removed(&trailers, &setup.kept_back(&headers, true));
 }
 
-fn assert_removed(remove: &[&str], kept_back: &BTreeSet<String>) {
-    let removed: BTreeSet<_> = remove.iter().map(|name| (*name).to_owned()).collect();
+fn assert_removed(remove: &[String], kept_back: &BTreeSet<String>) {
+    let removed: BTreeSet<_> = remove.iter().cloned().collect();
     assert_eq!(
         removed.len(),
         remove.len(),
