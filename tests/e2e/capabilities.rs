@@ -18,9 +18,6 @@ use crate::world::World;
 
 trials! { Together:
     "capabilities: the table is complete" => the_table_is_complete,
-}
-
-trials! { Alone:
     "capabilities: without an entry nothing gets in" => without_an_entry_nothing_gets_in,
 }
 
