@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
+use hyper::client::conn::http2::{SendRequest, handshake};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 
 /// How long a request may take. After that, it counts as hanging.
@@ -190,29 +191,37 @@ fn dechunk(mut rest: &[u8]) -> Result<Vec<u8>> {
 pub async fn http2(to: SocketAddr, request: hyper::Request<Full<Bytes>>) -> Result<Response> {
     let exchange = async {
         let stream = TokioIo::new(tokio::net::TcpStream::connect(to).await?);
-        let (mut sender, connection) =
-            hyper::client::conn::http2::handshake(TokioExecutor::new(), stream).await?;
+        let (mut sender, connection) = handshake(TokioExecutor::new(), stream).await?;
         let connection = tokio::spawn(connection);
-        let response = sender.send_request(request).await?;
-        let status = response.status().as_u16();
-        let mut headers = owned(response.headers());
-        let body = response.into_body().collect().await?;
-        if let Some(trailers) = body.trailers() {
-            headers.extend(owned(trailers));
-        }
+        let response = exchange_http2(&mut sender, request).await;
         connection.abort();
-        Ok(Response {
-            status,
-            headers,
-            body: body.to_bytes().to_vec(),
-        })
+        response
     };
     tokio::time::timeout(DEADLINE, exchange)
         .await
         .context("no answer in time")?
 }
 
-pub(crate) fn owned(headers: &hyper::HeaderMap) -> Vec<(String, String)> {
+/// Sends a request on an HTTP/2 connection. The response's headers include its trailers.
+pub(crate) async fn exchange_http2(
+    sender: &mut SendRequest<Full<Bytes>>,
+    request: hyper::Request<Full<Bytes>>,
+) -> Result<Response> {
+    let response = sender.send_request(request).await?;
+    let status = response.status().as_u16();
+    let mut headers = owned(response.headers());
+    let body = response.into_body().collect().await?;
+    if let Some(trailers) = body.trailers() {
+        headers.extend(owned(trailers));
+    }
+    Ok(Response {
+        status,
+        headers,
+        body: body.to_bytes().to_vec(),
+    })
+}
+
+fn owned(headers: &hyper::HeaderMap) -> Vec<(String, String)> {
     headers
         .iter()
         .map(|(name, value)| (name.as_str().to_owned(), lossy(value.as_bytes())))

@@ -8,13 +8,13 @@ use std::thread;
 
 use anyhow::{Context, Result, anyhow, bail};
 use bytes::Bytes;
-use http_body_util::{BodyExt, Full};
+use http_body_util::Full;
 use hyper::client::conn::http2::{SendRequest, handshake};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
-use crate::client::{DEADLINE, Response, owned};
+use crate::client::{DEADLINE, Response, exchange_http2};
 
 /// An HTTP/2 request.
 pub type Http2Request = hyper::Request<Full<Bytes>>;
@@ -193,7 +193,7 @@ pub async fn exchange_all_http2(
         }
         let mut sender = sender.clone();
         tasks.spawn(async move {
-            let exchange = exchange_by_http2(&mut sender, request);
+            let exchange = exchange_http2(&mut sender, request);
             let answer = tokio::time::timeout(DEADLINE, exchange).await;
             drop(permit);
             let answer =
@@ -215,22 +215,4 @@ async fn connect(to: SocketAddr) -> Result<SendRequest<Full<Bytes>>> {
     // It ends with its last sender. Its errors show in the requests.
     tokio::spawn(connection);
     Ok(sender)
-}
-
-async fn exchange_by_http2(
-    sender: &mut SendRequest<Full<Bytes>>,
-    request: Http2Request,
-) -> Result<Response> {
-    let response = sender.send_request(request).await?;
-    let status = response.status().as_u16();
-    let mut headers = owned(response.headers());
-    let body = response.into_body().collect().await?;
-    if let Some(trailers) = body.trailers() {
-        headers.extend(owned(trailers));
-    }
-    Ok(Response {
-        status,
-        headers,
-        body: body.to_bytes().to_vec(),
-    })
 }
