@@ -52,12 +52,9 @@ pub fn trial(name: &str, run: impl FnOnce() -> Result<()> + Send + 'static) -> T
     })
 }
 
-/// Returns all suites but those of a module, in their order.
-pub fn suites_except(module: &str) -> Vec<&'static Suite> {
-    let mut suites: Vec<_> = inventory::iter::<Suite>
-        .into_iter()
-        .filter(|suite| suite.module != module)
-        .collect();
+/// Returns all suites, in their order.
+pub fn suites() -> Vec<&'static Suite> {
+    let mut suites: Vec<_> = inventory::iter::<Suite>.into_iter().collect();
     suites.sort_by_key(|suite| suite.module);
     suites
 }
@@ -71,7 +68,7 @@ pub fn run() -> ExitCode {
         if when == When::Last && is_filtered {
             continue;
         }
-        let trials: Vec<_> = suites_except("")
+        let trials: Vec<_> = suites()
             .into_iter()
             .filter(|suite| suite.when == when)
             .flat_map(|suite| (suite.trials)())
