@@ -10,9 +10,8 @@ use keystile_e2e::scripted_auth::{Script, answer};
 use serde_json::json;
 
 use crate::stage::{Asks, Setup};
-use crate::world::World;
 
-trials! { Alone:
+trials! { Together:
     "broken feed: whatever it answers" => whatever_it_answers,
     "broken feed: a poll that hangs" => a_poll_that_hangs,
     "broken feed: the same page for ever" => the_same_page_for_ever,
@@ -36,10 +35,10 @@ fn page(cursor: &str, changes: &serde_json::Value, reset: bool) -> Script {
 
 /// Anything that is not a page counts as a failed poll: known keys are still served, no VM dies, and
 /// the feed continues where it was.
-fn whatever_it_answers(world: &World) -> Result<()> {
+fn whatever_it_answers() -> Result<()> {
     let setup = setup(&json!({"interval": "100ms"}));
     setup.auth.script(POLLS, page("c1", &json!([]), false));
-    setup.run(world, |stage| {
+    setup.run(|stage| {
         stage.wait_for("feed_polls.reset.total", 2)?;
         let known = stage.create()?;
         ensure!(stage.get(&known.key)?.status == 200, "before");
@@ -106,11 +105,11 @@ fn whatever_it_answers(world: &World) -> Result<()> {
 }
 
 /// Lookups that belong to the root context are answered while its poll is in flight.
-fn a_poll_that_hangs(world: &World) -> Result<()> {
+fn a_poll_that_hangs() -> Result<()> {
     let setup = setup(&json!({"interval": "10s", "stale_after": "1m"}));
     // From the start: the first answer to a poll would have the lookup sent again.
     setup.auth.script(POLLS, Script::Hang);
-    setup.run(world, |stage| {
+    setup.run(|stage| {
         // One poll of the worker, and one of the main thread.
         wait_until(|| Ok(stage.auth.text().matches(POLLS).count() >= 2)).context("no poll")?;
         let hung = Instant::now();
@@ -136,12 +135,12 @@ fn a_poll_that_hangs(world: &World) -> Result<()> {
 }
 
 /// A feed that returns the same long page again and again is not polled more often than others.
-fn the_same_page_for_ever(world: &World) -> Result<()> {
+fn the_same_page_for_ever() -> Result<()> {
     let setup = setup(&json!({}));
     let change = json!({"key_hash": "a".repeat(64), "kind": "revoked"});
     let changes = json!(vec![change; 100]);
     setup.auth.script(POLLS, page("c1", &changes, false));
-    setup.run(world, |stage| {
+    setup.run(|stage| {
         stage.wait_for("feed_polls.reset.total", 2)?;
         let begun = Instant::now();
         until(begun + Duration::from_secs(4));
@@ -157,8 +156,8 @@ fn the_same_page_for_ever(world: &World) -> Result<()> {
 }
 
 /// The lookup of a client that leaves still completes, and the worker learns its result.
-fn introspection_left(world: &World) -> Result<()> {
-    setup(&json!({})).run(world, |stage| {
+fn introspection_left() -> Result<()> {
+    setup(&json!({})).run(|stage| {
         let key = made_up_key();
         stage.auth.script(&hash(&key)?, Script::Hang);
         let head = client::head("GET", "/v1/keys/me", [format!("x-api-key: {key}").as_str()]);

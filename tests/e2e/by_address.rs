@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Empty};
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use keystile_e2e::envoy::{self, Envoy};
+use keystile_e2e::envoy::{self, Launch};
 use keystile_e2e::pages::yaml_blocks;
 use keystile_e2e::root;
 use keystile_e2e::shipped::{self, FREE};
@@ -31,9 +31,7 @@ fn each_has_its_own(world: &World) -> Result<()> {
     let filters = envoy::http_settings(&mut config)?["http_filters"].as_array_mut();
     filters.context("no filters")?.insert(0, filter);
     let folder = tempfile::tempdir()?;
-    let file = folder.path().join("envoy.json");
-    std::fs::write(&file, config.to_string())?;
-    let envoy = Envoy::start(&file, folder.path(), shipped::OPTIONS, false)?;
+    let envoy = Launch::all_processors().start(config, folder.path())?;
     let to = envoy.listener("api")?;
 
     let greedy = world.runtime.block_on(statuses(to, 2, REQUESTS))?;

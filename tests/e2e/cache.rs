@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use crate::stage::{Asks, Setup, Stage};
 use crate::world::World;
 
-trials! { Alone:
+trials! { Together:
     "cache: few lookups" => few_lookups,
     "cache: outage" => outage,
     "cache: recovery" => recovery,
@@ -22,6 +22,9 @@ trials! { Alone:
     "cache: changes are seen in time" => changes_are_seen_in_time,
     "cache: refresh ahead" => refresh_ahead,
     "cache: cache-control" => cache_control,
+}
+
+trials! { Alone:
     "cache: flood" => flood,
     "cache: memory" => memory,
 }
@@ -42,7 +45,7 @@ fn few_lookups(world: &World) -> Result<()> {
         workers: 2,
         ..Setup::new(json!({}))
     };
-    setup.run(world, |stage| {
+    setup.run(|stage| {
         let key = stage.create()?.key;
         let requests = (0..1000).map(|_| Request::new("/v1/x", key.clone()));
         // Enough connections for both workers to get some.
@@ -69,24 +72,23 @@ fn few_lookups(world: &World) -> Result<()> {
 
 /// If the auth cluster is gone or silent, a known key is served for the whole grace period and an
 /// unknown one is not. After the grace period, no key is served.
-fn outage(world: &World) -> Result<()> {
+fn outage() -> Result<()> {
     for silent in [false, true] {
         let setup = Setup {
             timeout: "300ms",
             ..Setup::new(exact("1s", "6s"))
         };
         setup
-            .run(world, |stage| one_outage(stage, silent))
+            .run(|stage| one_outage(stage, silent))
             .with_context(|| format!("silent: {silent}"))?;
     }
     Ok(())
 }
 
-fn one_outage(stage: &mut Stage<'_>, silent: bool) -> Result<()> {
+fn one_outage(stage: &mut Stage, silent: bool) -> Result<()> {
     const GRACE: Duration = Duration::from_secs(6);
     let key = stage.create()?.key;
-    let unknown = stage.world.scripted_key(Script::Hang)?;
-    stage.auth.script(&hash(&unknown)?, Script::Hang);
+    let unknown = stage.scripted_key(Script::Hang)?;
     let before = Instant::now();
     let (status, entry) = stage.logged("/v1/x", &key)?;
     let after = Instant::now();
@@ -150,7 +152,7 @@ fn one_outage(stage: &mut Stage<'_>, silent: bool) -> Result<()> {
 
 /// A full circuit breaker is not an outage: a flood of made-up keys must not keep a revoked key alive.
 /// An expired verdict is served for another `allow_ttl_when_stale`, not `stale_if_error`.
-fn a_full_breaker_is_no_outage(world: &World) -> Result<()> {
+fn a_full_breaker_is_no_outage() -> Result<()> {
     const FRESH: Duration = Duration::from_secs(1);
     const GRACE: Duration = Duration::from_secs(3);
     for (name, most_lookups) in [("full", Some(4)), ("an outage", None)] {
@@ -163,7 +165,7 @@ fn a_full_breaker_is_no_outage(world: &World) -> Result<()> {
             timeout: "60s",
             ..Setup::new(exact("1s", "60s"))
         };
-        let run = |stage: &mut Stage<'_>| {
+        let run = |stage: &mut Stage| {
             // The main thread reads the feed as well. Each first poll drops the earlier verdicts.
             stage.wait_for("feed_polls.reset.total", 2)?;
             let key = stage.create()?.key;
@@ -204,23 +206,23 @@ fn a_full_breaker_is_no_outage(world: &World) -> Result<()> {
             }
             Ok(())
         };
-        setup.run(world, run).with_context(|| name.to_owned())?;
+        setup.run(run).with_context(|| name.to_owned())?;
     }
     Ok(())
 }
 
 /// The first request after an outage is decided by a lookup, whatever its result.
-fn recovery(world: &World) -> Result<()> {
+fn recovery() -> Result<()> {
     for revoked in [false, true] {
         let setup = Setup::new(exact("1s", "60s"));
         setup
-            .run(world, |stage| one_recovery(stage, revoked))
+            .run(|stage| one_recovery(stage, revoked))
             .with_context(|| format!("revoked meanwhile: {revoked}"))?;
     }
     Ok(())
 }
 
-fn one_recovery(stage: &mut Stage<'_>, revoked: bool) -> Result<()> {
+fn one_recovery(stage: &mut Stage, revoked: bool) -> Result<()> {
     let created = stage.create()?;
     ensure!(stage.get(&created.key)?.status == 200, "before the outage");
     let known = Instant::now();
@@ -258,14 +260,14 @@ fn one_recovery(stage: &mut Stage<'_>, revoked: bool) -> Result<()> {
 
 /// A key that is created a second after it was refused works within `not_found_ttl`. A revoked key
 /// stops working within `allow_ttl`.
-fn changes_are_seen_in_time(world: &World) -> Result<()> {
+fn changes_are_seen_in_time() -> Result<()> {
     const NOT_FOUND_TTL: Duration = Duration::from_secs(5);
     const ALLOW_TTL: Duration = Duration::from_secs(4);
     let setup = Setup {
         workers: 2,
         ..Setup::new(json!({"allow_ttl": "4s"}))
     };
-    setup.run(world, |stage| {
+    setup.run(|stage| {
         let created = stage.create()?;
         let key = created.key;
         // The registry generates its keys itself, so a script hides this one until it is "created".
@@ -289,7 +291,7 @@ fn changes_are_seen_in_time(world: &World) -> Result<()> {
 
 /// Sends requests until all workers answer with `status`, and returns how long that took.
 fn all_become(
-    stage: &Stage<'_>,
+    stage: &Stage,
     key: &str,
     status: u16,
     since: Instant,
@@ -314,9 +316,9 @@ fn all_become(
 }
 
 /// A key in use is looked up again before its verdict ends, and no request waits for that.
-fn refresh_ahead(world: &World) -> Result<()> {
+fn refresh_ahead() -> Result<()> {
     let cache = json!({"allow_ttl": "4s", "refresh_ahead": 0.25, "jitter": 0});
-    Setup::new(cache).run(world, |stage| {
+    Setup::new(cache).run(|stage| {
         let key = stage.create()?.key;
         ensure!(stage.get(&key)?.status == 200, "the first");
         let known = Instant::now();
@@ -343,7 +345,7 @@ fn refresh_ahead(world: &World) -> Result<()> {
 }
 
 /// An answer's `cache-control` shortens the verdict's lifetime.
-fn cache_control(world: &World) -> Result<()> {
+fn cache_control() -> Result<()> {
     let cases: [(&str, &[&str], Duration, bool); 5] = [
         ("without", &[], Duration::ZERO, true),
         (
@@ -371,12 +373,11 @@ fn cache_control(world: &World) -> Result<()> {
             false,
         ),
     ];
-    Setup::new(exact("60s", "0s")).run(world, |stage| {
+    Setup::new(exact("60s", "0s")).run(|stage| {
         for (name, lines, pause, kept) in cases {
             for (status, body) in [("200 OK", GOOD), ("404 Not Found", "")] {
                 let script = Script::Answer(answer_with(status, lines, body));
-                let key = stage.world.scripted_key(script.clone())?;
-                stage.auth.script(&hash(&key)?, script);
+                let key = stage.scripted_key(script)?;
                 stage.get(&key)?;
                 until(Instant::now() + pause);
                 stage.get(&key)?;
@@ -403,7 +404,7 @@ fn flood(world: &World) -> Result<()> {
         let keys = std::iter::repeat_with(made_up_key);
         keys.filter(move |key| hash(key).is_ok_and(|hash| known(&hash) == wanted))
     };
-    setup.run(world, |stage| {
+    setup.run(|stage| {
         let key = keys(true).next().context("no key")?;
         // Its record permits no other path.
         let path = "/v1/numerology/x";
@@ -467,7 +468,7 @@ fn memory(world: &World) -> Result<()> {
         asks: Asks::Other(serving.address),
         ..Setup::new(long)
     };
-    setup.run(world, |stage| {
+    setup.run(|stage| {
         let ask = |keys: usize| {
             let requests = (0..keys).map(|_| Request::new("/v1/numerology/x", made_up_key()));
             world.runtime.block_on(load::run(stage.to, 2, 50, requests))

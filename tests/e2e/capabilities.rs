@@ -7,11 +7,11 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
 use keystile_e2e::client;
-use keystile_e2e::envoy::Envoy;
+use keystile_e2e::envoy::Launch;
 use keystile_e2e::keys::made_up_key;
+use keystile_e2e::recording_upstream::RecordingUpstream;
 use keystile_e2e::registry::Registry;
 use keystile_e2e::shipped::{FREE, Ports, config_on};
-use keystile_e2e::upstream::{self, Received};
 use keystile_module::{CALLBACKS, HOST_CALLS};
 
 use crate::world::World;
@@ -98,14 +98,11 @@ fn without_an_entry_nothing_gets_in(world: &World) -> Result<()> {
         ([127, 0, 0, 1], 0).into(),
         &folder.path().join("registry.log"),
     )?;
-    let received = Received::default();
-    let upstream = world.runtime.block_on(async {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
-        upstream::serve(listener, received.clone(), std::future::pending())
-    })?;
+    let recorder = RecordingUpstream::echoing();
+    let upstream = world.runtime.block_on(recorder.serve())?;
     let key = registry.create(&["--account", "acct_1"])?.key;
     let config = config_on(Ports {
-        upstream: upstream.port(),
+        upstream: upstream.address.port(),
         registry: auth.port(),
         ..FREE
     })?;
@@ -116,19 +113,20 @@ fn without_an_entry_nothing_gets_in(world: &World) -> Result<()> {
         check(folder.path(), &config, entry, *without, &key)
             .with_context(|| format!("without {entry}"))?;
         ensure!(
-            !received.text().contains("nobody"),
+            !recorder.text().contains("nobody"),
             "without {entry}: the upstream got {}",
-            received.text()
+            recorder.text()
         );
     }
     Ok(())
 }
 
 fn check(folder: &Path, config: &str, entry: &str, without: Without, key: &str) -> Result<()> {
-    let file = folder.join("envoy.yaml");
-    std::fs::write(&file, config)?;
-    let options = ["--concurrency", "1", "--log-level", "error"];
-    let envoy = match Envoy::start(&file, folder, &options, false) {
+    let launch = Launch {
+        log_level: "error",
+        ..Launch::default()
+    };
+    let envoy = match launch.start(config, folder) {
         Ok(envoy) => envoy,
         Err(problem) => {
             ensure!(

@@ -16,7 +16,7 @@ use tokio::net::TcpStream;
 use crate::stage::Setup;
 use crate::world::World;
 
-trials! { Alone:
+trials! { Together:
     "coalescing: one lookup for all" => one_lookup_for_all,
     "coalescing: the first client leaves" => the_first_client_leaves,
     "coalescing: the first stream is reset" => the_first_stream_is_reset,
@@ -40,12 +40,12 @@ fn all_get(sent: Vec<Sent>, status: u16) -> Result<()> {
 }
 
 /// Each worker makes one lookup, and all requests get its result, whatever that is.
-fn one_lookup_for_all(world: &World) -> Result<()> {
+fn one_lookup_for_all() -> Result<()> {
     let setup = Setup {
         workers: 2,
         ..Setup::new(json!({}))
     };
-    setup.run(world, |stage| {
+    setup.run(|stage| {
         let answers = [
             (answer("200 OK", GOOD), 200),
             (answer("404 Not Found", ""), 401),
@@ -73,8 +73,8 @@ fn one_lookup_for_all(world: &World) -> Result<()> {
 
 /// The lookup belongs to the worker. If the client that started it leaves, the other requests still
 /// get the result, and there is no second lookup.
-fn the_first_client_leaves(world: &World) -> Result<()> {
-    Setup::new(json!({})).run(world, |stage| {
+fn the_first_client_leaves() -> Result<()> {
+    Setup::new(json!({})).run(|stage| {
         let answers = [
             (answer("200 OK", GOOD), 200),
             (answer("404 Not Found", ""), 401),
@@ -102,7 +102,7 @@ fn the_first_client_leaves(world: &World) -> Result<()> {
 
 /// The same on one HTTP/2 connection, where a client leaves by resetting its stream.
 fn the_first_stream_is_reset(world: &World) -> Result<()> {
-    Setup::new(json!({})).run(world, |stage| {
+    Setup::new(json!({})).run(|stage| {
         for (answer, status) in [
             (answer("200 OK", GOOD), 200),
             (answer("404 Not Found", ""), 401),
@@ -153,7 +153,7 @@ fn as_many_as_may(world: &World) -> Result<()> {
         timeout: "60s",
         ..Setup::new(json!({}))
     };
-    setup.run(world, |stage| {
+    setup.run(|stage| {
         let answers = [
             (answer("404 Not Found", ""), 401),
             (answer("500 Oops", ""), 503),
@@ -187,7 +187,7 @@ fn nobody_waits_for_ever(world: &World) -> Result<()> {
         timeout: "3s",
         ..Setup::new(json!({}))
     };
-    setup.run(world, |stage| {
+    setup.run(|stage| {
         const MANY: usize = 1000;
         let key = made_up_key();
         stage.auth.script(&hash(&key)?, Script::Hang);

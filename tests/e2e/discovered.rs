@@ -7,18 +7,18 @@ use std::path::Path;
 use anyhow::{Context, Result, bail, ensure};
 use keystile_e2e::client;
 use keystile_e2e::discovery::Discovery;
-use keystile_e2e::envoy::{self, Envoy, Listener, cluster, module};
+use keystile_e2e::envoy::{Launch, Listener, module};
 use keystile_e2e::keys::{GOOD, hash, made_up_key};
 use keystile_e2e::process::wait_until;
+use keystile_e2e::recording_upstream::RecordingUpstream;
 use keystile_e2e::scripted_auth::{Script, ScriptedAuth, answer};
+use keystile_e2e::stack::{Setup, Stack};
 use keystile_e2e::traffic::Traffic;
-use keystile_e2e::upstream::Received;
 use serde_json::{Value, json};
 
 use crate::capabilities::all_but;
-use crate::world::World;
 
-trials! { Alone:
+trials! { Together:
     "discovered: swapped under load" => swapped_under_load,
     "discovered: nothing passes before the first" => nothing_passes_before_the_first,
 }
@@ -89,31 +89,32 @@ fn broken(discovery: &Discovery, folder: &Path) -> Result<Vec<(&'static str, Str
 }
 
 struct Stage {
-    envoy: Envoy,
+    stack: Stack,
     discovery: Discovery,
 }
 
 impl Stage {
     fn realm(&self) -> Result<String> {
-        let response = client::get(self.envoy.listener("stage")?, "/nobody", [])?;
+        let response = client::get(self.stack.envoy.listener("stage")?, "/nobody", [])?;
         ensure!(response.status == 401, "without a key: {response:?}");
         let challenge = response.header("www-authenticate")?.unwrap_or_default();
         Ok(challenge.to_owned())
     }
 }
 
-fn swapped_under_load(world: &World) -> Result<()> {
+fn swapped_under_load() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let discovery = Discovery::new(NAME, folder.path().join("filter.json"));
     discovery.publish(&discovery.resource(&module(), &plugin("first").to_string()))?;
-    let received = Received::default();
     let (good, bad) = (made_up_key(), made_up_key());
     let auth = ScriptedAuth::default();
     auth.script(&hash(&good)?, Script::Answer(answer("200 OK", GOOD)));
     auth.script(&hash(&bad)?, Script::Answer(answer("404 Not Found", "")));
-    let (envoy, _serving) = start(world, &auth, &discovery, &received, folder.path())?;
-    let stage = Stage { envoy, discovery };
-    let to = stage.envoy.listener("stage")?;
+    let stage = Stage {
+        stack: start(auth, &discovery)?,
+        discovery,
+    };
+    let to = stage.stack.envoy.listener("stage")?;
 
     let kinds = [
         ("a good key", "/good", good.as_str(), 200),
@@ -122,7 +123,7 @@ fn swapped_under_load(world: &World) -> Result<()> {
     ];
     let traffics: Vec<_> = kinds
         .iter()
-        .map(|(_, path, key, _)| Traffic::start(&world.runtime, to, path, key, RATE))
+        .map(|(_, path, key, _)| Traffic::start(&stage.stack.runtime, to, path, key, RATE))
         .collect::<Result<_>>()?;
     let some_more = || {
         for traffic in &traffics {
@@ -141,9 +142,9 @@ fn swapped_under_load(world: &World) -> Result<()> {
     wait_until(|| Ok(stage.realm()?.contains("\"second\""))).context("the second")?;
     some_more()?;
     for (name, text) in broken(&stage.discovery, folder.path())? {
-        let before = stage.discovery.turned_down(&stage.envoy)?;
+        let before = stage.discovery.turned_down(&stage.stack.envoy)?;
         stage.discovery.publish_text(&text)?;
-        wait_until(|| Ok(stage.discovery.turned_down(&stage.envoy)? > before))
+        wait_until(|| Ok(stage.discovery.turned_down(&stage.stack.envoy)? > before))
             .with_context(|| format!("Envoy does not reject: {name}"))?;
         some_more().context(name)?;
         let realm = stage.realm().context(name)?;
@@ -168,14 +169,14 @@ fn swapped_under_load(world: &World) -> Result<()> {
         );
     }
     ensure!(
-        !received.text().contains("/nobody"),
+        !stage.stack.upstream.text().contains("/nobody"),
         "the upstream got a request without a good key"
     );
-    stage.envoy.no_vm_died()
+    stage.stack.envoy.no_vm_died()
 }
 
 /// If the first filter discovered is broken, no request passes until there is a valid one.
-fn nothing_passes_before_the_first(world: &World) -> Result<()> {
+fn nothing_passes_before_the_first() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let discovery = Discovery::new(NAME, folder.path().join("filter.json"));
     let broken = broken(&discovery, folder.path())?;
@@ -184,15 +185,15 @@ fn nothing_passes_before_the_first(world: &World) -> Result<()> {
     let key = made_up_key();
     let auth = ScriptedAuth::default();
     auth.script(&hash(&key)?, Script::Answer(answer("200 OK", GOOD)));
-    let received = Received::default();
-    let (envoy, _serving) = start(world, &auth, &discovery, &received, folder.path())?;
-    let to = envoy.listener("stage")?;
+    let stack = start(auth, &discovery)?;
+    let to = stack.envoy.listener("stage")?;
     let key = format!("x-api-key: {key}");
     for line in ["x-y: z", key.as_str()] {
         let response = client::get(to, "/v1/x", [line])?;
         ensure!(response.status == 500, "{response:?}");
     }
-    ensure!(received.text().is_empty(), "{}", received.text());
+    let arrived = stack.upstream.text();
+    ensure!(arrived.is_empty(), "{arrived}");
     discovery.publish(&discovery.resource(&module(), &plugin("first").to_string()))?;
     wait_until(|| match client::get(to, "/v1/x", [key.as_str()])?.status {
         500 => Ok(false),
@@ -201,23 +202,13 @@ fn nothing_passes_before_the_first(world: &World) -> Result<()> {
     })
 }
 
-fn start(
-    world: &World,
-    auth: &ScriptedAuth,
-    discovery: &Discovery,
-    received: &Received,
-    folder: &Path,
-) -> Result<(Envoy, keystile_e2e::serving::Serving)> {
-    let (serving, upstream) = world.scripted(auth, received)?;
-    let clusters = [
-        cluster("auth", Some(serving.address)),
-        cluster("upstream", Some(upstream)),
-    ];
-    let mut config = envoy::config(&[Listener::new("stage", &Value::Null)], &clusters);
-    discovery.put_into(&mut config)?;
-    let file = folder.join("envoy.json");
-    std::fs::write(&file, config.to_string())?;
-    let options = ["--concurrency", "2", "--log-level", "warning"];
-    let envoy = Envoy::start(&file, folder, &options, false)?;
-    Ok((envoy, serving))
+fn start(auth: ScriptedAuth, discovery: &Discovery) -> Result<Stack> {
+    let discovery = discovery.clone();
+    Stack::start(Setup {
+        edit: Box::new(move |config| discovery.put_into(config)),
+        launch: Launch::workers(2),
+        auth,
+        upstream: RecordingUpstream::echoing(),
+        ..Setup::new(vec![Listener::new("stage", &Value::Null)])
+    })
 }

@@ -16,9 +16,8 @@ use serde_json::{Value, json};
 
 use crate::stage::{Asks, Setup, Stage};
 use crate::test_database::TestDatabase;
-use crate::world::World;
 
-trials! { Alone:
+trials! { Together:
     "feed: revoked" => revoked,
     "feed: deleted" => deleted,
     "feed: created" => created,
@@ -50,7 +49,7 @@ fn setup(feed: &Value) -> Setup {
 
 /// Waits until each worker reads the feed, and so does the main thread, which has an instance of the
 /// filter too. Returns the number of resets so far.
-fn all_read_the_feed(stage: &Stage<'_>, workers: u64) -> Result<u64> {
+fn all_read_the_feed(stage: &Stage, workers: u64) -> Result<u64> {
     let begun = workers + 1;
     stage.wait_for("feed_polls.reset.total", begun)?;
     stage.wait_for("feed.stale", 0)?;
@@ -68,11 +67,11 @@ struct Change {
     name: &'static str,
     before: u16,
     after: (u16, &'static str),
-    prepare: fn(&mut Stage<'_>) -> Result<Subject>,
-    make: fn(&Stage<'_>, &Subject) -> Result<()>,
+    prepare: fn(&mut Stage) -> Result<Subject>,
+    make: fn(&Stage, &Subject) -> Result<()>,
 }
 
-fn known(stage: &mut Stage<'_>) -> Result<Subject> {
+fn known(stage: &mut Stage) -> Result<Subject> {
     let created = stage.create()?;
     Ok(Subject {
         key: created.key,
@@ -82,7 +81,7 @@ fn known(stage: &mut Stage<'_>) -> Result<Subject> {
 
 /// While a flood of lookups fills the limit of their cluster, polls continue on another: a revoked key
 /// is no longer served.
-fn polls_get_through_a_flood(world: &World) -> Result<()> {
+fn polls_get_through_a_flood() -> Result<()> {
     const PLACES: usize = 20;
     let setup = Setup {
         asks: Asks::Auth,
@@ -90,7 +89,7 @@ fn polls_get_through_a_flood(world: &World) -> Result<()> {
         more: json!({"feed": {"cluster": "auth_feed"}}),
         ..Setup::new(lasting())
     };
-    setup.run(world, |stage| {
+    setup.run(|stage| {
         all_read_the_feed(stage, 1)?;
         let revoked = stage.create()?;
         let other = stage.create()?;
@@ -131,66 +130,57 @@ fn polls_get_through_a_flood(world: &World) -> Result<()> {
 }
 
 /// How long it takes from `revoke` to the last 200.
-fn revoked(world: &World) -> Result<()> {
-    a_hundred_trials(
-        world,
-        &Change {
-            name: "revoked",
-            before: 200,
-            after: (401, "api_key_revoked"),
-            prepare: known,
-            make: |stage, subject| {
-                let path = format!("/{}/revoke", subject.key_id);
-                stage.admin("POST", &path).map(drop)
-            },
+fn revoked() -> Result<()> {
+    a_hundred_trials(&Change {
+        name: "revoked",
+        before: 200,
+        after: (401, "api_key_revoked"),
+        prepare: known,
+        make: |stage, subject| {
+            let path = format!("/{}/revoke", subject.key_id);
+            stage.admin("POST", &path).map(drop)
         },
-    )
+    })
 }
 
 /// How long it takes from `delete` to the last 200.
-fn deleted(world: &World) -> Result<()> {
-    a_hundred_trials(
-        world,
-        &Change {
-            name: "deleted",
-            before: 200,
-            after: (401, "api_key_not_found"),
-            prepare: known,
-            make: |stage, subject| {
-                let path = format!("/{}", subject.key_id);
-                stage.admin("DELETE", &path).map(drop)
-            },
+fn deleted() -> Result<()> {
+    a_hundred_trials(&Change {
+        name: "deleted",
+        before: 200,
+        after: (401, "api_key_not_found"),
+        prepare: known,
+        make: |stage, subject| {
+            let path = format!("/{}", subject.key_id);
+            stage.admin("DELETE", &path).map(drop)
         },
-    )
+    })
 }
 
 /// How long it takes from the creation of a refused key to the last 401.
-fn created(world: &World) -> Result<()> {
-    a_hundred_trials(
-        world,
-        &Change {
-            name: "created",
-            before: 401,
-            after: (200, "x-keystile-key-id"),
-            prepare: |_| {
-                Ok(Subject {
-                    key: made_up_key(),
-                    key_id: String::new(),
-                })
-            },
-            make: |stage, subject| {
-                let body = json!({"account_id": "acct_1", "key": subject.key});
-                Registry::ask(stage.registry_at, "POST", "", Some(&body)).map(drop)
-            },
+fn created() -> Result<()> {
+    a_hundred_trials(&Change {
+        name: "created",
+        before: 401,
+        after: (200, "x-keystile-key-id"),
+        prepare: |_| {
+            Ok(Subject {
+                key: made_up_key(),
+                key_id: String::new(),
+            })
         },
-    )
+        make: |stage, subject| {
+            let body = json!({"account_id": "acct_1", "key": subject.key});
+            Registry::ask(stage.registry_at, "POST", "", Some(&body)).map(drop)
+        },
+    })
 }
 
 /// Twenty changes at a time, under 500 requests a second in all, at random moments between polls.
-fn a_hundred_trials(world: &World, change: &Change) -> Result<()> {
+fn a_hundred_trials(change: &Change) -> Result<()> {
     const TRIALS: usize = 100;
     const AT_ONCE: usize = 20;
-    setup(&json!({})).run(world, |stage| {
+    setup(&json!({})).run(|stage| {
         let mut took = Vec::new();
         for round in 0..TRIALS / AT_ONCE {
             let round = format!("round {round}");
@@ -211,7 +201,7 @@ fn a_hundred_trials(world: &World, change: &Change) -> Result<()> {
 }
 
 /// Returns how long each change took to be seen everywhere.
-fn trials(stage: &mut Stage<'_>, change: &Change, at_once: usize) -> Result<Vec<Duration>> {
+fn trials(stage: &mut Stage, change: &Change, at_once: usize) -> Result<Vec<Duration>> {
     /// Requests per second with each key.
     const RATE: u32 = 25;
     /// If there was no old answer for this long, there will be none.
@@ -220,7 +210,7 @@ fn trials(stage: &mut Stage<'_>, change: &Change, at_once: usize) -> Result<Vec<
     for _ in 0..at_once {
         let subject = (change.prepare)(stage)?;
         let to = stage.to;
-        let traffic = Traffic::start(&stage.world.runtime, to, "/v1/x", &subject.key, RATE)?;
+        let traffic = Traffic::start(&stage.runtime, to, "/v1/x", &subject.key, RATE)?;
         all.push((subject, traffic));
     }
     for (_, traffic) in &all {
@@ -272,36 +262,36 @@ enum Outage {
 }
 
 /// The registry is killed under load, and started again.
-fn the_registry_restarts(world: &World) -> Result<()> {
-    outage(world, Outage::Registry, TestDatabase::sqlite)
+fn the_registry_restarts() -> Result<()> {
+    outage(Outage::Registry, TestDatabase::sqlite)
 }
 
 /// The same on PostgreSQL, and then with an outage of PostgreSQL itself.
-fn postgres_restarts(world: &World) -> Result<()> {
+fn postgres_restarts() -> Result<()> {
     for what in [Outage::Registry, Outage::Postgres] {
-        outage(world, what, TestDatabase::postgres).with_context(|| format!("{what:?}"))?;
+        outage(what, TestDatabase::postgres).with_context(|| format!("{what:?}"))?;
     }
     Ok(())
 }
 
-fn outage(world: &World, what: Outage, database: fn() -> TestDatabase) -> Result<()> {
+fn outage(what: Outage, database: fn() -> TestDatabase) -> Result<()> {
     let setup = Setup {
         database,
         timeout: "1s",
         // The feed becomes stale, so known keys have to be looked up again.
         ..setup(&json!({"stale_after": "2s", "allow_ttl_when_stale": "1s"}))
     };
-    setup.run(world, |stage| one_outage(stage, what))
+    setup.run(|stage| one_outage(stage, what))
 }
 
-fn one_outage(stage: &mut Stage<'_>, what: Outage) -> Result<()> {
+fn one_outage(stage: &mut Stage, what: Outage) -> Result<()> {
     const LASTS: Duration = Duration::from_secs(5);
     let (active, doomed, revoked) = (known(stage)?, known(stage)?, known(stage)?);
     let unknown = known(stage)?;
     stage.registry.run(&["revoke", &revoked.key_id])?;
     stage.registry.run(&["delete", &unknown.key_id])?;
     let begin = |subject: &Subject, rate| {
-        let runtime = &stage.world.runtime;
+        let runtime = &stage.runtime;
         Traffic::start(runtime, stage.to, "/v1/x", &subject.key, rate)
     };
     let of_active = begin(&active, 200)?;
@@ -380,21 +370,21 @@ fn one_outage(stage: &mut Stage<'_>, what: Outage) -> Result<()> {
 
 /// Thousands of changes that could not be read during an outage are read at once, in long pages and in
 /// many short ones.
-fn a_long_backlog(world: &World) -> Result<()> {
+fn a_long_backlog() -> Result<()> {
     for limit in [1000, 100] {
         let path = format!("/v1/changes?after={{cursor}}&limit={limit}");
         let setup = setup(&json!({"path": path}));
         setup
-            .run(world, one_backlog)
+            .run(one_backlog)
             .with_context(|| format!("pages of {limit}"))?;
     }
     Ok(())
 }
 
-fn one_backlog(stage: &mut Stage<'_>) -> Result<()> {
+fn one_backlog(stage: &mut Stage) -> Result<()> {
     const CHANGES: usize = 2500;
     let doomed = known(stage)?;
-    let traffic = Traffic::start(&stage.world.runtime, stage.to, "/v1/x", &doomed.key, 100)?;
+    let traffic = Traffic::start(&stage.runtime, stage.to, "/v1/x", &doomed.key, 100)?;
     wait_until(|| Ok(traffic.seen()?.len() > 50))?;
     let resets = all_read_the_feed(stage, 2)?;
     stage.crash_registry()?;
@@ -427,8 +417,8 @@ fn one_backlog(stage: &mut Stage<'_>) -> Result<()> {
 }
 
 /// A registry with another database has another feed: nothing known before counts any more.
-fn another_database(world: &World) -> Result<()> {
-    setup(&json!({})).run(world, |stage| {
+fn another_database() -> Result<()> {
+    setup(&json!({})).run(|stage| {
         let active = known(stage)?;
         let resets = all_read_the_feed(stage, 2)?;
         ensure!(stage.get(&active.key)?.status == 200, "before");
@@ -460,13 +450,13 @@ fn another_database(world: &World) -> Result<()> {
 
 /// If the feed cannot be read, allowed verdicts last for `allow_ttl_when_stale`, and the log and the
 /// statistics say so.
-fn a_feed_that_cannot_be_read(world: &World) -> Result<()> {
+fn a_feed_that_cannot_be_read() -> Result<()> {
     let feed = json!({
         "path": "/v1/no-such-feed?after={cursor}",
         "interval": "200ms",
         "allow_ttl_when_stale": "1s",
     });
-    setup(&feed).run(world, |stage| {
+    setup(&feed).run(|stage| {
         let subject = known(stage)?;
         ensure!(stage.get(&subject.key)?.status == 200, "before");
         let asked = Instant::now();
@@ -486,7 +476,7 @@ fn a_feed_that_cannot_be_read(world: &World) -> Result<()> {
 }
 
 /// If a key changes during its lookup, the old answer is neither cached nor used.
-fn a_change_during_a_lookup(world: &World) -> Result<()> {
+fn a_change_during_a_lookup() -> Result<()> {
     let page = |cursor: &str, changes: Value, reset: bool| {
         let page = json!({"cursor": cursor, "changes": changes, "reset": reset});
         Script::Answer(answer("200 OK", &page.to_string()))
@@ -501,7 +491,7 @@ fn a_change_during_a_lookup(world: &World) -> Result<()> {
             workers: 1,
             ..setup(&json!({}))
         };
-        setup.run(world, |stage| {
+        setup.run(|stage| {
             let none = page("c1", json!([]), false);
             stage.auth.script("/v1/changes?", none.clone());
             all_read_the_feed(stage, 1)?;

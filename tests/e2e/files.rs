@@ -18,9 +18,6 @@ use crate::world::World;
 trials! { Together:
     "files: shipped configurations are valid" => shipped_configurations_are_valid,
     "files: broken configurations are refused" => broken_configurations_are_refused,
-}
-
-trials! { Alone:
     "files: shipped stack" => shipped_stack,
     "files: a taken port is named" => a_taken_port_is_named,
 }

@@ -10,9 +10,8 @@ use keystile_e2e::scripted_auth::{Script, answer};
 use serde_json::{Value, json};
 
 use crate::stage::{Setup, Stage};
-use crate::world::World;
 
-trials! { Alone:
+trials! { Together:
     "introspection: each kind of key" => each_kind_of_key,
     "introspection: only there" => only_there,
     "introspection: never from the cache" => never_from_the_cache,
@@ -29,15 +28,15 @@ fn setup() -> Setup {
     }
 }
 
-fn asks(stage: &Stage<'_>, method: &str, target: &str, key: &str) -> Result<Response> {
+fn asks(stage: &Stage, method: &str, target: &str, key: &str) -> Result<Response> {
     let key = format!("authorization: Bearer {key}");
     let head = client::head(method, target, [key.as_str()]);
     client::send(stage.to, head.as_bytes())?.response()
 }
 
 /// Each kind of key, with a cold cache and with a warm one.
-fn each_kind_of_key(world: &World) -> Result<()> {
-    setup().run(world, |stage| {
+fn each_kind_of_key() -> Result<()> {
+    setup().run(|stage| {
         let active = stage.create()?;
         let (revoked, deleted) = (stage.create()?, stage.create()?);
         stage.registry.run(&["revoke", &revoked.key_id])?;
@@ -120,8 +119,8 @@ fn each_kind_of_key(world: &World) -> Result<()> {
 }
 
 /// Requests with other methods than GET and HEAD, or to other paths, go to the upstream as usual.
-fn only_there(world: &World) -> Result<()> {
-    setup().run(world, |stage| {
+fn only_there() -> Result<()> {
+    setup().run(|stage| {
         let key = stage.create()?.key;
         let cases = [
             ("GET", "/v1/keys/me?verbose", true),
@@ -160,8 +159,8 @@ fn only_there(world: &World) -> Result<()> {
 }
 
 /// Introspection always returns the current state, which other requests then get too.
-fn never_from_the_cache(world: &World) -> Result<()> {
-    setup().run(world, |stage| {
+fn never_from_the_cache() -> Result<()> {
+    setup().run(|stage| {
         let created = stage.create()?;
         let key = created.key;
         ensure!(stage.get(&key)?.status == 200, "before");
@@ -195,12 +194,12 @@ fn never_from_the_cache(world: &World) -> Result<()> {
 }
 
 /// A client that leaves, and a lookup without an answer.
-fn without_an_answer(world: &World) -> Result<()> {
+fn without_an_answer() -> Result<()> {
     let setup = Setup {
         timeout: "500ms",
         ..setup()
     };
-    setup.run(world, |stage| {
+    setup.run(|stage| {
         let key = made_up_key();
         stage.auth.script(&hash(&key)?, Script::Hang);
         let head = client::head("GET", PATH, [format!("x-api-key: {key}").as_str()]);
@@ -222,13 +221,13 @@ fn without_an_answer(world: &World) -> Result<()> {
 }
 
 /// A body before the verdict does not let its request through, even if Envoy would forward it.
-fn a_body_is_held(world: &World) -> Result<()> {
+fn a_body_is_held() -> Result<()> {
     for allow_on_headers_stop_iteration in [false, true] {
         let setup = Setup {
             allow_on_headers_stop_iteration,
             ..setup()
         };
-        setup.run(world, |stage| {
+        setup.run(|stage| {
             for (verdict, status) in [
                 (answer("200 OK", GOOD), 200),
                 (answer("404 Not Found", ""), 401),

@@ -19,7 +19,7 @@ fn no_key_leaked(world: &World) -> Result<()> {
         ),
         (
             "what the upstream received".to_owned(),
-            world.received.text().into_bytes(),
+            world.upstream.text().into_bytes(),
         ),
         ("the replies".to_owned(), world.replies().into_bytes()),
     ];

@@ -16,7 +16,7 @@ use tokio::net::TcpStream;
 use crate::stage::Setup;
 use crate::world::World;
 
-trials! { Alone:
+trials! { Together:
     "leaving: impatient clients in grace" => impatient_clients_in_grace,
     "leaving: ask and leave" => ask_and_leave,
     "leaving: while others are answered" => while_others_are_answered,
@@ -26,13 +26,13 @@ trials! { Alone:
 
 /// Clients less patient than `lookup.timeout` do not prevent stale verdicts from being served, nor
 /// cause more than one lookup a second.
-fn impatient_clients_in_grace(world: &World) -> Result<()> {
+fn impatient_clients_in_grace() -> Result<()> {
     let cache = json!({"allow_ttl": "1s", "stale_if_error": "1m", "jitter": 0, "refresh_ahead": 1});
     let setup = Setup {
         timeout: "1s",
         ..Setup::new(cache)
     };
-    setup.run(world, |stage| {
+    setup.run(|stage| {
         let key = stage.create()?.key;
         ensure!(stage.get(&key)?.status == 200, "before the outage");
         let known = Instant::now();
@@ -59,8 +59,8 @@ fn impatient_clients_in_grace(world: &World) -> Result<()> {
 }
 
 /// A client that repeatedly sends a request and leaves costs one lookup.
-fn ask_and_leave(world: &World) -> Result<()> {
-    Setup::new(json!({})).run(world, |stage| {
+fn ask_and_leave() -> Result<()> {
+    Setup::new(json!({})).run(|stage| {
         let key = made_up_key();
         stage.auth.script(&hash(&key)?, Script::Hang);
         for _ in 0..300 {
@@ -77,9 +77,9 @@ fn ask_and_leave(world: &World) -> Result<()> {
 }
 
 /// Clients that leave while others get their replies do not affect the others.
-fn while_others_are_answered(world: &World) -> Result<()> {
+fn while_others_are_answered() -> Result<()> {
     const MANY: usize = 1000;
-    Setup::new(json!({})).run(world, |stage| {
+    Setup::new(json!({})).run(|stage| {
         for round in 0..6 {
             let (answer, status) = match round % 2 {
                 0 => (answer("200 OK", GOOD), 200),
@@ -112,7 +112,7 @@ fn long_requests_wait(world: &World) -> Result<()> {
         timeout: "60s",
         ..Setup::new(json!({}))
     };
-    setup.run(world, |stage| {
+    setup.run(|stage| {
         let record = r#"{"key_id":"key_1","status":"active","endpoints":["/v1/x"]}"#;
         let path = format!("/v1/x/{}", "x".repeat(50_000));
         let before = stage.envoy.wasm_memory_bytes()?;
@@ -146,7 +146,7 @@ fn too_late(world: &World) -> Result<()> {
             stream_idle_timeout: Some("1s"),
             ..Setup::new(json!({}))
         };
-        setup.run(world, |stage| {
+        setup.run(|stage| {
             let (key, verdict) = stage.held_key(answer)?;
             let to = stage.to;
             let answered = world.runtime.block_on(async {

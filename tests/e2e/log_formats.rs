@@ -5,22 +5,19 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use keystile_e2e::client;
-use keystile_e2e::envoy::{self, Envoy, Listener, cluster, http_settings};
+use keystile_e2e::envoy::{Listener, http_settings};
 use keystile_e2e::keys::{GOOD, hash, made_up_key};
 use keystile_e2e::pages::yaml_blocks;
 use keystile_e2e::process::wait_until;
 use keystile_e2e::root;
 use keystile_e2e::scripted_auth::{Script, ScriptedAuth, answer};
-use keystile_e2e::upstream::Received;
+use keystile_e2e::stack::{Setup, Stack};
 use serde_json::{Map, Value, json};
 
 use crate::world::World;
 
 trials! { Together:
     "logs: fields are bounded" => fields_are_bounded,
-}
-
-trials! { Alone:
     "logs: lines are short" => lines_are_short,
 }
 
@@ -103,37 +100,25 @@ fn fields_are_bounded(_: &World) -> Result<()> {
 /// A real Envoy accepts the formats and cuts off fields, whatever a client sends.
 fn lines_are_short(world: &World) -> Result<()> {
     for (page, fields) in formats()? {
-        let folder = tempfile::tempdir()?;
         let auth = ScriptedAuth::default();
-        let (serving, upstream) = world.scripted(&auth, &Received::default())?;
         let key = made_up_key();
         world.keep_secret(&key);
         auth.script(&hash(&key)?, Script::Answer(answer("200 OK", GOOD)));
         let plugin = json!({"lookup": {"cluster": "auth", "timeout": "10s"}});
-        let clusters = [
-            cluster("auth", Some(serving.address)),
-            cluster("upstream", Some(upstream)),
-        ];
-        let mut config = envoy::config(&[Listener::new("logged", &plugin)], &clusters);
-        let http = http_settings(&mut config)?;
-        http["access_log"] = json!([{
-            "name": "envoy.access_loggers.stdout",
-            "typed_config": {
-                "@type": "type.googleapis.com/envoy.extensions.access_loggers.stream.v3.StdoutAccessLog",
-                "log_format": {"json_format": fields},
-            },
-        }]);
-        let file = folder.path().join("envoy.json");
-        std::fs::write(&file, config.to_string())?;
-        let options = [
-            "--concurrency",
-            "1",
-            "--log-level",
-            "warning",
-            "--file-flush-interval-msec",
-            "100",
-        ];
-        let envoy = Envoy::start(&file, folder.path(), &options, false)?;
+        let Stack { envoy, .. } = &Stack::start(Setup {
+            edit: Box::new(move |config| {
+                http_settings(config)?["access_log"] = json!([{
+                    "name": "envoy.access_loggers.stdout",
+                    "typed_config": {
+                        "@type": "type.googleapis.com/envoy.extensions.access_loggers.stream.v3.StdoutAccessLog",
+                        "log_format": {"json_format": fields},
+                    },
+                }]);
+                Ok(())
+            }),
+            auth,
+            ..Setup::new(vec![Listener::new("logged", &plugin)])
+        })?;
         let to = envoy.listener("logged").context(page)?;
 
         let long = "x".repeat(50_000);

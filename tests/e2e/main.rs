@@ -2,7 +2,8 @@
 //!
 //! Each row of a table is a separate test, which `cargo test` can select by name.
 
-/// Registers a module's tests: when they run, and the name and the function of each.
+/// Registers a module's tests: when they run, and the name and the function of each. A function that
+/// takes the [`world::World`] shares it with all others that do.
 macro_rules! trials {
     ($when:ident: $($name:literal => $run:path),+ $(,)?) => {
         keystile_e2e::suite!($when, || vec![$(crate::world::trial($name, $run)),+]);

@@ -4,17 +4,17 @@
 use anyhow::{Context, Result, ensure};
 use keystile_e2e::client;
 use keystile_e2e::discovery::Discovery;
-use keystile_e2e::envoy::{self, Envoy, Listener, cluster, each_http_settings, module};
+use keystile_e2e::envoy::{Listener, copy_cluster, each_http_settings, module};
 use keystile_e2e::keys::{GOOD, hash, made_up_key};
-use keystile_e2e::manifests::{FOLDERS, documents};
+use keystile_e2e::manifests::{Document, FOLDERS, documents};
 use keystile_e2e::scripted_auth::{Script, ScriptedAuth, answer};
 use keystile_e2e::shipped;
-use keystile_e2e::upstream::Received;
+use keystile_e2e::stack::{Setup, Stack};
 use serde_json::{Value, json};
 
 use crate::world::World;
 
-trials! { Alone:
+trials! { Together:
     "mesh: as meshes load it" => as_meshes_load_it,
     "mesh: as Istio patches it" => as_istio_patches_it,
 }
@@ -104,8 +104,6 @@ fn as_meshes_load_it(world: &World) -> Result<()> {
     let auth = ScriptedAuth::default();
     let page = json!({"cursor": "c1", "changes": [], "reset": false}).to_string();
     auth.script("/v1/changes?", Script::Answer(answer("200 OK", &page)));
-    let (serving, upstream) = world.scripted(&auth, &Received::default())?;
-
     let asked = |case: &Case| {
         let clusters = ["lookup", "feed"].map(|section| case.config[section]["cluster"].clone());
         let names = clusters.iter().filter_map(Value::as_str);
@@ -114,47 +112,50 @@ fn as_meshes_load_it(world: &World) -> Result<()> {
     let mut names: Vec<_> = cases.iter().flat_map(asked).collect();
     names.sort();
     names.dedup();
-    let clusters = names
-        .iter()
-        .map(|name| cluster(name, Some(serving.address)));
-    let clusters: Vec<_> = clusters
-        .chain([cluster("upstream", Some(upstream))])
-        .collect();
     let listeners: Vec<_> = cases
         .iter()
         .map(|case| Listener::new(case.name, &case.config))
         .collect();
-    let mut config = envoy::config(&listeners, &clusters);
-    config["node"] = json!({"id": "keystile", "cluster": "keystile"});
-    for (index, (case, (_, http))) in cases
-        .iter()
-        .zip(each_http_settings(&mut config))
-        .enumerate()
-    {
-        match case.loaded {
+    let mut filters = Vec::new();
+    for (index, case) in cases.iter().enumerate() {
+        filters.push(match case.loaded {
             Loaded::Discovered => {
                 let file = folder.path().join(format!("filter-{index}.json"));
                 let discovery = Discovery::new("api.keystile", file);
                 let plugin = case.config.to_string();
                 discovery.publish(&discovery.resource(&module(), &plugin))?;
-                http["http_filters"][0] = discovery.filter();
+                Some(discovery.filter())
             }
-            Loaded::ByRoute => by_route(http),
-        }
+            Loaded::ByRoute => None,
+        });
     }
-    let file = folder.path().join("envoy.json");
-    std::fs::write(&file, config.to_string())?;
-    let options = ["--concurrency", "1", "--log-level", "warning"];
-    let envoy = Envoy::start(&file, folder.path(), &options, false)?;
+    let stack = Stack::start(Setup {
+        edit: Box::new(move |config| {
+            config["node"] = json!({"id": "keystile", "cluster": "keystile"});
+            for name in &names {
+                copy_cluster(config, "auth", name)?;
+            }
+            for ((_, http), filter) in each_http_settings(config).zip(filters) {
+                match filter {
+                    Some(filter) => http["http_filters"][0] = filter,
+                    None => by_route(http),
+                }
+            }
+            Ok(())
+        }),
+        auth,
+        ..Setup::new(listeners)
+    })?;
 
     for case in &cases {
-        ask(world, &envoy, &auth, case).context(case.name)?;
+        ask(world, &stack, case).context(case.name)?;
     }
-    envoy.no_vm_died()
+    stack.envoy.no_vm_died()
 }
 
-fn ask(world: &World, envoy: &Envoy, auth: &ScriptedAuth, case: &Case) -> Result<()> {
-    let to = envoy.listener(case.name)?;
+fn ask(world: &World, stack: &Stack, case: &Case) -> Result<()> {
+    let auth = &stack.auth;
+    let to = stack.envoy.listener(case.name)?;
     let missing = client::get(to, "/v1/x", [])?;
     ensure!(
         missing.text().contains("api_key_missing"),
@@ -181,32 +182,11 @@ fn ask(world: &World, envoy: &Envoy, auth: &ScriptedAuth, case: &Case) -> Result
     Ok(())
 }
 
-/// With Istio's EnvoyFilters, including the second lock, requests get the same results as without
-/// them. If Keystile is missing, they get a 503. What other filters refuse stays a 403.
-fn as_istio_patches_it(world: &World) -> Result<()> {
-    let patches: Vec<_> = documents(FOLDERS[0])?
-        .into_iter()
-        .filter(|it| it.text("/kind") == "EnvoyFilter" && !it.patches_clusters())
-        .collect();
-    ensure!(patches.len() == 2, "{} EnvoyFilters", patches.len());
-    let folder = tempfile::tempdir()?;
-    let auth = ScriptedAuth::default();
-    let (serving, upstream) = world.scripted(&auth, &Received::default())?;
-    let plugin = json!({
-        "lookup": {"cluster": "auth", "timeout": "10s"},
-        "exempt": {"paths": ["/healthz"]},
-    });
-    let names = ["there", "away", "beside", "away, beside"];
-    let clusters = [
-        cluster("auth", Some(serving.address)),
-        cluster("upstream", Some(upstream)),
-    ];
-    let mut config = envoy::config(&names.map(|name| Listener::new(name, &plugin)), &clusters);
+/// Patches the settings of each listener, and makes the changes that its name says.
+fn patch_all(config: &mut Value, patches: &[Document], filter: &Value) -> Result<()> {
     config["node"] = json!({"id": "keystile", "cluster": "keystile"});
-    let discovery = Discovery::new("api.keystile", folder.path().join("filter.json"));
-    discovery.publish(&discovery.resource(&module(), &plugin.to_string()))?;
-    for (name, http) in each_http_settings(&mut config) {
-        for patch in &patches {
+    for (name, http) in each_http_settings(config) {
+        for patch in patches {
             patch.patch(http)?;
         }
         ensure!(http["stream_idle_timeout"] == "60s", "{http}");
@@ -218,7 +198,7 @@ fn as_istio_patches_it(world: &World) -> Result<()> {
             "the second lock differs from the one in envoy/envoy.yaml"
         );
         let filters = http["http_filters"].as_array_mut().context("no filters")?;
-        filters[0] = discovery.filter();
+        filters[0] = filter.clone();
         if name.ends_with("beside") {
             // Like one that Istio generates from an AuthorizationPolicy.
             filters.insert(1, nobody_may());
@@ -227,9 +207,31 @@ fn as_istio_patches_it(world: &World) -> Result<()> {
             filters.remove(0);
         }
     }
-    let file = folder.path().join("envoy.json");
-    std::fs::write(&file, config.to_string())?;
-    let envoy = Envoy::start(&file, folder.path(), &["--concurrency", "1"], false)?;
+    Ok(())
+}
+
+/// With Istio's EnvoyFilters, including the second lock, requests get the same results as without
+/// them. If Keystile is missing, they get a 503. What other filters refuse stays a 403.
+fn as_istio_patches_it(world: &World) -> Result<()> {
+    let patches: Vec<_> = documents(FOLDERS[0])?
+        .into_iter()
+        .filter(|it| it.text("/kind") == "EnvoyFilter" && !it.patches_clusters())
+        .collect();
+    ensure!(patches.len() == 2, "{} EnvoyFilters", patches.len());
+    let folder = tempfile::tempdir()?;
+    let plugin = json!({
+        "lookup": {"cluster": "auth", "timeout": "10s"},
+        "exempt": {"paths": ["/healthz"]},
+    });
+    let names = ["there", "away", "beside", "away, beside"];
+    let discovery = Discovery::new("api.keystile", folder.path().join("filter.json"));
+    discovery.publish(&discovery.resource(&module(), &plugin.to_string()))?;
+    let filter = discovery.filter();
+    let stack = Stack::start(Setup {
+        edit: Box::new(move |config| patch_all(config, &patches, &filter)),
+        ..Setup::new(names.map(|name| Listener::new(name, &plugin)).into())
+    })?;
+    let Stack { envoy, auth, .. } = &stack;
 
     let key = made_up_key();
     world.keep_secret(&key);

@@ -15,7 +15,7 @@ use keystile_e2e::watched::{Setup, Watched};
 
 use crate::world::World;
 
-trials! { Alone:
+trials! { Together:
     "observed: real Prometheus" => real_prometheus,
 }
 

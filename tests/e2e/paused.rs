@@ -68,7 +68,7 @@ fn body_is_held(world: &World) -> Result<()> {
                 .sent
                 .send(b"0\r\nx-trailer: 1\r\nx-keystile-key-id: evil\r\n\r\n")?;
             let_workers_run(world)?;
-            let early = world.received.with("x-request-id", &waiting.id);
+            let early = world.upstream.with("x-request-id", &waiting.id);
             ensure!(
                 early.is_empty(),
                 "{name}: forwarded without a verdict: {early:?}"
@@ -77,7 +77,7 @@ fn body_is_held(world: &World) -> Result<()> {
             waiting.verdict.add_permits(1);
             let response = waiting.sent.response()?;
             ensure!(response.status == status, "{name}: {response:?}");
-            let received = world.received.with("x-request-id", &waiting.id);
+            let received = world.upstream.with("x-request-id", &waiting.id);
             if status == 200 {
                 let echo: Value = serde_json::from_slice(&response.body)?;
                 ensure!(echo["body"] == "hello world", "{name}: {echo}");
@@ -137,7 +137,7 @@ fn client_leaves(world: &World) -> Result<()> {
             let_workers_run(world)?;
             waiting.verdict.add_permits(1);
             let_workers_run(world)?;
-            let received = world.received.with("x-request-id", &waiting.id);
+            let received = world.upstream.with("x-request-id", &waiting.id);
             ensure!(
                 received.is_empty(),
                 "{listener}: forwarded for a client that left"

@@ -3,25 +3,21 @@
 use anyhow::{Context, Result, ensure};
 use keystile_e2e::client;
 use keystile_e2e::discovery::listeners_apart;
-use keystile_e2e::envoy::{self, Envoy, Listener, cluster};
+use keystile_e2e::envoy::{self, Launch, Listener};
 use keystile_e2e::keys::{hash, made_up_key};
 use keystile_e2e::process::wait_until;
 use keystile_e2e::scripted_auth::{Script, ScriptedAuth, answer};
+use keystile_e2e::stack::{Setup, Stack};
 use serde_json::{Value, json};
 
-use crate::world::World;
-
-trials! { Alone:
+trials! { Together:
     "reconfigured: nothing stays behind" => nothing_stays_behind,
 }
 
 /// The gauges show only current configurations, and the old one's feed is no longer read.
-fn nothing_stays_behind(world: &World) -> Result<()> {
+fn nothing_stays_behind() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let auth = ScriptedAuth::default();
-    // There is no registry to forward to: all answers are scripted.
-    let nobody = ([127, 0, 0, 1], 1).into();
-    let serving = world.runtime.block_on(auth.serve(nobody))?;
     let page = json!({"cursor": "c1", "changes": [], "reset": false}).to_string();
     auth.script("/first?", Script::Answer(answer("200 OK", &page)));
     auth.script(
@@ -38,7 +34,7 @@ fn nothing_stays_behind(world: &World) -> Result<()> {
     );
 
     let listeners = folder.path().join("listeners.json");
-    let config = |more: Value| {
+    let listener = |more: Value| {
         let mut plugin = json!({
             "lookup": {"cluster": "auth", "timeout": "10s"},
             "cache": {"allow_ttl": "1h"},
@@ -46,26 +42,18 @@ fn nothing_stays_behind(world: &World) -> Result<()> {
         for (name, value) in more.as_object().into_iter().flatten() {
             plugin[name] = value.clone();
         }
-        let clusters = [
-            cluster("auth", Some(serving.address)),
-            cluster("upstream", None),
-        ];
-        let mut config = envoy::config(&[Listener::new("stage", &plugin)], &clusters);
-        listeners_apart(&mut config, &listeners)?;
-        anyhow::Ok(config)
+        vec![Listener::new("stage", &plugin)]
     };
+    let publish =
+        |more: Value| listeners_apart(&mut envoy::config(&listener(more), &[]), &listeners);
     let feed = |path: &str| json!({"feed": {"path": path, "interval": "100ms"}});
-    let file = folder.path().join("envoy.json");
-    std::fs::write(&file, config(feed("/first?{cursor}"))?.to_string())?;
-    let options = [
-        "--concurrency",
-        "1",
-        "--log-level",
-        "warning",
-        "--drain-time-s",
-        "1",
-    ];
-    let envoy = Envoy::start(&file, folder.path(), &options, false)?;
+    let first = listeners.clone();
+    let Stack { envoy, .. } = &Stack::start(Setup {
+        edit: Box::new(move |config| listeners_apart(config, &first)),
+        launch: Launch::default().with(&["--drain-time-s", "1"]),
+        auth,
+        ..Setup::new(listener(feed("/first?{cursor}")))
+    })?;
     let of = |name: &str| envoy.counter(&format!("wasmcustom.keystile.{name}"));
     let wait_for = |name: &str, expected: u64| {
         envoy.wait_for_counter(&format!("wasmcustom.keystile.{name}"), expected)
@@ -77,7 +65,7 @@ fn nothing_stays_behind(world: &World) -> Result<()> {
     client::get(envoy.listener("stage")?, "/v1/x", [line.as_str()])?;
     wait_for("cache.allow.entries", 1)?;
 
-    config(feed("/second?{cursor}"))?;
+    publish(feed("/second?{cursor}"))?;
     wait_until(|| Ok(of("feed_polls.failed.total")? > 10)).context("the second feed")?;
     // One of the worker, and one of the main thread.
     wait_for("feed.stale", 2)?;
@@ -98,7 +86,7 @@ fn nothing_stays_behind(world: &World) -> Result<()> {
         "the first feed is still read"
     );
 
-    config(json!({}))?;
+    publish(json!({}))?;
     wait_for("feed.stale", 0)?;
     envoy.no_vm_died()
 }

@@ -3,37 +3,31 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
-use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 use keystile_e2e::client;
-use keystile_e2e::envoy::{self, Envoy, Listener, cluster};
+use keystile_e2e::envoy::{self, Envoy, Launch, Listener, cluster};
 use keystile_e2e::keys::{GOOD, made_up_key};
 use keystile_e2e::manifests::{Document, FOLDERS, documents, envoy_gateway, registry_arguments};
+use keystile_e2e::recording_upstream::RecordingUpstream;
 use keystile_e2e::registry::{Registry, SERVICE_TOKEN};
-use keystile_e2e::scripted_auth::ScriptedAuth;
-use keystile_e2e::upstream::Received;
 use serde_json::{Value, json};
 
 use crate::identities::{Authority, Certificate};
 use crate::world::World;
 
-trials! { Alone:
+trials! { Together:
     "gateway: only the registry is asked" => only_the_registry_is_asked,
     "gateway: the route leads nowhere" => the_route_leads_nowhere,
 }
 
 /// Starts an Envoy with its own log, and with the token in its environment.
 fn start(folder: &Path, name: &str, config: &Value, token: Option<&str>) -> Result<Envoy> {
-    let folder = folder.join(name);
-    std::fs::create_dir(&folder)?;
-    let file = folder.join("envoy.json");
-    std::fs::write(&file, config.to_string())?;
-    let mut command = Command::new(envoy::program()?);
-    command.env_remove("KEYSTILE_SERVICE_TOKEN");
-    command.envs(token.map(|token| ("KEYSTILE_SERVICE_TOKEN", token)));
-    let options = ["--concurrency", "1", "--log-level", "warning"];
-    Envoy::start_as(command, &file, &folder, &options, false)
+    Launch {
+        token: token.map(str::to_owned),
+        ..Launch::default()
+    }
+    .start(config, &folder.join(name))
 }
 
 /// Returns an HTTP listener with these virtual hosts.
@@ -138,8 +132,8 @@ fn only_the_registry_is_asked(world: &World) -> Result<()> {
         ("another-authority", SERVICE_TOKEN, 503),
         ("plaintext", SERVICE_TOKEN, 503),
     ];
-    let received = Received::default();
-    let (_serving, upstream) = world.scripted(&ScriptedAuth::default(), &received)?;
+    let recorder = RecordingUpstream::echoing();
+    let upstream = world.runtime.block_on(recorder.serve())?;
     for (file, (server, token, status)) in ["policy.yaml", "patch.yaml"]
         .iter()
         .flat_map(|file| rows.map(|row| (file, row)))
@@ -155,7 +149,7 @@ fn only_the_registry_is_asked(world: &World) -> Result<()> {
             patched_clusters(&documents, to, &authority.certificate)?
         };
         ensure!(clusters.len() == 2, "{} clusters", clusters.len());
-        clusters.push(cluster("upstream", Some(upstream)));
+        clusters.push(cluster("upstream", Some(upstream.address)));
         let policy = documents
             .iter()
             .find(|it| it.plugin().is_some() && it.file.ends_with(file));
@@ -206,7 +200,7 @@ fn only_the_registry_is_asked(world: &World) -> Result<()> {
         );
         proxy.no_vm_died()?;
     }
-    let passed = received.text().lines().count();
+    let passed = recorder.text().lines().count();
     ensure!(
         passed == 4,
         "{passed} requests passed, not 2 of each file's"
@@ -264,12 +258,14 @@ fn the_route_leads_nowhere(world: &World) -> Result<()> {
     ensure!(served.len() > 5, "{served:?}");
 
     // In the registry's place, to record whatever arrives.
-    let received = Received::default();
-    let (_serving, recorder) = world.scripted(&ScriptedAuth::default(), &received)?;
+    let recorder = RecordingUpstream::echoing();
+    let recording = world.runtime.block_on(recorder.serve())?;
     let route = documents.iter().find(|it| it.text("/kind") == "HTTPRoute");
     let route = route.context("no HTTPRoute")?;
     let clusters = route.clusters();
-    let clusters = clusters.iter().map(|name| cluster(name, Some(recorder)));
+    let clusters = clusters
+        .iter()
+        .map(|name| cluster(name, Some(recording.address)));
     let mut config = envoy::config(&[], &clusters.collect::<Vec<_>>());
     let listener = |name: &str, denied: bool| -> Result<Value> {
         let virtual_host = envoy_gateway::virtual_host(&documents, denied)?;
@@ -327,9 +323,9 @@ fn the_route_leads_nowhere(world: &World) -> Result<()> {
         }
     }
     ensure!(
-        received.text().is_empty(),
+        recorder.text().is_empty(),
         "the registry would have got {}",
-        received.text()
+        recorder.text()
     );
     // The recorder does record: only the SecurityPolicy stops what the route matches, and that is not
     // a path of the registry.
@@ -352,6 +348,6 @@ fn the_route_leads_nowhere(world: &World) -> Result<()> {
             ensure!(answer.status == status, "{listener}: {path}: {answer:?}");
         }
     }
-    ensure!(received.text().lines().count() == 2, "{}", received.text());
+    ensure!(recorder.text().lines().count() == 2, "{}", recorder.text());
     Ok(())
 }

@@ -6,24 +6,23 @@ pub(crate) mod ports;
 
 use std::net::SocketAddr;
 use std::path::Path;
-use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 use keystile_e2e::client;
-use keystile_e2e::envoy::{self, Envoy, Listener, cluster, http2_cluster};
+use keystile_e2e::envoy::{self, Envoy, Launch, Listener, cluster, http2_cluster};
 use keystile_e2e::keys::{GOOD, made_up_key};
 use keystile_e2e::manifests::istio::{Identity, certificate};
 use keystile_e2e::manifests::{Document, FOLDERS, documents, registry_arguments};
 use keystile_e2e::process::Process;
+use keystile_e2e::recording_upstream::RecordingUpstream;
 use keystile_e2e::registry::{Listening, Registry, SERVICE_TOKEN};
-use keystile_e2e::upstream::Received;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::identities::Authority;
 use crate::world::World;
 
-trials! { Alone:
+trials! { Together:
     "mesh: only the filter is answered" => only_the_filter_is_answered,
 }
 
@@ -68,17 +67,11 @@ impl Mesh {
 
     /// Starts an Envoy on a configuration. Its log goes into its own folder.
     fn envoy(&self, name: &str, config: &Value, token: Option<&str>) -> Result<Envoy> {
-        let folder = self.folder.path().join(name);
-        std::fs::create_dir(&folder)?;
-        let file = folder.join("envoy.json");
-        std::fs::write(&file, config.to_string())?;
-        let mut command = Command::new(envoy::program()?);
-        command.env_remove("KEYSTILE_SERVICE_TOKEN");
-        if let Some(token) = token {
-            command.env("KEYSTILE_SERVICE_TOKEN", token);
+        Launch {
+            token: token.map(str::to_owned),
+            ..Launch::default()
         }
-        let options = ["--concurrency", "1", "--log-level", "warning"];
-        Envoy::start_as(command, &file, &folder, &options, false)
+        .start(config, &self.folder.path().join(name))
     }
 
     /// Starts the registry's pod: for each port, a listener with the filters of the policies, in front
@@ -328,12 +321,9 @@ fn only_the_filter_is_answered(world: &World) -> Result<()> {
             )
         })
         .collect();
-    let received = Received::default();
-    let (_serving, upstream) = world.scripted(
-        &keystile_e2e::scripted_auth::ScriptedAuth::default(),
-        &received,
-    )?;
-    clusters.push(cluster("upstream", Some(upstream)));
+    let recorder = RecordingUpstream::echoing();
+    let upstream = world.runtime.block_on(recorder.serve())?;
+    clusters.push(cluster("upstream", Some(upstream.address)));
     let config = envoy::config(&listeners, &clusters);
 
     let known = format!("x-api-key: {key}");
@@ -359,7 +349,7 @@ fn only_the_filter_is_answered(world: &World) -> Result<()> {
     }
     let answer = client::get(with_token.listener("sidecar")?, "/v1/x", [unknown.as_str()])?;
     ensure!(answer.text().contains("api_key_not_found"), "{answer:?}");
-    let passed = received.text().lines().count();
+    let passed = recorder.text().lines().count();
     for envoy in [&without, &other] {
         for line in [&known, &unknown] {
             let answer = client::get(envoy.listener("sidecar")?, "/v1/x", [line.as_str()])?;
@@ -367,7 +357,7 @@ fn only_the_filter_is_answered(world: &World) -> Result<()> {
         }
     }
     ensure!(
-        received.text().lines().count() == passed,
+        recorder.text().lines().count() == passed,
         "a request passed without the token"
     );
     let dump = client::get(with_token.admin(), "/config_dump", [])?.text();

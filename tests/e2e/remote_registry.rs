@@ -5,20 +5,19 @@ use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use keystile_e2e::client;
-use keystile_e2e::envoy::{self, Envoy};
+use keystile_e2e::envoy::{self, Launch};
 use keystile_e2e::keys::made_up_key;
 use keystile_e2e::pages::yaml_blocks;
+use keystile_e2e::recording_upstream::RecordingUpstream;
 use keystile_e2e::registry::{Registry, SERVICE_TOKEN};
 use keystile_e2e::root;
-use keystile_e2e::scripted_auth::ScriptedAuth;
 use keystile_e2e::shipped::{self, FREE, Ports};
-use keystile_e2e::upstream::Received;
 use serde_json::{Value, json};
 
 use crate::identities::{Authority, Certificate};
 use crate::world::World;
 
-trials! { Alone:
+trials! { Together:
     "remote registry: only itself is asked" => only_itself_is_asked,
 }
 
@@ -38,8 +37,9 @@ fn only_itself_is_asked(world: &World) -> Result<()> {
     let proxies = Authority::new(&at("proxies")?)?;
     let (proxy, foreign) = (proxies.host("proxy")?, authority.host("proxy")?);
     let (named, other) = (authority.host(NAME)?, authority.host("web.internal")?);
-    let received = Received::default();
-    let (_serving, upstream) = world.scripted(&ScriptedAuth::default(), &received)?;
+    let upstream = world
+        .runtime
+        .block_on(RecordingUpstream::default().serve())?;
     // The server's certificate, the proxy's, its token, and the status for a known key.
     let rows = [
         ("as documented", &named, &proxy, SERVICE_TOKEN, 200),
@@ -71,14 +71,12 @@ fn only_itself_is_asked(world: &World) -> Result<()> {
 
         let ports = Ports {
             registry: listening.main.port(),
-            upstream: upstream.port(),
+            upstream: upstream.address.port(),
             ..FREE
         };
         let mut config: Value = serde_saphyr::from_str(&shipped::config_on(ports)?)?;
         set_up(&mut config, &authority.certificate, client_cert, token)?;
-        let file = case_folder.join("envoy.json");
-        std::fs::write(&file, config.to_string())?;
-        let envoy = Envoy::start(&file, &case_folder, shipped::OPTIONS, false)?;
+        let envoy = Launch::all_processors().start(config, &case_folder)?;
         let ask = |key: &str| {
             let header = format!("x-api-key: {key}");
             client::get(envoy.listener("api")?, "/v1/x", [header.as_str()])

@@ -2,35 +2,29 @@
 //! registry and upstream.
 
 use std::net::SocketAddr;
+use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
 use keystile_e2e::client::{self, Response, Sent};
-use keystile_e2e::envoy::{self, Envoy, Listener, cluster, http2_cluster};
+use keystile_e2e::envoy::{self, Launch, Listener, http2_cluster};
 use keystile_e2e::keys::{hash, made_up_key};
 use keystile_e2e::load::{self, Outcomes, Request};
 use keystile_e2e::log_entry::without_key_id;
 use keystile_e2e::process::{Process, wait_until};
 use keystile_e2e::registry::{Created, Registry, SERVICE_TOKEN};
-use keystile_e2e::scripted_auth::{Script, ScriptedAuth};
-use keystile_e2e::serving::Serving;
-use keystile_e2e::upstream::{self, Received};
+use keystile_e2e::scripted_auth::{Fallback, Script, ScriptedAuth};
+use keystile_e2e::stack::{self, Stack};
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
 use crate::test_database::TestDatabase;
-use crate::world::World;
 
-pub(crate) struct Stage<'a> {
-    pub(crate) world: &'a World,
-    pub(crate) envoy: Envoy,
+pub(crate) struct Stage {
+    stack: Stack,
     pub(crate) to: SocketAddr,
-    pub(crate) auth: ScriptedAuth,
-    /// The server of [`Stage::auth`], for outages.
-    pub(crate) serving: Serving,
     pub(crate) registry: Registry,
     /// Where the registry serves lookups and its admin API.
     pub(crate) registry_at: SocketAddr,
@@ -38,13 +32,28 @@ pub(crate) struct Stage<'a> {
     server: Option<Process>,
     pub(crate) database: TestDatabase,
     keys: Vec<String>,
-    folder: TempDir,
+    /// The registry's logs.
+    logs: TempDir,
+}
+
+impl Deref for Stage {
+    type Target = Stack;
+
+    fn deref(&self) -> &Stack {
+        &self.stack
+    }
+}
+
+impl DerefMut for Stage {
+    fn deref_mut(&mut self) -> &mut Stack {
+        &mut self.stack
+    }
 }
 
 /// Who answers lookups.
 #[derive(Clone, Copy)]
 pub(crate) enum Asks {
-    /// [`Stage::auth`], which forwards to the registry.
+    /// [`Stack::auth`], which forwards to the registry.
     Auth,
     /// The registry, over HTTP/2.
     Registry,
@@ -65,7 +74,7 @@ pub(crate) struct Setup {
     pub(crate) timeout: &'static str,
     /// Who answers lookups.
     pub(crate) asks: Asks,
-    /// Becomes [`Stage::auth`]. Its scripts apply from the first poll and lookup on.
+    /// Becomes [`Stack::auth`]. Its scripts apply from the first poll and lookup on.
     pub(crate) auth: ScriptedAuth,
     /// The limit of simultaneous lookups, if it is not the default of circuit breakers.
     pub(crate) most_lookups: Option<u32>,
@@ -96,12 +105,8 @@ impl Setup {
     }
 
     /// Runs a test, then checks what holds for all of them: no VM died, and no key is in Envoy's log.
-    pub(crate) fn run(
-        self,
-        world: &World,
-        test: impl FnOnce(&mut Stage<'_>) -> Result<()>,
-    ) -> Result<()> {
-        let mut stage = Stage::new(world, &self)?;
+    pub(crate) fn run(self, test: impl FnOnce(&mut Stage) -> Result<()>) -> Result<()> {
+        let mut stage = Stage::new(self)?;
         let outcome = test(&mut stage).with_context(|| {
             let log = stage.envoy.written();
             let warnings = log.lines().filter(|line| line.contains("keystile: "));
@@ -116,30 +121,20 @@ impl Setup {
     }
 }
 
-impl<'a> Stage<'a> {
-    fn new(world: &'a World, setup: &Setup) -> Result<Self> {
-        let folder = tempfile::tempdir()?;
+impl Stage {
+    fn new(setup: Setup) -> Result<Self> {
+        let logs = tempfile::tempdir()?;
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
         let database = (setup.database)();
         let registry = Registry::guarded(database.url.clone());
-        let (server, registry_at) = registry.serve(any, &folder.path().join("registry.log"))?;
-        let auth = setup.auth.clone();
-        let (serving, upstream) = world.runtime.block_on(async {
-            let serving = auth.serve(registry_at).await?;
-            let listener = TcpListener::bind(any).await?;
-            let upstream = upstream::serve(listener, Received::default(), std::future::pending())?;
-            anyhow::Ok((serving, upstream))
-        })?;
-        let mut asked = match setup.asks {
-            Asks::Auth => cluster("auth", Some(serving.address)),
-            Asks::Registry => http2_cluster("auth", registry_at),
-            Asks::Other(address) => http2_cluster("auth", address),
-        };
-        // As in envoy/envoy.yaml: less than a long page of the feed.
-        asked["per_connection_buffer_limit_bytes"] = json!(65_536);
-        if let Some(most) = setup.most_lookups {
-            asked["circuit_breakers"] = json!({"thresholds": [{"max_requests": most}]});
-        }
+        let (server, registry_at) = registry.serve(any, &logs.path().join("registry.log"))?;
+        // For polls of the feed, if the plugin uses it.
+        let mut clusters = vec![http2_cluster("auth_feed", registry_at)];
+        clusters.extend(match setup.asks {
+            Asks::Auth => None,
+            Asks::Registry => Some(http2_cluster("auth", registry_at)),
+            Asks::Other(address) => Some(http2_cluster("auth", address)),
+        });
         let mut plugin = json!({
             "lookup": {
                 "cluster": "auth",
@@ -156,41 +151,38 @@ impl<'a> Stage<'a> {
             allow_on_headers_stop_iteration: setup.allow_on_headers_stop_iteration,
             ..Listener::new("stage", &plugin)
         };
-        // More requests at once than a cluster takes by default.
-        let mut upstream = cluster("upstream", Some(upstream));
-        upstream["circuit_breakers"] =
-            json!({"thresholds": [{"max_requests": 10_000, "max_pending_requests": 10_000}]});
-        // For polls of the feed, if the plugin uses it.
-        let feed = http2_cluster("auth_feed", registry_at);
-        let mut config = envoy::config(&[listener], &[upstream, asked, feed]);
-        if let Some(timeout) = setup.stream_idle_timeout {
-            envoy::http_settings(&mut config)?["stream_idle_timeout"] = json!(timeout);
-        }
-        let file = folder.path().join("envoy.json");
-        std::fs::write(&file, config.to_string())?;
-        let workers = setup.workers.to_string();
-        let mut options = vec![
-            "--concurrency",
-            &workers,
-            "--log-level",
-            "warning",
-            "--file-flush-interval-msec",
-            "50",
-        ];
-        options.extend(setup.options.iter().map(String::as_str));
-        let envoy = Envoy::start(&file, folder.path(), &options, false)?;
+        let (most_lookups, idle) = (setup.most_lookups, setup.stream_idle_timeout);
+        let stack = Stack::start(stack::Setup {
+            clusters,
+            edit: Box::new(move |config| {
+                let asked = envoy::cluster_in(config, "auth")?;
+                // As in envoy/envoy.yaml: less than a long page of the feed.
+                asked["per_connection_buffer_limit_bytes"] = json!(65_536);
+                if let Some(most) = most_lookups {
+                    asked["circuit_breakers"] = json!({"thresholds": [{"max_requests": most}]});
+                }
+                if let Some(timeout) = idle {
+                    envoy::http_settings(config)?["stream_idle_timeout"] = json!(timeout);
+                }
+                Ok(())
+            }),
+            launch: Launch {
+                options: setup.options,
+                ..Launch::workers(setup.workers)
+            },
+            auth: setup.auth,
+            fallback: Fallback::Registry(registry_at),
+            ..stack::Setup::new(vec![listener])
+        })?;
         Ok(Self {
-            world,
-            to: envoy.listener("stage")?,
-            envoy,
-            auth,
-            serving,
+            to: stack.envoy.listener("stage")?,
+            stack,
             registry,
             registry_at,
             server: Some(server),
             database,
             keys: Vec::new(),
-            folder,
+            logs,
         })
     }
 
@@ -201,7 +193,7 @@ impl<'a> Stage<'a> {
 
     /// Starts the registry again at the same address.
     pub(crate) fn start_registry(&mut self) -> Result<()> {
-        let log = self.folder.path().join("registry-again.log");
+        let log = self.logs.path().join("registry-again.log");
         let (server, _) = self.registry.serve(self.registry_at, &log)?;
         self.server = Some(server);
         Ok(())
@@ -212,13 +204,19 @@ impl<'a> Stage<'a> {
         Registry::ask(self.registry_at, method, path, None)
     }
 
-    /// Returns a made-up key, and permits. Each lookup of it waits for a permit to be answered.
-    pub(crate) fn held_key(&mut self, answer: Vec<u8>) -> Result<(String, Arc<Semaphore>)> {
-        let (key, verdict) = (made_up_key(), Arc::new(Semaphore::new(0)));
-        let script = Script::AnswerWhen(Arc::clone(&verdict), answer);
+    /// Returns a new key whose lookups are answered by script.
+    pub(crate) fn scripted_key(&mut self, script: Script) -> Result<String> {
+        let key = made_up_key();
         self.auth.script(&hash(&key)?, script);
         self.keys.push(key.clone());
-        Ok((key, verdict))
+        Ok(key)
+    }
+
+    /// Returns a made-up key, and permits. Each lookup of it waits for a permit to be answered.
+    pub(crate) fn held_key(&mut self, answer: Vec<u8>) -> Result<(String, Arc<Semaphore>)> {
+        let verdict = Arc::new(Semaphore::new(0));
+        let script = Script::AnswerWhen(Arc::clone(&verdict), answer);
+        Ok((self.scripted_key(script)?, verdict))
     }
 
     /// Sends requests with this key, each on its own connection, without reading the responses.
@@ -240,7 +238,7 @@ impl<'a> Stage<'a> {
     ) -> JoinHandle<Result<Outcomes>> {
         let (to, request) = (self.to, Request::new(path, key.to_owned()));
         let connections = requests.div_ceil(100);
-        self.world.runtime.spawn(async move {
+        self.runtime.spawn(async move {
             let requests = std::iter::repeat_n(request, requests);
             load::run(to, connections, 100, requests).await
         })
@@ -277,11 +275,11 @@ impl<'a> Stage<'a> {
     }
 
     pub(crate) fn begin_outage(&self) -> Result<()> {
-        self.world.runtime.block_on(self.serving.stop())
+        self.runtime.block_on(self.serving.stop())
     }
 
     pub(crate) fn end_outage(&self) -> Result<()> {
-        self.world.runtime.block_on(self.serving.start())
+        self.runtime.block_on(self.serving.start())
     }
 
     /// Returns a counter of the filter, such as `verdicts.cache.total`.

@@ -3,49 +3,72 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::ops::Deref;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, Result, anyhow};
 use keystile_e2e::client::Response;
-use keystile_e2e::envoy::{self, Envoy, Listener, cluster, http2_cluster};
+use keystile_e2e::envoy::{Launch, Listener, cluster, copy_cluster};
 use keystile_e2e::keys::{hash, made_up_key};
 use keystile_e2e::process::Process;
+use keystile_e2e::recording_upstream::RecordingUpstream;
 use keystile_e2e::registry::Registry;
-use keystile_e2e::scripted_auth::{Script, ScriptedAuth};
-use keystile_e2e::serving::Serving;
+use keystile_e2e::scripted_auth::{Fallback, Script};
+use keystile_e2e::stack::{Setup, Stack};
 use keystile_e2e::trials;
-use keystile_e2e::upstream::{self, Received};
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tokio::net::{TcpListener, TcpSocket};
+use tokio::net::TcpSocket;
 use tokio::runtime::Runtime;
 
 /// The pepper of the registry behind the listener `pepper`.
 const PEPPER: &str = "a pepper of the tests";
 
 pub(crate) struct World {
-    pub(crate) envoy: Envoy,
-    pub(crate) auth: ScriptedAuth,
-    pub(crate) received: Received,
-    pub(crate) runtime: Runtime,
+    stack: Stack,
     keys: HashMap<&'static str, String>,
     /// Keys that must not appear anywhere.
     secrets: Mutex<Vec<String>>,
     replies: Mutex<String>,
     _registries: [Process; 2],
-    _serving: Serving,
     _closed_port: TcpSocket,
-    pub(crate) folder: TempDir,
+    /// The registries' databases and logs.
+    folder: TempDir,
+}
+
+impl Deref for World {
+    type Target = Stack;
+
+    fn deref(&self) -> &Stack {
+        &self.stack
+    }
 }
 
 /// The world, once a test has started it.
 static SHARED: Mutex<Option<Result<Arc<World>, String>>> = Mutex::new(None);
 
-/// Creates a test that needs the world.
-pub(crate) fn trial(name: &str, run: impl FnOnce(&World) -> Result<()> + Send + 'static) -> Trial {
-    trials::trial(name, move || run(&*shared()?))
+/// A function that tests something, with or without the world. `T` tells the two apart.
+pub(crate) trait Test<T>: Send + 'static {
+    fn run(self) -> Result<()>;
+}
+
+impl<F: FnOnce() -> Result<()> + Send + 'static> Test<()> for F {
+    fn run(self) -> Result<()> {
+        self()
+    }
+}
+
+impl<F: FnOnce(&World) -> Result<()> + Send + 'static> Test<World> for F {
+    fn run(self) -> Result<()> {
+        self(&*shared()?)
+    }
+}
+
+/// Creates a test.
+pub(crate) fn trial<T>(name: &str, test: impl Test<T>) -> Trial {
+    trials::trial(name, move || test.run())
 }
 
 /// Returns the world, which the first test starts.
@@ -67,7 +90,6 @@ pub(crate) fn stop() {
 
 impl World {
     fn new() -> Result<Self> {
-        let runtime = Runtime::new()?;
         let folder = tempfile::tempdir()?;
         let at = |name: &str| folder.path().join(name);
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
@@ -78,48 +100,45 @@ impl World {
         let (peppered_server, peppered_lookups) =
             peppered.serve(any, &at("peppered-registry.log"))?;
 
-        let (auth, received) = (ScriptedAuth::default(), Received::default());
-        let (serving, upstream_address) = runtime.block_on(async {
-            let serving = auth.serve(lookups).await?;
-            let listener = TcpListener::bind(any).await?;
-            let upstream = upstream::serve(listener, received.clone(), std::future::pending())?;
-            anyhow::Ok((serving, upstream))
-        })?;
-
         // Bound, so that no other socket gets it, but not listened on.
-        let closed_port = TcpSocket::new_v4()?;
+        let runtime = Runtime::new()?;
+        let closed_port = {
+            let _guard = runtime.enter();
+            TcpSocket::new_v4()?
+        };
         closed_port.bind(any)?;
-        let mut full = cluster("full", Some(serving.address));
-        full["circuit_breakers"] = json!({"thresholds": [{"max_requests": 0}]});
-        let config = envoy::config(
-            &listeners(),
-            &[
-                http2_cluster("upstream", upstream_address),
-                cluster("auth", Some(serving.address)),
-                cluster(
-                    "outbound|80||auth.default.svc.cluster.local",
-                    Some(serving.address),
-                ),
+        let stack = Stack::start(Setup {
+            clusters: vec![
                 cluster("peppered", Some(peppered_lookups)),
                 cluster("refused", Some(closed_port.local_addr()?)),
                 cluster("hostless", None),
-                full,
             ],
-        );
-        let file = at("envoy.json");
-        std::fs::write(&file, config.to_string())?;
-        let envoy = Envoy::start(&file, folder.path(), LOG_OPTIONS, false)?;
+            edit: Box::new(|config| {
+                let mesh = copy_cluster(
+                    config,
+                    "auth",
+                    "outbound|80||auth.default.svc.cluster.local",
+                )?;
+                mesh["circuit_breakers"] = Value::Null;
+                let full = copy_cluster(config, "auth", "full")?;
+                full["circuit_breakers"] = json!({"thresholds": [{"max_requests": 0}]});
+                Ok(())
+            }),
+            launch: Launch {
+                log_level: "trace",
+                ..Launch::workers(2).with(LOG_OPTIONS)
+            },
+            fallback: Fallback::Registry(lookups),
+            upstream: RecordingUpstream::echoing(),
+            ..Setup::new(listeners())
+        })?;
 
         let world = Self {
-            envoy,
-            auth,
-            received,
-            runtime,
+            stack,
             keys: keys(&registry, &peppered)?,
             secrets: Mutex::default(),
             replies: Mutex::default(),
             _registries: [server, peppered_server],
-            _serving: serving,
             _closed_port: closed_port,
             folder,
         };
@@ -146,22 +165,6 @@ impl World {
         Ok(key)
     }
 
-    /// Starts an auth cluster that answers by script alone, and a separate upstream.
-    pub(crate) fn scripted(
-        &self,
-        auth: &ScriptedAuth,
-        received: &Received,
-    ) -> Result<(Serving, SocketAddr)> {
-        // There is no registry to forward to.
-        let nobody = ([127, 0, 0, 1], 1).into();
-        self.runtime.block_on(async {
-            let serving = auth.serve(nobody).await?;
-            let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
-            let upstream = upstream::serve(listener, received.clone(), std::future::pending())?;
-            Ok((serving, upstream))
-        })
-    }
-
     pub(crate) fn keep_secret(&self, key: &str) {
         let mut secrets = self.secrets.lock().unwrap_or_else(PoisonError::into_inner);
         secrets.push(key.to_owned());
@@ -184,9 +187,11 @@ impl World {
 
     pub(crate) fn logs(&self) -> Result<Vec<(PathBuf, Vec<u8>)>> {
         let mut logs = Vec::new();
-        for entry in std::fs::read_dir(self.folder.path())? {
-            let path = entry?.path();
-            logs.push((path.clone(), std::fs::read(path)?));
+        for folder in [&self.folder, &self.stack.folder] {
+            for entry in std::fs::read_dir(folder.path())? {
+                let path = entry?.path();
+                logs.push((path.clone(), std::fs::read(path)?));
+            }
         }
         Ok(logs)
     }
@@ -195,10 +200,6 @@ impl World {
 /// All loggers at their most verbose, except those with which Envoy itself logs the headers of each
 /// request. No filter can prevent that, as docs/envoy.md says.
 const LOG_OPTIONS: &[&str] = &[
-    "--concurrency",
-    "2",
-    "--log-level",
-    "trace",
     "--component-log-level",
     "http:info,http2:info,dns:info,pool:info,main:info",
 ];

@@ -11,11 +11,12 @@ use keystile_e2e::envoy::{Listener, each_http_settings, http2_cluster};
 use keystile_e2e::keys::{GOOD, hash, made_up_key};
 use keystile_e2e::recording_upstream::RecordingUpstream;
 use keystile_e2e::scripted_auth::{Script, answer};
+use keystile_e2e::stack::Setup;
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 
-use crate::range::{OnDemand, Range, Setup, plugin, uncached};
+use crate::range::{self, OnDemand, Range, plugin, uncached};
 
 /// The id in [`GOOD`].
 const ID: &str = "key_1";
@@ -37,7 +38,7 @@ fn setup(mirror: &RecordingUpstream) -> Result<Setup> {
         listener.allow_on_headers_stop_iteration = name.ends_with("streamed");
         listener
     });
-    let mut setup = Setup::new(listeners.collect());
+    let mut setup = range::setup(listeners.collect());
     setup
         .clusters
         .push(http2_cluster("mirror", serving.address));
@@ -55,7 +56,7 @@ fn edit(config: &mut Value) -> Result<()> {
     Ok(())
 }
 
-keystile_e2e::suite!(Alone, trials);
+keystile_e2e::suite!(Together, trials);
 
 fn trials() -> Vec<Trial> {
     let mirror = RecordingUpstream::default();

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, ensure};
 use keystile_e2e::root;
 use keystile_e2e::trials::{suites, trial};
 
-keystile_e2e::suite!(Alone, || vec![trial(
+keystile_e2e::suite!(Together, || vec![trial(
     "security: each claim has its tests",
     each_claim_has_its_tests
 )]);

@@ -22,11 +22,12 @@ use h2::RecvStream;
 use h2::client::{ResponseFuture, SendRequest};
 use keystile_e2e::envoy::{Listener, cluster};
 use keystile_e2e::shipped;
+use keystile_e2e::stack::Setup;
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
 
-use crate::range::{OnDemand, PATH, Setup, plugin, uncached};
+use crate::range::{self, OnDemand, PATH, plugin, uncached};
 
 /// The listener that caches no verdicts.
 const LISTENER: &str = "uncached";
@@ -41,7 +42,10 @@ fn setup() -> Result<Setup> {
         allow_on_headers_stop_iteration: true,
         ..Listener::new(STREAMED, &plugin)
     };
-    Ok(Setup::new(vec![Listener::new(LISTENER, &plugin), streamed]))
+    Ok(range::setup(vec![
+        Listener::new(LISTENER, &plugin),
+        streamed,
+    ]))
 }
 
 /// The listener of `envoy/envoy.yaml` in front of its upstream: the settings that operators start with.
@@ -69,7 +73,7 @@ fn shipped_setup() -> Result<Setup> {
                 serving,
             )])
         },
-        ..Setup::new(Vec::new())
+        ..range::setup(Vec::new())
     })
 }
 
@@ -85,7 +89,7 @@ fn http1_setup() -> Result<Setup> {
                 serving,
             )])
         },
-        ..Setup::new(vec![Listener::new(HTTP1, &plugin(&json!({})))])
+        ..range::setup(vec![Listener::new(HTTP1, &plugin(&json!({})))])
     })
 }
 
@@ -95,7 +99,7 @@ fn patient(mut cluster: Value) -> Value {
     cluster
 }
 
-keystile_e2e::suite!(Alone, trials);
+keystile_e2e::suite!(Together, trials);
 
 fn trials() -> Vec<Trial> {
     let plain = OnDemand::new(setup);

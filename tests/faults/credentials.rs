@@ -15,11 +15,12 @@ use keystile_e2e::keep_alive;
 use keystile_e2e::keys;
 use keystile_e2e::recording_upstream::{ENTITLED, NAMED};
 use keystile_e2e::rule_auth::RuleAuth;
+use keystile_e2e::stack::Setup;
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 
-use crate::range::{OnDemand, PATH, Range, Setup, end_of, key_id, plugin, uncached};
+use crate::range::{self, OnDemand, PATH, Range, end_of, key_id, plugin, uncached};
 use model::{DEFAULT, Line, Reading, Rules};
 
 /// The only keys that the auth cluster of these cases knows: one of 43 bytes, another of the same
@@ -48,7 +49,7 @@ fn setup(known: &RuleAuth) -> Result<Setup> {
         let more = json!({"lookup": lookup, "cache": uncached(), "credential": credential});
         Listener::new(name, &plugin(&more))
     };
-    let mut setup = Setup::new(vec![
+    let mut setup = range::setup(vec![
         Listener::new("steady", &plugin(&json!({"cache": uncached()}))),
         own("default", json!({})),
         own("forward", json!({"forward": true})),
@@ -102,7 +103,7 @@ fn rules(listener: &str) -> Rules {
     }
 }
 
-keystile_e2e::suite!(Alone, trials);
+keystile_e2e::suite!(Together, trials);
 
 fn trials() -> Vec<Trial> {
     let known = RuleAuth::new(is_known);
@@ -338,7 +339,7 @@ impl Marked<'_> {
             answer.status == 200,
             "{probe:?}: expected to pass: {answer:?}"
         );
-        let arrived = range.recorder.named(name);
+        let arrived = range.upstream.named(name);
         let [arrived] = &arrived[..] else {
             anyhow::bail!("{probe:?} arrived {} times", arrived.len());
         };

@@ -7,23 +7,32 @@ mod timing;
 use std::net::SocketAddr;
 
 use anyhow::{Context, Result};
-use keystile_e2e::envoy::{Listener, http2_cluster};
+use keystile_e2e::envoy::{Launch, Listener, http2_cluster};
 use keystile_e2e::process::Process;
 use keystile_e2e::registry::{Registry, SERVICE_TOKEN};
+use keystile_e2e::stack::Setup;
 use keystile_e2e::trials::trial;
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::range::{Range, Setup, plugin, unknown_key};
+use crate::range::{self, Range, plugin, unknown_key};
 use crate::test_database::TestDatabase;
 
-keystile_e2e::suite!(Alone, trials);
-
-fn trials() -> Vec<Trial> {
+keystile_e2e::suite!(Together, || {
     vec![
         trial("disclosure: replies are byte-equal", replies::are_equal),
-        trial("disclosure: lookups are as many", replies::cost_the_same),
+        trial(
+            "disclosure: all kinds cost as many lookups",
+            replies::cost_the_same,
+        ),
+    ]
+});
+
+keystile_e2e::suite!(Alone, timings);
+
+fn timings() -> Vec<Trial> {
+    vec![
         trial("disclosure: cold answers take as long", timing::is_equal).with_ignored_flag(true),
         trial(
             "disclosure: cold answers take as long, PostgreSQL",
@@ -63,9 +72,9 @@ impl Site {
             "introspection": {"path": "/v1/keys/me"},
         }));
         let range = Range::start(Setup {
-            workers,
+            launch: Launch::workers(workers),
             clusters: vec![http2_cluster("auth", registry)],
-            ..Setup::new(vec![Listener::new("site", &plugin)])
+            ..range::setup(vec![Listener::new("site", &plugin)])
         })?;
         Ok(Self {
             range,

@@ -8,12 +8,13 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use keystile_e2e::client::{self, Sent};
 use keystile_e2e::counters::{Counters, End};
-use keystile_e2e::envoy::{self, Listener};
+use keystile_e2e::envoy::{self, Launch, Listener};
 use keystile_e2e::keys::{hash, made_up_key};
 use keystile_e2e::process::wait_until;
 use keystile_e2e::recording_upstream::ENTITLED;
 use keystile_e2e::root;
 use keystile_e2e::scripted_auth::{Script, answer};
+use keystile_e2e::stack::Setup;
 use keystile_e2e::traffic::{connect, status};
 use keystile_e2e::trials::trial;
 use libtest_mimic::Trial;
@@ -21,7 +22,7 @@ use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
-use crate::range::{PATH, Range, Setup, Steady, end_of, key_id, known_key, plugin, request};
+use crate::range::{self, PATH, Range, Steady, end_of, key_id, known_key, plugin, request};
 
 /// The request header that names the point at which the VM dies: see `src/wasm/failpoints.rs`.
 pub(crate) const DIE: &str = "x-test-failpoint";
@@ -98,7 +99,7 @@ struct Death {
     bodies: usize,
 }
 
-keystile_e2e::suite!(Alone, trials);
+keystile_e2e::suite!(Together, trials);
 
 fn trials() -> Vec<Trial> {
     let mut trials = vec![
@@ -196,9 +197,9 @@ fn setup(policy: Policy, workers: u8, idle: Duration) -> Result<Setup> {
         },
     ];
     Ok(Setup {
-        workers,
+        launch: Launch::workers(workers),
         edit: Box::new(move |config| edit(config, policy, idle)),
-        ..Setup::new(listeners)
+        ..range::setup(listeners)
     })
 }
 

@@ -5,11 +5,12 @@ use keystile_e2e::counters::Counters;
 use keystile_e2e::envoy::{Listener, http2_cluster};
 use keystile_e2e::load::{self, Request};
 use keystile_e2e::rule_auth::RuleAuth;
+use keystile_e2e::stack::Setup;
 use keystile_e2e::trials::trial;
 use libtest_mimic::Trial;
 use serde_json::json;
 
-use crate::range::{PATH, Range, Setup, Steady, is_known, key_id, known_key, plugin, unknown_key};
+use crate::range::{self, PATH, Range, Steady, is_known, key_id, known_key, plugin, unknown_key};
 
 /// The number of known keys: twice what the allow pool holds.
 const KNOWN: usize = 100_000;
@@ -39,7 +40,7 @@ fn many_keys() -> Result<()> {
     let cache = json!({"allow_ttl": "1h", "not_found_ttl": "1h"});
     let range = Range::start(Setup {
         clusters: vec![http2_cluster("auth", auth.address)],
-        ..Setup::new(vec![Listener::new(
+        ..range::setup(vec![Listener::new(
             "stage",
             &plugin(&json!({"cache": cache})),
         )])

@@ -9,21 +9,21 @@ use keystile::request::key_hash::KeyHasher;
 use keystile_e2e::client::{self, Response, Sent};
 use keystile_e2e::counters::{Counters, End};
 use keystile_e2e::discovery::listeners_apart;
-use keystile_e2e::envoy::{self, Listener, cluster};
+use keystile_e2e::envoy::{self, Launch, Listener, cluster};
 use keystile_e2e::keys::{GOOD, hash};
 use keystile_e2e::process::wait_until;
 use keystile_e2e::recording_upstream::ENTITLED;
+use keystile_e2e::recording_upstream::RecordingUpstream;
 use keystile_e2e::rule_auth;
-use keystile_e2e::scripted_auth::{Script, ScriptedAuth, answer};
+use keystile_e2e::scripted_auth::{Fallback, Script, ScriptedAuth, answer};
+use keystile_e2e::stack::Setup;
 use keystile_e2e::trials::trial;
-use keystile_e2e::upstream::{self, Received};
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio::sync::Semaphore;
 
-use crate::range::{PATH, Range, Setup, Steady, end_of, key_id, known_key, plugin};
+use crate::range::{self, PATH, Range, Steady, end_of, key_id, known_key, plugin};
 
 const PEPPER: &str = "blue's pepper";
 const FEED: &str = "/v1/changes";
@@ -31,7 +31,7 @@ const FEED: &str = "/v1/changes";
 /// Requests to red that are sent while another of its requests waits.
 const AROUND: usize = 20;
 
-keystile_e2e::suite!(Alone, trials);
+keystile_e2e::suite!(Together, trials);
 
 fn trials() -> Vec<Trial> {
     [1, 2]
@@ -90,7 +90,7 @@ struct Neighbours<'a> {
     counters: &'a Counters,
     green: &'a ScriptedAuth,
     blue: &'a ScriptedAuth,
-    received: &'a Received,
+    received: &'a RecordingUpstream,
     /// The number of workers. With one, each plugin has one cache, so its lookups can be counted.
     workers: u8,
 }
@@ -102,32 +102,29 @@ fn share_nothing(name: &str, workers: u8) -> Result<()> {
     let (green, blue, received) = (
         ScriptedAuth::default(),
         ScriptedAuth::default(),
-        Received::default(),
+        RecordingUpstream::echoing(),
     );
-    // All answers are scripted, so no lookup is passed on.
-    let nobody = ([127, 0, 0, 1], 1).into();
     let (green_at, blue_at, echo) = runtime.block_on(async {
-        let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
-        let echo = upstream::serve(listener, received.clone(), std::future::pending())?;
-        anyhow::Ok((green.serve(nobody).await?, blue.serve(nobody).await?, echo))
+        let green = green.serve(Fallback::None, false).await?;
+        let blue = blue.serve(Fallback::None, false).await?;
+        anyhow::Ok((green, blue, received.serve().await?))
     })?;
     let clusters = vec![
         cluster("green", Some(green_at.address)),
         cluster("blue", Some(blue_at.address)),
-        cluster("echo", Some(echo)),
+        cluster("echo", Some(echo.address)),
     ];
     green.script(FEED, Script::Answer(answer("200 OK", &page("c1", &[]))));
     let first = file.clone();
     let range = Range::start(Setup {
-        workers,
         clusters,
-        options: vec!["--drain-time-s", "3"],
+        launch: Launch::workers(workers).with(&["--drain-time-s", "3"]),
         edit: Box::new(move |config| {
             in_one_vm(config)?;
             listeners_apart(config, &first)
         }),
-        servers: vec![green_at, blue_at],
-        ..Setup::new(listeners(Some("green")))
+        servers: vec![green_at, blue_at, echo],
+        ..range::setup(listeners(Some("green")))
     })?;
     let publish = |green: Option<&str>| {
         let mut config = envoy::config(&listeners(green), &[]);
@@ -284,9 +281,12 @@ impl Neighbours<'_> {
         let at_echo = self.received.with("x-blue-id", "key_1");
         ensure!(!at_echo.is_empty(), "blue's identity is not there");
         for request in &at_echo {
-            let values: Vec<_> = upstream::values(request, "x-keystile-key-id").collect();
-            ensure!(values == ["its own"], "{request}");
-            ensure!(!request.to_string().contains(&key), "blue's key is there");
+            let values = request.values("x-keystile-key-id");
+            ensure!(values == ["its own"], "{request:?}");
+            ensure!(
+                !format!("{request:?}").contains(&key),
+                "blue's key is there"
+            );
         }
         Ok(key)
     }

@@ -16,11 +16,12 @@ use keystile_e2e::keep_alive;
 use keystile_e2e::keys::hash;
 use keystile_e2e::recording_upstream::{ENTITLED, EXEMPT, RecordingUpstream};
 use keystile_e2e::scripted_auth::{Script, answer};
+use keystile_e2e::stack::Setup;
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 
-use crate::range::{OnDemand, Range, Setup, Steady, end_of, known_key, plugin};
+use crate::range::{self, OnDemand, Range, Steady, end_of, known_key, plugin};
 use servers::{FROM_UPSTREAM, is_below, readings};
 
 /// The endpoints that the key of these cases may call.
@@ -114,13 +115,13 @@ fn setup() -> Result<Setup> {
             listeners.push(listener);
         }
     }
-    let mut setup = Setup::new(listeners);
+    let mut setup = range::setup(listeners);
     setup
         .clusters
         .push(cluster("upstream", Some(upstream.address)));
     setup.servers.push(upstream);
     setup.runtime = Some(runtime);
-    setup.recorder = recorder;
+    setup.upstream = recorder;
     setup.edit = Box::new(edit);
     Ok(setup)
 }
@@ -140,7 +141,7 @@ fn edit(config: &mut Value) -> Result<()> {
     Ok(())
 }
 
-keystile_e2e::suite!(Alone, trials);
+keystile_e2e::suite!(Together, trials);
 
 fn trials() -> Vec<Trial> {
     let range = OnDemand::new(setup);

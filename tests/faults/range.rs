@@ -4,24 +4,23 @@
 use std::fmt::Write as _;
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
-use std::sync::{Arc, OnceLock};
+use std::ops::{Deref, DerefMut};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use anyhow::{Context, Result, anyhow, ensure};
 use keystile_e2e::client::{self, Response, Sent};
 use keystile_e2e::counters::{Counters, End};
-use keystile_e2e::envoy::{self, Envoy, Listener, cluster, http2_cluster};
+use keystile_e2e::envoy::{Launch, Listener};
 use keystile_e2e::keys::{hash, made_up_key};
 use keystile_e2e::process::wait_until;
-use keystile_e2e::recording_upstream::{Counts, ENTITLED, RecordingUpstream};
+use keystile_e2e::recording_upstream::{Counts, ENTITLED};
 use keystile_e2e::rule_auth::RuleAuth;
-use keystile_e2e::scripted_auth::ScriptedAuth;
-use keystile_e2e::serving::Serving;
+use keystile_e2e::scripted_auth::Fallback;
+use keystile_e2e::stack::{Setup, Stack};
 use keystile_e2e::traffic::{Request, Traffic};
 use keystile_e2e::trials::trial;
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
-use tempfile::TempDir;
-use tokio::runtime::Runtime;
 
 /// A path that every known key may call.
 pub(crate) const PATH: &str = "/v1/numerology/x";
@@ -32,49 +31,13 @@ const RATE: u32 = 100;
 /// How many requests of each kind are answered before a case begins, and again after it.
 const AROUND: usize = 10;
 
-/// A change to Envoy's configuration.
-pub(crate) type Edit = Box<dyn FnOnce(&mut Value) -> Result<()>>;
-
-/// The settings of a range.
-pub(crate) struct Setup {
-    pub(crate) workers: u8,
-    pub(crate) listeners: Vec<Listener>,
-    /// Clusters in addition to `auth` and `upstream`.
-    pub(crate) clusters: Vec<Value>,
-    /// A change to Envoy's whole configuration.
-    pub(crate) edit: Edit,
-    /// Further command-line options for Envoy.
-    pub(crate) options: Vec<&'static str>,
-    /// The servers of `clusters`, which live as long as the range.
-    pub(crate) servers: Vec<Serving>,
-    /// The runtime of these servers. If there is none, the range creates one.
-    pub(crate) runtime: Option<Runtime>,
-    /// The recording upstream that counts for the cases, even if `clusters` has another upstream.
-    pub(crate) recorder: RecordingUpstream,
-    /// Further clusters with their servers, which count in `recorder`.
-    pub(crate) upstreams: fn(&Runtime, &RecordingUpstream) -> Result<Vec<Upstream>>,
-    /// Whether the auth cluster keeps its connections open.
-    pub(crate) keep_alive: bool,
-}
-
-/// A cluster and its server.
-pub(crate) type Upstream = (Value, Serving);
-
-impl Setup {
-    /// Returns settings with two workers and these listeners.
-    pub(crate) fn new(listeners: Vec<Listener>) -> Self {
-        Self {
-            workers: 2,
-            listeners,
-            clusters: Vec::new(),
-            edit: Box::new(|_| Ok(())),
-            options: Vec::new(),
-            servers: Vec::new(),
-            runtime: None,
-            recorder: RecordingUpstream::default(),
-            upstreams: |_, _| Ok(Vec::new()),
-            keep_alive: false,
-        }
+/// Returns settings with two workers and these listeners, in which [`is_known`] answers lookups without
+/// a script.
+pub(crate) fn setup(listeners: Vec<Listener>) -> Setup {
+    Setup {
+        launch: Launch::workers(2),
+        fallback: Fallback::Rule(RuleAuth::new(is_known)),
+        ..Setup::new(listeners)
     }
 }
 
@@ -95,73 +58,25 @@ pub(crate) fn uncached() -> Value {
     json!({"allow_ttl": "0s", "not_found_ttl": "0s", "revoked_ttl": "0s"})
 }
 
-pub(crate) struct Range {
-    pub(crate) envoy: Envoy,
-    /// Answers as [`RuleAuth`] does, except for lookups with a script.
-    pub(crate) auth: ScriptedAuth,
-    /// The auth cluster's server, which can be stopped for outages.
-    pub(crate) serving: Serving,
-    pub(crate) recorder: RecordingUpstream,
-    pub(crate) runtime: Runtime,
-    _folder: TempDir,
-    _servers: Vec<Serving>,
+pub(crate) struct Range(Stack);
+
+impl Deref for Range {
+    type Target = Stack;
+
+    fn deref(&self) -> &Stack {
+        &self.0
+    }
+}
+
+impl DerefMut for Range {
+    fn deref_mut(&mut self) -> &mut Stack {
+        &mut self.0
+    }
 }
 
 impl Range {
     pub(crate) fn start(setup: Setup) -> Result<Self> {
-        let runtime = setup.runtime.map_or_else(Runtime::new, Ok)?;
-        let (auth, recorder) = (ScriptedAuth::default(), setup.recorder);
-        let (rule_auth, serving, upstream) = runtime.block_on(async {
-            let rule_auth = RuleAuth::new(is_known).serve().await?;
-            let serving = if setup.keep_alive {
-                auth.serve_keep_alive(rule_auth.address).await?
-            } else {
-                auth.serve(rule_auth.address).await?
-            };
-            anyhow::Ok((rule_auth, serving, recorder.serve().await?))
-        })?;
-        let (mut clusters, mut servers) = (setup.clusters, setup.servers);
-        for (cluster, serving) in (setup.upstreams)(&runtime, &recorder)? {
-            clusters.push(cluster);
-            servers.push(serving);
-        }
-        // The upstream speaks HTTP/2, as that carries trailers. Both clusters allow more concurrent
-        // requests than Envoy's default.
-        for (name, cluster) in [
-            ("auth", cluster("auth", Some(serving.address))),
-            ("upstream", http2_cluster("upstream", upstream.address)),
-        ] {
-            // A cluster of the setup takes precedence.
-            if clusters.iter().all(|other| other["name"] != name) {
-                let mut cluster = cluster;
-                // Many connections at once, on a machine that may be busy. If one is not ready in
-                // time, Envoy fails all requests that wait for a connection.
-                cluster["connect_timeout"] = json!("10s");
-                cluster["circuit_breakers"] = json!({"thresholds": [
-                    {"max_connections": 10_000, "max_requests": 10_000, "max_pending_requests": 10_000},
-                ]});
-                clusters.push(cluster);
-            }
-        }
-        let mut config = envoy::config(&setup.listeners, &clusters);
-        (setup.edit)(&mut config)?;
-        let folder = tempfile::tempdir()?;
-        let file = folder.path().join("envoy.json");
-        std::fs::write(&file, config.to_string())?;
-        let workers = setup.workers.to_string();
-        let mut options = vec!["--concurrency", &workers, "--log-level", "warning"];
-        options.extend(setup.options);
-        let envoy = Envoy::start(&file, folder.path(), &options, false)?;
-        servers.extend([rule_auth, upstream]);
-        Ok(Self {
-            envoy,
-            auth,
-            serving,
-            recorder,
-            runtime,
-            _folder: folder,
-            _servers: servers,
-        })
+        Stack::start(setup).map(Self)
     }
 
     /// Runs a case during steady traffic, prints its counters, and checks what must hold for every
@@ -191,7 +106,7 @@ impl Range {
         run: impl FnOnce(&Counters) -> Result<()>,
     ) -> Result<()> {
         let counters = Counters::default();
-        let before = self.recorder.counts();
+        let before = self.upstream.counts();
         let traffics = steady
             .kinds
             .iter()
@@ -214,7 +129,7 @@ impl Range {
         for (kind, traffic) in steady.kinds.iter().zip(traffics) {
             counters.seen(kind.name, &traffic.finish(&self.runtime)?);
         }
-        let after = self.recorder.counts();
+        let after = self.upstream.counts();
         let here = Counts {
             arrived: after.arrived - before.arrived,
             leaked: after.leaked - before.leaked,
@@ -425,10 +340,12 @@ pub(crate) fn key_id(key: &str) -> Result<String> {
 }
 
 /// A range, or a value with a range in it, that is started when the first case needs it. Further cases
-/// share it.
+/// share it, one at a time.
 pub(crate) struct OnDemand<T = Range> {
     start: Box<dyn Fn() -> Result<T> + Send + Sync>,
     range: OnceLock<Result<T, String>>,
+    /// Held while a case runs, because cases count what arrives at the range's servers.
+    turn: Mutex<()>,
 }
 
 impl OnDemand {
@@ -443,6 +360,7 @@ impl<T: Send + Sync + 'static> OnDemand<T> {
         Arc::new(Self {
             start: Box::new(start),
             range: OnceLock::new(),
+            turn: Mutex::default(),
         })
     }
 
@@ -453,11 +371,12 @@ impl<T: Send + Sync + 'static> OnDemand<T> {
         run: impl FnOnce(&T, &str) -> Result<()> + Send + 'static,
     ) -> Trial {
         let (range, own) = (Arc::clone(self), name.to_owned());
-        trial(name, move || run(range.get()?, &own))
+        trial(name, move || range.run(&own, run))
     }
 
     /// Runs a case on this range immediately.
     pub(crate) fn run(&self, name: &str, run: impl FnOnce(&T, &str) -> Result<()>) -> Result<()> {
+        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
         run(self.get()?, name)
     }
 

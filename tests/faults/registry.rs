@@ -14,12 +14,13 @@ use keystile_e2e::flood::{Flood, Reached, raise_limit, unread_answers};
 use keystile_e2e::process::{Process, wait_until};
 use keystile_e2e::recording_upstream::ENTITLED;
 use keystile_e2e::registry::{Created, Listening, Registry};
+use keystile_e2e::stack::Setup;
 use keystile_e2e::trials::trial;
 use libtest_mimic::Trial;
 use serde_json::json;
 use tempfile::TempDir;
 
-use crate::range::{Range, Setup, Steady, plugin, request, uncached, unknown_key};
+use crate::range::{self, Range, Steady, plugin, request, uncached, unknown_key};
 
 /// How many files the registry may open.
 const FILES: u32 = 1024;
@@ -28,7 +29,7 @@ const FILES: u32 = 1024;
 const CONNECTIONS: usize = 1100;
 
 /// How long a flood lasts.
-const FLOOD: Duration = Duration::from_secs(2);
+const FLOOD: Duration = Duration::from_secs(1);
 
 /// How long an answer of the registry may take during a flood.
 const BOUND: Duration = Duration::from_secs(1);
@@ -74,7 +75,7 @@ impl Site {
         let plugin = plugin(&json!({"cache": uncached()}));
         let range = Range::start(Setup {
             clusters: vec![http2_cluster("auth", to.main)],
-            ..Setup::new(vec![Listener::new("site", &plugin)])
+            ..range::setup(vec![Listener::new("site", &plugin)])
         })?;
         Ok(Self {
             range,

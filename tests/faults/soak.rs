@@ -12,13 +12,14 @@ use keystile_e2e::envoy::{self, Listener};
 use keystile_e2e::process::{until, wait_until};
 use keystile_e2e::recording_upstream::ENTITLED;
 use keystile_e2e::scripted_auth::{Script, answer};
+use keystile_e2e::stack::Setup;
 use keystile_e2e::trials::trial;
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
 
 use crate::memory::slope;
 use crate::range::{
-    PATH, Range, Setup, Steady, end_of, key_id, known_key, plugin, request, unknown_key,
+    self, PATH, Range, Steady, end_of, key_id, known_key, plugin, request, unknown_key,
 };
 
 /// The duration in minutes, unless `SOAK_MINUTES` sets it.
@@ -83,7 +84,7 @@ fn soak() -> Result<()> {
     let discovered = discovery.clone();
     let range = Range::start(Setup {
         edit: Box::new(move |config| discovered.put_into(config)),
-        ..Setup::new(vec![Listener::new("soak", &Value::Null)])
+        ..range::setup(vec![Listener::new("soak", &Value::Null)])
     })?;
     let faults = faults();
     let end = Instant::now() + Duration::from_secs_f64(minutes * 60.0);

@@ -8,15 +8,16 @@ use std::time::Instant;
 use anyhow::{Context, Result, ensure};
 use keystile_e2e::counters::{Counters, End};
 use keystile_e2e::discovery::{Discovery, listeners_apart};
-use keystile_e2e::envoy::{self, Listener};
+use keystile_e2e::envoy::{self, Launch, Listener};
 use keystile_e2e::process::wait_until;
 use keystile_e2e::shipped;
+use keystile_e2e::stack::Setup;
 use keystile_e2e::trials::trial;
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
 
 use crate::dying::{self, DIE, Policy};
-use crate::range::{Range, Setup, Steady, plugin};
+use crate::range::{self, Range, Steady, plugin};
 
 const SWAPS: usize = 100;
 /// The swap after which Envoy's memory is first measured. Until then it grows for other reasons.
@@ -24,25 +25,31 @@ const SETTLED: usize = 10;
 /// How much Envoy may grow by the last swap, in MB: in total, and in its VMs.
 const GROWTH: [f64; 2] = [25.0, 4.0];
 
-keystile_e2e::suite!(Alone, trials);
+keystile_e2e::suite!(Together, trials);
 
 fn trials() -> Vec<Trial> {
     vec![
         trial("swapped: the filter, 100 times", || {
             discovered("swapped: the filter, 100 times")
         }),
-        trial("swapped: the VM dies of it, FAIL_RELOAD", || {
-            dies_of_it(
-                "swapped: the VM dies of it, FAIL_RELOAD",
-                Policy::FailReload,
-            )
-        }),
-        trial("swapped: the VM dies of it, FAIL_CLOSED", || {
-            dies_of_it(
-                "swapped: the VM dies of it, FAIL_CLOSED",
-                Policy::FailClosed,
-            )
-        }),
+        trial(
+            "swapped: the VM dies during configuration, FAIL_RELOAD",
+            || {
+                dies_of_it(
+                    "swapped: the VM dies during configuration, FAIL_RELOAD",
+                    Policy::FailReload,
+                )
+            },
+        ),
+        trial(
+            "swapped: the VM dies during configuration, FAIL_CLOSED",
+            || {
+                dies_of_it(
+                    "swapped: the VM dies during configuration, FAIL_CLOSED",
+                    Policy::FailClosed,
+                )
+            },
+        ),
         trial("swapped: the listener, 100 times", || {
             handed_over("swapped: the listener, 100 times")
         }),
@@ -168,7 +175,7 @@ fn discovered(name: &str) -> Result<()> {
     let first = discovery.clone();
     let range = Range::start(Setup {
         edit: Box::new(move |config| first.put_into(config)),
-        ..Setup::new(vec![Listener::new("swapped", &Value::Null)])
+        ..range::setup(vec![Listener::new("swapped", &Value::Null)])
     })?;
     // All of them are tried before memory is first measured, as some are large.
     let broken = broken();
@@ -206,12 +213,12 @@ fn handed_over(name: &str) -> Result<()> {
     let first = file.clone();
     let range = Range::start(Setup {
         // Old connections end soon, and the old configuration with them.
-        options: vec!["--drain-time-s", "10", "--drain-strategy", "immediate"],
+        launch: Launch::workers(2).with(&["--drain-time-s", "10", "--drain-strategy", "immediate"]),
         edit: Box::new(move |config| {
             drains_soon(config)?;
             listeners_apart(config, &first)
         }),
-        ..Setup::new(vec![Listener::new("swapped", &swap(0))])
+        ..range::setup(vec![Listener::new("swapped", &swap(0))])
     })?;
     range.case(name, Steady::on("swapped")?, |counters| {
         let mut settled = None;
@@ -242,14 +249,14 @@ fn dies_of_it(name: &str, policy: Policy) -> Result<()> {
     publish(0, "first")?;
     let first = discovery.clone();
     let range = Range::start(Setup {
-        workers: 1,
+        launch: Launch::workers(1),
         edit: Box::new(move |config| {
             first.put_into(config)?;
             let http = envoy::http_settings(config)?;
             http["stream_idle_timeout"] = json!(dying::seconds(dying::IDLE));
             shipped::lock(http)
         }),
-        ..Setup::new(vec![Listener::new("dying", &Value::Null)])
+        ..range::setup(vec![Listener::new("dying", &Value::Null)])
     })?;
     let refused = [401, 503].map(End::Answered);
     let steady = Steady::on("dying")?

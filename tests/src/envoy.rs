@@ -1,6 +1,7 @@
 //! A real Envoy: its configuration, its start and its admin page.
 
 use std::collections::HashMap;
+use std::fmt::Display;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -151,6 +152,30 @@ pub fn config(listeners: &[Listener], clusters: &[Value]) -> Value {
     })
 }
 
+/// Returns a cluster of a configuration.
+///
+/// # Errors
+/// When there is none with this name.
+pub fn cluster_in<'a>(config: &'a mut Value, name: &str) -> Result<&'a mut Value> {
+    let clusters = config["static_resources"]["clusters"].as_array_mut();
+    let mut clusters = clusters.into_iter().flatten();
+    let cluster = clusters.find(|cluster| cluster["name"] == name);
+    cluster.with_context(|| format!("no cluster {name}"))
+}
+
+/// Adds a copy of a cluster under another name to a configuration, and returns it.
+///
+/// # Errors
+/// When there is no such cluster.
+pub fn copy_cluster<'a>(config: &'a mut Value, from: &str, to: &str) -> Result<&'a mut Value> {
+    let mut copy = cluster_in(config, from)?.clone();
+    copy["name"] = json!(to);
+    copy["load_assignment"]["cluster_name"] = json!(to);
+    let clusters = config["static_resources"]["clusters"].as_array_mut();
+    clusters.context("no clusters")?.push(copy);
+    cluster_in(config, to)
+}
+
 /// Returns the HTTP settings of a configuration's first listener.
 ///
 /// # Errors
@@ -191,53 +216,109 @@ pub fn program() -> Result<PathBuf> {
     Ok(PathBuf::from(String::from_utf8(found.stdout)?.trim_end()))
 }
 
-impl Envoy {
-    /// Starts Envoy on a configuration file, from the project's root, and waits until it is ready. Its
-    /// log goes to `folder`.
-    ///
-    /// # Errors
-    /// When it does not become ready. The error includes its output.
-    pub fn start(config: &Path, folder: &Path, options: &[&str], echo: bool) -> Result<Self> {
-        Self::start_as(Command::new(program()?), config, folder, options, echo)
+/// How to start Envoy. The default is one worker that logs warnings.
+pub struct Launch {
+    /// The number of workers, or `None` for as many as there are processors.
+    pub workers: Option<u8>,
+    /// The level of all loggers.
+    pub log_level: &'static str,
+    /// Further command-line options.
+    pub options: Vec<String>,
+    /// `KEYSTILE_SERVICE_TOKEN` in Envoy's environment.
+    pub token: Option<String>,
+    /// The command to start instead of [`program`], which takes Envoy's arguments.
+    pub command: Option<Command>,
+    /// Whether Envoy's output is also shown.
+    pub echo: bool,
+}
+
+impl Default for Launch {
+    fn default() -> Self {
+        Self {
+            workers: Some(1),
+            log_level: "warning",
+            options: Vec::new(),
+            token: None,
+            command: None,
+            echo: false,
+        }
+    }
+}
+
+impl Launch {
+    /// Returns the default with this number of workers.
+    pub fn workers(workers: u8) -> Self {
+        Self {
+            workers: Some(workers),
+            ..Self::default()
+        }
     }
 
-    /// Does the same with the caller's command, to which Envoy's arguments are added.
+    /// Returns the default with a worker for each processor, as operators start Envoy.
+    pub fn all_processors() -> Self {
+        Self {
+            workers: None,
+            ..Self::default()
+        }
+    }
+
+    /// Adds command-line options.
+    #[must_use]
+    pub fn with(mut self, options: &[&str]) -> Self {
+        let options = options.iter().map(|&option| option.to_owned());
+        self.options.extend(options);
+        self
+    }
+
+    /// Starts Envoy on a configuration, YAML or JSON, from the project's root, and waits until it is
+    /// ready. Its configuration and log go to `folder`, which is created if it does not exist.
     ///
     /// # Errors
     /// When it does not become ready. The error includes its output.
-    pub fn start_as(
-        mut command: Command,
-        config: &Path,
-        folder: &Path,
-        options: &[&str],
-        echo: bool,
-    ) -> Result<Self> {
+    pub fn start(self, config: impl Display, folder: &Path) -> Result<Envoy> {
         ensure!(
             module().exists(),
             "dist/keystile.wasm is missing; run `make build`"
         );
-        let admin_file = folder.join("envoy-admin");
+        std::fs::create_dir_all(folder)?;
+        let (file, admin_file) = (folder.join("envoy.yaml"), folder.join("envoy-admin"));
+        std::fs::write(&file, config.to_string())?;
+        let mut command = match self.command {
+            Some(command) => command,
+            None => Command::new(program()?),
+        };
         command
             .current_dir(root())
+            .env_remove("KEYSTILE_SERVICE_TOKEN")
+            .envs(self.token.map(|token| ("KEYSTILE_SERVICE_TOKEN", token)))
             .arg("--config-path")
-            .arg(config)
+            .arg(&file)
             .arg("--admin-address-path")
             .arg(&admin_file)
             .arg("--disable-hot-restart")
-            .args(options);
-        let mut process = Process::start("Envoy", &mut command, &folder.join("envoy.log"), echo)?;
+            .args(["--log-level", self.log_level])
+            // Access logs are written after 50 ms instead of 10 s.
+            .args(["--file-flush-interval-msec", "50"])
+            .args(self.options);
+        if let Some(workers) = self.workers {
+            command.arg("--concurrency").arg(workers.to_string());
+        }
+        let mut process =
+            Process::start("Envoy", &mut command, &folder.join("envoy.log"), self.echo)?;
         let admin = process.wait_until(|| {
             let admin = std::fs::read_to_string(&admin_file).ok()?.parse().ok()?;
             (client::get(admin, "/ready", []).ok()?.status == 200).then_some(admin)
         })?;
         let listeners = listeners(&client::get(admin, "/listeners?format=json", [])?.text())?;
-        Ok(Self {
+        Ok(Envoy {
             process,
             admin,
             listeners,
         })
     }
+}
 
+impl Envoy {
     /// Returns the address of a listener.
     ///
     /// # Errors

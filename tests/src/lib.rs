@@ -24,9 +24,9 @@ pub mod rule_auth;
 pub mod scripted_auth;
 pub mod serving;
 pub mod shipped;
+pub mod stack;
 pub mod traffic;
 pub mod trials;
-pub mod upstream;
 pub mod watched;
 
 use std::path::PathBuf;

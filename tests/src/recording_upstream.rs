@@ -1,10 +1,10 @@
-//! A recording upstream that knows which requests may reach it, and counts all that do.
+//! A recording upstream, which counts the requests that reach it and records them.
 //!
 //! A request may reach it if the request says so in [`ENTITLED`] and the filter's identity header
-//! agrees. Tests mark the requests that they expect to pass. All others count as arrived without a
-//! valid key, even if a test only forgot to mark them. Requests with [`NAMED`] are recorded whole.
+//! agrees. Tests of faults mark the requests that they expect to pass. All others count as arrived
+//! without a valid key, even if a test only forgot to mark them.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -13,11 +13,12 @@ use anyhow::Result;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
-use hyper::header::{HeaderValue, LOCATION};
+use hyper::header::{CONTENT_TYPE, HeaderValue, LOCATION};
 use hyper::service::service_fn;
 use hyper::{HeaderMap, Request, Response, StatusCode};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
+use serde_json::{Value, json};
 
 use crate::serving::Serving;
 
@@ -52,21 +53,28 @@ const IDENTITY: &str = "x-keystile-key-id";
 /// How many requests without a valid key are kept as text.
 const KEPT: usize = 5;
 
-/// The upstream's counters and recorded requests. Clones share them.
+/// The upstream's counters and recorded requests. Clones share them. By default it records the
+/// requests with [`NAMED`], and answers with the length of their bodies.
 #[derive(Clone, Default)]
-pub struct RecordingUpstream(Arc<Mutex<Shared>>);
+pub struct RecordingUpstream {
+    shared: Arc<Mutex<Shared>>,
+    /// Whether it records each request and answers with it, as JSON.
+    echoes: bool,
+}
 
 #[derive(Default)]
 struct Shared {
     counts: Counts,
-    begun: HashMap<String, usize>,
-    named: HashMap<String, Vec<Arrived>>,
+    begun: BTreeMap<String, usize>,
+    ended: Vec<Arrived>,
     by_entitled: BTreeMap<String, u64>,
 }
 
 /// A request as the upstream received it.
 #[derive(Clone, Debug, Default)]
 pub struct Arrived {
+    /// Its method.
+    pub method: String,
     /// Its path and query.
     pub target: String,
     /// Names in lower case, and values. Bytes that are not UTF-8 are replaced.
@@ -85,6 +93,35 @@ impl Arrived {
         let of_name = self.headers.iter().filter(|(other, _)| other == name);
         of_name.map(|(_, value)| value.as_str()).collect()
     }
+
+    /// Returns the request whose [`Arrived::json`] this is.
+    ///
+    /// # Errors
+    /// When it is not.
+    pub fn echoed(json: &[u8]) -> Result<Self> {
+        let json: Value = serde_json::from_slice(json)?;
+        let text = |field: &str| json[field].as_str().unwrap_or_default().to_owned();
+        Ok(Self {
+            method: text("method"),
+            target: text("path"),
+            headers: serde_json::from_value(json["headers"].clone())?,
+            body: text("body").into_bytes(),
+            trailers: serde_json::from_value(json["trailers"].clone())?,
+            whole: json["whole"] == true,
+        })
+    }
+
+    /// Returns the request as JSON.
+    pub fn json(&self) -> Value {
+        json!({
+            "method": self.method,
+            "path": self.target,
+            "headers": self.headers,
+            "body": String::from_utf8_lossy(&self.body),
+            "trailers": self.trailers,
+            "whole": self.whole,
+        })
+    }
 }
 
 /// The counters of an upstream.
@@ -99,14 +136,43 @@ pub struct Counts {
 }
 
 impl RecordingUpstream {
+    /// Returns an upstream that records each request and answers with it, as [`Arrived::json`].
+    pub fn echoing() -> Self {
+        Self {
+            echoes: true,
+            ..Self::default()
+        }
+    }
+
     /// Returns the counters so far.
     pub fn counts(&self) -> Counts {
         self.locked(|shared| shared.counts.clone())
     }
 
-    /// Returns the requests with this [`NAMED`] value that have ended.
+    /// Returns the recorded requests with this [`NAMED`] value.
     pub fn named(&self, name: &str) -> Vec<Arrived> {
-        self.locked(|shared| shared.named.get(name).cloned().unwrap_or_default())
+        self.with(NAMED, name)
+    }
+
+    /// Returns the recorded requests with this header value. A request is recorded when it ends.
+    pub fn with(&self, header: &str, value: &str) -> Vec<Arrived> {
+        self.locked(|shared| {
+            let ended = shared.ended.iter();
+            ended
+                .filter(|request| request.values(header).contains(&value))
+                .cloned()
+                .collect()
+        })
+    }
+
+    /// Returns the recorded requests as text, one per line.
+    pub fn text(&self) -> String {
+        self.locked(|shared| {
+            let ended = shared.ended.iter();
+            ended
+                .map(|request| format!("{}\n", request.json()))
+                .collect()
+        })
     }
 
     /// Returns the number of requests with this [`ENTITLED`] value.
@@ -149,13 +215,21 @@ impl RecordingUpstream {
     }
 
     /// Serves HTTP/1.1 and HTTP/2 on a free port. Reads each request to its end and answers 200 with
-    /// the length of its body, [`TRAILERS`] and [`DIFFERS`], or whatever the request asks for.
+    /// [`TRAILERS`] and [`DIFFERS`], or whatever the request asks for.
     ///
     /// # Errors
     /// When there is no port to listen on.
     pub async fn serve(&self) -> Result<Serving> {
+        self.serve_on(0).await
+    }
+
+    /// Does the same on a port of 127.0.0.1.
+    ///
+    /// # Errors
+    /// When the port is taken.
+    pub async fn serve_on(&self, port: u16) -> Result<Serving> {
         let recorder = self.clone();
-        Serving::new(move |stream| {
+        Serving::on(port, move |stream| {
             let recorder = recorder.clone();
             async move {
                 // Small answers are sent at once.
@@ -176,7 +250,9 @@ impl RecordingUpstream {
         let (head, mut body) = request.into_parts();
         let target = head.uri.to_string();
         self.arrived(&target, &head.headers);
+        let is_recorded = self.echoes || head.headers.contains_key(NAMED);
         let mut arrived = Arrived {
+            method: head.method.to_string(),
             target: head
                 .uri
                 .path_and_query()
@@ -185,7 +261,6 @@ impl RecordingUpstream {
             headers: owned(&head.headers),
             ..Arrived::default()
         };
-        let named = head.headers.get(NAMED).map(text);
         let (mut length, mut differs) = (0, None);
         arrived.whole = loop {
             match body.frame().await {
@@ -198,7 +273,7 @@ impl RecordingUpstream {
                         differs.get_or_insert(length);
                     }
                     length += data.len();
-                    if named.is_some() {
+                    if is_recorded {
                         arrived.body.extend_from_slice(data);
                     }
                     if let Some(trailers) = frame.trailers_ref() {
@@ -210,8 +285,14 @@ impl RecordingUpstream {
         };
         let names = arrived.trailers.iter().map(|(name, _)| name.as_str());
         let names = names.collect::<Vec<_>>().join(",");
-        if let Some(name) = named {
-            self.locked(|shared| shared.named.entry(name).or_default().push(arrived));
+        let mut response = Response::new(Full::from(length.to_string()));
+        if self.echoes {
+            *response.body_mut() = Full::from(format!("{}\n", arrived.json()));
+            let json = HeaderValue::from_static("application/json");
+            response.headers_mut().insert(CONTENT_TYPE, json);
+        }
+        if is_recorded {
+            self.locked(|shared| shared.ended.push(arrived));
         }
         let delay = head
             .headers
@@ -220,7 +301,6 @@ impl RecordingUpstream {
         if let Some(delay) = delay {
             tokio::time::sleep(Duration::from_millis(delay)).await;
         }
-        let mut response = Response::new(Full::from(length.to_string()));
         let status = head.headers.get(STATUS).map(HeaderValue::as_bytes);
         if let Some(Ok(status)) = status.map(StatusCode::from_bytes) {
             *response.status_mut() = status;
@@ -240,7 +320,7 @@ impl RecordingUpstream {
     }
 
     fn locked<T>(&self, use_it: impl FnOnce(&mut Shared) -> T) -> T {
-        use_it(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        use_it(&mut self.shared.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 

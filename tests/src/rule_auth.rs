@@ -10,7 +10,7 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::header::{CONTENT_TYPE, HeaderValue};
 use hyper::service::service_fn;
-use hyper::{Method, Request, Response, StatusCode};
+use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
 use tokio::net::TcpStream;
@@ -59,31 +59,37 @@ impl RuleAuth {
         // Small answers are sent at once.
         let _ = stream.set_nodelay(true);
         let service = service_fn(|request| {
-            let answer = self.answer(&request);
-            async move { Ok::<_, Infallible>(answer) }
+            let response = self.respond(&request);
+            async move { Ok::<_, Infallible>(response) }
         });
         let server = auto::Builder::new(TokioExecutor::new());
         // The proxy may leave midway.
         let _ = server.serve_connection(TokioIo::new(stream), service).await;
     }
 
-    fn answer(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
-        let mut response = Response::new(Full::default());
-        let hash = request.uri().path().strip_prefix("/v1/key-hashes/");
-        let hash = hash.filter(|hash| is_hash(hash) && request.method() == Method::GET);
-        let Some(hash) = hash else {
-            *response.status_mut() = StatusCode::BAD_REQUEST;
-            return response;
+    fn respond(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+        let (status, body) = self.answer(request.method().as_str(), request.uri().path());
+        let mut response = Response::new(Full::from(body));
+        *response.status_mut() = status;
+        let json = HeaderValue::from_static("application/json");
+        response.headers_mut().insert(CONTENT_TYPE, json);
+        response
+    }
+
+    /// Returns the status and the body for a request with this method and path.
+    pub(crate) fn answer(&self, method: &str, path: &str) -> (StatusCode, String) {
+        let hash = path.strip_prefix("/v1/key-hashes/");
+        let Some(hash) = hash.filter(|hash| is_hash(hash) && method == "GET") else {
+            return (StatusCode::BAD_REQUEST, String::new());
         };
         self.0.lookups.fetch_add(1, Ordering::Relaxed);
         // Both answers have a body, so that they take equally long.
-        let json = HeaderValue::from_static("application/json");
-        response.headers_mut().insert(CONTENT_TYPE, json);
-        *response.body_mut() = Full::from(record(hash));
-        if !(self.0.known)(hash) {
-            *response.status_mut() = StatusCode::NOT_FOUND;
-        }
-        response
+        let status = if (self.0.known)(hash) {
+            StatusCode::OK
+        } else {
+            StatusCode::NOT_FOUND
+        };
+        (status, record(hash))
     }
 }
 

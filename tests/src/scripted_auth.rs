@@ -1,5 +1,6 @@
-//! The auth cluster as Envoy sees it: a server that forwards lookups to the real registry and records
-//! them. A script can answer instead, also in ways in which no healthy registry does.
+//! The auth cluster as Envoy sees it: a server that forwards lookups to the real registry, or answers
+//! them by a rule, and records them. A script can answer instead, also in ways in which no healthy
+//! registry does.
 
 use std::collections::{HashMap, HashSet};
 use std::io;
@@ -8,10 +9,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::Result;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 
+use crate::rule_auth::RuleAuth;
 use crate::serving::Serving;
 
 /// What to do instead of asking the registry.
@@ -62,6 +64,17 @@ impl Script {
             Self::Steps(steps) => steps,
         }
     }
+}
+
+/// Who answers lookups without a script.
+#[derive(Clone)]
+pub enum Fallback {
+    /// The registry at this address.
+    Registry(SocketAddr),
+    /// A rule.
+    Rule(RuleAuth),
+    /// Nobody: the connection is closed.
+    None,
 }
 
 #[derive(Default)]
@@ -139,32 +152,21 @@ impl ScriptedAuth {
         self.locked(|shared| shared.lookups.concat())
     }
 
-    /// Serves on a free port in front of the registry at `registry`, with one connection per lookup.
-    /// Scripts and recorded lookups survive an outage.
+    /// Serves HTTP/1.1 on a free port. Connections stay open after an answer if `keep_alive` says so and
+    /// no script closes them. Scripts and recorded lookups survive an outage.
     ///
     /// # Errors
     /// When there is no port to listen on.
-    pub async fn serve(&self, registry: SocketAddr) -> Result<Serving> {
-        self.serve_and_keep(registry, false).await
-    }
-
-    /// Serves the same over connections that stay open unless a script closes them.
-    ///
-    /// # Errors
-    /// When there is no port to listen on.
-    pub async fn serve_keep_alive(&self, registry: SocketAddr) -> Result<Serving> {
-        self.serve_and_keep(registry, true).await
-    }
-
-    async fn serve_and_keep(&self, registry: SocketAddr, keep: bool) -> Result<Serving> {
+    pub async fn serve(&self, fallback: Fallback, keep_alive: bool) -> Result<Serving> {
         let auth = self.clone();
-        Serving::new(move |mut stream| {
-            let auth = auth.clone();
+        Serving::new(move |stream| {
+            let (auth, fallback) = (auth.clone(), fallback.clone());
             async move {
                 // Small answers are sent at once.
                 let _ = stream.set_nodelay(true);
+                let mut stream = BufReader::new(stream);
                 // The proxy may give up on a lookup, as some tests want it to.
-                while let Ok(true) = auth.one(&mut stream, registry, keep).await {}
+                while let Ok(true) = auth.one(&mut stream, &fallback, keep_alive).await {}
             }
         })
         .await
@@ -173,9 +175,9 @@ impl ScriptedAuth {
     /// Handles one lookup. Returns true if another may follow on the same connection.
     async fn one(
         &self,
-        client: &mut TcpStream,
-        registry: SocketAddr,
-        keep: bool,
+        client: &mut BufReader<TcpStream>,
+        fallback: &Fallback,
+        keep_alive: bool,
     ) -> io::Result<bool> {
         let mut head = Vec::new();
         while !head.ends_with(b"\r\n\r\n") {
@@ -187,17 +189,27 @@ impl ScriptedAuth {
             shared.script_of(&head)
         });
         let Some(script) = script else {
-            let mut server = TcpStream::connect(registry).await?;
-            let head = head.replacen("\r\n", "\r\nconnection: close\r\n", 1);
-            server.write_all(head.as_bytes()).await?;
-            let mut answer = Vec::new();
-            server.read_to_end(&mut answer).await?;
-            if keep {
-                let text = String::from_utf8_lossy(&answer);
-                answer = text.replacen("connection: close\r\n", "", 1).into_bytes();
-            }
-            client.write_all(&answer).await?;
-            return Ok(keep);
+            return match fallback {
+                Fallback::Registry(registry) => {
+                    client.write_all(&forward(&head, *registry).await?).await?;
+                    // As the answer says.
+                    Ok(false)
+                }
+                Fallback::Rule(rule) => {
+                    let mut line = head.split(' ');
+                    let (method, path) = (line.next(), line.next());
+                    let (status, record) =
+                        rule.answer(method.unwrap_or_default(), path.unwrap_or_default());
+                    let answer = if keep_alive {
+                        keep_alive_answer(&status.to_string(), &[], record.as_bytes())
+                    } else {
+                        answer(&status.to_string(), &record)
+                    };
+                    client.write_all(&answer).await?;
+                    Ok(keep_alive)
+                }
+                Fallback::None => Ok(false),
+            };
         };
         for step in script.steps() {
             match step {
@@ -215,17 +227,27 @@ impl ScriptedAuth {
                 Step::Close => return Ok(false),
                 Step::Reset => {
                     client.flush().await?;
-                    client.set_zero_linger()?;
+                    client.get_ref().set_zero_linger()?;
                     return Ok(false);
                 }
             }
         }
-        Ok(keep)
+        Ok(keep_alive)
     }
 
     fn locked<T>(&self, use_it: impl FnOnce(&mut Shared) -> T) -> T {
         use_it(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
+}
+
+/// Returns the answer of a registry to a lookup.
+async fn forward(head: &str, registry: SocketAddr) -> io::Result<Vec<u8>> {
+    let mut server = TcpStream::connect(registry).await?;
+    let head = head.replacen("\r\n", "\r\nconnection: close\r\n", 1);
+    server.write_all(head.as_bytes()).await?;
+    let mut answer = Vec::new();
+    server.read_to_end(&mut answer).await?;
+    Ok(answer)
 }
 
 /// Returns the words of a lookup's path and query. The hash is one of them, wherever it is.

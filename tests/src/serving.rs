@@ -37,15 +37,29 @@ impl Serving {
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        let port = TcpSocket::new_v4()?;
+        Self::on(0, converse).await
+    }
+
+    /// Does the same on a port of the caller's.
+    ///
+    /// # Errors
+    /// When the port is taken.
+    pub async fn on<F>(
+        port: u16,
+        converse: impl Fn(TcpStream) -> F + Send + Sync + 'static,
+    ) -> Result<Self>
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let reserved = TcpSocket::new_v4()?;
         // Both sockets need this option to share the port. Tokio's listeners set it.
-        port.set_reuseaddr(true)?;
-        port.bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))?;
+        reserved.set_reuseaddr(true)?;
+        reserved.bind(SocketAddr::from((Ipv4Addr::LOCALHOST, port)))?;
         let serving = Self {
-            address: port.local_addr()?,
+            address: reserved.local_addr()?,
             converse: Arc::new(move |stream| Box::pin(converse(stream))),
             running: Mutex::default(),
-            _port: port,
+            _port: reserved,
         };
         serving.start().await?;
         Ok(serving)

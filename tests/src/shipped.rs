@@ -7,11 +7,12 @@ use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::envoy::Envoy;
+use crate::envoy::{Envoy, Launch};
 use crate::process::Process;
+use crate::recording_upstream::RecordingUpstream;
 use crate::registry::{Created, Registry};
 use crate::root;
-use crate::upstream::{self, Received};
+use crate::serving::Serving;
 
 /// The ports of the stack, all on 127.0.0.1. 0 means any free port.
 #[derive(Clone, Copy, Debug)]
@@ -34,14 +35,6 @@ pub const SHIPPED: Ports = Ports {
     registry: 8081,
 };
 
-/// Logs warnings only, and writes the access log after a second instead of ten.
-pub const OPTIONS: &[&str] = &[
-    "--log-level",
-    "warning",
-    "--file-flush-interval-msec",
-    "1000",
-];
-
 /// Any free ports.
 pub const FREE: Ports = Ports {
     listener: 0,
@@ -62,6 +55,8 @@ pub struct Stack {
     pub server: Process,
     /// Logs and the configuration, removed with the stack.
     pub folder: TempDir,
+    /// The stack's own upstream, if it has one.
+    _upstream: Option<Serving>,
 }
 
 /// Keys to try.
@@ -81,9 +76,11 @@ impl Stack {
     /// When a port is taken or a part does not become ready; says which.
     pub async fn start(ports: Ports, database: &Path, echo: bool) -> Result<Self> {
         ensure_free("the upstream", "UPSTREAM_PORT", ports.upstream)?;
-        let listener = tokio::net::TcpListener::bind(local(ports.upstream)).await?;
-        let upstream = upstream::serve(listener, Received::default(), std::future::pending())?;
-        Self::before(upstream, ports, database, echo)
+        let upstream = RecordingUpstream::echoing();
+        let upstream = upstream.serve_on(ports.upstream).await?;
+        let mut stack = Self::before(upstream.address, ports, database, echo)?;
+        stack._upstream = Some(upstream);
+        Ok(stack)
     }
 
     /// Starts everything in front of the caller's upstream on 127.0.0.1.
@@ -100,20 +97,23 @@ impl Stack {
         let (server, auth) =
             registry.serve(local(ports.registry), &folder.path().join("registry.log"))?;
 
-        let config = folder.path().join("envoy.yaml");
         let ports = Ports {
             upstream: upstream.port(),
             registry: auth.port(),
             ..ports
         };
-        std::fs::write(&config, config_on(ports)?)?;
-        let envoy = Envoy::start(&config, folder.path(), OPTIONS, echo)?;
+        let launch = Launch {
+            echo,
+            ..Launch::all_processors()
+        };
+        let envoy = launch.start(config_on(ports)?, folder.path())?;
         Ok(Self {
             listener: envoy.listener("api")?,
             envoy,
             registry,
             server,
             folder,
+            _upstream: None,
         })
     }
 

@@ -7,6 +7,10 @@ use anyhow::Result;
 pub use inventory;
 use libtest_mimic::{Arguments, Failed, Trial};
 
+/// How many trials run at the same time, unless `--test-threads` says otherwise. Most of them wait for
+/// timeouts most of the time.
+const AT_A_TIME: usize = 4;
+
 /// When the trials of a suite run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum When {
@@ -68,16 +72,17 @@ pub fn run() -> ExitCode {
         if when == When::Last && is_filtered {
             continue;
         }
-        let trials: Vec<_> = suites()
-            .into_iter()
-            .filter(|suite| suite.when == when)
-            .flat_map(|suite| (suite.trials)())
-            .collect();
+        let suites = suites().into_iter().filter(|suite| suite.when == when);
+        let trials = suites.map(|suite| (suite.trials)()).collect();
+        let trials = match when {
+            When::Together => spread(trials),
+            When::Alone | When::Last => trials.into_iter().flatten().collect(),
+        };
         if trials.is_empty() {
             continue;
         }
         let test_threads = match when {
-            When::Together => arguments.test_threads,
+            When::Together => arguments.test_threads.or(Some(AT_A_TIME)),
             When::Alone | When::Last => Some(1),
         };
         let arguments = Arguments {
@@ -87,4 +92,19 @@ pub fn run() -> ExitCode {
         failed |= libtest_mimic::run(&arguments, trials).has_failed();
     }
     ExitCode::from(u8::from(failed))
+}
+
+/// Spreads the trials of each suite evenly. Those of one suite often share a stack, on which they run
+/// one at a time.
+fn spread(suites: Vec<Vec<Trial>>) -> Vec<Trial> {
+    let mut placed = Vec::new();
+    for suite in suites {
+        let length = suite.len();
+        for (place, trial) in suite.into_iter().enumerate() {
+            // In thousandths of the suite.
+            placed.push((place * 1000 / length, trial));
+        }
+    }
+    placed.sort_by_key(|(place, _)| *place);
+    placed.into_iter().map(|(_, trial)| trial).collect()
 }

@@ -6,15 +6,15 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use tempfile::TempDir;
-use tokio::net::TcpListener;
 
-use crate::envoy::Envoy;
+use crate::envoy::{Envoy, Launch};
 use crate::process::{Process, wait_until};
 use crate::prometheus::Prometheus;
+use crate::recording_upstream::RecordingUpstream;
 use crate::registry::Registry;
 use crate::root;
-use crate::shipped::{FREE, OPTIONS, Ports, config_on};
-use crate::upstream::{self, Received};
+use crate::serving::Serving;
+use crate::shipped::{FREE, Ports, config_on};
 
 /// What differs from the shipped files, so that nothing takes an hour.
 pub struct Setup {
@@ -44,6 +44,7 @@ pub struct Watched {
     /// `None` during an outage.
     server: Option<Process>,
     folder: TempDir,
+    _upstream: Serving,
 }
 
 impl Watched {
@@ -56,19 +57,15 @@ impl Watched {
         let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let registry = Registry::new(&folder.path().join("keystile.db"), None);
         let (server, registry_at) = registry.serve(any, &folder.path().join("registry.log"))?;
-        let upstream = TcpListener::bind(any).await?;
-        let upstream = upstream::serve(upstream, Received::default(), std::future::pending())?;
+        let upstream = RecordingUpstream::default().serve().await?;
         let ports = Ports {
-            upstream: upstream.port(),
+            upstream: upstream.address.port(),
             registry: registry_at.port(),
             ..FREE
         };
         let start = |name: &str, edit: fn(&str) -> Result<String>| {
-            let folder = folder.path().join(name);
-            std::fs::create_dir(&folder)?;
-            let config = folder.join("envoy.yaml");
-            std::fs::write(&config, edit(&edited(&config_on(ports)?, setup)?)?)?;
-            Envoy::start(&config, &folder, OPTIONS, false)
+            let config = edit(&edited(&config_on(ports)?, setup)?)?;
+            Launch::all_processors().start(config, &folder.path().join(name))
         };
         let envoy = start("envoy", |text| Ok(text.to_owned()))?;
         let plain = setup.plain.then(|| start("plain", without_labels));
@@ -93,6 +90,7 @@ impl Watched {
             registry_at,
             server: Some(server),
             folder,
+            _upstream: upstream,
         })
     }
 

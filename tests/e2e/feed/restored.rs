@@ -4,15 +4,13 @@
 use super::*;
 use crate::test_database::Postgres;
 
-use crate::world::World;
-
-trials! { Alone:
+trials! { Together:
     "feed: an older copy of the database" => an_older_copy,
     "feed: a promoted replica" => a_promoted_replica,
 }
 
 /// The database file is replaced by an older copy.
-fn an_older_copy(world: &World) -> Result<()> {
+fn an_older_copy() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let copy = |from: &Path, to: &Path| -> Result<()> {
         for name in ["keys.db", "keys.db-wal", "keys.db-shm"] {
@@ -25,11 +23,11 @@ fn an_older_copy(world: &World) -> Result<()> {
         }
         Ok(())
     };
-    let original = |stage: &Stage<'_>| -> Result<PathBuf> {
+    let original = |stage: &Stage| -> Result<PathBuf> {
         let file = Path::new(stage.database.url.trim_start_matches("sqlite://"));
         Ok(file.parent().context("no folder")?.to_owned())
     };
-    setup(&json!({})).run(world, |stage| {
+    setup(&json!({})).run(|stage| {
         changes_are_lost(
             stage,
             |stage| copy(&original(stage)?, folder.path()),
@@ -39,12 +37,12 @@ fn an_older_copy(world: &World) -> Result<()> {
 }
 
 /// An asynchronous replica that missed some changes is promoted.
-fn a_promoted_replica(world: &World) -> Result<()> {
+fn a_promoted_replica() -> Result<()> {
     let setup = Setup {
         database: TestDatabase::postgres,
         ..setup(&json!({}))
     };
-    setup.run(world, |stage| {
+    setup.run(|stage| {
         let primary = Postgres::shared();
         let replica = primary.replica();
         changes_are_lost(
@@ -73,9 +71,9 @@ fn a_promoted_replica(world: &World) -> Result<()> {
 ///
 /// No server runs during `keep` and `lose`.
 fn changes_are_lost(
-    stage: &mut Stage<'_>,
-    keep: impl FnOnce(&mut Stage<'_>) -> Result<()>,
-    lose: impl FnOnce(&mut Stage<'_>) -> Result<()>,
+    stage: &mut Stage,
+    keep: impl FnOnce(&mut Stage) -> Result<()>,
+    lose: impl FnOnce(&mut Stage) -> Result<()>,
 ) -> Result<()> {
     let (active, doomed) = (known(stage)?, known(stage)?);
     let (kept, lost) = (made_up_key(), made_up_key());
@@ -92,7 +90,7 @@ fn changes_are_lost(
     stage.crash_registry()?;
     lose(stage)?;
     stage.registry.run(&["revoke", &doomed.key_id])?;
-    let begin = |key: &str| Traffic::start(&stage.world.runtime, stage.to, "/v1/x", key, 100);
+    let begin = |key: &str| Traffic::start(&stage.runtime, stage.to, "/v1/x", key, 100);
     let (of_active, of_doomed) = (begin(&active.key)?, begin(&doomed.key)?);
     for traffic in [&of_active, &of_doomed] {
         wait_until(|| Ok(traffic.seen()?.len() > 20))?;
@@ -137,7 +135,7 @@ fn changes_are_lost(
 }
 
 /// Creates a key, and waits until each worker has read about it.
-fn read_by_every_worker(stage: &Stage<'_>, key: &str) -> Result<()> {
+fn read_by_every_worker(stage: &Stage, key: &str) -> Result<()> {
     // A worker that has not read about it still knows that there was no such key.
     ensure!(
         every_worker_answers(stage, key, 401)?,
@@ -150,7 +148,7 @@ fn read_by_every_worker(stage: &Stage<'_>, key: &str) -> Result<()> {
 
 /// Returns true if all requests on separate connections, enough for each worker to get some, get this
 /// status.
-fn every_worker_answers(stage: &Stage<'_>, key: &str, status: u16) -> Result<bool> {
+fn every_worker_answers(stage: &Stage, key: &str, status: u16) -> Result<bool> {
     for _ in 0..24 {
         if stage.get(key)?.status != status {
             return Ok(false);

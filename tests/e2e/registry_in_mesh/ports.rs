@@ -10,7 +10,7 @@ use super::{Mesh, http};
 
 use crate::world::World;
 
-trials! { Alone:
+trials! { Together:
     "mesh: ports are for those named" => are_for_those_named,
 }
 

@@ -131,7 +131,7 @@ fn one(
             }
             verdict.add_permits(1);
             if asks_early && outcome == Outcome::Allowed && neighbours::sends_on_early(listener) {
-                let has_begun = || Ok(range.recorder.begun(&name) > 0);
+                let has_begun = || Ok(range.upstream.begun(&name) > 0);
                 wait_until(has_begun).context("not sent on")?;
             }
         }
@@ -143,7 +143,7 @@ fn one(
     if when == When::Behind {
         is_asked().context("no lookup")?;
         ensure!(
-            range.recorder.begun(&name) == 0,
+            range.upstream.begun(&name) == 0,
             "sent on without a verdict"
         );
         verdict.add_permits(1);
@@ -157,14 +157,14 @@ fn one(
     ensure!(
         status == outcome.status(),
         "{status}: {:?}",
-        range.recorder.named(&name)
+        range.upstream.named(&name)
     );
-    let begun = range.recorder.begun(&name);
+    let begun = range.upstream.begun(&name);
     if outcome != Outcome::Allowed {
         ensure!(begun == 0, "{status}, and sent on {begun} times");
         return Ok(());
     }
-    let arrived = range.recorder.named(&name);
+    let arrived = range.upstream.named(&name);
     let [arrived] = &arrived[..] else {
         anyhow::bail!("arrived {} times, begun {begun} times", arrived.len());
     };

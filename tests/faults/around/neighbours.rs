@@ -157,14 +157,14 @@ fn two(range: &Range, counters: &Counters) -> Result<()> {
                 _ => outcome.status(),
             };
             ensure!(answer.status == status, "{name}: {answer:?}");
-            ensure!(range.recorder.begun(&name) == usize::from(passes), "{name}");
+            ensure!(range.upstream.begun(&name) == usize::from(passes), "{name}");
             let lookups = range.auth.lookups_about(&hash(&key)?);
             ensure!(
                 lookups == 1 + usize::from(passes),
                 "{name}: {lookups} lookups"
             );
             if passes {
-                let arrived = range.recorder.named(&name);
+                let arrived = range.upstream.named(&name);
                 ensure!(
                     !format!("{arrived:?}").contains(&key),
                     "{name}: {arrived:?}"
@@ -240,7 +240,7 @@ fn rewritten(range: &Range, counters: &Counters) -> Result<()> {
             let challenge = answer.header("www-authenticate")?.is_some();
             ensure!(challenge == (from == 401), "{name}: {answer:?}");
             ensure!(
-                range.recorder.begun(&format!("rewritten, {name}")) == 0,
+                range.upstream.begun(&format!("rewritten, {name}")) == 0,
                 "{name}: sent on"
             );
         }

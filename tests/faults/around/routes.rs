@@ -152,12 +152,12 @@ fn retries(range: &Range, _: &RecordingUpstream, counters: &Counters) -> Result<
                 _ => outcome.status(),
             };
             ensure!(answer.status == expected, "{name}: {answer:?}");
-            let arrived = range.recorder.named(&name);
+            let arrived = range.upstream.named(&name);
             ensure!(
                 !format!("{arrived:?}").contains(&key),
                 "{name}: {arrived:?}"
             );
-            let tries = range.recorder.begun(&name);
+            let tries = range.upstream.begun(&name);
             match outcome {
                 Outcome::Allowed => ensure!(tries >= 3, "{name}: {tries} tries"),
                 _ => ensure!(tries == 0, "{name}: {tries} tries"),
@@ -186,7 +186,7 @@ fn hedging(range: &Range, _: &RecordingUpstream, counters: &Counters) -> Result<
             &[&line, &id, &delay],
         )?;
         ensure!(answer.status == outcome.status(), "{name}: {answer:?}");
-        let tries = range.recorder.begun(&name);
+        let tries = range.upstream.begun(&name);
         match outcome {
             Outcome::Allowed => ensure!(tries >= 2, "{name}: {tries} tries"),
             _ => ensure!(tries == 0, "{name}: {tries} tries"),
@@ -223,7 +223,7 @@ fn mirrors(range: &Range, mirror: &RecordingUpstream, counters: &Counters) -> Re
                 allowed += 1;
                 wait_until(|| Ok(!mirror.named(&name).is_empty())).context("not mirrored")?;
                 let key = key.unwrap_or_default();
-                for recorder in [mirror, &range.recorder] {
+                for recorder in [mirror, &range.upstream] {
                     let arrived = recorder.named(&name);
                     let has_key = format!("{arrived:?}").contains(&key);
                     ensure!(
@@ -272,7 +272,7 @@ fn redirects(range: &Range, _: &RecordingUpstream, counters: &Counters) -> Resul
             let answer = get(range, counters, listener, &name, PATH, &lines)?;
             let status = if hands_on { *handed } else { *taken };
             let targets: Vec<_> = range
-                .recorder
+                .upstream
                 .named(&name)
                 .into_iter()
                 .map(|a| a.target)
@@ -302,7 +302,7 @@ fn redirects(range: &Range, _: &RecordingUpstream, counters: &Counters) -> Resul
         ];
         let lines = lines.each_ref().map(String::as_str);
         let answer = get(range, counters, "redirecting", &name, "/healthz", &lines)?;
-        let begun = range.recorder.begun(&name);
+        let begun = range.upstream.begun(&name);
         ensure!(
             answer.status == status && begun == arrives,
             "{name}, {begun}: {answer:?}"
@@ -366,7 +366,7 @@ fn router_headers(range: &Range, _: &RecordingUpstream, counters: &Counters) -> 
             counters.count("a header for the router", end_of(&answer));
             let answer = answer.with_context(|| name.clone())?;
             ensure!(answer.status == outcome.status(), "{name}: {answer:?}");
-            ensure!(range.recorder.begun(&name) == 0, "{name}: sent on");
+            ensure!(range.upstream.begun(&name) == 0, "{name}: sent on");
             let lookups = range.auth.lookups_about(&hash);
             ensure!(lookups == 1, "{name}: {lookups} lookups");
             let text = range.auth.lookup_about(&hash).context("no lookup")?;
@@ -388,7 +388,7 @@ fn switched_off(range: &Range, mirror: &RecordingUpstream, counters: &Counters) 
             let answer = get(range, counters, "switched off", &name, PATH, lines)?;
             ensure!(answer.status == 401, "{name}: {answer:?}");
             ensure!(
-                range.recorder.begun(&name) + mirror.begun(&name) == 0,
+                range.upstream.begun(&name) + mirror.begun(&name) == 0,
                 "{name}: sent on"
             );
         }
@@ -410,7 +410,7 @@ fn switched_off(range: &Range, mirror: &RecordingUpstream, counters: &Counters) 
         )?;
         ensure!(answer.status == 200, "{name}: {answer:?}");
         ensure!(
-            range.recorder.begun(&name) + mirror.begun(&name) == 1,
+            range.upstream.begun(&name) + mirror.begun(&name) == 1,
             "{name}"
         );
     }
@@ -441,7 +441,7 @@ fn switched_off(range: &Range, mirror: &RecordingUpstream, counters: &Counters) 
             let answer = get(range, counters, listener, &name, target, &[&exempt])?;
             ensure!(answer.status == status, "{name}: {answer:?}");
             ensure!(
-                range.recorder.begun(&name) == usize::from(status == 200),
+                range.upstream.begun(&name) == usize::from(status == 200),
                 "{name}"
             );
         }

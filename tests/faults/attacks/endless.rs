@@ -23,10 +23,10 @@ use tokio::task::JoinSet;
 use super::Attacked;
 
 /// How long valid requests are measured before the attack.
-const BEFORE: Duration = Duration::from_secs(5);
+const BEFORE: Duration = Duration::from_secs(3);
 
-/// How long the attack lasts.
-const LASTS: Duration = Duration::from_secs(20);
+/// How long the attack lasts: enough for all of its streams to begin, and for some to be replaced.
+const LASTS: Duration = Duration::from_secs(8);
 
 /// How much the attack may raise the 99th percentile of how long valid requests take.
 const MOST: Duration = Duration::from_millis(100);

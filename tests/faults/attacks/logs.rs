@@ -6,10 +6,9 @@ use anyhow::{Result, ensure};
 use keystile_e2e::client;
 use keystile_e2e::load::{self, Request};
 use keystile_e2e::process::wait_until;
+use keystile_e2e::recording_upstream::RecordingUpstream;
 use keystile_e2e::trials::trial;
-use keystile_e2e::upstream::{self, Received};
 use libtest_mimic::Trial;
-use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 
 use super::Attacked;
@@ -31,11 +30,8 @@ fn trials() -> Vec<Trial> {
 
 fn flood() -> Result<()> {
     let runtime = Runtime::new()?;
-    let upstream = runtime.block_on(async {
-        let listener = TcpListener::bind("127.0.0.1:0").await?;
-        upstream::serve(listener, Received::default(), std::future::pending())
-    })?;
-    let attacked = Attacked::start(upstream)?;
+    let upstream = runtime.block_on(RecordingUpstream::default().serve())?;
+    let attacked = Attacked::start(upstream.address)?;
     let to = attacked.stack.listener;
     let log = attacked.stack.folder.path().join("envoy.log");
     let written = || anyhow::Ok(std::fs::metadata(&log)?.len());

@@ -1,24 +1,25 @@
 //! Connections that send nothing, or only the beginning of a request, as many as Envoy accepts.
 
+use std::collections::BTreeSet;
 use std::io::Write;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use keystile_e2e::client;
-use keystile_e2e::envoy::{self, Envoy};
+use keystile_e2e::envoy::{self, Launch};
 use keystile_e2e::flood::{is_open, raise_limit};
 use keystile_e2e::process::wait_until;
 use keystile_e2e::registry::Registry;
+use keystile_e2e::root;
 use keystile_e2e::trials::trial;
-use keystile_e2e::{root, shipped};
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
 
 /// More than the shipped limit of 10,000.
 const CONNECTIONS: usize = 10_200;
 
-/// What each connection sends.
+/// What the connections send, in turn.
 const BEGINNINGS: [(&str, &[u8]); 4] = [
     ("nothing", b""),
     ("a letter", b"G"),
@@ -53,28 +54,19 @@ fn silent() -> Result<()> {
     let registry = Registry::new(&folder.path().join("keystile.db"), None);
     let any = SocketAddr::from(([127, 0, 0, 1], 0));
     let (_server, auth) = registry.serve(any, &folder.path().join("registry.log"))?;
-    let file = folder.path().join("envoy.json");
-    std::fs::write(&file, in_container(auth)?.to_string())?;
-    let envoy = Envoy::start(&file, folder.path(), shipped::OPTIONS, false)?;
+    let envoy = Launch::all_processors().start(in_container(auth)?, folder.path())?;
 
-    for (name, beginning) in BEGINNINGS {
-        attack(&envoy, beginning).with_context(|| name.to_owned())?;
-    }
-    Ok(())
-}
-
-fn attack(envoy: &Envoy, beginning: &[u8]) -> Result<()> {
     let (api, stats) = (envoy.listener("api")?, envoy.listener("stats")?);
     let rejected = || envoy.counter("listener.127.0.0.1_0.downstream_global_cx_overflow");
     let before = rejected()?;
-    let mut silent: Vec<TcpStream> = Vec::with_capacity(CONNECTIONS);
+    let mut silent = Vec::with_capacity(CONNECTIONS);
     let opened = Instant::now();
-    while silent.len() < CONNECTIONS {
+    for (name, beginning) in BEGINNINGS.into_iter().cycle().take(CONNECTIONS) {
         let mut stream = TcpStream::connect(api).context("no connection")?;
         // A connection beyond the limit may already be closed.
         let _ = stream.write_all(beginning);
         stream.set_nonblocking(true)?;
-        silent.push(stream);
+        silent.push((name, stream));
     }
     let took = opened.elapsed();
     let all_open = Instant::now();
@@ -100,17 +92,19 @@ fn attack(envoy: &Envoy, beginning: &[u8]) -> Result<()> {
     // A client that gets through would prove nothing. While all places are taken, Envoy counts a place
     // as free whenever a connection ends that did not need one.
     wait_until(|| {
-        silent.retain_mut(is_open);
+        silent.retain_mut(|(_, stream)| is_open(stream));
         Ok(silent.is_empty())
     })
-    .with_context(|| format!("{} are still open", silent.len()))?;
+    .with_context(|| {
+        let open: BTreeSet<_> = silent.iter().map(|(name, _)| name).collect();
+        format!("{} are still open, which sent {open:?}", silent.len())
+    })?;
     let ended = all_open.elapsed();
     let answer = client::get(api, "/v1/x", [])?;
     ensure!(answer.status == 401, "a client: {answer:?}");
     println!(
-        "attack: silent connections: {CONNECTIONS} opened in {took:?} with {} bytes each, {refused} of \
-         them beyond the limit; probes and scrapes took up to {slowest:?}; all were ended after {ended:?}",
-        beginning.len()
+        "attack: silent connections: {CONNECTIONS} opened in {took:?}, {refused} of them \
+         beyond the limit; probes and scrapes took up to {slowest:?}; all were ended after {ended:?}"
     );
     ensure!(slowest < PATIENCE, "a probe or a scrape took {slowest:?}");
     ensure!(ended < LONGEST, "all were ended after {ended:?}");

@@ -30,7 +30,7 @@ echo json_encode([
 ]);
 "#;
 
-keystile_e2e::suite!(Alone, trials);
+keystile_e2e::suite!(Together, trials);
 
 fn trials() -> Vec<Trial> {
     vec![trial("attack: identity in another spelling, PHP", php)]

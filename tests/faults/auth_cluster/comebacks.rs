@@ -4,13 +4,14 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use keystile_e2e::counters::{Counters, End};
-use keystile_e2e::envoy::http2_cluster;
+use keystile_e2e::envoy::{Launch, http2_cluster};
 use keystile_e2e::keys::hash;
 use keystile_e2e::process::wait_until;
 use keystile_e2e::recording_upstream::ENTITLED;
 use keystile_e2e::rule_auth::RuleAuth;
 use keystile_e2e::scripted_auth::{Script, answer};
 use keystile_e2e::serving::Serving;
+use keystile_e2e::stack::Setup;
 use libtest_mimic::Trial;
 use serde_json::json;
 use tokio::runtime::Runtime;
@@ -18,10 +19,10 @@ use tokio::runtime::Runtime;
 use super::expect::Expect;
 use super::rows::{PATIENT, STEADY, listeners};
 use crate::range::{
-    OnDemand, Range, Setup, Steady, is_known, key_id, known_key, request, unknown_key,
+    self, OnDemand, Range, Steady, is_known, key_id, known_key, request, unknown_key,
 };
 
-keystile_e2e::suite!(Alone, trials);
+keystile_e2e::suite!(Together, trials);
 
 fn trials() -> Vec<Trial> {
     let range = OnDemand::new(|| setup(false));
@@ -50,9 +51,9 @@ fn trials() -> Vec<Trial> {
 /// One worker, so that all requests share one cache.
 fn setup(keep_alive: bool) -> Result<Setup> {
     Ok(Setup {
-        workers: 1,
+        launch: Launch::workers(1),
         keep_alive,
-        ..Setup::new(listeners("auth"))
+        ..range::setup(listeners("auth"))
     })
 }
 
@@ -205,9 +206,9 @@ impl Http2 {
         auth["circuit_breakers"] =
             json!({"thresholds": [{"max_requests": 10_000, "max_pending_requests": 10_000}]});
         let range = Range::start(Setup {
-            workers: 1,
+            launch: Launch::workers(1),
             clusters: vec![auth],
-            ..Setup::new(listeners("auth"))
+            ..range::setup(listeners("auth"))
         })?;
         Ok(Self {
             range,

@@ -3,19 +3,20 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, Result};
-use keystile_e2e::envoy::cluster;
+use keystile_e2e::envoy::{Launch, cluster};
 use keystile_e2e::keys::GOOD;
 use keystile_e2e::scripted_auth::{answer, keep_alive_answer};
 use keystile_e2e::serving::Serving;
+use keystile_e2e::stack::Setup;
 use libtest_mimic::Trial;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::runtime::Runtime;
 
 use super::expect::Expect;
 use super::rows::{PATIENT, STEADY, listeners};
-use crate::range::{OnDemand, Range, Setup, Steady, known_key};
+use crate::range::{self, OnDemand, Range, Steady, known_key};
 
-keystile_e2e::suite!(Alone, trials);
+keystile_e2e::suite!(Together, trials);
 
 fn trials() -> Vec<Trial> {
     let place = OnDemand::of(Place::start);
@@ -86,9 +87,9 @@ impl Place {
             }
         }))?;
         let range = Range::start(Setup {
-            workers: 1,
+            launch: Launch::workers(1),
             clusters: vec![cluster("eager", Some(serving.address))],
-            ..Setup::new(listeners("eager"))
+            ..range::setup(listeners("eager"))
         })?;
         Ok(Self {
             range,

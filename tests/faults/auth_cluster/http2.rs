@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use anyhow::Result;
-use keystile_e2e::envoy::http2_cluster;
+use keystile_e2e::envoy::{Launch, http2_cluster};
 use keystile_e2e::frames::{Frames, Held};
 use keystile_e2e::rule_auth::RuleAuth;
 use keystile_e2e::serving::Serving;
+use keystile_e2e::stack::Setup;
 use libtest_mimic::Trial;
 use tokio::runtime::Runtime;
 use tokio::sync::Semaphore;
@@ -14,9 +15,9 @@ use tokio::sync::Semaphore;
 use super::fault::{Fault, Row, suffer};
 use super::http2_rows::{Manners, tables};
 use super::rows::{STEADY, listeners, listeners_and_rounds};
-use crate::range::{OnDemand, Range, Setup, Steady, is_known};
+use crate::range::{self, OnDemand, Range, Steady, is_known};
 
-keystile_e2e::suite!(Alone, trials);
+keystile_e2e::suite!(Together, trials);
 
 fn trials() -> Vec<Trial> {
     let place = OnDemand::of(Place::start);
@@ -58,9 +59,9 @@ impl Place {
         let frames = Frames::new(RuleAuth::new(is_known));
         let serving = runtime.block_on(frames.serve())?;
         let range = Range::start(Setup {
-            workers: 1,
+            launch: Launch::workers(1),
             clusters: vec![http2_cluster("frames", serving.address)],
-            ..Setup::new(listeners("frames"))
+            ..range::setup(listeners("frames"))
         })?;
         Ok(Self {
             range,

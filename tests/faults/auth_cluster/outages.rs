@@ -5,12 +5,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use keystile_e2e::envoy::{Listener, cluster};
+use keystile_e2e::envoy::{Launch, Listener, cluster};
 use keystile_e2e::keys::hash;
 use keystile_e2e::process::wait_until;
 use keystile_e2e::recording_upstream::ENTITLED;
 use keystile_e2e::rule_auth::record;
 use keystile_e2e::scripted_auth::{Script, answer};
+use keystile_e2e::stack::Setup;
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
 use tokio::net::TcpSocket;
@@ -20,7 +21,7 @@ use super::comebacks::{known, steady_in_an_outage};
 use super::expect::Expect;
 use super::fault::{Fault, Listeners, Row, suffer};
 use super::rows::{PATIENT, STEADY, listeners};
-use crate::range::{OnDemand, Range, Setup, Steady, key_id, known_key, plugin, uncached};
+use crate::range::{self, OnDemand, Range, Steady, key_id, known_key, plugin, uncached};
 
 /// The path of Envoy's health checks of the clusters `checked` and `panicking`.
 const HEALTH: &str = "/health-of-the-auth-cluster";
@@ -35,7 +36,7 @@ const CHECKED: Listeners = Listeners {
 /// Concurrent lookups that the cluster `narrow` allows.
 const PLACES: usize = 4;
 
-keystile_e2e::suite!(Alone, trials);
+keystile_e2e::suite!(Together, trials);
 
 fn trials() -> Vec<Trial> {
     let range = OnDemand::new(setup);
@@ -93,10 +94,10 @@ fn setup() -> Result<Setup> {
         cluster
     });
     Ok(Setup {
-        workers: 1,
+        launch: Launch::workers(1),
         clusters: [&[cluster("hostless", None)], &clusters[..]].concat(),
         edit: Box::new(odd_clusters),
-        ..Setup::new(all)
+        ..range::setup(all)
     })
 }
 

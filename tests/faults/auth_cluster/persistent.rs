@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use keystile_e2e::counters::Counters;
-use keystile_e2e::envoy::Listener;
+use keystile_e2e::envoy::{Launch, Listener};
 use keystile_e2e::keys::{GOOD, hash};
 use keystile_e2e::recording_upstream::ENTITLED;
 use keystile_e2e::scripted_auth::{Script, Step, keep_alive_answer};
+use keystile_e2e::stack::Setup;
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
 
@@ -15,10 +16,10 @@ use super::expect::Expect::{self, Internal, Refused};
 use super::records::allowed;
 use super::rows::{Row, STEADY, TIMEOUT, Table, listeners, suffer_all};
 use crate::range::{
-    OnDemand, Range, Setup, Steady, key_id, known_key, plugin, uncached, unknown_key,
+    self, OnDemand, Range, Steady, key_id, known_key, plugin, uncached, unknown_key,
 };
 
-keystile_e2e::suite!(Alone, trials);
+keystile_e2e::suite!(Together, trials);
 
 fn trials() -> Vec<Trial> {
     let range = OnDemand::new(setup);
@@ -51,7 +52,7 @@ fn setup() -> Result<Setup> {
     let mut all = listeners("auth");
     all.push(Listener::new("alone", &alone));
     Ok(Setup {
-        workers: 1,
+        launch: Launch::workers(1),
         keep_alive: true,
         edit: Box::new(|config| {
             let clusters = config["static_resources"]["clusters"].as_array_mut();
@@ -62,7 +63,7 @@ fn setup() -> Result<Setup> {
             clusters.push(alone);
             Ok(())
         }),
-        ..Setup::new(all)
+        ..range::setup(all)
     })
 }
 

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use anyhow::Result;
 use keystile_e2e::counters::Counters;
-use keystile_e2e::envoy::Listener;
+use keystile_e2e::envoy::{Launch, Listener};
 use keystile_e2e::scripted_auth::{Script, ScriptedAuth};
+use keystile_e2e::stack::Setup;
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
@@ -15,7 +16,7 @@ use tokio::sync::Semaphore;
 use super::expect::Expect;
 use super::fault::{self, Fault, Listeners, suffer};
 use super::{records, statuses, wire};
-use crate::range::{OnDemand, Range, Setup, Steady, plugin, uncached};
+use crate::range::{self, OnDemand, Range, Steady, plugin, uncached};
 
 /// A row of the table.
 #[derive(Clone)]
@@ -105,12 +106,12 @@ pub(crate) fn listeners_and_rounds(times_out: bool) -> (Listeners, usize) {
 /// One worker, so that requests with the same key share a lookup.
 fn setup() -> Result<Setup> {
     Ok(Setup {
-        workers: 1,
-        ..Setup::new(listeners("auth"))
+        launch: Launch::workers(1),
+        ..range::setup(listeners("auth"))
     })
 }
 
-keystile_e2e::suite!(Alone, trials);
+keystile_e2e::suite!(Together, trials);
 
 fn trials() -> Vec<Trial> {
     let range = OnDemand::new(setup);

@@ -130,7 +130,7 @@ impl Upload {
             "{most} bytes were taken of a request that waits"
         );
         ensure!(
-            range.recorder.arrived_for(&held.id) == 0,
+            range.upstream.arrived_for(&held.id) == 0,
             "reached the upstream before the verdict"
         );
 
@@ -171,7 +171,7 @@ impl Upload {
                 );
             }
         }
-        let arrived = range.recorder.arrived_for(&held.id);
+        let arrived = range.upstream.arrived_for(&held.id);
         let should = if self.known { self.at_once } else { 0 };
         ensure!(arrived == should as u64, "{arrived} reached the upstream");
         // Each body may be in the buffers of both sides, and the allocator may keep some memory.

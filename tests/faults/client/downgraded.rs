@@ -103,7 +103,7 @@ async fn sent(
         })
         .await;
     ensure!(end == End::Answered(401), "{end}");
-    let arrived = range.recorder.arrived_for(&id);
+    let arrived = range.upstream.arrived_for(&id);
     ensure!(arrived == arrive, "{arrived} reached the upstream");
     Ok(())
 }

@@ -18,6 +18,7 @@ use keystile_e2e::keys::{hash, made_up_key};
 use keystile_e2e::recording_upstream::{ENTITLED, RecordingUpstream};
 use keystile_e2e::scripted_auth::{Script, answer};
 use keystile_e2e::serving::Serving;
+use keystile_e2e::stack::Setup;
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
@@ -30,7 +31,7 @@ use tonic::{Code, Status, Streaming};
 
 use super::held::Held;
 use super::patient;
-use crate::range::{OnDemand, Range, Setup, Steady, key_id, known_key, plugin, unknown_key};
+use crate::range::{self, OnDemand, Range, Steady, key_id, known_key, plugin, unknown_key};
 
 const LISTENER: &str = "grpc";
 
@@ -56,7 +57,7 @@ fn setup() -> Result<Setup> {
             routes.insert(0, route);
             Ok(())
         }),
-        ..Setup::new(vec![Listener::new(LISTENER, &plugin(&json!({})))])
+        ..range::setup(vec![Listener::new(LISTENER, &plugin(&json!({})))])
     })
 }
 
@@ -193,7 +194,7 @@ async fn call(
     })
 }
 
-keystile_e2e::suite!(Alone, trials);
+keystile_e2e::suite!(Together, trials);
 
 fn trials() -> Vec<Trial> {
     let range = OnDemand::new(setup);
@@ -437,7 +438,7 @@ fn while_it_waits(range: &Range, name: &str) -> Result<()> {
                 .spawn(async move { client.streaming(call, path, Numbers).await });
             held.wait_for_lookup(range)?;
             ensure!(
-                range.recorder.arrived_for(&held.id) == 0,
+                range.upstream.arrived_for(&held.id) == 0,
                 "before its verdict"
             );
             held.tell();
@@ -467,7 +468,7 @@ fn while_it_waits(range: &Range, name: &str) -> Result<()> {
                 end == End::Answered(200) && code == expected,
                 "{end}, {code:?}"
             );
-            let arrived = range.recorder.arrived_for(&held.id);
+            let arrived = range.upstream.arrived_for(&held.id);
             ensure!(
                 arrived == u64::from(known),
                 "{arrived} reached the upstream"

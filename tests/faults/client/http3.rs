@@ -13,6 +13,7 @@ use hyper::header::{HeaderName, HeaderValue};
 use keystile_e2e::counters::{Counters, End};
 use keystile_e2e::envoy::{self, Listener};
 use keystile_e2e::recording_upstream::{DIFFERS, ENTITLED, TRAILERS, counting};
+use keystile_e2e::stack::Setup;
 use keystile_e2e::trials::trial;
 use libtest_mimic::Trial;
 use quinn::Endpoint;
@@ -22,7 +23,7 @@ use serde_json::{Value, json};
 
 use super::bodies::still;
 use super::held::Held;
-use crate::range::{OnDemand, PATH, Range, Setup, Steady, key_id, known_key, plugin, unknown_key};
+use crate::range::{self, OnDemand, PATH, Range, Steady, key_id, known_key, plugin, unknown_key};
 
 const LISTENER: &str = "tcp";
 const QUIC: &str = "quic";
@@ -39,7 +40,7 @@ const TAKEN: usize = 512 * 1024;
 fn setup() -> Result<Setup> {
     Ok(Setup {
         edit: Box::new(add_quic),
-        ..Setup::new(vec![Listener::new(LISTENER, &plugin(&json!({})))])
+        ..range::setup(vec![Listener::new(LISTENER, &plugin(&json!({})))])
     })
 }
 
@@ -89,7 +90,7 @@ fn certificate() -> Result<&'static CertifiedKey<KeyPair>> {
 
 type Case = (&'static str, fn(&Range, &str) -> Result<()>);
 
-keystile_e2e::suite!(Alone, trials);
+keystile_e2e::suite!(Together, trials);
 
 fn trials() -> Vec<Trial> {
     let range = OnDemand::new(setup);
@@ -287,7 +288,7 @@ fn uploaded(range: &Range, counters: &Counters, name: &str, known: bool) -> Resu
         "{most} bytes were taken of a request that waits"
     );
     ensure!(
-        range.recorder.arrived_for(&held.id) == 0,
+        range.upstream.arrived_for(&held.id) == 0,
         "before its verdict"
     );
     held.tell();
@@ -311,7 +312,7 @@ fn uploaded(range: &Range, counters: &Counters, name: &str, known: bool) -> Resu
     } else {
         sending.abort();
     }
-    let arrived = range.recorder.arrived_for(&held.id);
+    let arrived = range.upstream.arrived_for(&held.id);
     ensure!(
         arrived == u64::from(known),
         "{arrived} reached the upstream"

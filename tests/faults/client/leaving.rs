@@ -201,7 +201,7 @@ fn leave(
         Ok(())
     })?;
     range.envoy.wait_for_counter(&active, 0)?;
-    let (arrived, lookups) = (range.recorder.arrived_for(&held.id), held.lookups(range));
+    let (arrived, lookups) = (range.upstream.arrived_for(&held.id), held.lookups(range));
     let should = if known { stays } else { 0 };
     ensure!(
         arrived == should,
@@ -258,7 +258,7 @@ fn half_closes(range: &Range, name: &str) -> Result<()> {
                 }));
                 held.tell();
                 ensure!(end == End::Reset, "{end}");
-                let arrived = range.recorder.arrived_for(&held.id);
+                let arrived = range.upstream.arrived_for(&held.id);
                 ensure!(arrived == 0, "{arrived} reached the upstream");
             }
         }

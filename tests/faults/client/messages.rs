@@ -271,7 +271,7 @@ impl Row {
             })
             .await;
         ensure!(answers == self.answers, "{answers:?}, {end}");
-        let arrived = range.recorder.arrived_for(&id);
+        let arrived = range.upstream.arrived_for(&id);
         ensure!(arrived == self.arrive, "{arrived} reached the upstream");
         Ok(())
     }

@@ -153,7 +153,7 @@ fn one_key(range: &Range, name: &str, listener: &'static str, most: u64) -> Resu
             }
             anyhow::Ok(())
         })?;
-        let (arrived, lookups) = (range.recorder.arrived_for(&held.id), held.lookups(range));
+        let (arrived, lookups) = (range.upstream.arrived_for(&held.id), held.lookups(range));
         ensure!(arrived == STREAMS as u64, "{arrived} reached the upstream");
         println!("{name}: {lookups} lookups");
         range.envoy.wait_for_counter(&active, 0)
@@ -233,7 +233,7 @@ fn rapid_reset(range: &Range, name: &str, opens: Opens, length: Duration) -> Res
             held.lookups(range),
         );
         held.tell();
-        let arrived = range.recorder.arrived_for(&held.id);
+        let arrived = range.upstream.arrived_for(&held.id);
         ensure!(arrived == 0, "{arrived} reached the upstream");
         range
             .envoy

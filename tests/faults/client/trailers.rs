@@ -82,7 +82,7 @@ fn sent(range: &Range, counters: &Counters, http2: bool, early: bool, known: boo
         counters.watch("with trailers", answer).await
     });
     ensure!(end == End::Answered(if known { 200 } else { 401 }), "{end}");
-    let arrived = range.recorder.arrived_for(&held.id);
+    let arrived = range.upstream.arrived_for(&held.id);
     ensure!(
         arrived == u64::from(known),
         "{arrived} reached the upstream"
@@ -172,7 +172,7 @@ async fn until_seen(range: &Range, held: &Held, by_auth: bool) -> Result<()> {
     loop {
         let seen = match by_auth {
             true => held.lookups(range) > 0,
-            false => range.recorder.arrived_for(&held.id) > 0,
+            false => range.upstream.arrived_for(&held.id) > 0,
         };
         if seen {
             return Ok(());

@@ -20,6 +20,7 @@ use keystile_e2e::keys::{hash, made_up_key};
 use keystile_e2e::recording_upstream::{ENTITLED, RecordingUpstream};
 use keystile_e2e::scripted_auth::{Script, answer};
 use keystile_e2e::serving::Serving;
+use keystile_e2e::stack::Setup;
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -31,7 +32,7 @@ use tokio_tungstenite::tungstenite::protocol::Role;
 use super::held::Held;
 use super::patient;
 use super::wire::Wire;
-use crate::range::{OnDemand, Range, Setup, Steady, key_id, plugin, unknown_key};
+use crate::range::{self, OnDemand, Range, Steady, key_id, plugin, unknown_key};
 
 const LISTENER: &str = "tunnels";
 
@@ -67,7 +68,7 @@ fn setup() -> Result<Setup> {
             }));
             Ok(())
         }),
-        ..Setup::new(vec![Listener::new(LISTENER, &plugin(&json!({})))])
+        ..range::setup(vec![Listener::new(LISTENER, &plugin(&json!({})))])
     })
 }
 
@@ -148,7 +149,7 @@ async fn sockets(upgraded: Upgraded, role: Role) -> WebSocketStream<TokioIo<Upgr
     WebSocketStream::from_raw_socket(TokioIo::new(upgraded), role, None).await
 }
 
-keystile_e2e::suite!(Alone, trials);
+keystile_e2e::suite!(Together, trials);
 
 fn trials() -> Vec<Trial> {
     let range = OnDemand::new(setup);
@@ -315,7 +316,7 @@ fn early_frames(range: &Range, name: &str) -> Result<()> {
                 anyhow::Ok(())
             })?;
             ensure!(
-                range.recorder.arrived_for(&held.id) == 0,
+                range.upstream.arrived_for(&held.id) == 0,
                 "before its verdict"
             );
             held.tell();
@@ -338,7 +339,7 @@ fn early_frames(range: &Range, name: &str) -> Result<()> {
             ensure!(end == End::Answered(status), "{end}");
             let expected = if known { FRAMES } else { 0 };
             ensure!(frames == echoed.repeat(expected), "{frames:?}");
-            let arrived = range.recorder.arrived_for(&held.id);
+            let arrived = range.upstream.arrived_for(&held.id);
             ensure!(
                 arrived == u64::from(known),
                 "{arrived} reached the upstream"

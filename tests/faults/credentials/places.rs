@@ -181,7 +181,7 @@ fn behind_the_head(_: &Field, range: &Range, counters: &Counters) -> Result<()> 
             .and_then(client::Sent::response);
         counters.count("with a key in the head", end_of(&answer));
         ensure!(answer.is_ok_and(|a| a.status == 200), "{rest}");
-        let arrived = range.recorder.named(&name);
+        let arrived = range.upstream.named(&name);
         let [arrived] = &arrived[..] else {
             anyhow::bail!("{rest}: arrived {} times", arrived.len());
         };
@@ -431,7 +431,7 @@ fn identity(_: &Field, range: &Range, counters: &Counters) -> Result<()> {
                     };
                     ensure!(statuses.contains(&answer.status), "{case}: {answer:?}");
                     if answer.status == 200 {
-                        let arrived = range.recorder.named(&case);
+                        let arrived = range.upstream.named(&case);
                         let [arrived] = &arrived[..] else {
                             anyhow::bail!("{case}: arrived {} times", arrived.len());
                         };

@@ -99,7 +99,7 @@ pub(super) fn cost_the_same() -> Result<()> {
             })
             .sum()
     };
-    let name = "disclosure: lookups are as many";
+    let name = "disclosure: all kinds cost as many lookups";
     site.range.case(name, Steady::default(), |counters| {
         // Cached verdicts expire up to a tenth earlier.
         let rounds = [

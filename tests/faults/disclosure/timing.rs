@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use keystile_e2e::counters::{Counters, End};
-use keystile_e2e::envoy::{Listener, http2_cluster};
+use keystile_e2e::envoy::{Launch, Listener, http2_cluster};
 use keystile_e2e::rule_auth::RuleAuth;
+use keystile_e2e::stack::Setup;
 use serde_json::json;
 use statrs::stats_tests::Alternative;
 use statrs::stats_tests::mannwhitneyu::{MannWhitneyUMethod, mannwhitneyu};
@@ -16,7 +17,7 @@ use statrs::stats_tests::mannwhitneyu::{MannWhitneyUMethod, mannwhitneyu};
 use tokio::runtime::Runtime;
 
 use super::{KINDS, Kind, Site};
-use crate::range::{Range, Setup, Steady, is_known, known_key, plugin, unknown_key};
+use crate::range::{self, Range, Steady, is_known, known_key, plugin, unknown_key};
 use crate::test_database::TestDatabase;
 
 /// How many answers of each kind are timed.
@@ -64,9 +65,9 @@ pub(super) fn is_equal_without_help() -> Result<()> {
     let auth = runtime.block_on(RuleAuth::new(is_known).serve())?;
     let elsewhere = json!({"environment": "staging"});
     let range = Range::start(Setup {
-        workers: 1,
+        launch: Launch::workers(1),
         clusters: vec![http2_cluster("auth", auth.address)],
-        ..Setup::new(vec![Listener::new("site", &plugin(&elsewhere))])
+        ..range::setup(vec![Listener::new("site", &plugin(&elsewhere))])
     })?;
     in_two_series(&range, "disclosure: a record takes as long as none", || {
         let unknown = (0..SAMPLES).map(|_| unknown_key()).collect();
