@@ -7,7 +7,9 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize};
 
 use tokio::sync::Notify;
 
+use super::connections::PATIENCE;
 use super::counters::Reason;
+use super::exchange::OVERHEAD;
 use super::limits::Limits;
 use super::memory::{GENERATIONS, Memory};
 use super::since::{Moment, Since};
@@ -208,13 +210,30 @@ impl Activity {
         self.memory.held() <= most
     }
 
+    /// Returns how much memory closing the connection would free, in bytes: that of its requests
+    /// without a response, and of the responses that the client has not taken.
+    pub(super) fn held(&self) -> usize {
+        let unanswered = self.requests().saturating_sub(self.responses());
+        self.unread() + unanswered * OVERHEAD as usize
+    }
+
     /// Returns the size of the responses that the client has not taken, in bytes.
-    pub(super) fn unread(&self) -> usize {
+    fn unread(&self) -> usize {
         self.unread.load(Relaxed)
     }
 
+    /// Returns whether the client has ever taken a response.
+    pub(super) fn has_taken_any(&self) -> bool {
+        self.answered.load(Relaxed)
+    }
+
+    /// Returns the number of requests in progress.
+    pub(super) fn requests(&self) -> usize {
+        self.requests.load(Relaxed)
+    }
+
     /// Returns the number of responses that the client has not taken.
-    pub(super) fn responses(&self) -> usize {
+    fn responses(&self) -> usize {
         self.responses.iter().map(|count| count.load(Relaxed)).sum()
     }
 
@@ -231,8 +250,8 @@ impl Activity {
         ] {
             since.stamp(now);
         }
-        let stalled = self.unread_for(now).is_some_and(|lasts| lasts >= STALLED);
-        let reads = self.answered.load(Relaxed) && !stalled;
+        let stalled = self.unread_for(now).is_some_and(|lasts| lasts >= PATIENCE);
+        let reads = self.has_taken_any() && !stalled;
         self.reads.store(reads, Relaxed);
     }
 

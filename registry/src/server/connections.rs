@@ -14,7 +14,7 @@ use super::activity::{Activity, Order, Rank};
 use super::counters::{Counters, Port, Reason};
 use super::limits::Limits;
 use super::memory::Memory;
-use super::since::Moment;
+use super::since::{Clock, Moment};
 
 /// How long to wait for a connection that was told to close.
 const ROOM: Duration = Duration::from_millis(250);
@@ -26,8 +26,11 @@ const WARNING: Duration = Duration::from_secs(60);
 const RELIEF: Duration = Duration::from_millis(5);
 
 /// For how many milliseconds a client may take nothing of its response while more memory is held
-/// than allowed, and while more than twice as much is.
-const PATIENCE: [u64; 2] = [1000, 50];
+/// than allowed.
+pub(super) const PATIENCE: u64 = 1000;
+
+/// The same while more than twice as much is held, for a client that has never taken a response.
+const SHORT_PATIENCE: u64 = 50;
 
 /// If there are this many times as many idle connections as new ones, the idle ones are the flood.
 const CROWD: usize = 8;
@@ -40,7 +43,7 @@ pub(super) struct Connections {
     counters: Counters,
     count: Gauge,
     memory: Arc<Memory>,
-    started: Instant,
+    clock: Clock,
     slots: Arc<Semaphore>,
     open: Mutex<Open>,
 }
@@ -71,7 +74,7 @@ impl Connections {
             count: counters.open(port),
             counters,
             memory: Arc::new(Memory::new(&limits)),
-            started: Instant::now(),
+            clock: Clock::default(),
             slots: Arc::new(Semaphore::new(limits.connections)),
             open: Mutex::default(),
         }
@@ -111,7 +114,7 @@ impl Connections {
     /// Closes the least valuable connection. If there may be many connections, closes a few more of the
     /// same rank, because each search looks at all of them. Returns whether any is being closed.
     pub(super) fn make_room(&self) -> bool {
-        let now = self.now();
+        let now = self.clock.now();
         let mut open = self.open();
         if open.warned.is_none_or(|last| last.elapsed() >= WARNING) {
             open.warned = Some(Instant::now());
@@ -156,22 +159,28 @@ impl Connections {
     pub(super) async fn watch(&self) {
         let mut ticks = interval(self.limits.interval());
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut generation = Instant::now();
+        let (mut last, mut generation) = (Instant::now(), self.clock.now());
+        let mut advance = |expected| {
+            self.clock.advance(last.elapsed(), expected);
+            last = Instant::now();
+            self.clock.now()
+        };
+        let stall = u64::try_from(self.limits.stall.as_millis()).unwrap_or(Moment::MAX);
         loop {
-            tokio::select! {
-                _ = ticks.tick() => {}
+            let now = tokio::select! {
+                _ = ticks.tick() => advance(self.limits.interval()),
                 () = self.memory.pressure.notified() => {
                     self.relieve();
                     sleep(RELIEF).await;
+                    advance(RELIEF);
                     continue;
                 }
-            }
-            if generation.elapsed() >= self.limits.stall {
-                generation = Instant::now();
+            };
+            if now.saturating_sub(generation) >= stall {
+                generation = now;
                 self.memory.next_generation();
             }
             self.relieve();
-            let now = self.now();
             for activity in self.open().by_number.values() {
                 activity.update(now);
                 if let Some((order, reason)) = activity.overdue(now, &self.limits) {
@@ -182,22 +191,33 @@ impl Connections {
     }
 
     /// Closes connections whose responses hold too much memory.
-    fn relieve(&self) {
-        let now = self.now();
-        let (most, mut held) = (self.limits.held, self.memory.held());
-        if held <= most {
+    pub(super) fn relieve(&self) {
+        let now = self.clock.now();
+        let most = self.limits.held;
+        let all_held = self.memory.held();
+        if all_held <= most {
             return;
         }
-        let short = held > most.saturating_mul(2);
-        let patience = PATIENCE[usize::from(short)];
+        let short = all_held > most.saturating_mul(2);
         let open = self.open();
+        // What closing connections hold is freed soon, and is no reason to close others.
+        let mut held = 0_usize;
         let mut stalled = Vec::new();
         let mut others = Vec::new();
         for activity in open.by_number.values() {
-            let bytes = activity.unread();
+            if activity.order() == Order::Close {
+                continue;
+            }
+            let bytes = activity.held();
+            held = held.saturating_add(bytes);
+            // A client that has taken responses may be waiting for the registry, which is busy.
+            let patience = match short && !activity.has_taken_any() {
+                true => SHORT_PATIENCE,
+                false => PATIENCE,
+            };
             match activity.unread_for(now) {
                 Some(lasts) if lasts >= patience => stalled.push((lasts, bytes, activity)),
-                _ if activity.responses() > 1 => others.push((bytes, activity)),
+                _ if activity.requests() > 1 => others.push((bytes, activity)),
                 // A single response may be large, and its client must get it.
                 _ => {}
             }
@@ -213,7 +233,10 @@ impl Connections {
         if held <= most.saturating_mul(2) {
             return;
         }
-        others.sort_unstable_by_key(|(bytes, _)| std::cmp::Reverse(*bytes));
+        // Clients that have taken responses come last: theirs may be waiting for the registry.
+        others.sort_unstable_by_key(|(bytes, activity)| {
+            (activity.has_taken_any(), std::cmp::Reverse(*bytes))
+        });
         for (bytes, activity) in others {
             if held <= most {
                 return;
@@ -254,10 +277,6 @@ impl Connections {
         if activity.tell(order) && first {
             self.closed(reason);
         }
-    }
-
-    fn now(&self) -> Moment {
-        Moment::try_from(self.started.elapsed().as_millis()).unwrap_or(Moment::MAX - 1)
     }
 
     fn open(&self) -> MutexGuard<'_, Open> {

@@ -6,7 +6,7 @@ use super::activity::Activity;
 
 /// About the most memory that a request needs in addition to its response's body, in bytes: stream,
 /// task and headers.
-const OVERHEAD: u32 = 8192;
+pub(super) const OVERHEAD: u32 = 8192;
 
 /// A request, from when its head was read until its response was taken or given up. Then this is
 /// dropped.

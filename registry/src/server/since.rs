@@ -6,9 +6,31 @@
 
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
 
-/// A time, in milliseconds since the server started.
+/// A time of a listener's [`Clock`], in milliseconds.
 pub(super) type Moment = u64;
+
+/// The time that clients have had. It stops while the registry is too busy for its own watchdog:
+/// responses that it has not written yet must not count against the clients that wait for them.
+#[derive(Debug, Default)]
+pub(super) struct Clock {
+    us: AtomicU64,
+}
+
+impl Clock {
+    /// Adds the time since the watchdog last looked, but no more than twice the time after which it
+    /// was to look again.
+    pub(super) fn advance(&self, passed: Duration, expected: Duration) {
+        let counted = passed.min(expected.saturating_mul(2));
+        let us = u64::try_from(counted.as_micros()).unwrap_or_default();
+        self.us.fetch_add(us, Relaxed);
+    }
+
+    pub(super) fn now(&self) -> Moment {
+        self.us.load(Relaxed) / 1000
+    }
+}
 
 /// When something began, if it did.
 #[derive(Debug, Default)]
@@ -50,6 +72,21 @@ impl Since {
             Self::NEVER => None,
             Self::JUST_NOW => Some(0),
             begun => Some(now.saturating_sub(begun)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn time_stops_while_nobody_looks() {
+        let clock = Clock::default();
+        let expected = Duration::from_millis(50);
+        for (passed, now) in [(50, 50), (60, 110), (5000, 210), (0, 210)] {
+            clock.advance(Duration::from_millis(passed), expected);
+            assert_eq!(clock.now(), now, "after {passed} ms");
         }
     }
 }

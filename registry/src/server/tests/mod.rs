@@ -1,6 +1,7 @@
 //! Connections and their limits, which are short enough to wait for.
 
 mod frames;
+mod relief;
 mod room;
 mod shutdown;
 mod slow;
