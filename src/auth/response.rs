@@ -3,7 +3,7 @@
 #![forbid(unsafe_code)]
 
 use crate::auth::answer::{Answer, Cause, Unsent};
-use crate::auth::feed::Page;
+use crate::auth::feed::page::Page;
 use crate::auth::lookup::{KEY_HASH, is_overflow};
 use crate::request::headers::Request;
 use crate::request::key_hash::KeyHash;

@@ -4,7 +4,8 @@
 
 use std::time::Duration;
 
-use crate::auth::feed::{Changed, Page, Polled};
+use crate::auth::feed::Polled;
+use crate::auth::feed::page::{Changed, Page};
 use crate::engine::Engine;
 use crate::engine::host::{Host, Level};
 use crate::engine::stats::Counter;

@@ -8,7 +8,7 @@
 use std::borrow::Cow;
 
 use crate::auth::answer::{Source, Verdict};
-use crate::auth::feed::Changed;
+use crate::auth::feed::page::Changed;
 use crate::decision::outcome::Outcome;
 use crate::engine::cache::PoolName;
 

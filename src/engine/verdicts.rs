@@ -12,7 +12,8 @@
 use std::time::Duration;
 
 use crate::auth::answer::{Answer, Cause, Source, Unsent, Verdict};
-use crate::auth::feed::{Changed, Feed, Freshness, Page, Polled};
+use crate::auth::feed::page::{Changed, Page};
+use crate::auth::feed::{Feed, Freshness, Polled};
 use crate::auth::lookup::Callout;
 use crate::engine::cache::{Cache, Found, PoolName, Seed};
 use crate::engine::reachability::Reachability;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use keystile::auth::feed::{Changed, MAX_PAGE, Page};
+use keystile::auth::feed::page::{Changed, MAX_PAGE, Page};
 use keystile::auth::response::Response;
 use keystile::config;
 use keystile::engine::Engine;
