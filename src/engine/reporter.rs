@@ -13,7 +13,8 @@ use crate::decision::log_entry::write_log_entry;
 use crate::decision::outcome::Outcome;
 use crate::decision::reply::{self, Replies, ReplyFormat, RequestId};
 use crate::engine::host::{Host, Level};
-use crate::engine::stats::{Counter, Gauge, Stats};
+use crate::engine::stats::unreported::Stats;
+use crate::engine::stats::{Counter, Gauge};
 use crate::throttle::Throttle;
 
 /// How many durations are reported, or random numbers drawn, at once: a call to the host costs more

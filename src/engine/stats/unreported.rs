@@ -1,0 +1,67 @@
+//! The counts since the last report to the host, and the gauges as last reported.
+
+#![forbid(unsafe_code)]
+
+use crate::decision::outcome::Outcome;
+use crate::engine::stats::{Counter, Gauge};
+
+/// Counts that are not yet reported to the host: a report costs more than counting.
+#[derive(Debug)]
+pub struct Stats {
+    /// By [`Counter::place`].
+    counts: [u64; Counter::PLACES],
+    /// The value of each gauge as last reported to the host.
+    gauges: [i64; Gauge::ALL.len()],
+}
+
+impl Default for Stats {
+    fn default() -> Self {
+        Self {
+            counts: [0; Counter::PLACES],
+            gauges: [0; Gauge::ALL.len()],
+        }
+    }
+}
+
+impl Stats {
+    /// Adds `events` to a counter.
+    pub fn add(&mut self, counter: Counter, events: u64) {
+        if let Some(count) = self.counts.get_mut(counter.place()) {
+            *count = count.saturating_add(events);
+        }
+    }
+
+    /// Returns the counts since the last call, without zeros. Outcomes with the same name are added
+    /// up only here, because finding their counter takes longer than counting.
+    pub fn take_counts(&mut self) -> impl Iterator<Item = (Counter, u64)> {
+        for outcome in Outcome::all() {
+            let (counted, counter) = (Counter::Requests(outcome), Counter::of_request(outcome));
+            if counted != counter {
+                let events = self.counts.get_mut(counted.place()).map(std::mem::take);
+                self.add(counter, events.unwrap_or_default());
+            }
+        }
+        let counts = std::mem::replace(&mut self.counts, [0; Counter::PLACES]);
+        Counter::all()
+            .map(move |counter| (counter, counts.get(counter.place()).copied().unwrap_or(0)))
+            .filter(|(_, count)| *count > 0)
+    }
+
+    /// Returns by how much each gauge must change, without zeros; `values` returns its value on this
+    /// worker. Workers share the gauges, so none may set one.
+    pub fn take_changes(
+        &mut self,
+        values: impl Fn(Gauge) -> usize,
+    ) -> impl Iterator<Item = (Gauge, i64)> {
+        let values = Gauge::ALL.map(|gauge| i64::try_from(values(gauge)).unwrap_or(i64::MAX));
+        let known = std::mem::replace(&mut self.gauges, values);
+        Gauge::ALL
+            .into_iter()
+            .zip(values.into_iter().zip(known))
+            .map(|(gauge, (value, known))| (gauge, value.saturating_sub(known)))
+            .filter(|(_, change)| *change != 0)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,50 @@
+use super::*;
+use crate::decision::denial::Denial;
+
+#[test]
+fn an_expired_key_is_counted_as_a_revoked_one() {
+    let counter = |denial| Counter::of_request(Outcome::Refused(denial));
+    assert_eq!(counter(Denial::Expired), counter(Denial::Revoked));
+    assert_ne!(counter(Denial::Revoked), counter(Denial::NotFound));
+    let mut stats = Stats::default();
+    for (denial, events) in [(Denial::Expired, 2), (Denial::Revoked, 3)] {
+        stats.add(Counter::Requests(Outcome::Refused(denial)), events);
+    }
+    let counts: Vec<_> = stats.take_counts().collect();
+    assert_eq!(counts, [(counter(Denial::Revoked), 5)]);
+    assert_eq!(stats.take_counts().count(), 0);
+}
+
+#[test]
+fn counts_are_taken_once() {
+    let mut stats = Stats::default();
+    stats.add(Counter::Requests(Outcome::Allowed), 2);
+    stats.add(Counter::EvictionsDeny, 5);
+    stats.add(Counter::Requests(Outcome::Allowed), 1);
+    let counts: Vec<_> = stats.take_counts().collect();
+    assert_eq!(
+        counts,
+        [
+            (Counter::Requests(Outcome::Allowed), 3),
+            (Counter::EvictionsDeny, 5)
+        ]
+    );
+    assert_eq!(stats.take_counts().count(), 0);
+}
+
+#[test]
+fn gauges_change_by_what_was_added_and_lost() {
+    let mut stats = Stats::default();
+    let [allow, deny, stale] = Gauge::ALL;
+    for (values, changes) in [
+        ([7, 3, 0], vec![(allow, 7), (deny, 3)]),
+        ([7, 3, 1], vec![(stale, 1)]),
+        ([7, 3, 1], vec![]),
+        ([2, 4, 0], vec![(allow, -5), (deny, 1), (stale, -1)]),
+        ([0, 0, 0], vec![(allow, -2), (deny, -4)]),
+    ] {
+        let of = |gauge| values[Gauge::ALL.iter().position(|g| *g == gauge).unwrap()];
+        let taken: Vec<_> = stats.take_changes(of).collect();
+        assert_eq!(taken, changes, "{values:?}");
+    }
+}
