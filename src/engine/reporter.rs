@@ -13,7 +13,7 @@ use crate::decision::log_entry::write_log_entry;
 use crate::decision::outcome::Outcome;
 use crate::decision::reply::{self, Replies, ReplyFormat, RequestId};
 use crate::engine::host::{Host, Level};
-use crate::engine::stats::unreported::Stats;
+use crate::engine::stats::unreported::Unreported;
 use crate::engine::stats::{Counter, Gauge};
 use crate::throttle::Throttle;
 
@@ -27,7 +27,7 @@ pub(crate) struct Reporter {
     replies: Replies,
     /// The cluster of the lookups, for the log.
     cluster: String,
-    stats: Stats,
+    unreported: Unreported,
     /// The durations of lookups, in ms; not yet reported to the host.
     observed: Vec<u64>,
     warnings: Throttle,
@@ -43,7 +43,7 @@ impl Reporter {
         Self {
             replies,
             cluster: cluster.to_owned(),
-            stats: Stats::default(),
+            unreported: Unreported::default(),
             observed: Vec::new(),
             warnings: Throttle::default(),
             random: Vec::new(),
@@ -102,12 +102,12 @@ impl Reporter {
 
     /// Counts an event.
     pub(crate) fn count(&mut self, counter: Counter) {
-        self.stats.add(counter, 1);
+        self.unreported.add(counter, 1);
     }
 
     /// Adds `events` to a counter.
     pub(crate) fn add(&mut self, counter: Counter, events: u64) {
-        self.stats.add(counter, events);
+        self.unreported.add(counter, events);
     }
 
     /// Records the duration of a lookup.
@@ -121,11 +121,11 @@ impl Reporter {
     /// Reports the counts since the last flush, and the changes of gauges; `gauges` returns their
     /// values on this worker.
     pub(crate) fn flush<H: Host>(&mut self, host: &mut H, gauges: impl Fn(Gauge) -> usize) {
-        for (gauge, change) in self.stats.take_changes(gauges) {
+        for (gauge, change) in self.unreported.take_changes(gauges) {
             host.change(gauge, change);
         }
         self.report_durations(host);
-        for (counter, events) in self.stats.take_counts() {
+        for (counter, events) in self.unreported.take_counts() {
             host.count(counter, events);
         }
     }

@@ -7,14 +7,14 @@ use crate::engine::stats::{Counter, Gauge};
 
 /// Counts that are not yet reported to the host: a report costs more than counting.
 #[derive(Debug)]
-pub struct Stats {
+pub struct Unreported {
     /// By [`Counter::place`].
     counts: [u64; Counter::PLACES],
     /// The value of each gauge as last reported to the host.
     gauges: [i64; Gauge::ALL.len()],
 }
 
-impl Default for Stats {
+impl Default for Unreported {
     fn default() -> Self {
         Self {
             counts: [0; Counter::PLACES],
@@ -23,7 +23,7 @@ impl Default for Stats {
     }
 }
 
-impl Stats {
+impl Unreported {
     /// Adds `events` to a counter.
     pub fn add(&mut self, counter: Counter, events: u64) {
         if let Some(count) = self.counts.get_mut(counter.place()) {

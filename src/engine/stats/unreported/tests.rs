@@ -6,22 +6,22 @@ fn an_expired_key_is_counted_as_a_revoked_one() {
     let counter = |denial| Counter::of_request(Outcome::Refused(denial));
     assert_eq!(counter(Denial::Expired), counter(Denial::Revoked));
     assert_ne!(counter(Denial::Revoked), counter(Denial::NotFound));
-    let mut stats = Stats::default();
+    let mut unreported = Unreported::default();
     for (denial, events) in [(Denial::Expired, 2), (Denial::Revoked, 3)] {
-        stats.add(Counter::Requests(Outcome::Refused(denial)), events);
+        unreported.add(Counter::Requests(Outcome::Refused(denial)), events);
     }
-    let counts: Vec<_> = stats.take_counts().collect();
+    let counts: Vec<_> = unreported.take_counts().collect();
     assert_eq!(counts, [(counter(Denial::Revoked), 5)]);
-    assert_eq!(stats.take_counts().count(), 0);
+    assert_eq!(unreported.take_counts().count(), 0);
 }
 
 #[test]
 fn counts_are_taken_once() {
-    let mut stats = Stats::default();
-    stats.add(Counter::Requests(Outcome::Allowed), 2);
-    stats.add(Counter::EvictionsDeny, 5);
-    stats.add(Counter::Requests(Outcome::Allowed), 1);
-    let counts: Vec<_> = stats.take_counts().collect();
+    let mut unreported = Unreported::default();
+    unreported.add(Counter::Requests(Outcome::Allowed), 2);
+    unreported.add(Counter::EvictionsDeny, 5);
+    unreported.add(Counter::Requests(Outcome::Allowed), 1);
+    let counts: Vec<_> = unreported.take_counts().collect();
     assert_eq!(
         counts,
         [
@@ -29,12 +29,12 @@ fn counts_are_taken_once() {
             (Counter::EvictionsDeny, 5)
         ]
     );
-    assert_eq!(stats.take_counts().count(), 0);
+    assert_eq!(unreported.take_counts().count(), 0);
 }
 
 #[test]
 fn gauges_change_by_what_was_added_and_lost() {
-    let mut stats = Stats::default();
+    let mut unreported = Unreported::default();
     let [allow, deny, stale] = Gauge::ALL;
     for (values, changes) in [
         ([7, 3, 0], vec![(allow, 7), (deny, 3)]),
@@ -44,7 +44,7 @@ fn gauges_change_by_what_was_added_and_lost() {
         ([0, 0, 0], vec![(allow, -2), (deny, -4)]),
     ] {
         let of = |gauge| values[Gauge::ALL.iter().position(|g| *g == gauge).unwrap()];
-        let taken: Vec<_> = stats.take_changes(of).collect();
+        let taken: Vec<_> = unreported.take_changes(of).collect();
         assert_eq!(taken, changes, "{values:?}");
     }
 }
