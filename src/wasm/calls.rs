@@ -9,65 +9,13 @@ use std::time::{Duration, UNIX_EPOCH};
 use proxy_wasm::hostcalls;
 use proxy_wasm::types::{BufferType, LogLevel, MapType, MetricType};
 
+use super::abi::{self, BAD_ARGUMENT, OK};
 use crate::auth::answer::Unsent;
 use crate::clock::ms;
 use crate::decision::reply::LocalReply;
 use crate::engine::host::{Host, Level, Part, Token};
 use crate::engine::stats::{self, Counter, Gauge};
 use crate::request::headers::{self, Request};
-
-/// Host calls of the proxy-wasm ABI 0.2.1 and WASI preview 1, which the SDK and the standard library
-/// make differently: they copy each name and value of a header map separately, take names of headers
-/// only in UTF-8, build the path of a
-/// property, pass the answers to callouts to the SDK's callbacks, and panic without a clock.
-#[allow(unsafe_code, reason = "host calls can only be declared like this")]
-pub(super) mod raw {
-    use proxy_wasm::types::MapType;
-
-    #[link(wasm_import_module = "env")]
-    unsafe extern "C" {
-        pub(in crate::wasm) fn proxy_get_header_map_pairs(
-            map: MapType,
-            data: *mut *mut u8,
-            size: *mut usize,
-        ) -> u32;
-        pub(in crate::wasm) fn proxy_remove_header_map_value(
-            map: MapType,
-            name: *const u8,
-            name_size: usize,
-        ) -> u32;
-        pub(in crate::wasm) fn proxy_set_property(
-            path: *const u8,
-            path_size: usize,
-            value: *const u8,
-            value_size: usize,
-        ) -> u32;
-        pub(in crate::wasm) fn proxy_http_call(
-            cluster: *const u8,
-            cluster_size: usize,
-            headers: *const u8,
-            headers_size: usize,
-            body: *const u8,
-            body_size: usize,
-            trailers: *const u8,
-            trailers_size: usize,
-            timeout: u32,
-            token: *mut u32,
-        ) -> u32;
-    }
-    #[link(wasm_import_module = "wasi_snapshot_preview1")]
-    unsafe extern "C" {
-        pub(in crate::wasm) fn clock_time_get(
-            clock: u32,
-            precision: u64,
-            nanoseconds: *mut u64,
-        ) -> u32;
-    }
-}
-
-/// The host's answers to a call, as numbered by the ABI.
-const OK: u32 = 0;
-const BAD_ARGUMENT: u32 = 2;
 
 /// The proxy, as seen from within one of its callbacks.
 #[derive(Debug, Default)]
@@ -131,7 +79,7 @@ impl Host for Calls {
         };
         // SAFETY: the name is valid for the call.
         unsafe {
-            raw::proxy_remove_header_map_value(map, name.as_ptr(), name.len());
+            abi::proxy_remove_header_map_value(map, name.as_ptr(), name.len());
         }
     }
 
@@ -176,7 +124,7 @@ impl Host for Calls {
         self.set_effective(stream);
         // SAFETY: both strings are valid for the call, which copies them.
         unsafe {
-            raw::proxy_set_property(PATH.as_ptr(), PATH.len(), entry.as_ptr(), entry.len());
+            abi::proxy_set_property(PATH.as_ptr(), PATH.len(), entry.as_ptr(), entry.len());
         }
     }
 
@@ -193,7 +141,7 @@ impl Host for Calls {
         let mut token = 0;
         // SAFETY: all pointers are valid for the call, with their sizes; the body is empty.
         let status = unsafe {
-            raw::proxy_http_call(
+            abi::proxy_http_call(
                 cluster.as_ptr(),
                 cluster.len(),
                 headers.as_ptr(),
@@ -310,7 +258,7 @@ pub(super) fn monotonic_time() -> Duration {
 
     let mut nanoseconds = 0;
     // SAFETY: the pointer is valid for the call.
-    match unsafe { raw::clock_time_get(MONOTONIC, 1, &mut nanoseconds) } {
+    match unsafe { abi::clock_time_get(MONOTONIC, 1, &mut nanoseconds) } {
         OK => Duration::from_nanos(nanoseconds),
         _ => Duration::MAX,
     }
@@ -356,7 +304,7 @@ fn headers_of(map: MapType) -> Request {
     // SAFETY: both pointers are valid for the call. With `OK` and a pointer, the host returns `size`
     // bytes in memory from `proxy_on_memory_allocate`, which is a `Vec<u8>` of that size.
     let map = unsafe {
-        match raw::proxy_get_header_map_pairs(map, &mut data, &mut size) {
+        match abi::proxy_get_header_map_pairs(map, &mut data, &mut size) {
             OK if !data.is_null() => Vec::from_raw_parts(data, size, size),
             _ => Vec::new(),
         }

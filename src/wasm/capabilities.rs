@@ -13,7 +13,7 @@ use std::ptr::{without_provenance, without_provenance_mut};
 
 use proxy_wasm::types::MapType;
 
-use super::calls::raw;
+use super::abi;
 
 /// Envoy's answer to a disabled call of the proxy-wasm ABI: `InternalFailure`.
 const RESTRICTED: u32 = 10;
@@ -76,20 +76,20 @@ pub(super) fn are_all_allowed() -> bool {
     let answers = unsafe {
         [
             proxy_log(0, NOWHERE, 1),
-            raw::proxy_get_header_map_pairs(
+            abi::proxy_get_header_map_pairs(
                 MapType::HttpRequestHeaders,
                 without_provenance_mut(NOWHERE),
                 without_provenance_mut(NOWHERE),
             ),
             proxy_get_header_map_value(0, NOWHERE, 1, NOWHERE, NOWHERE),
             proxy_add_header_map_value(0, NOWHERE, 1, NOWHERE, 1),
-            raw::proxy_remove_header_map_value(MapType::HttpRequestHeaders, nowhere, 1),
+            abi::proxy_remove_header_map_value(MapType::HttpRequestHeaders, nowhere, 1),
             proxy_get_property(NOWHERE, 1, NOWHERE, NOWHERE),
-            raw::proxy_set_property(nowhere, 1, nowhere, 1),
+            abi::proxy_set_property(nowhere, 1, nowhere, 1),
             proxy_get_current_time_nanoseconds(NOWHERE),
             proxy_continue_stream(NOTHING),
             proxy_send_local_response(503, NOWHERE, 1, NOWHERE, 1, NOWHERE, 1, -1),
-            raw::proxy_http_call(
+            abi::proxy_http_call(
                 nowhere,
                 1,
                 nowhere,
@@ -106,7 +106,7 @@ pub(super) fn are_all_allowed() -> bool {
             proxy_record_metric(NOTHING, 1),
             // ABI and WASI number errors differently, but neither returns the other's number for such
             // arguments.
-            raw::clock_time_get(0, 1, without_provenance_mut(NOWHERE)),
+            abi::clock_time_get(0, 1, without_provenance_mut(NOWHERE)),
             random_get(NOWHERE, 1),
         ]
     };
