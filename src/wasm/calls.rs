@@ -1,4 +1,5 @@
-//! All calls to the proxy-wasm host, and nothing that works without it.
+//! Calls to the proxy-wasm host, except those of [`metrics`](super::metrics), and nothing that works
+//! without it.
 //!
 //! Only the `_bytes` variants of the SDK are used: the others panic on a header that is not UTF-8,
 //! and a panic ends the VM for every request on its worker. The errors that the SDK returns are told
@@ -7,14 +8,15 @@
 use std::time::{Duration, UNIX_EPOCH};
 
 use proxy_wasm::hostcalls;
-use proxy_wasm::types::{BufferType, LogLevel, MapType, MetricType};
+use proxy_wasm::types::{BufferType, LogLevel, MapType};
 
 use super::abi::{self, BAD_ARGUMENT, OK};
+use super::metrics::Metrics;
 use crate::auth::answer::Unsent;
 use crate::clock::ms;
 use crate::decision::reply::LocalReply;
 use crate::engine::host::{Host, Level, Part, Token};
-use crate::engine::stats::{self, Counter, Gauge};
+use crate::engine::stats::{Counter, Gauge};
 use crate::request::headers::{self, Request};
 
 /// The proxy, as seen from within one of its callbacks.
@@ -199,54 +201,6 @@ impl Host for Calls {
     }
 }
 
-/// The defined metrics; `None` if the host refused to define one.
-#[derive(Debug, Default)]
-struct Metrics {
-    counters: Vec<(Counter, Option<u32>)>,
-    gauges: Vec<(Gauge, Option<u32>)>,
-    lookup_duration: Option<u32>,
-}
-
-/// A statistic that cannot be kept must not affect requests, so the host's errors are ignored.
-impl Metrics {
-    fn define() -> Self {
-        let define = |kind, name: &str| {
-            hostcalls::define_metric(kind, name)
-                .inspect_err(|status| {
-                    warn(&format!("cannot define the statistic {name}: {status:?}"))
-                })
-                .ok()
-        };
-        Self {
-            counters: Counter::all()
-                .map(|counter| (counter, define(MetricType::Counter, &counter.name())))
-                .collect(),
-            gauges: Gauge::ALL
-                .map(|gauge| (gauge, define(MetricType::Gauge, gauge.name())))
-                .to_vec(),
-            lookup_duration: define(MetricType::Histogram, stats::LOOKUP_DURATION),
-        }
-    }
-
-    fn add(&self, counter: Counter, events: u64) {
-        let events = i64::try_from(events).unwrap_or(i64::MAX);
-        let counter = self.counters.iter().find(|(other, _)| *other == counter);
-        increment(counter.map(|(_, metric)| metric), events);
-    }
-
-    fn change(&self, gauge: Gauge, change: i64) {
-        let gauge = self.gauges.iter().find(|(other, _)| *other == gauge);
-        increment(gauge.map(|(_, metric)| metric), change);
-    }
-}
-
-fn increment(metric: Option<&Option<u32>>, change: i64) {
-    // An increment by zero would be an error.
-    if let Some(id) = metric.copied().flatten().filter(|_| change != 0) {
-        let _ = hostcalls::increment_metric(id, change);
-    }
-}
-
 /// Returns the time of a monotonic clock that starts some time before the first callback. Without a
 /// clock, returns the largest value, at which no verdict is fresh and no request waits any longer.
 #[allow(
@@ -291,10 +245,6 @@ fn buffer(buffer: BufferType, size: usize) -> Vec<u8> {
 /// Writes an error to Envoy's log.
 pub(super) fn error(line: &str) {
     let _ = hostcalls::log(LogLevel::Error, &format!("keystile: {line}"));
-}
-
-fn warn(line: &str) {
-    let _ = hostcalls::log(LogLevel::Warn, &format!("keystile: {line}"));
 }
 
 /// Returns the headers or trailers of the effective context's request, or of an answer.

@@ -7,4 +7,5 @@ mod capabilities;
 mod exports;
 #[cfg(feature = "failpoints")]
 mod failpoints;
+mod metrics;
 mod root;
