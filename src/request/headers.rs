@@ -3,17 +3,22 @@
 #![forbid(unsafe_code)]
 
 /// A request's headers as the proxy has them: names in lower case, values as bytes, repeats kept,
-/// pseudo-headers (`:method`, `:path`) included. They stay in the one buffer that the proxy hands
-/// over, because most of them are irrelevant, and are looked at only once.
+/// pseudo-headers (`:method`, `:path`) included.
 #[derive(Clone, Default)]
 pub struct Request {
     /// Whether nothing follows the headers: no body and no trailers.
     ends_with_headers: bool,
-    /// The header map as proxy-wasm encodes it: the number of headers; then the lengths of each
-    /// name and value; then each name and value, with a zero byte after each. Numbers have 32 bits,
-    /// the lowest byte first.
-    map: Vec<u8>,
+    map: HeaderMap,
 }
+
+/// A header map as proxy-wasm encodes it: the number of headers; then the lengths of each name and
+/// value; then each name and value, with a zero byte after each. Numbers have 32 bits, the lowest
+/// byte first.
+///
+/// The headers stay in the one buffer that the proxy hands over, because most of them are
+/// irrelevant, and are looked at only once.
+#[derive(Clone, Default)]
+pub(crate) struct HeaderMap(Vec<u8>);
 
 /// A header: its name in lower case, and its value.
 pub type Header<'a> = (&'a [u8], &'a [u8]);
@@ -87,7 +92,7 @@ impl Request {
     /// the damage count.
     pub fn from_map(map: Vec<u8>) -> Self {
         Self {
-            map,
+            map: HeaderMap(map),
             ..Self::default()
         }
     }
@@ -109,23 +114,12 @@ impl Request {
 
     /// Returns the headers, in order, whose names have one of these lengths.
     pub fn headers_of(&self, lengths: NameLengths) -> Picked<'_> {
-        let mut picked = Picked::default();
-        let places = self.places();
-        let places = places.filter(|place| lengths.contains(place.name_length));
-        for header in places.map_while(|place| self.header(&place)) {
-            picked.push(header);
-        }
-        picked
+        self.map.pick(lengths)
     }
 
     /// Returns all values of a header, in order. `name` is in lower case.
     pub fn values<'a>(&'a self, name: &str) -> impl Iterator<Item = &'a [u8]> {
-        self.places()
-            // Most names differ in length, so their bytes are not compared.
-            .filter(move |place| {
-                place.name_length == name.len() && self.name(place) == Some(name.as_bytes())
-            })
-            .map_while(|place| self.value(&place))
+        self.map.values(name)
     }
 
     /// Returns the first value of a header. `name` is in lower case.
@@ -176,10 +170,33 @@ impl Request {
             .is_some_and(|rest| matches!(rest.first(), None | Some(b'+')))
             && self.first(":path").is_some()
     }
+}
+
+impl HeaderMap {
+    /// Returns the headers, in order, whose names have one of these lengths.
+    pub(crate) fn pick(&self, lengths: NameLengths) -> Picked<'_> {
+        let mut picked = Picked::default();
+        let places = self.places();
+        let places = places.filter(|place| lengths.contains(place.name_length));
+        for header in places.map_while(|place| self.header(&place)) {
+            picked.push(header);
+        }
+        picked
+    }
+
+    /// Returns all values of a header, in order. `name` is in lower case.
+    pub(crate) fn values<'a>(&'a self, name: &str) -> impl Iterator<Item = &'a [u8]> {
+        self.places()
+            // Most names differ in length, so their bytes are not compared.
+            .filter(move |place| {
+                place.name_length == name.len() && self.name(place) == Some(name.as_bytes())
+            })
+            .map_while(|place| self.value(&place))
+    }
 
     /// Returns the positions of the headers, in order.
     fn places(&self) -> impl Iterator<Item = Place> {
-        let (count, rest) = self.map.split_first_chunk().unwrap_or((&[0; 4], &[]));
+        let (count, rest) = self.0.split_first_chunk().unwrap_or((&[0; 4], &[]));
         let size = number(*count).saturating_mul(8);
         let lengths = rest.get(..size).unwrap_or_default();
         let mut at = size.saturating_add(4);
@@ -203,11 +220,11 @@ impl Request {
     }
 
     fn name(&self, place: &Place) -> Option<&[u8]> {
-        self.map.get(place.name_at..)?.get(..place.name_length)
+        self.0.get(place.name_at..)?.get(..place.name_length)
     }
 
     fn value(&self, place: &Place) -> Option<&[u8]> {
-        let value = self.map.get(place.value_at..)?;
+        let value = self.0.get(place.value_at..)?;
         let (value, end) = value.split_at_checked(place.value_length)?;
         end.first().and(Some(value))
     }
@@ -295,9 +312,9 @@ fn is_origin(value: &[u8]) -> bool {
 mod tests {
     use super::*;
 
-    fn all(request: &Request) -> Vec<(&[u8], &[u8])> {
-        let places = request.places();
-        places.map_while(|place| request.header(&place)).collect()
+    fn all(map: &HeaderMap) -> Vec<(&[u8], &[u8])> {
+        let places = map.places();
+        places.map_while(|place| map.header(&place)).collect()
     }
 
     #[test]
@@ -313,7 +330,7 @@ mod tests {
                 .iter()
                 .map(|(name, value)| (name.as_bytes(), *value))
                 .collect();
-            assert_eq!(all(&Request::new(headers)), expected);
+            assert_eq!(all(&HeaderMap(to_map(headers))), expected);
         }
     }
 
@@ -330,7 +347,7 @@ mod tests {
             &longer,
         ];
         let headers = names.map(|name| (name, &b"v"[..]));
-        let request = Request::new(&headers);
+        let map = HeaderMap(to_map(&headers));
         let cases: [(&[&str], &[&str]); 5] = [
             (&[], &[]),
             (&["authorization"], &["authorization"]),
@@ -339,7 +356,7 @@ mod tests {
             (&[&longer], &[&long, &longer]),
         ];
         for (wanted, expected) in cases {
-            let picked = request.headers_of(wanted.iter().copied().collect());
+            let picked = map.pick(wanted.iter().copied().collect());
             let picked = picked.as_slice().iter();
             let picked: Vec<_> = picked.map(|(name, _)| *name).collect();
             let expected: Vec<_> = expected.iter().map(|name| name.as_bytes()).collect();
@@ -352,8 +369,8 @@ mod tests {
         for count in 0..40 {
             let values: Vec<_> = (0..count).map(|n: usize| n.to_string()).collect();
             let headers: Vec<_> = values.iter().map(|value| ("a", value.as_bytes())).collect();
-            let request = Request::new(&headers);
-            let picked = request.headers_of(["a"].into_iter().collect());
+            let map = HeaderMap(to_map(&headers));
+            let picked = map.pick(["a"].into_iter().collect());
             let picked: Vec<_> = picked.as_slice().iter().map(|(_, value)| *value).collect();
             let expected: Vec<_> = values.iter().map(String::as_bytes).collect();
             assert_eq!(picked, expected);
@@ -364,20 +381,17 @@ mod tests {
     #[test]
     fn the_map_is_that_of_the_abi() {
         let map = b"\x02\0\0\0\x07\0\0\0\x03\0\0\0\x05\0\0\0\x01\0\0\0:method\0GET\0:path\0/\0";
-        let request = Request::from_map(map.to_vec());
         let expected: [(&[u8], &[u8]); 2] = [(b":method", b"GET"), (b":path", b"/")];
-        assert_eq!(all(&request), expected);
-        assert_eq!(
-            request.map,
-            Request::new(&[(":method", b"GET"), (":path", b"/")]).map
-        );
+        assert_eq!(all(&HeaderMap(map.to_vec())), expected);
+        let headers: [(&str, &[u8]); 2] = [(":method", b"GET"), (":path", b"/")];
+        assert_eq!(to_map(&headers), map);
         // A map that is cut off or has a changed byte never yields extra headers.
         for at in 0..map.len() {
-            assert!(all(&Request::from_map(map[..at].to_vec())).len() < 2);
+            assert!(all(&HeaderMap(map[..at].to_vec())).len() < 2);
             let mut damaged = map.to_vec();
             damaged[at] = 0xff;
-            assert!(all(&Request::from_map(damaged)).len() <= 2);
+            assert!(all(&HeaderMap(damaged)).len() <= 2);
         }
-        assert_eq!(all(&Request::default()).len(), 0);
+        assert_eq!(all(&HeaderMap::default()).len(), 0);
     }
 }
