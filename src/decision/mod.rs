@@ -18,7 +18,8 @@ use crate::auth::record::Record;
 use crate::decision::denial::Denial;
 use crate::decision::policy::Policy;
 use crate::request::credential::Credential;
-use crate::request::headers::{Header, Request, same_name};
+use crate::request::header_map::Header;
+use crate::request::headers::{Request, same_name};
 use crate::request::key_hash::KeyHash;
 
 /// The next step for a request, according to its headers.

@@ -5,7 +5,7 @@
 use crate::auth::record::{IdentityField, Record};
 use crate::decision::exempt::Exemptions;
 use crate::request::credential::CredentialRules;
-use crate::request::headers::NameLengths;
+use crate::request::header_map::NameLengths;
 use crate::request::key_hash::KeyHasher;
 
 /// How requests are decided.

@@ -4,7 +4,8 @@
 
 use std::fmt;
 
-use crate::request::headers::{Header, same_name};
+use crate::request::header_map::Header;
+use crate::request::headers::same_name;
 
 /// An API key as the client sent it. `Debug` does not show it, and there is no `Display`.
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -17,7 +17,8 @@ use crate::clock::ms;
 use crate::decision::reply::LocalReply;
 use crate::engine::host::{Host, Level, Part, Token};
 use crate::engine::stats::{Counter, Gauge};
-use crate::request::headers::{self, Request};
+use crate::request::header_map::to_map;
+use crate::request::headers::Request;
 
 /// The proxy, as seen from within one of its callbacks.
 #[derive(Debug, Default)]
@@ -137,8 +138,8 @@ impl Host for Calls {
         headers: &[(&str, &str)],
         timeout: Duration,
     ) -> Result<Token, Unsent> {
-        let headers = headers::to_map(headers);
-        let trailers = headers::to_map::<&str>(&[]);
+        let headers = to_map(headers);
+        let trailers = to_map::<&str>(&[]);
         let timeout = u32::try_from(ms(timeout)).unwrap_or(u32::MAX);
         let mut token = 0;
         // SAFETY: all pointers are valid for the call, with their sizes; the body is empty.

@@ -1,7 +1,7 @@
 //! What never reaches the upstream.
 
 use super::*;
-use crate::request::headers::to_map;
+use crate::request::header_map::to_map;
 
 /// All characters of a header's name that are neither letters nor digits (RFC 9110 section 5.6.2).
 const SEPARATORS: &str = "!#$%&'*+-.^_`|~";
