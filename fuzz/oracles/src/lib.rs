@@ -8,6 +8,7 @@
 mod answer;
 mod configuration;
 mod credential;
+pub mod credential_model;
 mod feed_page;
 mod json;
 mod lookup_answer;

@@ -1,17 +1,15 @@
-//! The second implementation of rows 0 to 4.
+//! Configurations, and what must happen by rows 0 and 1.
 
 use std::collections::BTreeSet;
 
 use keystile::decision::policy::Policy;
 use serde_json::{Value, json};
 
-/// A configuration, for both the filter and the second implementation.
+use crate::credential_model::{Alphabet, Rules, credential};
+
+/// A configuration.
 pub(super) struct Setup {
-    /// The header's name, and its scheme, if there is one.
-    sources: &'static [(&'static str, Option<&'static str>)],
-    prefix: &'static str,
-    lengths: (usize, usize),
-    alphabet: (&'static str, &'static str),
+    pub(super) rules: Rules,
     forward: bool,
     identities: &'static [&'static str],
     /// If it is not the default.
@@ -24,16 +22,6 @@ pub(super) struct Setup {
     pub(super) introspection: Option<&'static str>,
 }
 
-const URL_SAFE: (&str, &str) = (
-    "url_safe",
-    "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_",
-);
-const HEX: (&str, &str) = ("hex", "0123456789abcdefABCDEF");
-const BASE64: (&str, &str) = (
-    "base64",
-    "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/=",
-);
-
 /// Headers that some frameworks take for another path or method.
 const STRIPPED: &[&str] = &[
     "x-original-url",
@@ -45,12 +33,15 @@ const STRIPPED: &[&str] = &[
     "x-method-override",
 ];
 
+/// The default rules, for shorter keys.
+const SHORT: Rules = Rules {
+    lengths: (8, 16),
+    ..Rules::DEFAULT
+};
+
 /// The defaults, except for the exemption of preflights.
 const DEFAULT: Setup = Setup {
-    sources: &[("authorization", Some("Bearer")), ("x-api-key", None)],
-    prefix: "aw_",
-    lengths: (43, 256),
-    alphabet: URL_SAFE,
+    rules: Rules::DEFAULT,
     forward: false,
     identities: &["x-keystile-key-id", "x-keystile-account-id"],
     stripped: None,
@@ -62,54 +53,48 @@ const DEFAULT: Setup = Setup {
 pub(super) const SETUPS: [Setup; 6] = [
     DEFAULT,
     Setup {
+        rules: SHORT,
         forward: true,
-        lengths: (8, 16),
         ..DEFAULT
     },
     Setup {
-        sources: &[
-            ("authorization", Some("Bearer")),
-            ("authorization", Some("Token")),
-            ("api_key", None),
-        ],
-        prefix: "k-",
-        lengths: (8, 16),
-        alphabet: HEX,
+        rules: Rules {
+            sources: &[
+                ("authorization", Some("Bearer")),
+                ("authorization", Some("Token")),
+                ("api_key", None),
+            ],
+            prefix: "k-",
+            lengths: (8, 16),
+            alphabet: Alphabet::HEX,
+        },
         identities: &["x_user-id", "x-user-id-of"],
         stripped: Some(&[]),
         ..DEFAULT
     },
     Setup {
-        sources: &[("x-api-key", None), ("proxy-key", Some("ApiKey"))],
-        prefix: "",
-        lengths: (4, 12),
-        alphabet: BASE64,
+        rules: Rules {
+            sources: &[("x-api-key", None), ("proxy-key", Some("ApiKey"))],
+            prefix: "",
+            lengths: (4, 12),
+            alphabet: Alphabet::BASE64,
+        },
         ..DEFAULT
     },
     Setup {
-        lengths: (8, 16),
+        rules: SHORT,
         exempt: Some("/public"),
         introspection: Some("/v1/keys/me"),
         ..DEFAULT
     },
     Setup {
-        lengths: (8, 16),
+        rules: SHORT,
         stripped: Some(&["x.url"]),
         exempt: Some("/public"),
         methods: Some(&["GET", "POST"]),
         ..DEFAULT
     },
 ];
-
-const SPACES: [char; 2] = [' ', '\t'];
-
-#[derive(Debug, PartialEq)]
-pub(super) enum Expected {
-    Exempt,
-    Missing,
-    Invalid,
-    Key(String),
-}
 
 type Headers = [(String, String)];
 
@@ -172,7 +157,7 @@ fn spelled_by_cgi(name: &str) -> String {
 
 impl Setup {
     pub(super) fn policy(&self) -> Policy {
-        let sources = self.sources.iter();
+        let sources = self.rules.sources.iter();
         let sources = sources.map(|(header, scheme)| json!({"header": header, "scheme": scheme}));
         let identities = self.identities.iter();
         let identities = identities.map(|name| ((*name).to_owned(), json!("key_id")));
@@ -190,10 +175,10 @@ impl Setup {
                 "sources": sources.collect::<Vec<_>>(),
                 "forward": self.forward,
                 "format": {
-                    "prefix": self.prefix,
-                    "min_length": self.lengths.0,
-                    "max_length": self.lengths.1,
-                    "alphabet": self.alphabet.0,
+                    "prefix": self.rules.prefix,
+                    "min_length": self.rules.lengths.0,
+                    "max_length": self.rules.lengths.1,
+                    "alphabet": self.rules.alphabet.name,
                 },
             },
             "identity_headers": Value::Object(identities.collect()),
@@ -223,40 +208,6 @@ impl Setup {
         (by_path && by_method) || is_preflight(headers, ends)
     }
 
-    /// Reads the credential by rows 2 to 4.
-    pub(super) fn authenticates(&self, headers: &Headers) -> Expected {
-        let mut keys = BTreeSet::new();
-        for (source, scheme) in self.sources {
-            let values = headers.iter().filter(|(name, _)| name == source);
-            let joined: Vec<_> = values.map(|(_, value)| value.as_str()).collect();
-            let joined = joined.join(",");
-            let elements: Vec<_> = joined.split(',').collect();
-            let of_source = |element: &&str| credential_in(element, *scheme);
-            let credentials: Vec<_> = elements.iter().filter_map(of_source).collect();
-            if !credentials.is_empty() && elements.len() > 1 {
-                return Expected::Invalid;
-            }
-            keys.extend(credentials);
-        }
-        let mut keys = keys.into_iter();
-        match (keys.next(), keys.next()) {
-            (None, _) => Expected::Missing,
-            (Some(key), None) if self.is_key(&key) => Expected::Key(key),
-            _ => Expected::Invalid,
-        }
-    }
-
-    fn is_key(&self, text: &str) -> bool {
-        let (shortest, longest) = self.lengths;
-        let length = text.chars().count();
-        text.starts_with(self.prefix)
-            && length >= shortest
-            && length <= longest
-            && text[self.prefix.len()..]
-                .chars()
-                .all(|char| self.alphabet.1.contains(char))
-    }
-
     /// Returns the names of the headers that the upstream does not get. From requests that need no
     /// key, and from trailers, credentials are removed only if they resemble a key.
     pub(super) fn kept_back(&self, headers: &Headers, needs_none: bool) -> BTreeSet<String> {
@@ -266,15 +217,16 @@ impl Setup {
             let is_identity = self.identities.iter().any(|identity| is_like(identity));
             let stripped = self.stripped.unwrap_or(STRIPPED);
             let is_stripped = stripped.iter().any(|stripped| is_like(stripped));
-            let has_credential = self.sources.iter().any(|(source, scheme)| {
+            let has_credential = self.rules.sources.iter().any(|(source, scheme)| {
                 let mut elements = value.split(',');
-                name == source && elements.any(|element| credential_in(element, *scheme).is_some())
+                name == source
+                    && elements.any(|element| credential(element.as_bytes(), *scheme).is_some())
             });
-            let may_be_source = self.sources.iter().any(|(source, _)| is_like(source));
-            let of_key = |char: char| self.alphabet.1.contains(char) || self.prefix.contains(char);
-            let only_keys = value.replace(|char| !of_key(char), " ");
-            let resembles_key = only_keys.split(' ').any(|word| {
-                self.is_key(word) || (self.prefix.len() > 2 && word.starts_with(self.prefix))
+            let may_be_source = self.rules.sources.iter().any(|(source, _)| is_like(source));
+            let prefix = self.rules.prefix.as_bytes();
+            let mut words = self.rules.words(value.as_bytes()).into_iter();
+            let resembles_key = words.any(|word| {
+                self.rules.is_key(word) || (prefix.len() > 2 && word.starts_with(prefix))
             });
             let has_key = (has_credential && !needs_none) || (may_be_source && resembles_key);
             if is_identity || is_stripped || (has_key && !self.forward) {
@@ -283,20 +235,4 @@ impl Setup {
         }
         names
     }
-}
-
-/// Returns the credential in a comma-separated element of a value.
-fn credential_in(element: &str, scheme: Option<&str>) -> Option<String> {
-    let element = element.trim_matches(SPACES);
-    let credential = match scheme {
-        None => element,
-        Some(scheme) => {
-            let (word, rest) = element.split_once(SPACES)?;
-            if !word.eq_ignore_ascii_case(scheme) {
-                return None;
-            }
-            rest.trim_matches(SPACES)
-        }
-    };
-    Some(credential.to_owned()).filter(|credential| !credential.is_empty())
 }
