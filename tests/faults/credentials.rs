@@ -2,7 +2,6 @@
 //! that is not a well-formed key costs no lookup.
 
 mod generated;
-mod model;
 mod places;
 mod sweeps;
 
@@ -16,12 +15,12 @@ use keystile_e2e::keys;
 use keystile_e2e::recording_upstream::{ENTITLED, NAMED};
 use keystile_e2e::rule_auth::RuleAuth;
 use keystile_e2e::stack::Setup;
+use keystile_fuzz_oracles::credential_model::{Alphabet, Reading, Rules, is_space};
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 
 use crate::range::{self, OnDemand, PATH, Range, end_of, key_id, plugin, uncached};
-use model::{DEFAULT, Line, Reading, Rules};
 
 /// The only keys that the auth cluster of these cases knows: one of 43 bytes, another of the same
 /// form, one of hex digits, and one of base64.
@@ -91,15 +90,15 @@ fn rules(listener: &str) -> Rules {
             ],
             prefix: "k.",
             lengths: (10, 30),
-            alphabet: |byte| byte.is_ascii_hexdigit(),
+            alphabet: Alphabet::HEX,
         },
         "no_prefix" => Rules {
             sources: &[("x-api-key", None)],
             prefix: "",
             lengths: (8, 64),
-            alphabet: |byte| byte.is_ascii_alphanumeric() || b"+/=".contains(&byte),
+            alphabet: Alphabet::BASE64,
         },
-        _ => DEFAULT,
+        _ => Rules::DEFAULT,
     }
 }
 
@@ -118,6 +117,9 @@ fn trials() -> Vec<Trial> {
     .flatten()
     .collect()
 }
+
+/// A header as it is sent: name and value.
+type Line = (String, Vec<u8>);
 
 /// A request: its name, its target, and the headers under test.
 #[derive(Clone, Debug)]
@@ -350,11 +352,10 @@ impl Marked<'_> {
         };
         let mut sources = arrived.headers.iter().filter(|(name, _)| is_source(name));
         // Only a separate word is a key, not a part of a longer one.
-        let of_key =
-            |c: char| rules.prefix.contains(c) || c.is_ascii() && (rules.alphabet)(c as u8);
+        let is_known = |word: &[u8]| KNOWN.iter().any(|key| key.as_bytes() == word);
         let has_key = sources.any(|(_, value)| {
-            let mut words = value.split(|c| !of_key(c));
-            words.any(|word| rules.is_key(word.as_bytes()) && KNOWN.contains(&word))
+            let mut words = rules.words(value.as_bytes()).into_iter();
+            words.any(|word| rules.is_key(word) && is_known(word))
         });
         ensure!(
             has_key == forwards,
@@ -391,7 +392,7 @@ fn as_envoy_reads(protocol: Protocol, lines: &[Line]) -> Vec<Line> {
     let is_empty = |(name, value): &Line| {
         let mut rest = value.iter();
         name.eq_ignore_ascii_case("authorization")
-            && rest.all(|byte| protocol == Protocol::Http1 && model::is_blank(*byte))
+            && rest.all(|byte| protocol == Protocol::Http1 && is_space(*byte))
     };
     lines.retain(|line| !is_empty(line));
     lines

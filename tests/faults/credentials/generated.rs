@@ -11,8 +11,7 @@ use proptest::sample::select;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
 
-use super::model::Line;
-use super::{BASE64, Field, HEX, KEY, OTHER, Probe};
+use super::{BASE64, Field, HEX, KEY, Line, OTHER, Probe};
 use crate::range::{OnDemand, Steady};
 
 /// The number of lists for each listener.

@@ -8,8 +8,7 @@ use keystile_e2e::counters::Counters;
 use keystile_e2e::recording_upstream::{ENTITLED, NAMED};
 use libtest_mimic::Trial;
 
-use super::model::Line;
-use super::{Field, KEY, OTHER, Probe, line};
+use super::{Field, KEY, Line, OTHER, Probe, line};
 use crate::range::{OnDemand, PATH, Range, Steady, end_of, key_id};
 
 type Case = fn(&Field, &Range, &Counters) -> Result<()>;
