@@ -34,7 +34,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lets_one_event_through_in_a_second() {
+    fn permits_one_event_a_second() {
         let mut throttle = Throttle::default();
         let events = [
             (10_000, Some(0)),

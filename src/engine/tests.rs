@@ -15,7 +15,7 @@
 //! | `feed polls` | the feed is polled, if it is time |
 //! | `feed gets k1 k2, cursor 7` | changes of these keys; `any`: a reset; `current`: 204 |
 //! | `feed fails` | the poll gets no answer |
-//! | `live active` | an introspection request, whose lookup returns this verdict |
+//! | `uncached active` | an introspection request, whose lookup returns this verdict |
 
 #![allow(
     clippy::arithmetic_side_effects,

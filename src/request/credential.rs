@@ -149,7 +149,7 @@ impl Source {
             Some(scheme) => {
                 let (name, rest) = element.split_at_checked(scheme.len())?;
                 if !name.eq_ignore_ascii_case(scheme.as_bytes())
-                    || !rest.first().is_some_and(is_blank)
+                    || !rest.first().is_some_and(is_space)
                 {
                     return None;
                 }
@@ -272,19 +272,19 @@ fn elements_of(value: &[u8]) -> impl Iterator<Item = &[u8]> {
 /// Removes the optional whitespace (RFC 9110 section 5.6.3, OWS) on both sides.
 fn trim(mut value: &[u8]) -> &[u8] {
     while let [first, rest @ ..] = value
-        && is_blank(first)
+        && is_space(first)
     {
         value = rest;
     }
     while let [rest @ .., last] = value
-        && is_blank(last)
+        && is_space(last)
     {
         value = rest;
     }
     value
 }
 
-fn is_blank(byte: &u8) -> bool {
+fn is_space(byte: &u8) -> bool {
     matches!(byte, b' ' | b'\t')
 }
 

@@ -76,7 +76,7 @@ fn changes(body: &[u8]) -> Option<(String, Option<Vec<String>>)> {
     let fields = Fields::read(body, &["cursor", "changes", "reset"])?;
     // If the field is repeated, the page is broken, even if the field is not needed.
     let changes = fields.one("changes").ok()?;
-    let cursor = fields.text("cursor").ok()??.to_owned();
+    let cursor = fields.string("cursor").ok()??.to_owned();
     if cursor.is_empty() || cursor.len() > 512 {
         return None;
     }
@@ -92,7 +92,7 @@ fn changes(body: &[u8]) -> Option<(String, Option<Vec<String>>)> {
         let Json::Object(change) = change else {
             return None;
         };
-        let hash = change.text("key_hash").ok()??;
+        let hash = change.string("key_hash").ok()??;
         let is_hash = hash.len() == 64 && hash.chars().all(|digit| digit.is_ascii_hexdigit());
         is_hash.then(|| hash.to_ascii_lowercase())
     });

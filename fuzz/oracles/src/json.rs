@@ -47,7 +47,7 @@ impl Fields {
     }
 
     /// Returns a string: `Ok(None)` if it is absent or null, `Err` if it is anything else.
-    pub(crate) fn text(&self, name: &str) -> Result<Option<&str>, ()> {
+    pub(crate) fn string(&self, name: &str) -> Result<Option<&str>, ()> {
         match self.one(name)? {
             None | Some(Json::Plain(Value::Null)) => Ok(None),
             Some(Json::Plain(Value::String(text))) => Ok(Some(text)),

@@ -86,7 +86,7 @@ fn written(body: &[u8]) -> Option<Written> {
     let known = "key_id status account_id environment expires_at endpoints";
     let known: Vec<_> = known.split(' ').collect();
     let fields = Fields::read(body, &known)?;
-    let expires_at = match fields.text("expires_at").ok()? {
+    let expires_at = match fields.string("expires_at").ok()? {
         None => None,
         Some(text) => {
             let time = OffsetDateTime::parse(text, &Rfc3339).ok()?;
@@ -105,14 +105,14 @@ fn written(body: &[u8]) -> Option<Written> {
         Some(_) => return None,
     };
     let written = Written {
-        active: match fields.text("status").ok()?? {
+        active: match fields.string("status").ok()?? {
             "active" => true,
             "revoked" => false,
             _ => return None,
         },
-        key_id: fields.text("key_id").ok()??.to_owned(),
-        account_id: fields.text("account_id").ok()?.map(str::to_owned),
-        environment: fields.text("environment").ok()?.map(str::to_owned),
+        key_id: fields.string("key_id").ok()??.to_owned(),
+        account_id: fields.string("account_id").ok()?.map(str::to_owned),
+        environment: fields.string("environment").ok()?.map(str::to_owned),
         expires_at,
         endpoints,
     };

@@ -64,7 +64,7 @@ fn script(seed: u64) -> String {
 }
 
 #[test]
-fn whatever_happens() {
+fn random_scripts() {
     for seed in 1..=2_000 {
         let script = script(seed);
         let passed = panic::catch_unwind(|| verdicts(script.as_bytes()));

@@ -81,7 +81,7 @@ fn an_answer_about_another_hash_is_indeterminate() {
 }
 
 #[test]
-fn what_is_not_a_record_is_indeterminate() {
+fn invalid_records_are_indeterminate() {
     let long_id = format!(r#"{{"key_id":"{}","status":"active"}}"#, "k".repeat(257));
     let deep = format!(
         r#"{{"key_id":"k","status":"active","endpoints":{}{}}}"#,
@@ -164,7 +164,7 @@ fn the_largest_answer_is_read() {
 }
 
 #[test]
-fn causes_say_what_happened() {
+fn messages_of_causes() {
     let cases = [
         (Cause::NotSent(Unsent::NoCluster), "no such cluster"),
         (Cause::NoAnswer, "reset"),
@@ -220,7 +220,7 @@ fn cache_control_shortens() {
         ("absent", &[], None),
         ("empty", &[""], None),
         (
-            "of other things",
+            "other directives only",
             &["public, must-revalidate, immutable"],
             None,
         ),
@@ -235,7 +235,7 @@ fn cache_control_shortens() {
         ),
         ("in any case", &["Max-Age=7"], Some(7)),
         ("in any case", &["NO-STORE"], Some(0)),
-        ("with blanks", &["private ,\tmax-age = 7 "], Some(7)),
+        ("with spaces", &["private ,\tmax-age = 7 "], Some(7)),
         ("quoted", &["max-age=\"7\""], Some(7)),
         (
             "the shortest",
@@ -247,7 +247,7 @@ fn cache_control_shortens() {
         ("in the second header", &["private", "no-store"], Some(0)),
         ("no number", &["max-age=soon"], Some(0)),
         ("nothing", &["max-age="], Some(0)),
-        ("not even a sign", &["max-age"], Some(0)),
+        ("no equals sign", &["max-age"], Some(0)),
         ("negative", &["max-age=-1"], Some(0)),
         ("a fraction", &["max-age=1.5"], Some(0)),
         (

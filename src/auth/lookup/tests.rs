@@ -254,7 +254,7 @@ fn an_overflow_is_distinguished_from_an_answer() {
         ("no status", without(":status"), false),
         ("another status", with(":status", b"200"), false),
         (
-            "said by the auth cluster",
+            "from the auth cluster",
             with("x-envoy-upstream-service-time", b"0"),
             false,
         ),

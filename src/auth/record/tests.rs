@@ -108,16 +108,21 @@ fn endpoints_are_prefixes() {
         ("all", None, b"/v1/x", true),
         ("none", Some(&[]), b"/v1/x", false),
         ("the only", Some(&["/v1/astro"]), b"/v1/astro/natal", true),
-        ("of others", Some(&["/v1/astro"]), b"/v1/astrology", false),
+        (
+            "another endpoint",
+            Some(&["/v1/astro"]),
+            b"/v1/astrology",
+            false,
+        ),
         ("the second", Some(&["/a", "/b", "/c"]), b"/b/x", true),
         ("the last", Some(&["/a", "/b", "/c"]), b"/c", true),
         ("none of them", Some(&["/a", "/b", "/c"]), b"/d", false),
-        ("not two as one", Some(&["/a", "/b"]), b"/a/b", true),
+        ("the first of two", Some(&["/a", "/b"]), b"/a/b", true),
         ("an empty one", Some(&[""]), b"/", false),
         ("an empty one first", Some(&["", "/a"]), b"/a", true),
         // Read as two endpoints, it would cover every path.
-        ("a torn one", Some(&["/a\0/"]), b"/b", false),
-        ("beside a torn one", Some(&["/\0/", "/a"]), b"/b", false),
+        ("an invalid one", Some(&["/a\0/"]), b"/b", false),
+        ("after an invalid one", Some(&["/\0/", "/a"]), b"/b", false),
     ];
     for (name, endpoints, path, expected) in cases {
         let record = Record::new(Fields {
@@ -129,7 +134,7 @@ fn endpoints_are_prefixes() {
 }
 
 #[test]
-fn a_key_expires_at_the_very_moment() {
+fn a_key_expires_exactly_at_expires_at() {
     let ms = Duration::from_millis(1);
     let cases = [
         (None, Duration::MAX, false),
@@ -191,7 +196,7 @@ fn times_are_of_rfc_3339() {
 
 /// This includes text in ignored fields.
 #[test]
-fn what_is_not_utf_8_is_no_record() {
+fn records_must_be_utf_8() {
     let around = |bytes: &[u8]| {
         let before = br#"{"key_id":"key_1","status":"active","x":""#;
         [before, bytes, br#""}"#].concat()

@@ -25,7 +25,7 @@ fn record(fields: Fields<'_>) -> Record {
 }
 
 #[test]
-fn the_access_log_gets_what_there_is() {
+fn log_entries() {
     let id = RequestId::new(Duration::ZERO, 0);
     let key = record(FIELDS);
     let key = Some(&key);

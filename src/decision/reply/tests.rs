@@ -66,7 +66,7 @@ fn grpc_replies_carry_the_plain_message() {
 }
 
 #[test]
-fn what_is_configured_is_escaped() {
+fn configured_text_is_escaped() {
     let mut messages = Messages::for_service("A \"quoted\" \\ service");
     messages
         .set("api_key_expired", "Zu spät.".to_owned())
@@ -99,7 +99,7 @@ fn what_is_configured_is_escaped() {
 }
 
 #[test]
-fn no_reply_says_what_became_of_a_key() {
+fn no_reply_says_that_a_key_once_existed() {
     for denial in Denial::ALL {
         for form in [ReplyFormat::Http, ReplyFormat::Grpc] {
             let text = format!("{:?}", rendered(denial, form)).to_lowercase();

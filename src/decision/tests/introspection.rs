@@ -38,7 +38,7 @@ fn only_a_get_at_the_path_asks_about_itself() {
 }
 
 #[test]
-fn without_a_key_it_is_refused_like_any_request() {
+fn without_a_key_introspection_is_refused_like_any_request() {
     let on = on();
     let cases: [(&str, Headers<'_>, Denial); 3] = [
         ("none", &[], Denial::Missing),

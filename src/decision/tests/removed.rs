@@ -160,7 +160,7 @@ fn the_credential_is_removed_before_anything_else() {
     let cases: [(&str, &Policy, &str, &str, &[&str]); 5] = [
         ("looked up", &drop, "/", &bearer, &["authorization"]),
         (
-            "misshapen",
+            "malformed",
             &drop,
             "/",
             "Bearer aw_short",

@@ -93,14 +93,26 @@ fn rows_five_to_ten_of_the_decision_table() {
             Some(Revoked),
         ),
         (
-            "7: just past",
+            "7: expired before now",
             &any,
             "/",
             active(ending(NOW - ms)),
             Some(Expired),
         ),
-        ("7: now", &any, "/", active(ending(NOW)), Some(Expired)),
-        ("7: not yet", &any, "/", active(ending(NOW + ms)), None),
+        (
+            "7: expires now",
+            &any,
+            "/",
+            active(ending(NOW)),
+            Some(Expired),
+        ),
+        (
+            "7: expires later",
+            &any,
+            "/",
+            active(ending(NOW + ms)),
+            None,
+        ),
         (
             "7: before 8",
             &any,
@@ -109,7 +121,7 @@ fn rows_five_to_ten_of_the_decision_table() {
             Some(Expired),
         ),
         (
-            "8: no endpoint",
+            "8: no endpoints",
             &any,
             "/v1",
             active(limited(&[])),
@@ -123,14 +135,14 @@ fn rows_five_to_ten_of_the_decision_table() {
             Some(EndpointRestricted),
         ),
         (
-            "8: climbing out",
+            "8: `..` in the path",
             &any,
             "/v1/astro/..%2fadmin",
             active(limited(&["/v1/astro"])),
             Some(EndpointRestricted),
         ),
         (
-            "8: query is no path",
+            "8: the query does not count",
             &any,
             "/v2?/v1/astro",
             active(limited(&["/v1/astro"])),
@@ -144,7 +156,7 @@ fn rows_five_to_ten_of_the_decision_table() {
             None,
         ),
         (
-            "8: the second",
+            "8: the second endpoint",
             &any,
             "/v1/b",
             active(limited(&["/v1/a", "/v1/b"])),
@@ -182,7 +194,7 @@ fn without_a_key_no_lookup_is_made() {
             Denial::Invalid,
         ),
         (
-            "4: misshapen",
+            "4: malformed",
             &[("x-api-key", "aw_short")],
             Denial::Invalid,
         ),
@@ -199,7 +211,7 @@ fn without_a_key_no_lookup_is_made() {
 
 /// A paused request's path is fetched from the proxy, and the wall clock read, only if they matter.
 #[test]
-fn path_and_time_matter_to_some_keys_alone() {
+fn path_and_time_are_read_only_if_the_key_needs_them() {
     let config = config("");
     let limited = Fields {
         endpoints: Some(&["/v1"]),

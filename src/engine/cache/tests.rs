@@ -48,7 +48,7 @@ fn fresh_for(cache: &mut Cache, hash: &KeyHash) -> u64 {
 }
 
 #[test]
-fn keys_of_one_moment_do_not_end_together() {
+fn jitter_spreads_the_ends_of_verdicts() {
     let mut cache = cache(r#"{"allow_ttl":"10s","jitter":0.1}"#);
     let mut ends = Vec::new();
     for key in 0..200 {
@@ -69,7 +69,7 @@ fn keys_of_one_moment_do_not_end_together() {
 }
 
 #[test]
-fn jitter_has_its_borders() {
+fn jitter_stays_within_its_limits() {
     for (jitter, ttl, shortest, longest) in [
         ("0", "10s", 10_000, 10_000),
         ("1", "10s", 1, 10_000),
@@ -106,7 +106,7 @@ fn ratios_are_from_zero_to_one() {
 
 /// Pools limit the number of entries, not their size, so the size of a record must be limited.
 #[test]
-fn an_immense_record_is_not_kept() {
+fn large_records_are_not_cached() {
     for (length, kept) in [(4_000, true), (4_096, false)] {
         let endpoint = format!("/{}", "x".repeat(length));
         let endpoints: &[&str] = &[&endpoint];
@@ -135,7 +135,7 @@ fn an_immense_record_is_not_kept() {
 
 /// A verdict whose lookup is in the future, as after a fault of the host, is not fresh.
 #[test]
-fn a_verdict_of_the_future_does_not_count() {
+fn a_verdict_from_the_future_is_not_fresh() {
     let mut cache = cache("{}");
     cache.keep(hash(1), &active(), None, at(5_000));
     assert_eq!(cache.find(&hash(1), Freshness::default(), at(4_999)), None);
@@ -168,7 +168,7 @@ proptest! {
     /// Denials of other keys, however many, do not affect active keys: the same events without them
     /// have the same results.
     #[test]
-    fn denials_push_out_no_allow(allows in events(0..60), flood in events(1_000..9_000)) {
+    fn denials_evict_no_active_records(allows in events(0..60), flood in events(1_000..9_000)) {
         let small = r#"{"max_allow_entries":20,"max_deny_entries":5}"#;
         let (mut flooded, mut quiet) = (cache(small), cache(small));
         let mut flood = flood.into_iter();
@@ -196,7 +196,7 @@ proptest! {
 
     /// A hash is in at most one pool, and the verdict that was kept last is found.
     #[test]
-    fn the_last_verdict_is_the_only_one(events in events(0..30)) {
+    fn only_the_last_verdict_on_a_key_is_cached(events in events(0..30)) {
         let mut cache = cache("{}");
         let mut last = std::collections::BTreeMap::new();
         for (ms, event) in (0..).zip(events) {
@@ -214,7 +214,7 @@ proptest! {
 }
 
 #[test]
-fn what_is_forgotten_makes_room() {
+fn forgotten_verdicts_free_their_entries() {
     let mut cache = cache(r#"{"max_allow_entries":10,"max_deny_entries":10}"#);
     for round in 0..3_usize {
         for key in 0..100 {

@@ -32,7 +32,7 @@ fn a_lookup_is_a_get_within_the_timeout_and_carries_the_trace() {
 
 /// A lookup is sent again unchanged, with the trace of the request that started it.
 #[test]
-fn a_lookup_is_sent_again_as_it_was() {
+fn a_lookup_is_sent_again_unchanged() {
     let mut scene = Scene::new(EXACT);
     let first = traced(&mut scene, "key");
     scene.happens(0, "B asks");
@@ -70,7 +70,7 @@ fn a_refresh_carries_no_trace() {
 }
 
 #[test]
-fn lookups_are_timed() {
+fn durations_of_lookups_are_reported() {
     let mut scene = Scene::new(EXACT);
     scene.happens(0, "A asks");
     scene.happens(37, "A gets active");

@@ -33,7 +33,7 @@ fn requests_that_need_no_verdict_end_at_once() {
 }
 
 #[test]
-fn what_the_client_says_of_its_identity_is_removed_from_headers_and_trailers() {
+fn identity_headers_of_the_client_are_removed_from_headers_and_trailers() {
     let mut scene = Scene::new(EXACT);
     scene.happens(0, "A asks");
     scene.happens(0, "A gets active");
@@ -58,7 +58,7 @@ fn what_the_client_says_of_its_identity_is_removed_from_headers_and_trailers() {
 
 /// Envoy answers some paused requests by itself, for example at a timeout.
 #[test]
-fn a_request_that_is_over_is_left_alone() {
+fn a_request_that_the_proxy_has_answered_is_not_resolved() {
     let mut scene = Scene::new(EXACT);
     scene.happens(0, "A asks");
     let over = scene.paused[&'A'];
@@ -70,7 +70,7 @@ fn a_request_that_is_over_is_left_alone() {
 }
 
 #[test]
-fn a_path_is_asked_for_only_if_the_key_is_limited() {
+fn the_path_is_read_only_if_the_key_has_endpoints() {
     let mut scene = Scene::new(EXACT);
     for (path, status) in [("/v1/astro/natal?x", None), ("/v1/astrology", Some(403))] {
         let stream = scene.request("key", path, at(0));
@@ -90,7 +90,7 @@ fn a_path_is_asked_for_only_if_the_key_is_limited() {
 }
 
 #[test]
-fn an_introspection_gets_a_lookup_of_its_own() {
+fn each_introspection_sends_its_own_lookup() {
     let mut scene = Scene::new(EXACT);
     scene.happens(0, "A asks");
     scene.happens(0, "A gets active");
@@ -178,12 +178,12 @@ fn close_answers_all_paused_requests() {
     let streams: Vec<_> = (0..200)
         .map(|_| scene.request("key", "/v1/x", at(0)))
         .collect();
-    let live = scene.request("key", "/v1/keys/me", at(0));
+    let uncached = scene.request("key", "/v1/keys/me", at(0));
     let Scene {
         engine, mut host, ..
     } = scene;
     engine.close(&mut host, at(1));
-    for stream in streams.into_iter().chain([live]) {
+    for stream in streams.into_iter().chain([uncached]) {
         let end = &host.streams[&stream].end;
         assert!(matches!(end, Some(End::Answered { status: 503, .. })));
     }

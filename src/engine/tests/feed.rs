@@ -3,10 +3,10 @@
 use super::*;
 
 #[test]
-fn a_change_is_known_at_once() {
+fn a_changed_key_is_looked_up_again() {
     all(&[
         (
-            "revoked, whatever the TTL",
+            "revoked within the TTL",
             FEED,
             &[
                 (0, "feed polls", "after "),
@@ -22,7 +22,7 @@ fn a_change_is_known_at_once() {
             ],
         ),
         (
-            "created after it was refused, others are left alone",
+            "a refused key is created; other keys stay cached",
             FEED,
             &[
                 (0, "feed polls", "after "),
@@ -41,7 +41,7 @@ fn a_change_is_known_at_once() {
             ],
         ),
         (
-            "a reset forgets all, in both pools",
+            "a reset clears both pools",
             FEED,
             &[
                 (0, "feed polls", "after "),
@@ -58,7 +58,7 @@ fn a_change_is_known_at_once() {
             ],
         ),
         (
-            "what was looked up before the first poll was answered is forgotten",
+            "the first answered poll clears the cache",
             FEED,
             &[
                 (0, "A asks", "asks"),
@@ -101,28 +101,28 @@ fn a_change_is_known_at_once() {
 fn an_uncached_lookup_corrects_the_cache() {
     all(&[
         (
-            "revoked, says the lookup",
+            "the lookup returns revoked",
             EXACT,
             &[
                 (0, "A asks", "asks"),
                 (0, "A gets active", "A: active lookup"),
-                (1, "live active", ""),
+                (1, "uncached active", ""),
                 (2, "B asks", "active cache"),
-                (3, "live nothing", ""),
+                (3, "uncached nothing", ""),
                 (4, "C asks", "active cache"),
-                (5, "live revoked", ""),
+                (5, "uncached revoked", ""),
                 (6, "D asks", "asks"),
             ],
         ),
         (
-            "active, says the lookup",
+            "the lookup returns active",
             EXACT,
             &[
                 (0, "A asks", "asks"),
                 (0, "A gets not_found", "A: not_found lookup"),
-                (1, "live not_found", ""),
+                (1, "uncached not_found", ""),
                 (2, "B asks", "not_found cache"),
-                (3, "live active", ""),
+                (3, "uncached active", ""),
                 (4, "C asks", "asks"),
             ],
         ),
@@ -132,13 +132,13 @@ fn an_uncached_lookup_corrects_the_cache() {
 #[test]
 fn an_uncached_lookup_outdates_one_in_flight() {
     all(&[(
-        "the refresh may have been answered before",
+        "the answer to the refresh may be older",
         r#"{"jitter":0,"refresh_ahead":0.5,"allow_ttl":"10s"}"#,
         &[
             (0, "A asks", "asks"),
             (0, "A gets active", "A: active lookup"),
             (9_000, "B asks", "active cache, refresh"),
-            (9_002, "live revoked", ""),
+            (9_002, "uncached revoked", ""),
             (9_003, "refresh gets active", ""),
             (9_004, "C asks", "asks"),
         ],

@@ -3,10 +3,10 @@
 use super::*;
 
 #[test]
-fn an_outage_is_survived_in_grace() {
+fn active_records_are_used_in_an_outage() {
     all(&[
         (
-            "fresh serves, then grace, then nothing",
+            "fresh, then in grace, then no verdict",
             EXACT,
             &[
                 (0, "A asks", "asks"),
@@ -23,7 +23,7 @@ fn an_outage_is_survived_in_grace() {
             ],
         ),
         (
-            "one lookup a second, and the first after the outage counts",
+            "one lookup a second until the outage is over",
             EXACT,
             &[
                 (0, "A asks", "asks"),
@@ -44,7 +44,7 @@ fn an_outage_is_survived_in_grace() {
             ],
         ),
         (
-            "an outage long ago is none: others wait",
+            "a failure two seconds ago is no longer an outage: others wait",
             EXACT,
             &[
                 (0, "A asks", "asks"),
@@ -60,7 +60,7 @@ fn an_outage_is_survived_in_grace() {
             ],
         ),
         (
-            "the first lookup after the time is waited for",
+            "requests wait for the first lookup after the TTL",
             EXACT,
             &[
                 (0, "A asks", "asks"),
@@ -71,7 +71,7 @@ fn an_outage_is_survived_in_grace() {
             ],
         ),
         (
-            "a good verdict begins a new grace",
+            "grace starts again with an active verdict",
             EXACT,
             &[
                 (0, "A asks", "asks"),
@@ -95,7 +95,7 @@ fn an_outage_is_survived_in_grace() {
             ],
         ),
         (
-            "shorter than the time itself: fresh serves all the same",
+            "shorter than the TTL: a fresh verdict is still used",
             r#"{"jitter":0,"refresh_ahead":1,"stale_if_error":"10s"}"#,
             &[
                 (0, "A asks", "asks"),
@@ -110,9 +110,9 @@ fn an_outage_is_survived_in_grace() {
 /// If clients leave before their lookup's timeout, no other lookup is sent, and the outage is noted
 /// all the same.
 #[test]
-fn impatient_clients_are_served_in_grace_too() {
+fn grace_does_not_depend_on_clients_that_wait() {
     all(&[(
-        "the third is",
+        "the third request is served in grace",
         EXACT,
         &[
             (0, "A asks", "asks"),
@@ -132,7 +132,7 @@ fn impatient_clients_are_served_in_grace_too() {
 }
 
 #[test]
-fn grace_is_for_allows_alone() {
+fn only_active_records_have_grace() {
     all(&[
         (
             "not for denials",
@@ -149,7 +149,7 @@ fn grace_is_for_allows_alone() {
             ],
         ),
         (
-            "not for a key known as revoked, or as gone",
+            "not for a key that has been revoked or deleted",
             r#"{"jitter":0,"revoked_ttl":"0s","not_found_ttl":"0s"}"#,
             &[
                 (0, "A asks about k1", "asks"),
@@ -167,7 +167,7 @@ fn grace_is_for_allows_alone() {
             ],
         ),
         (
-            "not past its expiry",
+            "not for an expired key",
             EXACT,
             &[
                 (0, "A asks", "asks"),
@@ -178,7 +178,7 @@ fn grace_is_for_allows_alone() {
             ],
         ),
         (
-            "not for another environment, which is as good as unknown",
+            "not for a key of another environment",
             EXACT,
             &[
                 (0, "A asks about k1", "asks"),

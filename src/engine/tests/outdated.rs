@@ -4,10 +4,10 @@ use super::*;
 use crate::engine::inflight::MAX_WAITING;
 
 #[test]
-fn an_answer_from_before_a_change_does_not_count() {
+fn an_answer_that_predates_a_change_is_discarded() {
     all(&[
         (
-            "those who wait get one from after it",
+            "waiting requests get an answer from after the change",
             FEED,
             &[
                 (0, "feed polls", "after "),
@@ -29,7 +29,7 @@ fn an_answer_from_before_a_change_does_not_count() {
             ],
         ),
         (
-            "the same at a reset",
+            "at a reset",
             FEED,
             &[
                 (0, "feed polls", "after "),
@@ -43,7 +43,7 @@ fn an_answer_from_before_a_change_does_not_count() {
             ],
         ),
         (
-            "where nobody waits, it is dropped",
+            "without waiting requests, the answer is discarded",
             r#"{"jitter":0,"refresh_ahead":0.5,"allow_ttl":"1s"},"feed":{}"#,
             &[
                 (0, "feed polls", "after "),
@@ -58,7 +58,7 @@ fn an_answer_from_before_a_change_does_not_count() {
             ],
         ),
         (
-            "one whose client has left",
+            "the client that started the lookup has left",
             FEED,
             &[
                 (0, "feed polls", "after "),
@@ -74,7 +74,7 @@ fn an_answer_from_before_a_change_does_not_count() {
             ],
         ),
         (
-            "where all clients have left, it is dropped",
+            "all clients have left: the answer is discarded",
             FEED,
             &[
                 (0, "feed polls", "after "),
@@ -88,7 +88,7 @@ fn an_answer_from_before_a_change_does_not_count() {
             ],
         ),
         (
-            "a failure is one in any case",
+            "a failure does not cause a second lookup",
             FEED,
             &[
                 (0, "feed polls", "after "),
@@ -100,7 +100,7 @@ fn an_answer_from_before_a_change_does_not_count() {
             ],
         ),
         (
-            "they wait anew, once",
+            "requests wait again, once",
             FEED,
             &[
                 (0, "feed polls", "after "),
@@ -116,7 +116,7 @@ fn an_answer_from_before_a_change_does_not_count() {
             ],
         ),
         (
-            "and not a third time",
+            "requests do not wait a third time",
             r#"{"jitter":0},"feed":{"interval":"100ms"}"#,
             &[
                 (0, "feed polls", "after "),
@@ -135,7 +135,7 @@ fn an_answer_from_before_a_change_does_not_count() {
             ],
         ),
         (
-            "whoever leaves then takes nothing along",
+            "the client that started the lookup leaves after it was sent again",
             FEED,
             &[
                 (0, "feed polls", "after "),
@@ -150,7 +150,7 @@ fn an_answer_from_before_a_change_does_not_count() {
             ],
         ),
         (
-            "another key's change is nothing to it",
+            "another key changes",
             FEED,
             &[
                 (0, "feed polls", "after "),
@@ -173,7 +173,7 @@ fn changes(scene: &mut Scene, key: &str) {
 
 /// A request whose lookup is sent again still counts as one waiting request.
 #[test]
-fn sending_again_keeps_the_count_of_those_who_wait() {
+fn sending_a_lookup_again_keeps_the_count_of_waiting_requests() {
     let mut scene = Scene::new(FEED);
     for _ in 0..MAX_WAITING + 10 {
         scene.happens(900, "A asks");
@@ -189,7 +189,7 @@ fn sending_again_keeps_the_count_of_those_who_wait() {
 }
 
 #[test]
-fn sending_again_makes_no_room_for_more() {
+fn sending_a_lookup_again_keeps_the_limit_of_waiting_requests() {
     const OTHERS: [&str; 5] = ["k1", "k2", "k3", "k4", "k5"];
     let mut scene = Scene::new(FEED);
     for key in OTHERS {

@@ -4,10 +4,10 @@ use super::*;
 
 /// Without a feed, a stale record is used for 60 s if the circuit breaker is full.
 #[test]
-fn a_full_circuit_breaker_gives_little_grace() {
+fn a_full_circuit_breaker_shortens_grace() {
     all(&[
         (
-            "Envoy says so",
+            "Envoy reports it when the lookup is sent",
             EXACT,
             &[
                 (0, "A asks", "asks"),
@@ -21,7 +21,7 @@ fn a_full_circuit_breaker_gives_little_grace() {
             ],
         ),
         (
-            "Envoy says so later",
+            "Envoy reports it in the answer",
             EXACT,
             &[
                 (0, "A asks", "asks"),
@@ -38,7 +38,7 @@ fn a_full_circuit_breaker_gives_little_grace() {
             ],
         ),
         (
-            "an outage gives more",
+            "in an outage, grace is longer",
             EXACT,
             &[
                 (0, "A asks", "asks"),
@@ -60,7 +60,7 @@ fn a_full_circuit_breaker_gives_little_grace() {
             ],
         ),
         (
-            "nothing to fall back on",
+            "no record in grace",
             EXACT,
             &[
                 (0, "A asks in overflow", "nothing"),
@@ -70,7 +70,7 @@ fn a_full_circuit_breaker_gives_little_grace() {
             ],
         ),
         (
-            "grace that is shorter by configuration stays so",
+            "a shorter configured grace is not extended",
             r#"{"jitter":0,"refresh_ahead":1,"stale_if_error":"61s"}"#,
             &[
                 (0, "A asks", "asks"),
@@ -80,7 +80,7 @@ fn a_full_circuit_breaker_gives_little_grace() {
             ],
         ),
         (
-            "and so does the end of the key",
+            "an expired key is not used",
             EXACT,
             &[
                 (0, "A asks", "asks"),
@@ -94,10 +94,10 @@ fn a_full_circuit_breaker_gives_little_grace() {
 
 /// If Envoy does not say why it has not sent a lookup, other lookups show the reason.
 #[test]
-fn a_full_circuit_breaker_is_told_from_an_outage() {
+fn a_full_circuit_breaker_is_distinguished_from_an_outage() {
     all(&[
         (
-            "others got verdicts less than 5 s ago: it is full",
+            "a lookup was answered less than 5 s ago: it is full",
             EXACT,
             &[
                 (0, "A asks", "asks"),
@@ -109,18 +109,18 @@ fn a_full_circuit_breaker_is_told_from_an_outage() {
             ],
         ),
         (
-            "a live lookup tells as well",
+            "an uncached lookup was answered: it is full",
             EXACT,
             &[
                 (0, "A asks", "asks"),
                 (1, "A gets active", "A: active lookup"),
-                (200_000, "live active", ""),
+                (200_000, "uncached active", ""),
                 (204_999, "B asks in vain", "nothing"),
                 (205_000, "C asks in vain", "active stale"),
             ],
         ),
         (
-            "another is under way: it is full",
+            "another lookup is in flight: it is full",
             EXACT,
             &[
                 (0, "A asks", "asks"),
@@ -132,7 +132,7 @@ fn a_full_circuit_breaker_is_told_from_an_outage() {
             ],
         ),
         (
-            "others under way fail: it is an outage",
+            "lookups in flight have failed: it is an outage",
             EXACT,
             &[
                 (0, "A asks", "asks"),
@@ -144,7 +144,7 @@ fn a_full_circuit_breaker_is_told_from_an_outage() {
             ],
         ),
         (
-            "failures soon after verdicts do not matter yet",
+            "a lookup failed soon after another was answered: it is full",
             EXACT,
             &[
                 (0, "A asks", "asks"),
@@ -157,7 +157,7 @@ fn a_full_circuit_breaker_is_told_from_an_outage() {
             ],
         ),
         (
-            "a refresh that could not be sent is not under way",
+            "a refresh that could not be sent is not in flight",
             r#"{"jitter":0}"#,
             &[
                 (0, "A asks", "asks"),
@@ -168,7 +168,7 @@ fn a_full_circuit_breaker_is_told_from_an_outage() {
             ],
         ),
         (
-            "nobody else asks: it is an outage",
+            "no other lookup is in flight: it is an outage",
             EXACT,
             &[
                 (0, "A asks", "asks"),

@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn a_poll_is_made_in_its_time() {
+fn polls_follow_the_interval() {
     all(&[
         (
             "one at a time",
@@ -34,7 +34,7 @@ fn a_poll_is_made_in_its_time() {
             ],
         ),
         (
-            "one that the proxy forgot",
+            "the proxy has forgotten a poll",
             FEED,
             &[
                 (0, "feed polls", "after "),
@@ -43,11 +43,11 @@ fn a_poll_is_made_in_its_time() {
             ],
         ),
         (
-            "no cursor, no news: nobody knows",
+            "204 to a poll without a cursor fails",
             FEED,
             &[
                 (0, "feed polls", "after "),
-                (1, "feed gets current", "failed, at last"),
+                (1, "feed gets current", "failed, logged"),
                 (1_000, "feed polls", "after "),
                 (1_001, "feed gets any, cursor 1", "any"),
                 (2_000, "feed polls", "after 1"),
@@ -55,7 +55,7 @@ fn a_poll_is_made_in_its_time() {
             ],
         ),
         (
-            "any text is a cursor",
+            "cursors are percent-encoded",
             FEED,
             &[
                 (0, "feed polls", "after "),
@@ -71,13 +71,13 @@ fn a_poll_is_made_in_its_time() {
 }
 
 #[test]
-fn a_failed_poll_is_made_again_in_its_time() {
+fn a_failed_poll_is_repeated_after_the_interval() {
     all(&[(
-        "not sooner than any other",
+        "no sooner than after a success",
         FEED,
         &[
             (0, "feed polls", "after "),
-            (1, "feed fails", "failed, at last"),
+            (1, "feed fails", "failed, logged"),
             (2, "feed polls", "not yet"),
             (999, "feed polls", "not yet"),
             (1_000, "feed polls", "after "),
@@ -109,7 +109,7 @@ fn ticks_come_in_time() {
 
 /// A feed that ignores the cursor returns the same page again and again.
 #[test]
-fn the_same_page_again_is_no_reason_to_hurry() {
+fn a_repeated_long_page_is_not_followed_at_once() {
     let mut scene = Scene::new(FEED);
     scene.happens(0, "feed polls");
     scene.happens(1, "feed gets any, cursor 101");

@@ -7,7 +7,7 @@ fn a_record_in_use_is_refreshed_ahead() {
     let early = r#"{"jitter":0,"refresh_ahead":0.8}"#;
     all(&[
         (
-            "once, and nobody waits",
+            "one refresh, and no request waits",
             early,
             &[
                 (0, "A asks", "asks"),
@@ -23,7 +23,7 @@ fn a_record_in_use_is_refreshed_ahead() {
             ],
         ),
         (
-            "what it finds counts at once",
+            "its verdict is used at once",
             early,
             &[
                 (0, "A asks", "asks"),
@@ -34,7 +34,7 @@ fn a_record_in_use_is_refreshed_ahead() {
             ],
         ),
         (
-            "where it fails, the record stays, and a second passes",
+            "if it fails, the record stays, and the next one follows after a second",
             early,
             &[
                 (0, "A asks", "asks"),
@@ -48,7 +48,7 @@ fn a_record_in_use_is_refreshed_ahead() {
             ],
         ),
         (
-            "one that is late is waited for, but not in a known outage",
+            "in a known outage, requests do not wait for a late one",
             r#"{"jitter":0,"refresh_ahead":0.9}"#,
             &[
                 (0, "A asks", "asks"),
@@ -62,7 +62,7 @@ fn a_record_in_use_is_refreshed_ahead() {
             ],
         ),
         (
-            "one that is late is waited for",
+            "requests wait for a late one",
             early,
             &[
                 (0, "A asks", "asks"),
@@ -73,7 +73,7 @@ fn a_record_in_use_is_refreshed_ahead() {
             ],
         ),
         (
-            "denials are not",
+            "denials are not refreshed",
             early,
             &[
                 (0, "A asks", "asks"),
@@ -94,7 +94,7 @@ fn a_record_in_use_is_refreshed_ahead() {
 }
 
 #[test]
-fn few_refreshes_are_in_flight_at_a_time() {
+fn the_number_of_refreshes_in_flight_is_limited() {
     let mut scene = Scene::new(r#"{"jitter":0,"refresh_ahead":0.5}"#);
     let keys: Vec<_> = (0..100).map(|n| format!("k{n}")).collect();
     for key in &keys {
@@ -119,7 +119,7 @@ fn few_refreshes_are_in_flight_at_a_time() {
 }
 
 #[test]
-fn a_refresh_that_cannot_be_sent_waits_for_a_second() {
+fn a_refresh_that_cannot_be_sent_is_tried_again_after_a_second() {
     let mut scene = Scene::new(r#"{"jitter":0,"refresh_ahead":0.5}"#);
     scene.happens(0, "A asks");
     scene.happens(0, "A gets active");

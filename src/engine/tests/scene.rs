@@ -156,11 +156,11 @@ impl Scene {
                 }
             }
             ("feed", what) => self.of_feed(what, now),
-            ("live", what) => {
-                let live = self.request("key", "/v1/keys/me", now);
+            ("uncached", what) => {
+                let uncached = self.request("key", "/v1/keys/me", now);
                 let token = self.host.callouts.last().unwrap().token;
                 self.answers(token, what, now);
-                self.host.leaves(&mut self.engine, live);
+                self.host.leaves(&mut self.engine, uncached);
                 String::new()
             }
             ("refresh", what) => {
@@ -303,10 +303,10 @@ impl Scene {
         let mut counted = kinds.iter().zip(before);
         let counted = counted.find(|((counter, _), before)| self.host.counted(*counter) > *before);
         let ((_, kind), _) = counted.unwrap();
-        let is_turn = |line: &str| kind == &"failed" || line.ends_with("answered again");
-        let turns = self.host.log[lines..].iter().any(|(_, line)| {
-            line.starts_with("keystile: change feed of cluster ") && is_turn(line)
+        let is_change = |line: &str| kind == &"failed" || line.ends_with("answered again");
+        let logged = self.host.log[lines..].iter().any(|(_, line)| {
+            line.starts_with("keystile: change feed of cluster ") && is_change(line)
         });
-        format!("{kind}{}", if turns { ", at last" } else { "" })
+        format!("{kind}{}", if logged { ", logged" } else { "" })
     }
 }

@@ -21,7 +21,7 @@ fn concurrent_requests_share_a_lookup() {
             ],
         ),
         (
-            "whatever comes of it",
+            "denials and failures are shared too",
             EXACT,
             &[
                 (0, "A asks", "asks"),
@@ -37,7 +37,7 @@ fn concurrent_requests_share_a_lookup() {
             ],
         ),
         (
-            "a verdict that is not kept is shared all the same",
+            "a verdict that is not cached is shared too",
             r#"{"allow_ttl":"0s"}"#,
             &[
                 (0, "A asks", "asks"),
@@ -47,7 +47,7 @@ fn concurrent_requests_share_a_lookup() {
             ],
         ),
         (
-            "a follower leaves",
+            "a client that waits leaves",
             EXACT,
             &[
                 (0, "A asks", "asks"),
@@ -59,7 +59,7 @@ fn concurrent_requests_share_a_lookup() {
             ],
         ),
         (
-            "whoever started the lookup leaves alone, and its answer is kept all the same",
+            "all clients leave, and the answer is still cached",
             EXACT,
             &[
                 (0, "A asks", "asks"),
@@ -71,7 +71,7 @@ fn concurrent_requests_share_a_lookup() {
             ],
         ),
         (
-            "whoever started the lookup leaves others",
+            "the client that started the lookup leaves, others wait",
             EXACT,
             &[
                 (0, "A asks", "asks"),
@@ -92,7 +92,7 @@ fn concurrent_requests_share_a_lookup() {
             ],
         ),
         (
-            "all leave, and another comes",
+            "all clients leave, and another arrives",
             EXACT,
             &[
                 (0, "A asks", "asks"),
@@ -104,7 +104,7 @@ fn concurrent_requests_share_a_lookup() {
             ],
         ),
         (
-            "whoever started the lookup leaves, and it fails",
+            "the client that started the lookup leaves, and the lookup fails",
             EXACT,
             &[
                 (0, "A asks", "asks"),
@@ -149,7 +149,7 @@ fn two_hundred_requests_share_the_lookup_of_one_that_left() {
 }
 
 #[test]
-fn nobody_waits_longer_than_a_lookup_may_take() {
+fn no_request_waits_longer_than_a_lookup_may_take() {
     all(&[
         (
             "requests get what the proxy says, unless it has forgotten the lookup",
@@ -165,7 +165,7 @@ fn nobody_waits_longer_than_a_lookup_may_take() {
             ],
         ),
         (
-            "in grace, with what is known",
+            "with a record in grace",
             EXACT,
             &[
                 (0, "A asks", "asks"),
@@ -177,7 +177,7 @@ fn nobody_waits_longer_than_a_lookup_may_take() {
             ],
         ),
         (
-            "one that comes late to a forgotten lookup",
+            "a request that arrives late at a forgotten lookup",
             EXACT,
             &[
                 (0, "A asks", "asks"),
@@ -200,7 +200,7 @@ fn fill(scene: &mut Scene, key: &str, places: usize) -> u32 {
 }
 
 #[test]
-fn waiters_are_bounded() {
+fn the_number_of_waiting_requests_is_limited() {
     let mut scene = Scene::new(EXACT);
     // The request that starts a lookup counts for the limit of its key, but not for that of the
     // worker.

@@ -3,10 +3,10 @@
 use super::*;
 
 #[test]
-fn a_stale_feed_shortens_allows_alone() {
+fn a_stale_feed_shortens_only_allow_ttl() {
     all(&[
         (
-            "never polled: as stale as can be",
+            "never polled",
             FEED,
             &[
                 (0, "A asks", "asks"),
@@ -16,7 +16,7 @@ fn a_stale_feed_shortens_allows_alone() {
             ],
         ),
         (
-            "silent: for as long as before until it is stale, then by the shorter time",
+            "no answers: the TTL until the feed is stale, then the shorter one",
             FEED,
             &[
                 (0, "feed polls", "after "),
@@ -30,7 +30,7 @@ fn a_stale_feed_shortens_allows_alone() {
                 (100_900, "D asks about k2", "asks"),
                 (100_900, "D gets active", "D: active lookup"),
                 (101_000, "feed polls", "after 1"),
-                (101_001, "feed fails", "failed, at last"),
+                (101_001, "feed fails", "failed, logged"),
                 (102_000, "feed polls", "after 1"),
                 (102_001, "feed fails", "failed"),
                 // Counted from when the last answered poll was sent.
@@ -41,13 +41,13 @@ fn a_stale_feed_shortens_allows_alone() {
                 (160_899, "F asks about k2", "active cache"),
                 (160_900, "G asks about k2", "asks"),
                 (170_000, "feed polls", "after 1"),
-                (170_001, "feed gets current", "current, at last"),
+                (170_001, "feed gets current", "current, logged"),
                 // Nothing has changed meanwhile, so its own TTL applies again.
                 (170_002, "H asks about k1", "active cache"),
             ],
         ),
         (
-            "other verdicts have their own times",
+            "other verdicts keep their TTLs",
             r#"{"jitter":0,"revoked_ttl":"5m","not_found_ttl":"5m"},"feed":{"allow_ttl_when_stale":"0s"}"#,
             &[
                 (0, "A asks about k1", "asks"),
@@ -84,7 +84,7 @@ fn a_stale_feed_shortens_allows_alone() {
             ],
         ),
         (
-            "a page with more behind it does not freshen the feed",
+            "a long page does not make the feed fresh",
             r#"{"jitter":0,"refresh_ahead":1,"allow_ttl":"1h"},"feed":{"allow_ttl_when_stale":"0s"}"#,
             &[
                 (0, "feed polls", "after "),
@@ -126,7 +126,7 @@ fn grace_counts_from_the_last_poll_that_was_answered() {
 }
 
 #[test]
-fn grace_counts_from_the_lookup_where_that_was_later() {
+fn grace_counts_from_the_lookup_if_that_was_later() {
     all(&[(
         "looked up after the last poll",
         r#"{"jitter":0,"refresh_ahead":1,"allow_ttl":"1s","stale_if_error":"5s"},"feed":{}"#,
@@ -144,7 +144,7 @@ fn grace_counts_from_the_lookup_where_that_was_later() {
 #[test]
 fn a_stale_feed_brings_refreshes_forward() {
     all(&[(
-        "never polled: 60 s are all there is, and 48 s the share of them",
+        "never polled: at 48 s of 60 s",
         r#"{"jitter":0,"refresh_ahead":0.8,"allow_ttl":"1h"},"feed":{}"#,
         &[
             (0, "A asks", "asks"),

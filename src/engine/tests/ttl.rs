@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn a_verdict_is_fresh_for_its_time() {
+fn a_verdict_is_fresh_for_its_ttl() {
     all(&[
         (
             "active: 60 s",
@@ -58,7 +58,7 @@ fn a_verdict_is_fresh_for_its_time() {
             ],
         ),
         (
-            "0s: not kept",
+            "0s: not cached",
             r#"{"allow_ttl":"0s","not_found_ttl":"0s","revoked_ttl":"0s"}"#,
             &[
                 (0, "A asks", "asks"),
@@ -74,7 +74,7 @@ fn a_verdict_is_fresh_for_its_time() {
             ],
         ),
         (
-            "less than a second: a good verdict is no outage",
+            "less than a second: an answered refresh is no sign of an outage",
             r#"{"jitter":0,"refresh_ahead":0.5,"allow_ttl":"400ms"}"#,
             &[
                 (0, "A asks", "asks"),
@@ -86,7 +86,7 @@ fn a_verdict_is_fresh_for_its_time() {
             ],
         ),
         (
-            "slower than its own time",
+            "an answer that takes longer than its TTL",
             r#"{"jitter":0,"allow_ttl":"100ms","stale_if_error":"0s"}"#,
             &[
                 (0, "A asks", "asks"),
@@ -121,7 +121,7 @@ fn cache_control_shortens_and_never_lengthens() {
             ],
         ),
         (
-            "not at all, and what was known before goes too",
+            "zero: not cached, and the earlier verdict is removed",
             r#"{"jitter":0,"refresh_ahead":0.5}"#,
             &[
                 (0, "A asks", "asks"),
@@ -133,7 +133,7 @@ fn cache_control_shortens_and_never_lengthens() {
             ],
         ),
         (
-            "on nothing it has no say",
+            "ignored without a verdict",
             EXACT,
             &[
                 (0, "A asks", "asks"),
@@ -146,9 +146,9 @@ fn cache_control_shortens_and_never_lengthens() {
 }
 
 #[test]
-fn indeterminate_is_never_kept() {
+fn indeterminate_verdicts_are_never_cached() {
     all(&[(
-        "each asks again",
+        "each request sends a lookup",
         EXACT,
         &[
             (0, "A asks", "asks"),

@@ -67,7 +67,7 @@ fn many_headers_are_picked_in_order() {
 
 /// The bytes that the SDK's own reader is tested with.
 #[test]
-fn the_map_is_that_of_the_abi() {
+fn the_map_has_the_encoding_of_the_abi() {
     let map = b"\x02\0\0\0\x07\0\0\0\x03\0\0\0\x05\0\0\0\x01\0\0\0:method\0GET\0:path\0/\0";
     let expected: [(&[u8], &[u8]); 2] = [(b":method", b"GET"), (b":path", b"/")];
     assert_eq!(all(&HeaderMap(map.to_vec())), expected);

@@ -59,7 +59,7 @@ fn pages() {
 }
 
 #[test]
-fn what_is_no_page() {
+fn invalid_pages() {
     let long = format!(r#"{{"cursor":"{}","changes":[]}}"#, "c".repeat(513));
     let short_hash = format!(
         r#"{{"cursor":"c","changes":[{{"key_hash":"{}"}}]}}"#,

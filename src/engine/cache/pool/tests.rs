@@ -47,7 +47,7 @@ proptest! {
     /// The naive model is a map of everything that was ever inserted. A pool may forget entries, but
     /// only when it is full, and it never returns anything but the last value.
     #[test]
-    fn a_pool_is_a_map_that_may_forget(capacity in 1..40_usize, events in events(60), seed in any::<u64>()) {
+    fn a_pool_is_a_map_with_evictions(capacity in 1..40_usize, events in events(60), seed in any::<u64>()) {
         let mut pool = Pool::new(capacity, Seed::new(seed));
         let mut model = BTreeMap::new();
         let mut evicted = 0;

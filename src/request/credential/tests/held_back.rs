@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn what_is_kept_from_the_upstream() {
+fn headers_with_credentials_are_held_back() {
     let cases: &[(&str, Headers<'_>, &[&str], &[&str])] = &[
         // name, headers, removed, removed when exempt
         (
@@ -43,7 +43,7 @@ fn what_is_kept_from_the_upstream() {
             &["authorization"],
         ),
         (
-            "key behind another scheme",
+            "key after another scheme",
             &[("authorization", "Basic $")],
             &["authorization"],
             &["authorization"],
@@ -64,7 +64,7 @@ fn what_is_kept_from_the_upstream() {
             &["authorization"],
         ),
         (
-            "key behind token=",
+            "key after token=",
             &[("authorization", "Token token=$")],
             &["authorization"],
             &["authorization"],
@@ -82,13 +82,13 @@ fn what_is_kept_from_the_upstream() {
             &["authorization"],
         ),
         (
-            "key behind a colon",
+            "key after a colon",
             &[("authorization", "Bearer:$")],
             &["authorization"],
             &["authorization"],
         ),
         (
-            "key behind a semicolon",
+            "key after a semicolon",
             &[("authorization", "Bearer;$")],
             &["authorization"],
             &["authorization"],
