@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::Result;
-use keystile_e2e::envoy::{Envoy, cluster, http2_cluster, module};
+use keystile_e2e::envoy::{Envoy, Launch, cluster, http2_cluster, module};
 use keystile_e2e::shipped;
 use serde_json::{Value, json};
 
@@ -53,19 +53,14 @@ pub(crate) fn start(
             ],
         },
     });
-    let file = folder.join("envoy.json");
-    std::fs::write(&file, config.to_string())?;
-    let workers = workers.to_string();
-    let options = [
-        "--concurrency",
-        &workers,
-        "--log-level",
-        "info",
-        // Logs the time in seconds, to compute how long the start took.
-        "--log-format",
-        "%E.%F %v",
-    ];
-    Envoy::start_as(cores.envoy_command()?, &file, folder, &options, false)
+    let launch = Launch {
+        log_level: "info",
+        command: Some(cores.envoy_command()?),
+        ..Launch::workers(workers)
+    };
+    // Logs the time in seconds, to compute how long the start took.
+    let launch = launch.with(&["--log-format", "%E.%F %v"]);
+    launch.start(config, folder)
 }
 
 fn address() -> Value {

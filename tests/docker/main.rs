@@ -12,12 +12,13 @@ mod outages;
 mod postgres;
 
 use std::process::ExitCode;
-use std::sync::Arc;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
-use libtest_mimic::{Arguments, Failed, Trial};
+use keystile_e2e::trials;
+use libtest_mimic::Trial;
 
 use crate::compose::{Database, Project};
 use crate::decisions::Keys;
@@ -35,44 +36,62 @@ fn wait_until(what: &str, mut is_so: impl FnMut() -> Result<bool>) -> Result<()>
     Ok(())
 }
 
+/// The containers with one of the databases, and keys to try.
 struct World {
+    database: Database,
     project: Project,
     keys: Keys,
 }
 
+/// The world that the last test used. There is one at a time, so that the machine need not run the
+/// containers of both databases at once.
+static WORLD: Mutex<Option<World>> = Mutex::new(None);
+
 fn main() -> ExitCode {
-    let arguments = Arguments::from_args();
-    if arguments.list {
-        println!("the names are known only when the tests run");
-        return ExitCode::SUCCESS;
-    }
-    let mut failed = false;
-    // One after the other, so that the machine need not run both at once.
-    for database in [Database::Sqlite, Database::Postgres] {
-        let filter = arguments.filter.as_deref().unwrap_or_default();
-        if filter.contains(':') && !filter.starts_with(&format!("{database:?}:")) {
-            continue;
-        }
-        match run(&arguments, database) {
-            Ok(well) => failed |= !well,
-            Err(problem) => {
-                eprintln!("docker: {database:?}: {problem:#}");
-                return ExitCode::FAILURE;
-            }
-        }
-    }
-    ExitCode::from(u8::from(failed))
+    let code = trials::run();
+    // Removes the containers.
+    drop(world().take());
+    code
 }
 
-fn run(arguments: &Arguments, database: Database) -> Result<bool> {
-    let project = Project::start(database)?;
-    let keys = Keys::create(&project)?;
-    let world = Arc::new(World { project, keys });
+keystile_e2e::suite!(Alone, || {
+    let databases = [Database::Sqlite, Database::Postgres];
+    databases.into_iter().flat_map(trials_with).collect()
+});
+
+fn world() -> MutexGuard<'static, Option<World>> {
+    WORLD.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Runs a test in the world with this database, which is started if it is not there.
+fn in_world(database: Database, test: Test) -> Result<()> {
+    let mut current = world();
+    if current.as_ref().is_some_and(|it| it.database != database) {
+        *current = None;
+    }
+    let world = match &mut *current {
+        Some(world) => world,
+        none => {
+            let project = Project::start(database)?;
+            let keys = Keys::create(&project)?;
+            none.insert(World {
+                database,
+                project,
+                keys,
+            })
+        }
+    };
+    let outcome = test(&world.project, &world.keys);
+    if outcome.is_err() {
+        eprintln!("{}", world.project.logs());
+    }
+    outcome
+}
+
+fn trials_with(database: Database) -> Vec<Trial> {
     let trial = |name: &str, test: Test| {
-        let world = Arc::clone(&world);
-        Trial::test(format!("{database:?}: {name}"), move || {
-            test(&world.project, &world.keys)
-                .map_err(|problem| Failed::from(format!("{problem:#}")))
+        trials::trial(&format!("{database:?}: {name}"), move || {
+            in_world(database, test)
         })
     };
     let mut trials: Vec<Trial> = decisions::ROWS
@@ -132,15 +151,7 @@ fn run(arguments: &Arguments, database: Database) -> Result<bool> {
             Box::new(outages::envoy_restarts),
         ));
     }
-    let serially = Arguments {
-        test_threads: Some(1),
-        ..arguments.clone()
-    };
-    let well = !libtest_mimic::run(&serially, trials).has_failed();
-    if !well {
-        eprintln!("{}", world.project.logs());
-    }
-    Ok(well)
+    trials
 }
 
 type Test = Box<dyn FnOnce(&Project, &Keys) -> Result<()> + Send>;

@@ -63,7 +63,7 @@ pub(crate) enum Asks {
 
 /// What differs between [`Stage`]s.
 pub(crate) struct Setup {
-    pub(crate) workers: u8,
+    pub(crate) workers: u32,
     /// The object `cache` of the plugin configuration.
     pub(crate) cache: Value,
     /// Further objects of the plugin configuration.

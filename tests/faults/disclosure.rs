@@ -57,7 +57,7 @@ struct Site {
 }
 
 impl Site {
-    fn start(workers: u8, database: TestDatabase) -> Result<Self> {
+    fn start(workers: u32, database: TestDatabase) -> Result<Self> {
         let folder = tempfile::tempdir()?;
         let (server, registry) = Registry::guarded(database.url.clone())
             .quiet()

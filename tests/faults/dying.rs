@@ -92,7 +92,7 @@ struct Death {
     /// The module's export in which it dies.
     export: &'static str,
     policy: Policy,
-    workers: u8,
+    workers: u32,
     /// The idle time after which Envoy ends a request.
     idle: Duration,
     /// How many requests have bodies that are still being sent.
@@ -178,7 +178,7 @@ pub(crate) fn module() -> std::path::PathBuf {
     root().join("target/faults/keystile-failpoints.wasm")
 }
 
-fn setup(policy: Policy, workers: u8, idle: Duration) -> Result<Setup> {
+fn setup(policy: Policy, workers: u32, idle: Duration) -> Result<Setup> {
     ensure!(
         module().exists(),
         "{} is missing; run `make test-faults`",

@@ -92,10 +92,10 @@ struct Neighbours<'a> {
     blue: &'a ScriptedAuth,
     received: &'a RecordingUpstream,
     /// The number of workers. With one, each plugin has one cache, so its lookups can be counted.
-    workers: u8,
+    workers: u32,
 }
 
-fn share_nothing(name: &str, workers: u8) -> Result<()> {
+fn share_nothing(name: &str, workers: u32) -> Result<()> {
     let folder = tempfile::tempdir()?;
     let file = folder.path().join("listeners.json");
     let runtime = Runtime::new()?;
@@ -227,7 +227,7 @@ impl Neighbours<'_> {
     /// the key, as each worker has its own cache.
     fn lookups(&self, auth: &ScriptedAuth, hash: &str, of_each: usize) -> Result<()> {
         let made = auth.lookups_about(hash);
-        let most = of_each * usize::from(self.workers);
+        let most = of_each * usize::try_from(self.workers)?;
         ensure!(
             (of_each..=most).contains(&made),
             "{made} lookups, not {of_each} to {most}"

@@ -219,7 +219,7 @@ pub fn program() -> Result<PathBuf> {
 /// How to start Envoy. The default is one worker that logs warnings.
 pub struct Launch {
     /// The number of workers, or `None` for as many as there are processors.
-    pub workers: Option<u8>,
+    pub workers: Option<u32>,
     /// The level of all loggers.
     pub log_level: &'static str,
     /// Further command-line options.
@@ -247,7 +247,7 @@ impl Default for Launch {
 
 impl Launch {
     /// Returns the default with this number of workers.
-    pub fn workers(workers: u8) -> Self {
+    pub fn workers(workers: u32) -> Self {
         Self {
             workers: Some(workers),
             ..Self::default()
