@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
-use crate::frames::{END_HEADERS, END_STREAM, frame, kind};
+use crate::http2::{WINDOW, get, preface, request};
 
 /// How many connections are opened at a time, so that others get a turn.
 const AT_ONCE: usize = 50;
@@ -58,7 +58,7 @@ impl Flood {
     pub fn http2() -> Self {
         Self {
             name: "HTTP/2 without pongs",
-            first: preface(65_535),
+            first: preface(WINDOW),
             again: b"",
         }
     }
@@ -67,7 +67,7 @@ impl Flood {
     pub fn unfinished() -> Self {
         Self {
             name: "HTTP/2, streams without an end",
-            first: [preface(65_535), get(1, "/healthz", false)].concat(),
+            first: [preface(WINDOW), request(1, 0, "/healthz", &[])].concat(),
             again: b"",
         }
     }
@@ -76,7 +76,7 @@ impl Flood {
     pub fn unread() -> Self {
         Self {
             name: "HTTP/2, answers that nobody reads",
-            first: [preface(0), get(1, "/healthz", true)].concat(),
+            first: [preface(0), get(1, "/healthz")].concat(),
             again: b"",
         }
     }
@@ -128,7 +128,7 @@ pub fn unread_answers(
     each: u32,
 ) -> Result<Vec<TcpStream>> {
     let requests = if http2 {
-        let requests = (0..each).map(|number| get(2 * number + 1, path, true));
+        let requests = (0..each).map(|number| get(2 * number + 1, path));
         let all: Vec<_> = [preface(0)].into_iter().chain(requests).collect();
         all.concat()
     } else {
@@ -158,28 +158,6 @@ fn open(to: SocketAddr, bytes: &[u8]) -> Result<TcpStream> {
     // The server may already have closed it, or take no more.
     let _ = stream.write_all(bytes);
     Ok(stream)
-}
-
-/// Returns the start of an HTTP/2 connection. The server may send `window` bytes on each stream.
-fn preface(window: u32) -> Vec<u8> {
-    let initial_window_size = [&[0, 4], &window.to_be_bytes()[..]].concat();
-    let settings = frame(kind::SETTINGS, 0, 0, &initial_window_size);
-    [b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", &settings[..]].concat()
-}
-
-/// Returns a `GET` for a path of less than 127 bytes. Unless `whole`, its body does not end.
-fn get(stream: u32, path: &str, whole: bool) -> Vec<u8> {
-    // Names from the static table (RFC 7541, appendix A) with literal values.
-    let length = u8::try_from(path.len()).unwrap_or(u8::MAX);
-    let headers = [
-        &[0x82, 0x86, 0x04, length],
-        path.as_bytes(),
-        &[0x01, 1],
-        b"x",
-    ]
-    .concat();
-    let flags = END_HEADERS | if whole { END_STREAM } else { 0 };
-    frame(kind::HEADERS, flags, stream, &headers)
 }
 
 /// Raises this process's limit of open files to the system's maximum, and returns it.

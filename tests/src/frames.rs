@@ -10,31 +10,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 
+use crate::http2::{Frame, PREFACE, frame, kind};
 use crate::rule_auth::RuleAuth;
 use crate::serving::Serving;
-
-/// Frame types.
-pub mod kind {
-    #![allow(missing_docs, reason = "RFC 9113 has them")]
-    pub const DATA: u8 = 0;
-    pub const HEADERS: u8 = 1;
-    pub const PRIORITY: u8 = 2;
-    pub const RST_STREAM: u8 = 3;
-    pub const SETTINGS: u8 = 4;
-    pub const PUSH_PROMISE: u8 = 5;
-    pub const PING: u8 = 6;
-    pub const GOAWAY: u8 = 7;
-    pub const WINDOW_UPDATE: u8 = 8;
-    pub const CONTINUATION: u8 = 9;
-}
-
-/// The flag of a stream's last frame. On SETTINGS, it means an acknowledgement.
-pub const END_STREAM: u8 = 1;
-
-/// The flag of a header block's last frame.
-pub const END_HEADERS: u8 = 4;
-
-const PREFACE: usize = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".len();
 
 /// The stream that a frame is on.
 #[derive(Clone, Copy, Debug)]
@@ -138,27 +116,22 @@ async fn misbehave(
 ) -> io::Result<()> {
     stream.set_nodelay(true)?;
     stream.write_all(&conduct.greeting).await?;
-    stream.read_exact(&mut [0; PREFACE]).await?;
+    stream.read_exact(&mut [0; PREFACE.len()]).await?;
     loop {
-        let mut head = [0; 9];
-        stream.read_exact(&mut head).await?;
-        let [a, b, c, kind, flags, s0, s1, s2, s3] = head;
-        let length = u32::from_be_bytes([0, a, b, c]);
-        let mut payload = vec![0; length.try_into().map_err(io::Error::other)?];
-        stream.read_exact(&mut payload).await?;
-        match kind {
-            kind::SETTINGS if flags & END_STREAM == 0 => {
-                let ack = frame(kind::SETTINGS, END_STREAM, 0, &[]);
-                stream.write_all(&ack).await?;
+        let frame = Frame::read(&mut stream).await?;
+        match frame.kind {
+            kind::SETTINGS => {
+                if let Some(acknowledgement) = frame.acknowledgement() {
+                    stream.write_all(&acknowledgement).await?;
+                }
             }
             kind::HEADERS => {
                 permits.acquire().await.map_err(io::Error::other)?.forget();
-                let lookup = u32::from_be_bytes([s0, s1, s2, s3]);
                 for act in &conduct.acts {
                     match act {
                         Act::Wait(time) => tokio::time::sleep(*time).await,
                         Act::Close => return Ok(()),
-                        act => stream.write_all(&bytes(act, lookup)).await?,
+                        act => stream.write_all(&bytes(act, frame.stream)).await?,
                     }
                 }
             }
@@ -190,25 +163,4 @@ fn bytes(act: &Act, lookup: u32) -> Vec<u8> {
         }
         Act::Wait(_) | Act::Close => Vec::new(),
     }
-}
-
-/// Returns a frame. Its length field has the lower 24 bits of the payload's length.
-pub fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
-    let length = u32::try_from(payload.len()).unwrap_or(u32::MAX);
-    let [_, a, b, c] = length.to_be_bytes();
-    let head = [&[a, b, c, kind, flags][..], &stream.to_be_bytes()].concat();
-    [&head, payload].concat()
-}
-
-/// Returns a header block (RFC 7541) of these literal fields, with each text cut at 126 bytes.
-pub fn block(fields: &[(&str, &str)]) -> Vec<u8> {
-    let mut block = Vec::new();
-    for (name, value) in fields {
-        block.push(0);
-        for text in [name, value] {
-            block.push(u8::try_from(text.len()).unwrap_or(126).min(126));
-            block.extend(text.bytes().take(126));
-        }
-    }
-    block
 }

@@ -9,6 +9,8 @@ pub mod discovery;
 pub mod envoy;
 pub mod flood;
 pub mod frames;
+#[path = "../../registry/tests/support/http2.rs"]
+pub mod http2;
 pub mod keep_alive;
 pub mod keys;
 pub mod load;

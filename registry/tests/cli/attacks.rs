@@ -11,6 +11,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use rcgen::{CertificateParams, KeyPair};
 
 use crate::harness::{Registry, Server, exchange, field, get};
+use crate::http2;
 use crate::serve_tls;
 
 /// The server's limit on open files.
@@ -49,36 +50,6 @@ fn ask(to: SocketAddr, path: &str) -> (u16, String) {
         status.unwrap_or_else(|| panic!("{path}: {answer:?}")),
         answer,
     )
-}
-
-/// Returns an HTTP/2 frame (RFC 9113 section 4.1).
-fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
-    let length = u32::try_from(payload.len()).expect("short").to_be_bytes();
-    let head = [&length[1..], &[kind, flags], &stream.to_be_bytes()].concat();
-    [&head[..], payload].concat()
-}
-
-/// Returns the start of an HTTP/2 connection on which the server may send `window` bytes per stream.
-fn preface(window: u32) -> Vec<u8> {
-    let initial_window_size = [&[0, 4], &window.to_be_bytes()[..]].concat();
-    let settings = frame(4, 0, 0, &initial_window_size);
-    [b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", &settings[..]].concat()
-}
-
-/// Returns an HTTP/2 `GET` request for a short path.
-fn http2_get(stream: u32, path: &str) -> Vec<u8> {
-    let text = |text: &str| {
-        let length = u8::try_from(text.len()).expect("short");
-        assert!(length < 127, "a length of one byte");
-        [&[length], text.as_bytes()].concat()
-    };
-    // Literal values, whose names are in the static table (RFC 7541, appendix A).
-    let (get, http, path) = (vec![0x82], vec![0x86], [&[0x04], &text(path)[..]].concat());
-    let authority = [&[0x01], &text("x")[..]].concat();
-    let authorization = [&[0x0f, 8], &text(&format!("Bearer {TOKEN}"))[..]].concat();
-    let headers = [get, http, path, authority, authorization].concat();
-    let end_of_headers_and_stream = 5;
-    frame(1, end_of_headers_and_stream, stream, &headers)
 }
 
 /// Keeps [`CONNECTIONS`] half-finished TLS handshakes open until `stop` is set. A connection that is
@@ -171,16 +142,19 @@ fn handshakes_that_never_end_lock_nobody_out() {
 fn unread(
     server: &Server,
     path: &str,
-    http2: bool,
+    over2: bool,
     connections: usize,
     each: u32,
 ) -> Vec<TcpStream> {
     let mut streams = Vec::new();
     for _ in 0..connections {
         let mut stream = TcpStream::connect(server.address).expect("connect");
-        let requests = if http2 {
-            let requests = (0..each).map(|number| http2_get(2 * number + 1, path));
-            [preface(0)]
+        let requests = if over2 {
+            let token = format!("Bearer {TOKEN}");
+            let headers = [("authorization", &*token)];
+            let requests = (0..each)
+                .map(|number| http2::request(2 * number + 1, http2::END_STREAM, path, &headers));
+            [http2::preface(0)]
                 .into_iter()
                 .chain(requests)
                 .collect::<Vec<_>>()
@@ -243,8 +217,8 @@ fn unread_pages_take_little_memory() {
     let cursor = field(&cursor, "cursor").to_owned();
     create_keys(filling.address, 1000);
     drop(filling);
-    for (path, http2, connections, most) in rows {
-        let name = format!("{path}, HTTP/2: {http2}, {connections} connections");
+    for (path, over2, connections, most) in rows {
+        let name = format!("{path}, HTTP/2: {over2}, {connections} connections");
         let path = match path {
             "/v1/changes?after=" => &format!("{path}{cursor}"),
             other => other,
@@ -255,7 +229,7 @@ fn unread_pages_take_little_memory() {
         }
         let before = server.resident();
         let each = u32::try_from(ANSWERS / connections).expect("few");
-        let streams = unread(&server, path, http2, connections, each);
+        let streams = unread(&server, path, over2, connections, each);
         let mut peak = 0;
         let mut slowest = Duration::ZERO;
         for _ in 0..20 {

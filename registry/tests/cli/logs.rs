@@ -1,12 +1,14 @@
 //! What the log says about requests, and what it never says.
 
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
 
 use crate::harness::{Registry, Server, exchange, field};
+use crate::http2::{Frame, WINDOW, get, kind, preface};
 use crate::test_database::{TestDatabase, on_both};
 
 on_both! {
@@ -89,7 +91,7 @@ async fn misbehave(server: &Server, database: &TestDatabase) -> Vec<String> {
     assert_eq!(status, 201, "{rotated}");
     let rotated: Value = serde_json::from_str(&rotated).expect("JSON");
 
-    send_unreadable_path(server.address);
+    send_unreadable_path(server.address).await;
     database.run("ALTER TABLE api_keys RENAME TO away").await;
     for (line, token, body) in [
         (format!("GET /v1/key-hashes/{HASH}"), SERVICE, ""),
@@ -106,36 +108,12 @@ fn field_of(created: &Value) -> String {
 }
 
 /// Sends an HTTP/2 request with an invalid path. The library resets its stream.
-fn send_unreadable_path(address: SocketAddr) {
-    let frame = |kind: u8, flags: u8, stream: u8, payload: &[u8]| {
-        let length = u8::try_from(payload.len()).expect("a short frame");
-        [&[0, 0, length, kind, flags, 0, 0, 0, stream], payload].concat()
-    };
+async fn send_unreadable_path(address: SocketAddr) {
     let path = format!("/v1/key-hashes/{HASH} {KEY}");
-    let length = u8::try_from(path.len()).expect("short");
-    assert!(length < 127, "a length of one byte");
-    // `:method: GET` and `:scheme: http` from the static table, `:path` with a literal value.
-    let headers = [&[0x82, 0x86, 0x04, length], path.as_bytes()].concat();
-    let mut stream = TcpStream::connect(address).expect("connect");
-    let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-    let end_of_headers_and_stream = 0x05;
-    let frames = [
-        frame(4, 0, 0, &[]),
-        frame(1, end_of_headers_and_stream, 1, &headers),
-    ];
-    stream.write_all(preface).expect("send");
-    stream.write_all(&frames.concat()).expect("send");
-    let mut head = [0; 9];
-    loop {
-        stream.read_exact(&mut head).expect("a frame");
-        let length = usize::from(head[1]) << 8 | usize::from(head[2]);
-        stream
-            .read_exact(&mut vec![0; length])
-            .expect("its payload");
-        if head[3] == 3 {
-            return;
-        }
-    }
+    let request = [preface(WINDOW), get(1, &path)].concat();
+    let mut stream = TcpStream::connect(address).await.expect("connect");
+    stream.write_all(&request).await.expect("send");
+    while Frame::read(&mut stream).await.expect("a frame").kind != kind::RST_STREAM {}
 }
 
 async fn misbehaved(database: TestDatabase, format: &str) -> String {

@@ -4,6 +4,8 @@ mod attacks;
 mod audit;
 mod files;
 mod harness;
+#[path = "../support/http2.rs"]
+mod http2;
 mod listeners;
 mod logs;
 mod options;

@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use keystile_e2e::frames::Act::{self, Close, Frame, GoAway, Times, Wait};
+use keystile_e2e::frames::Conduct;
 use keystile_e2e::frames::On::{Connection, Lookup, Pushed, Unopened};
-use keystile_e2e::frames::kind::{
+use keystile_e2e::http2::kind::{
     CONTINUATION, DATA, HEADERS, PING, PRIORITY, PUSH_PROMISE, RST_STREAM, SETTINGS, WINDOW_UPDATE,
 };
-use keystile_e2e::frames::{Conduct, END_HEADERS, END_STREAM, block, frame};
+use keystile_e2e::http2::{END_HEADERS, END_STREAM, block, frame};
 use keystile_e2e::keys::GOOD;
 
 use super::expect::Expect::{self, Internal, Refused};

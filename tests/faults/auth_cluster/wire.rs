@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use keystile_e2e::http2::PREFACE;
 use keystile_e2e::keys::GOOD;
 use keystile_e2e::scripted_auth::{Script, Step, answer, answer_with, keep_alive_answer};
 
@@ -63,11 +64,7 @@ fn framing() -> Vec<(&'static str, Vec<u8>, Expect)> {
             b"\x15\x03\x03\x00\x02\x02\x46".to_vec(),
             Internal,
         ),
-        (
-            "the preface of HTTP/2",
-            b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec(),
-            Internal,
-        ),
+        ("the preface of HTTP/2", PREFACE.to_vec(), Internal),
         ("a body without a head", GOOD.as_bytes().to_vec(), Internal),
         (
             "a head without a version",

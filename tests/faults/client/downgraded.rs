@@ -6,9 +6,11 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use futures_util::future::join_all;
 use keystile_e2e::counters::{Counters, End};
+use keystile_e2e::http2::kind::{DATA, HEADERS};
+use keystile_e2e::http2::{END_HEADERS, END_STREAM, block, frame, get};
 use libtest_mimic::Trial;
 
-use super::frames::{DATA, END_HEADERS, END_STREAM, Frames, HEADERS, block, frame, get};
+use super::frames::Frames;
 use super::messages::unrestricted;
 use super::{HTTP1, all_well};
 use crate::range::{OnDemand, Range, Steady};
@@ -93,7 +95,7 @@ async fn sent(
             connection.send(&head).await?;
             // By then Envoy may have closed the connection.
             let _ = connection.send(&frame(DATA, END_STREAM, 1, HIDDEN)).await;
-            let _ = connection.send(&get(3, END_STREAM, "/", &[])).await;
+            let _ = connection.send(&get(3, "/")).await;
             let wanted = 1 + arrive;
             while !connection.is_over() && connection.answers() < wanted {
                 tokio::time::sleep(Duration::from_millis(2)).await;

@@ -6,11 +6,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail, ensure};
 use keystile_e2e::counters::{Counters, End};
+use keystile_e2e::http2::kind::{CONTINUATION, HEADERS};
+use keystile_e2e::http2::{block, frame};
 use libtest_mimic::Trial;
 use tokio::task::JoinSet;
 
 use super::SHIPPED;
-use super::frames::{self, CONTINUATION, Frames, HEADERS};
+use super::frames::Frames;
 use super::wire::Wire;
 use crate::range::{OnDemand, PATH, Steady, known_key};
 
@@ -135,14 +137,14 @@ async fn over2(counters: &Counters, to: SocketAddr, kind: &str, many_frames: boo
         (":scheme", "http"),
         (":authority", "test"),
     ];
-    let begin = frames::block(&pseudo);
+    let begin = block(&pseudo);
     // A header value of a few hundred bytes.
     let long = "a".repeat(400);
-    let rest = frames::block(&[("x-slow", &*long)]);
+    let rest = block(&[("x-slow", &*long)]);
     let first = match many_frames {
-        true => frames::frame(HEADERS, 0, 1, &begin),
+        true => frame(HEADERS, 0, 1, &begin),
         false => {
-            let whole = frames::frame(HEADERS, 0, 1, &[&*begin, &*rest].concat());
+            let whole = frame(HEADERS, 0, 1, &[&*begin, &*rest].concat());
             whole[..whole.len() - rest.len()].to_vec()
         }
     };
@@ -151,7 +153,7 @@ async fn over2(counters: &Counters, to: SocketAddr, kind: &str, many_frames: boo
         for byte in rest {
             tokio::time::sleep(PAUSE).await;
             let next = match many_frames {
-                true => frames::frame(CONTINUATION, 0, 1, &[byte]),
+                true => frame(CONTINUATION, 0, 1, &[byte]),
                 false => vec![byte],
             };
             if connection.answers() > 0 {

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use h2::Reason;
 use h2::client::SendRequest;
 use keystile_e2e::counters::{Counters, End};
+use keystile_e2e::http2::{END_STREAM, get, request};
 use keystile_e2e::keys::hash;
 use keystile_e2e::process::wait_until;
 use keystile_e2e::recording_upstream::ENTITLED;
@@ -16,7 +17,7 @@ use keystile_e2e::scripted_auth::{Script, answer};
 use libtest_mimic::Trial;
 use tokio::task::JoinSet;
 
-use super::frames::{END_STREAM, Frames, get, reset};
+use super::frames::{Frames, reset};
 use super::held::Held;
 use super::{LISTENER, SHIPPED, connect2, read2, request2, status2};
 use crate::range::{OnDemand, PATH, Range, Steady, key_id, known_key, unknown_key};
@@ -304,12 +305,12 @@ async fn client(
                         &[("x-api-key", &*unknown)]
                     }
                 };
-                batch.extend(get(id, END_STREAM, PATH, headers));
+                batch.extend(request(id, END_STREAM, PATH, headers));
                 batch.extend(reset(id));
                 id += 2;
                 if matches!(opens, Opens::BelowLimit) {
                     for _ in 0..2 {
-                        batch.extend(get(id, END_STREAM, PATH, &[]));
+                        batch.extend(get(id, PATH));
                         id += 2;
                     }
                 }

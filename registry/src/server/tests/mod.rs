@@ -1,6 +1,7 @@
 //! Connections and their limits, which are short enough to wait for.
 
-mod frames;
+#[path = "../../../tests/support/http2.rs"]
+mod http2;
 mod relief;
 mod room;
 mod shutdown;
@@ -19,6 +20,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 
+use self::http2::kind;
 use super::counters::Reason;
 use super::*;
 

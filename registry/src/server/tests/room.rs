@@ -104,7 +104,7 @@ async fn clients_that_do_not_read_make_room_before_idle_ones() {
     let mut kept = server.connect().await;
     ask(&mut kept).await;
     let mut stalled = server.connect().await;
-    let request = [frames::preface(0), frames::get(1, "/")].concat();
+    let request = [http2::preface(0), http2::get(1, "/")].concat();
     stalled.write_all(&request).await.expect("send");
     let mut busy = server.connect().await;
     let request = b"GET /stuck HTTP/1.1\r\nhost: test\r\n\r\n";

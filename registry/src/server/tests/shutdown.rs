@@ -22,7 +22,7 @@ async fn shutdown_finishes_requests() {
     let mut half = server.connect().await;
     half.write_all(b"GET / HT").await.expect("send");
     let mut http2 = server.connect().await;
-    let request = [frames::preface(65_535), frames::get(1, "/")].concat();
+    let request = [http2::preface(http2::WINDOW), http2::get(1, "/")].concat();
     http2.write_all(&request).await.expect("send");
     let mut client = server.connect().await;
     let request = b"GET /slow HTTP/1.1\r\nhost: test\r\n\r\n";
@@ -72,7 +72,7 @@ async fn a_silent_client_of_http2_does_not_hold_up_a_shutdown() {
     };
     let mut server = Server::of(routes(), limits, None, NEVER).await;
     let mut client = server.connect().await;
-    let request = [frames::preface(65_535), frames::get(1, "/")].concat();
+    let request = [http2::preface(http2::WINDOW), http2::get(1, "/")].concat();
     client.write_all(&request).await.expect("send");
     let mut first = [0; 9];
     client.read_exact(&mut first).await.expect("a frame");
@@ -82,5 +82,8 @@ async fn a_silent_client_of_http2_does_not_hold_up_a_shutdown() {
         .expect("in time")
         .expect("a clean end");
     let rest = [&first[..], &end(&mut client).await].concat();
-    assert!(frames::kinds(&rest).contains(&frames::GOAWAY), "{rest:?}");
+    assert!(
+        http2::kinds(&rest).await.contains(&kind::GOAWAY),
+        "{rest:?}"
+    );
 }

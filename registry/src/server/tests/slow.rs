@@ -1,5 +1,6 @@
 //! Slow and silent clients.
 
+use super::http2::Frame;
 use super::*;
 
 /// Short, but longer than a busy machine pauses.
@@ -48,10 +49,10 @@ fn rows() -> Vec<Row> {
         ..endless()
     };
     let sends = |bytes: &[u8]| Does::Sends(bytes.to_vec());
-    let http2 = |more: Vec<u8>| Does::Sends([frames::preface(65_535), more].concat());
+    let over2 = |more: Vec<u8>| Does::Sends([http2::preface(http2::WINDOW), more].concat());
     // `HEADERS` that should be continued, and never are.
-    let mut unfinished = frames::get(1, "/");
-    unfinished[4] = 0x01;
+    let mut unfinished = http2::get(1, "/");
+    unfinished[4] = http2::END_STREAM;
     vec![
         row("silent", sends(b""), head, Reason::Head),
         row("a byte", sends(b"G"), head, Reason::Head),
@@ -87,19 +88,19 @@ fn rows() -> Vec<Row> {
         ),
         row(
             "HTTP/2 without a request",
-            http2(Vec::new()),
+            over2(Vec::new()),
             head,
             Reason::Head,
         ),
         row(
             "HTTP/2, half a frame",
-            http2(unfinished[..11].to_vec()),
+            over2(unfinished[..11].to_vec()),
             head,
             Reason::Head,
         ),
         row(
             "HTTP/2, headers without an end",
-            http2(unfinished),
+            over2(unfinished),
             head,
             Reason::Head,
         ),
@@ -111,25 +112,25 @@ fn rows() -> Vec<Row> {
         ),
         row(
             "HTTP/2, idle after a request",
-            http2(frames::get(1, "/")),
+            over2(http2::get(1, "/")),
             idle,
             Reason::Idle,
         ),
         row(
             "HTTP/2, idle after a request without an end",
-            http2(frames::open(1, "/")),
+            over2(http2::request(1, 0, "/", &[])),
             idle,
             Reason::Idle,
         ),
         row(
             "HTTP/2, no answer to a ping",
-            http2(Vec::new()),
+            over2(Vec::new()),
             ping,
             Reason::Ping,
         ),
         row(
             "HTTP/2, no answer to a ping while a request waits",
-            http2(frames::get(1, "/stuck")),
+            over2(http2::get(1, "/stuck")),
             ping,
             Reason::Ping,
         ),
@@ -153,7 +154,7 @@ fn rows() -> Vec<Row> {
         ),
         row(
             "HTTP/2, no frame of its own",
-            http2(frames::frame(0, 0, 0, b"x")),
+            over2(http2::frame(kind::DATA, 0, 0, b"x")),
             endless(),
             Reason::Malformed,
         ),
@@ -206,8 +207,8 @@ async fn connections_that_exceed_a_limit_are_closed_and_counted() {
             assert!(took >= LIMIT, "{name}: after {took:?}");
         }
         if reason == Reason::Idle && name.starts_with("HTTP/2") {
-            let kinds = frames::kinds(&got);
-            assert!(kinds.contains(&frames::GOAWAY), "{name}: {kinds:?}");
+            let kinds = http2::kinds(&got).await;
+            assert!(kinds.contains(&kind::GOAWAY), "{name}: {kinds:?}");
         }
         server.opens(0).await;
         dribble.abort();
@@ -239,18 +240,15 @@ async fn a_client_that_answers_pings_is_kept() {
     };
     let server = Server::start(limits, None).await;
     let mut stream = server.connect().await;
-    let request = [frames::preface(65_535), frames::get(1, "/")].concat();
+    let request = [http2::preface(http2::WINDOW), http2::get(1, "/")].concat();
     stream.write_all(&request).await.expect("send");
     let mut pings = 0;
     while pings < 6 {
-        let mut head = [0; 9];
-        let read = timeout(PATIENCE, stream.read_exact(&mut head)).await;
-        read.expect("a frame in time").expect("a frame");
-        let length = u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize;
-        let mut payload = vec![0; length];
-        stream.read_exact(&mut payload).await.expect("its payload");
-        if head[3] == 6 && head[4] == 0 {
-            let pong = frames::frame(6, 1, 0, &payload);
+        let frame = timeout(PATIENCE, Frame::read(&mut stream)).await;
+        let frame = frame.expect("a frame in time").expect("a frame");
+        if frame.kind == kind::PING
+            && let Some(pong) = frame.acknowledgement()
+        {
             stream.write_all(&pong).await.expect("send");
             pings += 1;
         }

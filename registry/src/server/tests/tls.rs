@@ -149,7 +149,7 @@ async fn http_1_and_2_are_spoken_over_tls() {
             .expect("TLS");
         assert_eq!(stream.get_ref().1.alpn_protocol(), chosen, "{offered:?}");
         if chosen == Some(b"h2") {
-            let request = [frames::preface(65_535), frames::get(1, "/")].concat();
+            let request = [http2::preface(http2::WINDOW), http2::get(1, "/")].concat();
             stream.write_all(&request).await.expect("send");
             answer(&mut stream).await;
         } else {
@@ -203,7 +203,12 @@ async fn handshakes_that_fail_or_never_end_are_closed_and_counted() {
             2,
         ),
         ("plain HTTP", REQUEST, Reason::Tls, 1),
-        ("plain HTTP/2", &frames::preface(65_535), Reason::Tls, 2),
+        (
+            "plain HTTP/2",
+            &http2::preface(http2::WINDOW),
+            Reason::Tls,
+            2,
+        ),
     ];
     for (name, bytes, reason, count) in rows {
         let mut stream = server.connect().await;

@@ -7,7 +7,7 @@ const LIMIT: Duration = Duration::from_millis(300);
 
 #[tokio::test]
 async fn a_client_that_does_not_read_is_closed() {
-    let http2 = |window, path| [frames::preface(window), frames::get(1, path)].concat();
+    let over2 = |window, path| [http2::preface(window), http2::get(1, path)].concat();
     let rows = [
         (
             "HTTP/1",
@@ -15,9 +15,9 @@ async fn a_client_that_does_not_read_is_closed() {
         ),
         // More answers than the kernel buffers.
         ("HTTP/1, pipelined", REQUEST.repeat(100_000)),
-        ("HTTP/2, no window", http2(0, "/")),
-        ("HTTP/2, a window of a byte", http2(1, "/")),
-        ("HTTP/2, a window that ends", http2(65_535, "/large")),
+        ("HTTP/2, no window", over2(0, "/")),
+        ("HTTP/2, a window of a byte", over2(1, "/")),
+        ("HTTP/2, a window that ends", over2(65_535, "/large")),
     ];
     for (name, request) in rows {
         let limits = Limits {
@@ -75,14 +75,14 @@ async fn what_is_not_read_takes_a_bounded_amount_of_memory() {
     // One connection requests more than all together may hold: some of its requests are refused,
     // and it is closed because it takes nothing.
     let mut greedy = server.connect().await;
-    let mut flood = frames::preface(0);
+    let mut flood = http2::preface(0);
     for number in 0..500 {
-        flood.extend(frames::get(2 * number + 1, "/"));
+        flood.extend(http2::get(2 * number + 1, "/"));
     }
     greedy.write_all(&flood).await.expect("send");
-    let kinds = frames::kinds(&end(&mut greedy).await);
+    let kinds = http2::kinds(&end(&mut greedy).await).await;
     let count = |kind| kinds.iter().filter(|it| **it == kind).count();
-    let (answered, refused) = (count(1), count(frames::RST_STREAM));
+    let (answered, refused) = (count(kind::HEADERS), count(kind::RST_STREAM));
     assert!(
         (150..=250).contains(&answered) && answered + refused == 500,
         "{answered}, {refused}"
@@ -91,7 +91,7 @@ async fn what_is_not_read_takes_a_bounded_amount_of_memory() {
     // Many connections with one response each are closed when they have not read for a while,
     // oldest first.
     let mut modest = Vec::new();
-    let one = [frames::preface(0), frames::get(1, "/")].concat();
+    let one = [http2::preface(0), http2::get(1, "/")].concat();
     for count in 1..=80 {
         let mut stream = server.connect().await;
         stream.write_all(&one).await.expect("send");
@@ -102,7 +102,7 @@ async fn what_is_not_read_takes_a_bounded_amount_of_memory() {
     assert_eq!(server.open(), 81);
     for _ in 0..18 {
         let mut stream = server.connect().await;
-        let two = [&one[..], &frames::get(3, "/")].concat();
+        let two = [&one[..], &http2::get(3, "/")].concat();
         stream.write_all(&two).await.expect("send");
         modest.push(stream);
     }
