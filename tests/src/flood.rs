@@ -8,7 +8,6 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use crate::http2::{WINDOW, get, preface, request};
 
@@ -158,14 +157,4 @@ fn open(to: SocketAddr, bytes: &[u8]) -> Result<TcpStream> {
     // The server may already have closed it, or take no more.
     let _ = stream.write_all(bytes);
     Ok(stream)
-}
-
-/// Raises this process's limit of open files to the system's maximum, and returns it.
-///
-/// # Errors
-/// When the limit cannot be read or raised.
-pub fn raise_limit() -> Result<u64> {
-    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
-    setrlimit(Resource::RLIMIT_NOFILE, hard, hard)?;
-    Ok(hard)
 }

@@ -17,6 +17,8 @@ pub mod load;
 pub mod log_entry;
 pub mod manifests;
 mod memory;
+#[path = "../../registry/tests/support/open_files.rs"]
+pub mod open_files;
 pub mod pages;
 pub mod process;
 pub mod prometheus;

@@ -7,11 +7,11 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use rcgen::{CertificateParams, KeyPair};
 
 use crate::harness::{Registry, Server, exchange, field, get};
 use crate::http2;
+use crate::open_files::raise_limit;
 use crate::serve_tls;
 
 /// The server's limit on open files.
@@ -27,12 +27,6 @@ const TOKEN: &str = "0123456789abcdef0123456789abcdef";
 
 /// The number of rounds of requests that other clients make during a flood.
 const ROUNDS: usize = 15;
-
-/// Raises this process's limit on open files, because a flood needs many.
-fn raise_limit() {
-    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).expect("limit");
-    setrlimit(Resource::RLIMIT_NOFILE, hard, hard).expect("limit");
-}
 
 /// Sends a request on a new connection, and returns the status and the whole response.
 fn ask(to: SocketAddr, path: &str) -> (u16, String) {
@@ -102,7 +96,7 @@ fn handshakes_that_never_end_lock_nobody_out() {
         &cert,
         &key,
     ];
-    raise_limit();
+    raise_limit().expect("limit");
     let server = registry.start(registry.command_with_files(FILES, &args));
     let (stop, reached) = (AtomicBool::new(false), AtomicUsize::new(0));
     let metrics = server.secondary("metrics");
@@ -189,7 +183,7 @@ fn create_keys(to: SocketAddr, count: usize) {
 fn unread_pages_take_little_memory() {
     /// The number of responses that are not read.
     const ANSWERS: usize = 20_000;
-    raise_limit();
+    raise_limit().expect("limit");
     // Pages have about 250 KB each, and the database's work on them takes memory too: up to 80 MiB
     // were seen. Without limits it would be gigabytes.
     let (most, most_of_pages) = (40, 120);

@@ -8,6 +8,8 @@ mod harness;
 mod http2;
 mod listeners;
 mod logs;
+#[path = "../support/open_files.rs"]
+mod open_files;
 mod options;
 mod refused;
 mod restored;
