@@ -30,6 +30,9 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// Longer than any test, so that the limit never ends a connection.
 const NEVER: Duration = Duration::from_secs(3600);
 
+/// The watchdog's clock has whole milliseconds, so that a limit may seem to end this much too early.
+const ROUNDING: Duration = Duration::from_millis(1);
+
 /// Returns limits that nothing exceeds.
 fn endless() -> Limits {
     Limits {
@@ -122,6 +125,20 @@ async fn until(what: &str, is_so: impl Fn() -> bool) {
     while !is_so() {
         assert!(Instant::now() < deadline, "not in time: {what}");
         sleep(Duration::from_millis(2)).await;
+    }
+}
+
+/// Runs the checks of a table's rows at the same time. Most of them wait, each for its own server.
+async fn at_once<F>(checks: impl Iterator<Item = (&'static str, F)>)
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let checks: Vec<_> = checks
+        .map(|(name, check)| (name, tokio::spawn(check)))
+        .collect();
+    for (name, check) in checks {
+        let checked = check.await;
+        checked.unwrap_or_else(|failure| panic!("{name}: {failure}"));
     }
 }
 

@@ -1,6 +1,11 @@
 //! Which connection is closed when the limit of connections is reached.
 
+use tokio::sync::Semaphore;
+
 use super::*;
+
+/// How often the watchdog looks at most.
+const OFTEN: Duration = Duration::from_millis(5);
 
 fn of(connections: usize) -> Limits {
     Limits {
@@ -54,13 +59,19 @@ async fn a_flood_of_silent_connections_locks_nobody_out() {
 
 #[tokio::test]
 async fn where_all_have_had_requests_the_longest_idle_makes_room() {
-    let server = Server::start(of(3), None).await;
+    // The watchdog looks as often as the shortest limit needs.
+    let limits = Limits {
+        drain: Duration::ZERO,
+        ..of(3)
+    };
+    assert_eq!(limits.interval(), OFTEN);
+    let server = Server::start(limits, None).await;
     let mut idle = Vec::new();
     for _ in 0..3 {
         let mut stream = server.connect().await;
         ask(&mut stream).await;
         // So that the watchdog can tell them apart.
-        sleep(Duration::from_millis(300)).await;
+        sleep(OFTEN * 20).await;
         idle.push(stream);
     }
     // The first is now the one that was used last.
@@ -76,18 +87,26 @@ async fn where_all_have_had_requests_the_longest_idle_makes_room() {
 
 #[tokio::test]
 async fn busy_connections_make_no_room() {
-    let server = Server::start(of(2), None).await;
+    static ARRIVED: Semaphore = Semaphore::const_new(0);
+    async fn busy() {
+        ARRIVED.add_permits(1);
+        std::future::pending().await
+    }
+    let routes = routes().route("/busy", get(busy));
+    let server = Server::of(routes, of(2), None, GRACE).await;
     let mut busy = Vec::new();
-    for count in 1..=2 {
+    for _ in 0..2 {
         let mut stream = server.connect().await;
-        let request = b"GET /stuck HTTP/1.1\r\nhost: test\r\n\r\n";
+        let request = b"GET /busy HTTP/1.1\r\nhost: test\r\n\r\n";
         stream.write_all(request).await.expect("send");
         busy.push(stream);
-        server.opens(count).await;
     }
-    // Waits until both requests have arrived. Otherwise a connection without one would be closed as
-    // silent.
-    sleep(Duration::from_millis(200)).await;
+    // A connection whose request has not arrived would be closed instead.
+    let arrived = timeout(PATIENCE, ARRIVED.acquire_many(2)).await;
+    arrived
+        .expect("both requests in time")
+        .expect("requests")
+        .forget();
     let mut refused = server.connect().await;
     assert_eq!(end(&mut refused).await, b"");
     server.closes(1, Reason::Refused).await;
@@ -110,7 +129,8 @@ async fn clients_that_do_not_read_make_room_before_idle_ones() {
     let request = b"GET /stuck HTTP/1.1\r\nhost: test\r\n\r\n";
     busy.write_all(request).await.expect("send");
     server.opens(3).await;
-    sleep(Duration::from_millis(1500)).await;
+    // Twice as long as it takes until a client counts as one that does not read.
+    sleep(Duration::from_millis(500)).await;
     let mut new = server.connect().await;
     ask(&mut new).await;
     end(&mut stalled).await;
