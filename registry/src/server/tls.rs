@@ -247,3 +247,26 @@ fn warn_of_time(certificate: &CertificateDer<'_>, file: &Path) {
         warn!(%file, %not_before, "the TLS certificate is not valid yet");
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_problem_is_news_once_when_it_lasts() {
+        let mut failure = Failure::default();
+        let cases = [
+            ("no key", false),
+            ("no PEM", false),
+            ("no PEM", true),
+            ("no PEM", false),
+            ("no PEM", false),
+            ("no key", false),
+            ("no key", true),
+            ("no key", false),
+        ];
+        for (at, (problem, news)) in cases.into_iter().enumerate() {
+            assert_eq!(failure.is_news(problem), news, "{at}: {problem}");
+        }
+    }
+}

@@ -3,7 +3,9 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -132,8 +134,9 @@ pub(crate) struct Server {
     /// The first line that it printed.
     ready: String,
     child: Child,
-    /// `None` after it has been taken.
-    log: Option<JoinHandle<String>>,
+    log: Arc<Mutex<String>>,
+    /// Reads the log until it ends. `None` after it has been taken.
+    reading: Option<JoinHandle<()>>,
 }
 
 impl Server {
@@ -150,17 +153,21 @@ impl Server {
             .expect("the address");
         let address = address(&line).parse().expect("address");
         // Read all the time, because a server whose log is not read blocks when the pipe is full.
-        let mut stderr = child.stderr.take().expect("stderr");
-        let log = thread::spawn(move || {
-            let mut log = String::new();
-            stderr.read_to_string(&mut log).expect("log");
-            log
+        let stderr = BufReader::new(child.stderr.take().expect("stderr"));
+        let log = Arc::<Mutex<String>>::default();
+        let to = Arc::clone(&log);
+        let reading = thread::spawn(move || {
+            for line in stderr.lines() {
+                let line = line.expect("log") + "\n";
+                to.lock().expect("the log").push_str(&line);
+            }
         });
         Self {
             address,
             ready: line,
             child,
-            log: Some(log),
+            log,
+            reading: Some(reading),
         }
     }
 
@@ -187,6 +194,19 @@ impl Server {
         get(self.address, &format!("/v1/key-hashes/{hash}"))
     }
 
+    /// Waits until the server logs something.
+    pub(crate) fn logs(&self, what: &str) {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        loop {
+            let log = self.log.lock().expect("the log").clone();
+            if log.contains(what) {
+                return;
+            }
+            assert!(Instant::now() < deadline, "no {what:?}: {log}");
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+
     /// Stops the server with a signal, and returns its log.
     pub(crate) fn stop(self, signal: Signal) -> String {
         self.signal(signal);
@@ -201,8 +221,9 @@ impl Server {
     /// Waits until the server has exited successfully, and returns its log.
     pub(crate) fn ended(mut self) -> String {
         let exit = self.child.wait().expect("exit");
-        let log = self.log.take().expect("a server ends once");
-        let log = log.join().expect("the log's reader");
+        let reading = self.reading.take().expect("a server ends once");
+        reading.join().expect("the log's reader");
+        let log = self.log.lock().expect("the log").clone();
         assert!(exit.success(), "{exit}: {log}");
         log
     }
