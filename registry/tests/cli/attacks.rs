@@ -7,8 +7,6 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rcgen::{CertificateParams, KeyPair};
-
 use crate::harness::{Registry, Server, exchange, field, get};
 use crate::http2;
 use crate::open_files::raise_limit;
@@ -76,25 +74,19 @@ fn half_handshakes(to: SocketAddr, stop: &AtomicBool, reached: &AtomicUsize) {
 #[test]
 fn handshakes_that_never_end_lock_nobody_out() {
     let registry = Registry::new();
-    let key = KeyPair::generate().expect("key");
-    let certificate = CertificateParams::new(["localhost".to_owned()]).expect("parameters");
-    let certificate = certificate.self_signed(&key).expect("certificate");
-    let file = |name: &str, content: &str| {
-        let path = registry.dir.path().join(name);
-        std::fs::write(&path, content).expect("write");
-        format!("--tls-{name}={}", path.display())
-    };
-    let (cert, key) = (
-        file("cert", &certificate.pem()),
-        file("key", &key.serialize_pem()),
-    );
+    let (certificate, key) = serve_tls::identity(|_| {});
+    let folder = registry.dir.path();
+    let cert_file = serve_tls::write(folder, "cert", &certificate);
+    let key_file = serve_tls::write(folder, "key", &key);
     let args = [
         "serve",
         "--json",
         "--listen=127.0.0.1:0",
         "--metrics-listen=127.0.0.1:0",
-        &cert,
-        &key,
+        "--tls-cert",
+        &cert_file,
+        "--tls-key",
+        &key_file,
     ];
     raise_limit().expect("limit");
     let server = registry.start(registry.command_with_files(FILES, &args));
@@ -115,7 +107,7 @@ fn handshakes_that_never_end_lock_nobody_out() {
         }
         for _ in 0..ROUNDS {
             let began = Instant::now();
-            let answer = serve_tls::healthz(server.address, &certificate.pem());
+            let answer = serve_tls::healthz(server.address, &certificate);
             statuses.extend(
                 answer
                     .is_ok_and(|it| it.starts_with("HTTP/1.1 200"))

@@ -17,7 +17,7 @@ use tokio_rustls::rustls::{ClientConfig, ClientConnection, RootCertStore, Stream
 use crate::harness::{Registry, get};
 
 /// Returns a self-signed certificate and its key, in PEM.
-fn identity(change: impl FnOnce(&mut CertificateParams)) -> (String, String) {
+pub(crate) fn identity(change: impl FnOnce(&mut CertificateParams)) -> (String, String) {
     let key = KeyPair::generate().expect("key");
     let mut parameters = CertificateParams::new(["localhost".to_owned()]).expect("parameters");
     change(&mut parameters);
@@ -44,7 +44,7 @@ pub(crate) fn healthz(to: SocketAddr, trusted: &str) -> io::Result<String> {
     Ok(answer)
 }
 
-fn write(folder: &Path, name: &str, content: &str) -> String {
+pub(crate) fn write(folder: &Path, name: &str, content: &str) -> String {
     let file = folder.join(name);
     std::fs::write(&file, content).expect("write");
     file.display().to_string()

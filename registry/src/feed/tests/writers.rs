@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use tokio::task::JoinHandle;
+
 use super::*;
 use crate::database::{Transaction, is_busy};
 
@@ -25,6 +27,27 @@ where
     }
 }
 
+/// Polls until the writers are finished, and returns all changes after `start`. Each poll reads at
+/// most `limit` of them.
+async fn poll<T>(
+    store: &Store,
+    start: &Cursor,
+    limit: u32,
+    writers: &[JoinHandle<T>],
+) -> Vec<Change> {
+    let (mut cursor, mut seen) = (start.clone(), Vec::new());
+    loop {
+        let done = writers.iter().all(JoinHandle::is_finished);
+        let (next, changes) = read(store, &cursor, limit).await;
+        if done && changes.is_empty() {
+            return seen;
+        }
+        cursor = next;
+        seen.extend(changes);
+        tokio::task::yield_now().await;
+    }
+}
+
 /// Two stores, like two replicas, with many writers on each, while a reader polls.
 async fn a_reader_sees_each_change_once_and_in_order(database: TestDatabase) {
     const WRITERS: usize = 8;
@@ -45,17 +68,7 @@ async fn a_reader_sees_each_change_once_and_in_order(database: TestDatabase) {
         })
     };
     let writers: Vec<_> = (0..WRITERS).map(write).collect();
-    let (mut cursor, mut seen) = (start.clone(), Vec::new());
-    loop {
-        let done = writers.iter().all(|writer| writer.is_finished());
-        let (next, changes) = read(&stores[1], &cursor, 7).await;
-        if done && changes.is_empty() {
-            break;
-        }
-        cursor = next;
-        seen.extend(changes);
-        tokio::task::yield_now().await;
-    }
+    let seen = poll(&stores[1], &start, 7, &writers).await;
     for writer in writers {
         writer.await.expect("writer");
     }
@@ -159,17 +172,7 @@ async fn writers_may_dawdle_and_give_up(database: TestDatabase) {
         })
     };
     let writers: Vec<_> = (0..WRITERS).map(write).collect();
-    let (mut cursor, mut seen) = (start.clone(), Vec::new());
-    loop {
-        let done = writers.iter().all(|writer| writer.is_finished());
-        let (next, changes) = read(&stores[1], &cursor, 5).await;
-        if done && changes.is_empty() {
-            break;
-        }
-        cursor = next;
-        seen.extend(changes);
-        tokio::task::yield_now().await;
-    }
+    let seen = poll(&stores[1], &start, 5, &writers).await;
     let mut expected = Vec::new();
     for writer in writers {
         let keys = writer.await.expect("writer");
