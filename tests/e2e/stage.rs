@@ -12,6 +12,7 @@ use keystile_e2e::keys::{hash, made_up_key};
 use keystile_e2e::load::{self, Outcomes, Request};
 use keystile_e2e::log_entry::without_key_id;
 use keystile_e2e::process::{Process, wait_until};
+use keystile_e2e::recording_upstream::RecordingUpstream;
 use keystile_e2e::registry::{Created, Registry, SERVICE_TOKEN};
 use keystile_e2e::scripted_auth::{Fallback, Script, ScriptedAuth};
 use keystile_e2e::stack::{self, Stack};
@@ -155,6 +156,9 @@ impl Stage {
         let stack = Stack::start(stack::Setup {
             clusters,
             edit: Box::new(move |config| {
+                // Over HTTP/2, many clients that leave at once would look like an attack.
+                let upstream = envoy::cluster_in(config, "upstream")?;
+                upstream["typed_extension_protocol_options"] = json!({});
                 let asked = envoy::cluster_in(config, "auth")?;
                 // As in envoy/envoy.yaml: less than a long page of the feed.
                 asked["per_connection_buffer_limit_bytes"] = json!(65_536);
@@ -172,6 +176,7 @@ impl Stage {
             },
             auth: setup.auth,
             fallback: Fallback::Registry(registry_at),
+            upstream: RecordingUpstream::echoing(),
             ..stack::Setup::new(vec![listener])
         })?;
         Ok(Self {

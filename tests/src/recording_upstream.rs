@@ -239,6 +239,8 @@ impl RecordingUpstream {
                 // Before Envoy learns of a limit on a new connection, it may exceed it. The requests
                 // beyond it would be refused, and their clients would get a 503.
                 server.http2().max_concurrent_streams(None);
+                // As large as Envoy lets them be in the tests.
+                server.http2().max_header_list_size(1 << 20);
                 // The client may leave midway.
                 let _ = server.serve_connection(TokioIo::new(stream), service).await;
             }
