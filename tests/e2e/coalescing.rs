@@ -1,5 +1,6 @@
 //! Many first requests with one key: they share a lookup, even if clients leave.
 
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -8,12 +9,18 @@ use http_body_util::Empty;
 use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use keystile_e2e::client::Sent;
+use keystile_e2e::envoy::Listener;
 use keystile_e2e::keys::{GOOD, hash, made_up_key};
+use keystile_e2e::load::{self, Request};
+use keystile_e2e::rule_auth::RuleAuth;
 use keystile_e2e::scripted_auth::{Script, answer};
+use keystile_e2e::shipped;
+use keystile_e2e::stack::{self, Stack};
 use serde_json::json;
 use tokio::net::TcpStream;
+use tokio::runtime::Runtime;
 
-use crate::stage::Setup;
+use crate::stage::{Asks, Setup};
 use crate::world::World;
 
 trials! { Together:
@@ -21,6 +28,7 @@ trials! { Together:
     "coalescing: the first client leaves" => the_first_client_leaves,
     "coalescing: the first stream is reset" => the_first_stream_is_reset,
     "coalescing: as many as may" => as_many_as_may,
+    "lookups: a burst on a new connection" => a_burst_on_a_new_connection,
     "coalescing: nobody waits for ever" => nobody_waits_for_ever,
 }
 
@@ -69,6 +77,36 @@ fn one_lookup_for_all() -> Result<()> {
         stage.wait_for("verdicts.coalesced.total", 2 * MANY as u64 - lookups)?;
         stage.wait_for("requests.internal_error.total", MANY as u64)
     })
+}
+
+/// Many keys are looked up at once before Envoy has a connection, on which it learns how many streams
+/// the auth cluster accepts. The registry accepts enough of them, and the shipped configuration does not
+/// need that.
+fn a_burst_on_a_new_connection() -> Result<()> {
+    let runtime = Runtime::new()?;
+    let limited = RuleAuth::with_streams(Some(100), |_| false);
+    let limited = runtime.block_on(limited.serve())?;
+    let shipped = shipped::auth(limited.address)?;
+    Setup {
+        asks: Asks::Registry,
+        ..Setup::new(json!({}))
+    }
+    .run(|stage| a_burst(stage, stage.to).context("the registry"))?;
+    let plugin = json!({"lookup": {"cluster": "auth", "timeout": "10s"}});
+    let stack = Stack::start(stack::Setup {
+        clusters: vec![shipped],
+        ..stack::Setup::new(vec![Listener::new("stage", &plugin)])
+    })?;
+    a_burst(&stack, stack.envoy.listener("stage")?).context("the shipped cluster")
+}
+
+fn a_burst(stack: &Stack, to: SocketAddr) -> Result<()> {
+    const KEYS: usize = 600;
+    let requests = (0..KEYS).map(|_| Request::new("/v1/x", made_up_key()));
+    let outcomes = load::run(to, KEYS / 100, 100, requests);
+    let outcomes = stack.runtime.block_on(outcomes)?;
+    ensure!(outcomes.by_status == [(401, KEYS)].into(), "{outcomes:?}");
+    Ok(())
 }
 
 /// The lookup belongs to the worker. If the client that started it leaves, the other requests still

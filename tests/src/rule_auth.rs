@@ -23,14 +23,23 @@ pub struct RuleAuth(Arc<Shared>);
 
 struct Shared {
     known: fn(&str) -> bool,
+    /// The most streams at once on an HTTP/2 connection. Those beyond it are refused, even if the
+    /// proxy does not know the limit yet.
+    streams: Option<u32>,
     lookups: AtomicUsize,
 }
 
 impl RuleAuth {
     /// Creates a server that knows an active key for each hash that `known` accepts, and no other.
     pub fn new(known: fn(&str) -> bool) -> Self {
+        Self::with_streams(None, known)
+    }
+
+    /// Does the same with a limit of streams at once on an HTTP/2 connection.
+    pub fn with_streams(streams: Option<u32>, known: fn(&str) -> bool) -> Self {
         Self(Arc::new(Shared {
             known,
+            streams,
             lookups: AtomicUsize::new(0),
         }))
     }
@@ -62,7 +71,8 @@ impl RuleAuth {
             let response = self.respond(&request);
             async move { Ok::<_, Infallible>(response) }
         });
-        let server = auto::Builder::new(TokioExecutor::new());
+        let mut server = auto::Builder::new(TokioExecutor::new());
+        server.http2().max_concurrent_streams(self.0.streams);
         // The proxy may leave midway.
         let _ = server.serve_connection(TokioIo::new(stream), service).await;
     }

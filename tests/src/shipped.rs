@@ -186,6 +186,18 @@ pub fn allocator() -> Result<Value> {
     allocator.with_context(|| format!("no {NAME}"))
 }
 
+/// Returns the cluster `auth` of `envoy/envoy.yaml`, with this host.
+///
+/// # Errors
+/// When the file is missing or has changed its structure.
+pub fn auth(host: SocketAddr) -> Result<Value> {
+    let ports = Ports {
+        registry: host.port(),
+        ..FREE
+    };
+    cluster("auth", ports)
+}
+
 /// Returns the circuit breakers of the cluster `auth` in `envoy/envoy.yaml`.
 ///
 /// # Errors

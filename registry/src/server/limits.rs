@@ -12,7 +12,9 @@ pub(crate) struct Limits {
     /// the most to take are closed too, and HTTP/2 requests are refused unless the client has been
     /// taking its responses. Beyond four times as much, all HTTP/2 requests are refused.
     pub(crate) held: usize,
-    /// The most requests at once on an HTTP/2 connection. Envoy opens another connection for more.
+    /// The most requests at once on an HTTP/2 connection. On a new connection, a proxy sends all
+    /// that wait for it before it learns this limit, and requests beyond it are refused. So this is
+    /// the limit of the circuit breakers in the shipped files.
     pub(crate) streams: u32,
     /// How long a TLS handshake may take.
     pub(crate) handshake: Duration,
@@ -37,7 +39,7 @@ impl Default for Limits {
         Self {
             connections: 4096,
             held: 8 << 20,
-            streams: 100,
+            streams: 1024,
             handshake: Duration::from_secs(10),
             head: Duration::from_secs(10),
             // Twice the `idle_timeout` of the cluster in envoy/envoy.yaml: Envoy closes first, so
