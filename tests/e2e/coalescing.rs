@@ -101,7 +101,7 @@ fn a_burst_on_a_new_connection() -> Result<()> {
 }
 
 fn a_burst(stack: &Stack, to: SocketAddr) -> Result<()> {
-    const KEYS: usize = 600;
+    const KEYS: usize = 500;
     let requests = (0..KEYS).map(|_| Request::new("/v1/x", made_up_key()));
     let outcomes = load::run(to, KEYS / 100, 100, requests);
     let outcomes = stack.runtime.block_on(outcomes)?;

@@ -8,6 +8,7 @@ use futures_util::future::join_all;
 use keystile_e2e::counters::{Counters, End};
 use keystile_e2e::http2::kind::{DATA, HEADERS};
 use keystile_e2e::http2::{END_HEADERS, END_STREAM, block, frame, get};
+use keystile_e2e::recording_upstream::NAMED;
 use libtest_mimic::Trial;
 
 use super::frames::Frames;
@@ -18,8 +19,9 @@ use crate::range::{OnDemand, Range, Steady};
 /// A body that would be read as a separate request.
 const HIDDEN: &[u8] = b"GET /hidden HTTP/1.1\r\nhost: test\r\nx-keystile-key-id: key_1\r\n\r\n";
 
-/// A name, the headers of a request with a key, and how many such requests reach the upstream.
-type Row = (&'static str, &'static [(&'static str, &'static str)], u64);
+/// A name, the headers of a request with a key, and how many such requests reach the upstream
+/// completely. Envoy may pass the headers on before it notices that the body is too short.
+type Row = (&'static str, &'static [(&'static str, &'static str)], usize);
 
 const ROWS: &[Row] = &[
     ("content-length: 0", &[("content-length", "0")], 0),
@@ -73,7 +75,7 @@ async fn sent(
     range: &Range,
     counters: &Counters,
     headers: &[(&str, &str)],
-    arrive: u64,
+    arrive: usize,
 ) -> Result<()> {
     let to = range.envoy.listener(HTTP1)?;
     let (own, id) = unrestricted(range)?;
@@ -87,7 +89,8 @@ async fn sent(
         (":authority", "test"),
         (":path", "/"),
     ];
-    let block = block(pseudo.iter().chain(headers).chain(&own));
+    let named = [(NAMED, id.as_str())];
+    let block = block(pseudo.iter().chain(headers).chain(&own).chain(&named));
     let end = counters
         .watch("odd in HTTP/2", async {
             let connection = Frames::connect(to).await?;
@@ -96,7 +99,7 @@ async fn sent(
             // By then Envoy may have closed the connection.
             let _ = connection.send(&frame(DATA, END_STREAM, 1, HIDDEN)).await;
             let _ = connection.send(&get(3, "/")).await;
-            let wanted = 1 + arrive;
+            let wanted = 1 + arrive as u64;
             while !connection.is_over() && connection.answers() < wanted {
                 tokio::time::sleep(Duration::from_millis(2)).await;
             }
@@ -105,7 +108,8 @@ async fn sent(
         })
         .await;
     ensure!(end == End::Answered(401), "{end}");
-    let arrived = range.upstream.arrived_for(&id);
-    ensure!(arrived == arrive, "{arrived} reached the upstream");
+    let arrived = range.upstream.named(&id);
+    let complete = arrived.iter().filter(|request| request.whole).count();
+    ensure!(complete == arrive, "{complete} reached the upstream");
     Ok(())
 }
