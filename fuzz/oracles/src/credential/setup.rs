@@ -222,17 +222,27 @@ impl Setup {
                 name == source
                     && elements.any(|element| credential(element.as_bytes(), *scheme).is_some())
             });
-            let may_be_source = self.rules.sources.iter().any(|(source, _)| is_like(source));
-            let prefix = self.rules.prefix.as_bytes();
-            let mut words = self.rules.words(value.as_bytes()).into_iter();
-            let resembles_key = words.any(|word| {
-                self.rules.is_key(word) || (prefix.len() > 2 && word.starts_with(prefix))
+            // A key is also found right after the scheme, without a space between the two.
+            let mut sources = self.rules.sources.iter();
+            let has_stray_key = sources.any(|(source, scheme)| {
+                let scheme = scheme.unwrap_or_default();
+                let rest = match value.get(..scheme.len()) {
+                    Some(first) if first.eq_ignore_ascii_case(scheme) => &value[scheme.len()..],
+                    _ => value,
+                };
+                is_like(source) && (self.resembles_key(value) || self.resembles_key(rest))
             });
-            let has_key = (has_credential && !needs_none) || (may_be_source && resembles_key);
+            let has_key = (has_credential && !needs_none) || has_stray_key;
             if is_identity || is_stripped || (has_key && !self.forward) {
                 names.insert(name.clone());
             }
         }
         names
+    }
+
+    fn resembles_key(&self, value: &str) -> bool {
+        let prefix = self.rules.prefix.as_bytes();
+        let mut words = self.rules.words(value.as_bytes()).into_iter();
+        words.any(|word| self.rules.is_key(word) || (prefix.len() > 2 && word.starts_with(prefix)))
     }
 }
