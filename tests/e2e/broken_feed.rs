@@ -12,7 +12,7 @@ use serde_json::json;
 use crate::stage::{Asks, Setup};
 
 trials! { Together:
-    "broken feed: whatever it answers" => whatever_it_answers,
+    "broken feed: invalid answers" => invalid_answers,
     "broken feed: a poll that hangs" => a_poll_that_hangs,
     "broken feed: the same page for ever" => the_same_page_for_ever,
     "introspection: its client leaves" => introspection_left,
@@ -35,7 +35,7 @@ fn page(cursor: &str, changes: &serde_json::Value, reset: bool) -> Script {
 
 /// Anything that is not a page counts as a failed poll: known keys are still served, no VM dies, and
 /// the feed continues where it was.
-fn whatever_it_answers() -> Result<()> {
+fn invalid_answers() -> Result<()> {
     let setup = setup(&json!({"interval": "100ms"}));
     setup.auth.script(POLLS, page("c1", &json!([]), false));
     setup.run(|stage| {

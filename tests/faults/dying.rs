@@ -278,7 +278,7 @@ impl Death {
             .but("a known key", &[200, 503].map(End::Answered))
             .but("no key, but an identity", &refused)
             .but("an unknown key", &refused)
-            .but("a misshapen key", &refused);
+            .but("a malformed key", &refused);
         // Some of these requests wait when the VM dies, and for longer than their client does.
         Ok(if self.idle > IDLE {
             steady.without("an unknown key")

@@ -247,7 +247,7 @@ impl Steady {
             .with(listener, "an unknown key", &refused, |to| {
                 request(to, &[("x-api-key", &unknown_key())])
             })
-            .with(listener, "a misshapen key", &refused, |to| {
+            .with(listener, "a malformed key", &refused, |to| {
                 request(to, &[("authorization", "Bearer aw_short")])
             }))
     }

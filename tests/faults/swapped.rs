@@ -264,7 +264,7 @@ fn dies_of_it(name: &str, policy: Policy) -> Result<()> {
         .but("no key, but an identity", &refused)
         // Some of these wait for their lookups when the VM dies.
         .but("an unknown key", &[401, 503, 504].map(End::Answered))
-        .but("a misshapen key", &refused);
+        .but("a malformed key", &refused);
     range.case_where_vms_die(name, steady, |counters| {
         let line = format!("{DIE}: keystile_on_configure");
         let response = range.get(counters, "dying", "the one that kills", &[&line])?;

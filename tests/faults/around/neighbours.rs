@@ -187,7 +187,7 @@ fn rewritten(range: &Range, counters: &Counters) -> Result<()> {
     let rows = [
         ("nothing", None, 401, 418, "api_key_missing"),
         (
-            "a misshapen key",
+            "a malformed key",
             Some("aw_short".to_owned()),
             401,
             418,

@@ -206,7 +206,7 @@ fn mirrors(range: &Range, mirror: &RecordingUpstream, counters: &Counters) -> Re
         let rows = [
             ("allowed", Some(Outcome::Allowed.key(range)?), 200),
             ("missing", None, 401),
-            ("misshapen", Some("aw_short".to_owned()), 401),
+            ("malformed", Some("aw_short".to_owned()), 401),
             ("unknown", Some(Outcome::Refused.key(range)?), 401),
             ("no verdict", Some(Outcome::Failed.key(range)?), 503),
             ("allowed again", Some(Outcome::Allowed.key(range)?), 200),

@@ -63,14 +63,14 @@ pub(crate) fn statuses() -> Vec<Body> {
         ("empty", "", Internal),
         ("in another case", "Active", Internal),
         ("in capitals", "ACTIVE", Internal),
-        ("behind a blank", " active", Internal),
-        ("before a blank", "active ", Internal),
+        ("after a space", " active", Internal),
+        ("before a space", "active ", Internal),
         ("before a line break", r"active\n", Internal),
         ("before a NUL", r"active\u0000", Internal),
         ("longer", "active,revoked", Internal),
         ("shorter", "activ", Internal),
         ("in letters that look like it", "\u{430}ctive", Internal),
-        ("with a blank of no width", "active\u{200b}", Internal),
+        ("with a zero-width space", "active\u{200b}", Internal),
         ("in escapes", r"\u0061ctiv\u0065", allowed()),
         (
             "revoked in escapes",
@@ -110,9 +110,9 @@ pub(crate) fn names() -> Vec<Body> {
     let huge = "k".repeat(1024 * 1024);
     let values: [(&str, &str, Option<&str>); 19] = [
         ("empty", "", None),
-        ("a blank", " ", None),
-        ("behind a blank", " key_1", None),
-        ("before a blank", "key_1 ", None),
+        ("a space", " ", None),
+        ("after a space", " key_1", None),
+        ("before a space", "key_1 ", None),
         ("before a tab", r"key_1\t", None),
         ("with a tab inside", r"key\t1", None),
         ("with CR LF", r"key_1\r\nx-keystile-key-id: admin", None),
@@ -127,7 +127,7 @@ pub(crate) fn names() -> Vec<Body> {
         ("of 257 characters", &too_long, None),
         ("of 1 MB", &huge, None),
         ("of 256 characters", &longest, Some(&longest)),
-        ("with a blank inside", "key 1", Some("key 1")),
+        ("with a space inside", "key 1", Some("key 1")),
     ];
     let mut rows = Vec::new();
     for (name, value, id) in values {
@@ -172,8 +172,8 @@ pub(crate) fn times() -> Vec<Body> {
             "2999-01-01T00:00:00+24:00",
             Internal,
         ),
-        ("behind a blank", " 2999-01-01T00:00:00Z", Internal),
-        ("before a blank", "2999-01-01T00:00:00Z ", Internal),
+        ("after a space", " 2999-01-01T00:00:00Z", Internal),
+        ("before a space", "2999-01-01T00:00:00Z ", Internal),
         (
             "of two times",
             "2999-01-01T00:00:00Z/2999-01-02T00:00:00Z",

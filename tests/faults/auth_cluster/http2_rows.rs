@@ -235,7 +235,7 @@ fn heads() -> Vec<(&'static str, Vec<Act>, Expect)> {
             Internal,
         ),
         (
-            "a status behind a blank",
+            "a status after a space",
             of(&[(":status", " 200")]),
             Internal,
         ),

@@ -238,8 +238,8 @@ fn unreachable(range: &Range, name: &str, listener: &'static str) -> Result<()> 
             let checked = Expect::Internal.check(&response);
             checked.context("one after the other")?;
         }
-        let misshapen = range.get(counters, listener, "misshapen", &["x-api-key: aw_short"])?;
-        Expect::Refused("api_key_invalid").check(&misshapen)?;
+        let malformed = range.get(counters, listener, "malformed", &["x-api-key: aw_short"])?;
+        Expect::Refused("api_key_invalid").check(&malformed)?;
         let lookups = range.auth.lookups_about(&hash(&key)?);
         ensure!(lookups == 0, "{lookups} lookups");
         Ok(())

@@ -58,7 +58,7 @@ fn not_json() -> Vec<Body> {
     let half = &GOOD[..GOOD.len() / 2];
     named([
         ("200 with an empty body", "", Internal),
-        ("200 with blanks", " \r\n", Internal),
+        ("200 with whitespace", " \r\n", Internal),
         ("truncated JSON", half, Internal),
         (
             "JSON without its last byte",
@@ -111,7 +111,7 @@ fn not_json() -> Vec<Body> {
             Internal,
         ),
         (
-            "blanks around a record",
+            "spaces around a record",
             &format!(" \r\n\t{GOOD}\n"),
             allowed(),
         ),
@@ -283,7 +283,7 @@ fn large() -> Vec<Body> {
     let megabytes = 10 * 1024 * 1024;
     named([
         (
-            "10 MB of blanks behind a record",
+            "10 MB of spaces after a record",
             &padded(megabytes),
             Internal,
         ),

@@ -52,7 +52,7 @@ fn framing() -> Vec<(&'static str, Vec<u8>, Expect)> {
     let some: String = (0..50).map(|n| format!("x-{n}: y\r\n")).collect();
     let halves = GOOD.split_at(GOOD.len() / 2);
     let in_halves = chunk(halves.0) + &chunk(halves.1);
-    let blanks = chunk(&" ".repeat(16 * 1024)).repeat(640);
+    let spaces = chunk(&" ".repeat(16 * 1024)).repeat(640);
     let record = chunk(GOOD);
     vec![
         ("1000 headers", headed(&many), Internal),
@@ -139,13 +139,13 @@ fn framing() -> Vec<(&'static str, Vec<u8>, Expect)> {
             Internal,
         ),
         (
-            "10 MB of blanks in chunks behind a record",
-            chunked(&format!("{record}{blanks}0\r\n\r\n")),
+            "10 MB of spaces in chunks after a record",
+            chunked(&format!("{record}{spaces}0\r\n\r\n")),
             Internal,
         ),
         (
-            "10 MB of blanks in chunks, without an end",
-            chunked(&format!("{record}{blanks}")),
+            "10 MB of spaces in chunks, without an end",
+            chunked(&format!("{record}{spaces}")),
             Internal,
         ),
         (

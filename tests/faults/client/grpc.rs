@@ -258,7 +258,7 @@ fn all_outcomes(range: &Range) -> Result<Vec<Outcome>> {
             "api_key_missing",
         ),
         refused(
-            "call with a misshapen key",
+            "call with a malformed key",
             Some("aw_short".to_owned()),
             Code::Unauthenticated,
             "Invalid API key format.",

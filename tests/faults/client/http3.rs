@@ -223,7 +223,7 @@ fn outcomes(range: &Range, name: &str) -> Result<()> {
                 "api_key_not_found",
             ),
             (
-                "a misshapen key over QUIC",
+                "a malformed key over QUIC",
                 [("authorization", "Bearer aw_short"), spoofed],
                 401,
                 "api_key_invalid",

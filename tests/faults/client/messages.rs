@@ -334,7 +334,7 @@ fn head(range: &Range, name: &str) -> Result<()> {
         range.auth.script(&hash(&failing)?, script);
         for (outcome, target, lines) in [
             ("no key", PATH, String::new()),
-            ("a misshapen key", PATH, "x-api-key: aw_short\r\n".to_owned()),
+            ("a malformed key", PATH, "x-api-key: aw_short\r\n".to_owned()),
             ("an unknown key", PATH, format!("x-api-key: {}\r\n", unknown_key())),
             ("another endpoint", "/v2/x", format!("x-api-key: {known}\r\n")),
             ("a failing lookup", PATH, format!("x-api-key: {failing}\r\n")),

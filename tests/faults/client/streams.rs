@@ -66,7 +66,7 @@ const OUTCOMES: &[&str] = &[
     "a known key at once",
     "an unknown key at once",
     "no key at once",
-    "a misshapen key at once",
+    "a malformed key at once",
     "another endpoint at once",
     "a failing lookup at once",
 ];
@@ -79,7 +79,7 @@ fn one_of(range: &Range, to: SocketAddr, kind: &str) -> Result<(hyper::Request<(
         "a known key at once" => (vec![("x-api-key", &*known), (ENTITLED, &*id)], 200),
         "an unknown key at once" => (vec![("x-api-key", &*unknown)], 401),
         "no key at once" => (vec![("x-keystile-key-id", &*id), (ENTITLED, &*id)], 401),
-        "a misshapen key at once" => (vec![("x-api-key", "aw_short")], 401),
+        "a malformed key at once" => (vec![("x-api-key", "aw_short")], 401),
         "another endpoint at once" => (vec![("x-api-key", &*known)], 403),
         _ => {
             let script = Script::Answer(answer("500 Oops", ""));

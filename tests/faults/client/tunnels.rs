@@ -205,7 +205,7 @@ fn outcomes(range: &Range) -> Result<Vec<Outcome>> {
             "api_key_revoked",
         ),
         (
-            "opened, a misshapen key",
+            "opened, a malformed key",
             vec![("authorization", "Bearer aw_short".to_owned()), spoofed],
             401,
             "api_key_invalid",

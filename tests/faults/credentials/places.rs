@@ -202,7 +202,7 @@ fn damaged_lines(field: &Field, range: &Range, counters: &Counters) -> Result<()
     // are the header according to HTTP.
     let rows: [(&str, String, &[u16]); 17] = [
         (
-            "blank before the colon",
+            "space before the colon",
             format!("x-api-key : {KEY}"),
             &[400, 401],
         ),
@@ -212,7 +212,7 @@ fn damaged_lines(field: &Field, range: &Range, counters: &Counters) -> Result<()
             &[400, 401],
         ),
         (
-            "blank before the name",
+            "space before the name",
             format!(" x-api-key: {KEY}"),
             &[400, 401],
         ),
@@ -251,7 +251,7 @@ fn damaged_lines(field: &Field, range: &Range, counters: &Counters) -> Result<()
             format!("authorization: Bearer {half}\r\n {rest}"),
             &[400, 401],
         ),
-        ("no blank", format!("x-api-key:{KEY}"), &[200]),
+        ("no space", format!("x-api-key:{KEY}"), &[200]),
         // RFC 9112 section 5.2: a fold is equivalent to spaces.
         (
             "folded before the key",

@@ -181,7 +181,7 @@ fn cases_of_the_scheme(field: &Field, range: &Range, counters: &Counters) -> Res
         "\"Bearer\"",
         "Bearer,",
     ];
-    let blanks: [&[u8]; 9] = [
+    let spaces: [&[u8]; 9] = [
         b" ",
         b"  ",
         b"\t",
@@ -195,11 +195,11 @@ fn cases_of_the_scheme(field: &Field, range: &Range, counters: &Counters) -> Res
     let schemes: Vec<_> = cases.chain(others.map(str::to_owned)).collect();
     let probes: Vec<_> = schemes
         .iter()
-        .flat_map(|scheme| blanks.map(|blanks| (scheme, blanks)))
-        .map(|(scheme, blanks)| {
-            let value = [scheme.as_bytes(), blanks, KEY.as_bytes()].concat();
+        .flat_map(|scheme| spaces.map(|spaces| (scheme, spaces)))
+        .map(|(scheme, spaces)| {
+            let value = [scheme.as_bytes(), spaces, KEY.as_bytes()].concat();
             Probe::new(
-                format!("{scheme:?}, {}", blanks.escape_ascii()),
+                format!("{scheme:?}, {}", spaces.escape_ascii()),
                 vec![line("authorization", value)],
             )
         })
