@@ -183,7 +183,7 @@ fn unread() -> Result<()> {
         ("/metrics", false, 200),
         ("/openapi.json", true, 200),
         // As many streams on each as the registry accepts.
-        ("/healthz", true, 40),
+        ("/healthz", true, 80),
     ] {
         let site = Site::start(&[])?;
         let version = if http2 { "HTTP/2" } else { "HTTP/1" };

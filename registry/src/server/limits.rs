@@ -13,8 +13,8 @@ pub(crate) struct Limits {
     /// taking its responses. Beyond four times as much, all HTTP/2 requests are refused.
     pub(crate) held: usize,
     /// The most requests at once on an HTTP/2 connection. On a new connection, a proxy sends all
-    /// that wait for it before it learns this limit, and those beyond it are refused. So this is far
-    /// more than the 100 of the shipped clusters.
+    /// that wait for it before it learns this limit, and those beyond it are refused. So this is
+    /// more than twice the 100 of the shipped clusters.
     pub(crate) streams: u32,
     /// How long a TLS handshake may take.
     pub(crate) handshake: Duration,
@@ -39,7 +39,7 @@ impl Default for Limits {
         Self {
             connections: 4096,
             held: 8 << 20,
-            streams: 512,
+            streams: 256,
             handshake: Duration::from_secs(10),
             head: Duration::from_secs(10),
             // Twice the `idle_timeout` of the cluster in envoy/envoy.yaml: Envoy closes first, so
