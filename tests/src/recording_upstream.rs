@@ -4,7 +4,7 @@
 //! agrees. Tests of faults mark the requests that they expect to pass. All others count as arrived
 //! without a valid key, even if a test only forgot to mark them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -67,6 +67,8 @@ struct Shared {
     counts: Counts,
     begun: BTreeMap<String, usize>,
     ended: Vec<Arrived>,
+    /// The places in `ended` of the requests with a [`NAMED`] value.
+    by_name: HashMap<String, Vec<usize>>,
     by_entitled: BTreeMap<String, u64>,
 }
 
@@ -151,7 +153,10 @@ impl RecordingUpstream {
 
     /// Returns the recorded requests with this [`NAMED`] value.
     pub fn named(&self, name: &str) -> Vec<Arrived> {
-        self.with(NAMED, name)
+        self.locked(|shared| {
+            let places = shared.by_name.get(name).into_iter().flatten();
+            places.map(|&place| shared.ended[place].clone()).collect()
+        })
     }
 
     /// Returns the recorded requests with this header value. A request is recorded when it ends.
@@ -294,7 +299,14 @@ impl RecordingUpstream {
             response.headers_mut().insert(CONTENT_TYPE, json);
         }
         if is_recorded {
-            self.locked(|shared| shared.ended.push(arrived));
+            let name = head.headers.get(NAMED).map(text);
+            self.locked(|shared| {
+                if let Some(name) = name {
+                    let places = shared.by_name.entry(name).or_default();
+                    places.push(shared.ended.len());
+                }
+                shared.ended.push(arrived);
+            });
         }
         let delay = head
             .headers
