@@ -21,7 +21,6 @@ use libtest_mimic::Trial;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::net::TcpSocket;
-use tokio::runtime::Runtime;
 
 /// The pepper of the registry behind the listener `pepper`.
 const PEPPER: &str = "a pepper of the tests";
@@ -101,11 +100,7 @@ impl World {
             peppered.serve(any, &at("peppered-registry.log"))?;
 
         // Bound, so that no other socket gets it, but not listened on.
-        let runtime = Runtime::new()?;
-        let closed_port = {
-            let _guard = runtime.enter();
-            TcpSocket::new_v4()?
-        };
+        let closed_port = TcpSocket::new_v4()?;
         closed_port.bind(any)?;
         let stack = Stack::start(Setup {
             clusters: vec![
@@ -114,12 +109,8 @@ impl World {
                 cluster("hostless", None),
             ],
             edit: Box::new(|config| {
-                let mesh = copy_cluster(
-                    config,
-                    "auth",
-                    "outbound|80||auth.default.svc.cluster.local",
-                )?;
-                mesh["circuit_breakers"] = Value::Null;
+                let mesh = "outbound|80||auth.default.svc.cluster.local";
+                copy_cluster(config, "auth", mesh)?;
                 let full = copy_cluster(config, "auth", "full")?;
                 full["circuit_breakers"] = json!({"thresholds": [{"max_requests": 0}]});
                 Ok(())

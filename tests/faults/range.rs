@@ -374,7 +374,7 @@ impl<T: Send + Sync + 'static> OnDemand<T> {
         trial(name, move || range.run(&own, run))
     }
 
-    /// Runs a case on this range immediately.
+    /// Runs a case on this range, as soon as no other runs on it.
     pub(crate) fn run(&self, name: &str, run: impl FnOnce(&T, &str) -> Result<()>) -> Result<()> {
         let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
         run(self.get()?, name)

@@ -155,7 +155,7 @@ pub fn config(listeners: &[Listener], clusters: &[Value]) -> Value {
 /// Returns a cluster of a configuration.
 ///
 /// # Errors
-/// When there is none with this name.
+/// When the configuration has no such cluster.
 pub fn cluster_in<'a>(config: &'a mut Value, name: &str) -> Result<&'a mut Value> {
     let clusters = config["static_resources"]["clusters"].as_array_mut();
     let mut clusters = clusters.into_iter().flatten();

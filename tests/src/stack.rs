@@ -35,7 +35,7 @@ pub struct Setup {
     pub upstreams: fn(&Runtime, &RecordingUpstream) -> Result<Vec<Upstream>>,
     /// The servers of `clusters`, which live as long as the stack.
     pub servers: Vec<Serving>,
-    /// The runtime of all servers. If there is none, the stack creates one.
+    /// The runtime of all servers. By default, the stack creates one.
     pub runtime: Option<Runtime>,
 }
 
