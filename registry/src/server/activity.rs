@@ -278,7 +278,7 @@ impl Activity {
         if exceeds(&self.drain, limits.drain) {
             return close(Reason::Idle);
         }
-        let first = !self.answered.load(Relaxed);
+        let first = !self.has_taken_any();
         let head = if first { &self.idle } else { &self.head };
         if (first || !self.http2.load(Relaxed)) && exceeds(head, limits.head) {
             return close(Reason::Head);
@@ -299,7 +299,7 @@ impl Activity {
             None => {}
         }
         let lasts = self.idle.elapsed(now).unwrap_or_default();
-        let rank = match self.answered.load(Relaxed) {
+        let rank = match self.has_taken_any() {
             false if lasts >= SILENT => Rank::Silent,
             true if lasts >= LONG_IDLE => Rank::LongIdle,
             false => Rank::Starting,

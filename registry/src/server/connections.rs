@@ -190,7 +190,7 @@ impl Connections {
         }
     }
 
-    /// Closes connections whose responses hold too much memory.
+    /// Closes connections whose requests and responses hold too much memory.
     pub(super) fn relieve(&self) {
         let now = self.clock.now();
         let most = self.limits.held;

@@ -8,9 +8,10 @@ pub(crate) struct Limits {
     /// The most open connections.
     pub(crate) connections: usize,
     /// The most bytes that requests in progress hold, including responses that clients have not taken.
-    /// Beyond it, connections whose clients take nothing are closed. Beyond twice as much, those with
-    /// the most to take are closed too, and HTTP/2 requests are refused unless the client has been
-    /// taking its responses. Beyond four times as much, all HTTP/2 requests are refused.
+    /// Beyond it, connections whose clients take nothing are closed. Beyond twice as much, those that
+    /// hold the most are closed too, first those of clients that have never taken a response, and
+    /// HTTP/2 requests are refused unless the client has been taking its responses. Beyond four times
+    /// as much, all HTTP/2 requests are refused.
     pub(crate) held: usize,
     /// The most requests at once on an HTTP/2 connection. On a new connection, a proxy sends all
     /// that wait for it before it learns this limit, and those beyond it are refused. So this is
