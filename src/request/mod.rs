@@ -4,4 +4,5 @@ pub mod credential;
 pub mod header_map;
 pub mod headers;
 pub mod key_hash;
+pub mod key_tag;
 pub mod path;
