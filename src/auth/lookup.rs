@@ -10,33 +10,31 @@ use crate::request::credential::CredentialRules;
 use crate::request::headers::Request;
 use crate::request::key_hash::KeyHash;
 
-/// The longest header value that a lookup passes on, in bytes. W3C Trace Context section 3.3.1.5
-/// asks for at least 512.
-const MAX_TRACE: usize = 1024;
+/// The largest answer that is read, in bytes.
+pub const MAX_ANSWER: usize = 64 * 1024;
 
-/// The largest number of values of one header that a lookup passes on, so that clients cannot make
+/// The longest header value that a lookup propagates, in bytes. W3C Trace Context section 3.3.1.5
+/// asks for at least 512.
+const MAX_PROPAGATED: usize = 1024;
+
+/// The largest number of values of one header that a lookup propagates, so that clients cannot make
 /// lookups long.
 const MAX_REPEATS: usize = 4;
 
-/// Headers of the client's request that its lookup passes on, for tracing.
-pub(crate) const PASSED_ON: [&str; 3] = ["x-request-id", "traceparent", "tracestate"];
+/// The header that says in which format the answer is expected.
+const ACCEPT: &str = "accept";
 
 /// The header that names the only environment whose records count. With it, the auth cluster can
 /// answer 404 for keys of other environments. If it returned their records instead, the filter
 /// would take longer to reject them than to handle a 404, and clients could tell.
 const ENVIRONMENT: &str = "x-keystile-environment";
 
-/// The header of an answer that names its key hash, so that no other lookup takes the answer for
-/// its own. Auth clusters may leave it out.
-pub(crate) const KEY_HASH: &str = "x-keystile-key-hash";
+/// The headers that the filter itself sets in lookups, unless `lookup.headers` replaces them.
+pub(crate) const OWN: [&str; 2] = [ACCEPT, ENVIRONMENT];
 
-/// Returns whether an answer is Envoy's own local reply because the cluster's circuit breaker was
-/// full. Envoy adds `x-envoy-upstream-service-time` to every answer that comes from an upstream.
-pub(crate) fn is_overflow(answer: &Request) -> bool {
-    answer.first("x-envoy-overloaded").is_some()
-        && answer.first("x-envoy-upstream-service-time").is_none()
-        && answer.first(":status") == Some(b"503")
-}
+/// The header of an answer that names its key hash, so that no other lookup takes the answer for
+/// its own. Auth clusters may leave it out, unless `lookup.require_key_hash` is set.
+pub(crate) const KEY_HASH: &str = "x-keystile-key-hash";
 
 /// A path with a placeholder for the key hash or the cursor.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -105,6 +103,24 @@ pub struct Lookup {
     pub timeout: Duration,
     /// Headers of every callout, names in lower case. The values may be secrets.
     pub headers: Vec<(String, String)>,
+    /// Whether an answer is a verdict only if it names the hash that was looked up.
+    pub require_key_hash: bool,
+    /// The most lookups that are in flight at a time on each worker.
+    pub max_concurrent: usize,
+    /// The scheme of the request (RFC 9110 section 4.2).
+    pub scheme: Scheme,
+    /// Headers of the client's request that its lookup carries as well, names in lower case.
+    pub propagate_headers: Vec<String>,
+}
+
+/// The scheme of a request, as the server sees it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Scheme {
+    /// `http`
+    #[default]
+    Http,
+    /// `https`
+    Https,
 }
 
 impl fmt::Debug for Lookup {
@@ -116,6 +132,10 @@ impl fmt::Debug for Lookup {
             .field("path", &self.path)
             .field("timeout", &self.timeout)
             .field("headers", &names)
+            .field("require_key_hash", &self.require_key_hash)
+            .field("max_concurrent", &self.max_concurrent)
+            .field("scheme", &self.scheme)
+            .field("propagate_headers", &self.propagate_headers)
             .finish()
     }
 }
@@ -127,14 +147,14 @@ pub struct Callout {
     pub path: String,
     /// How long the answer may take.
     pub timeout: Duration,
-    /// Headers that it passes on from the client's request.
-    passed_on: Vec<(&'static str, String)>,
+    /// Headers of the client's request that it carries as well.
+    propagated: Vec<(String, String)>,
 }
 
 impl Lookup {
     /// Returns the callout that looks up a hash for a request. If no request waits for it,
-    /// `request` is empty. Configured headers replace default and passed-on ones. Headers of the
-    /// request are not passed on if they may contain a key: clients put keys in the wrong places,
+    /// `request` is empty. Configured headers replace default and propagated ones. Headers of the
+    /// request are not propagated if they may contain a key: clients put keys in the wrong places,
     /// and the auth cluster must never see one.
     pub fn callout(
         &self,
@@ -143,14 +163,15 @@ impl Lookup {
         credential: &CredentialRules,
     ) -> Callout {
         let mut callout = Callout::to(self.path.fill(hash), self.timeout);
-        for name in PASSED_ON.into_iter().filter(|name| !self.configures(name)) {
-            callout.passed_on.extend(
+        let names = self.propagate_headers.iter();
+        for name in names.filter(|name| !self.configures(name)) {
+            callout.propagated.extend(
                 request
                     .values(name)
-                    .filter_map(|value| header_safe(value, MAX_TRACE))
+                    .filter_map(|value| header_safe(value, MAX_PROPAGATED))
                     .filter(|value| !credential.may_hold_key(value.as_bytes()))
                     .take(MAX_REPEATS)
-                    .map(|value| (name, value.to_owned())),
+                    .map(|value| (name.clone(), value.to_owned())),
             );
         }
         callout
@@ -159,17 +180,20 @@ impl Lookup {
     /// Returns the pseudo-headers and headers of a callout.
     pub fn headers<'a>(&'a self, callout: &'a Callout) -> Vec<(&'a str, &'a str)> {
         let text = |(name, value): &'a (String, String)| (name.as_str(), value.as_str());
-        let passed_on = callout.passed_on.iter();
         let mut headers = vec![
             (":method", "GET"),
             (":path", &callout.path),
             (":authority", &self.authority),
         ];
-        headers.extend(self.headers.iter().map(text));
-        if !self.configures("accept") {
-            headers.push(("accept", "application/json"));
+        // Envoy's own default is "http", even over TLS.
+        if self.scheme == Scheme::Https {
+            headers.push((":scheme", "https"));
         }
-        headers.extend(passed_on.map(|(name, value)| (*name, value.as_str())));
+        headers.extend(self.headers.iter().map(text));
+        if !self.configures(ACCEPT) {
+            headers.push((ACCEPT, "application/json"));
+        }
+        headers.extend(callout.propagated.iter().map(text));
         headers
     }
 
@@ -190,12 +214,12 @@ impl Lookup {
 }
 
 impl Callout {
-    /// Creates a callout that passes on no headers.
+    /// Creates a callout without any header of a request.
     pub(crate) fn to(path: String, timeout: Duration) -> Self {
         Self {
             path,
             timeout,
-            passed_on: Vec::new(),
+            propagated: Vec::new(),
         }
     }
 }

@@ -1,12 +1,13 @@
 //! `credential`: where credentials are looked for, and what a key looks like.
 
+mod formats;
+
 use std::borrow::Cow;
 
-use super::reader::{self, at};
+use super::reader::at;
 use super::{ConfigError, check};
-use crate::auth::lookup::PASSED_ON;
-use crate::json::{Fields, Object};
-use crate::request::credential::{Alphabet, CredentialRules, Format, Source};
+use crate::json::{FieldError, Fields, Object};
+use crate::request::credential::{CredentialRules, Format, Source};
 use crate::request::headers::same_name;
 
 impl Default for CredentialRules {
@@ -22,19 +23,8 @@ impl Default for CredentialRules {
                     scheme: None,
                 },
             ],
-            format: Format::default(),
+            formats: vec![Format::default()],
             forward: false,
-        }
-    }
-}
-
-impl Default for Format {
-    fn default() -> Self {
-        Self {
-            prefix: "aw_".to_owned(),
-            min_length: 43,
-            max_length: 256,
-            alphabet: Alphabet::UrlSafe,
         }
     }
 }
@@ -42,16 +32,32 @@ impl Default for Format {
 #[cold]
 #[inline(never)]
 pub(super) fn parse(json: &mut Object<'_>) -> Result<CredentialRules, ConfigError> {
-    let mut json = json.object_or_empty("credential", &["sources", "format", "forward"])?;
+    let json = json.object_or_empty("credential", &["sources", "formats", "forward"]);
+    let mut json = json.map_err(explain_format)?;
     let mut rules = CredentialRules::default();
-    format(&mut json, &mut rules.format)?;
     if let Some(forward) = json.bool("forward")? {
         rules.forward = forward;
     }
     if let Some(given) = json.objects("sources", Fields::Only(&["header", "scheme"]))? {
         rules.sources = sources(given)?;
     }
+    if let Some(formats) = formats::parse(&mut json)? {
+        rules.formats = formats;
+    }
     Ok(rules)
+}
+
+/// Says what to write instead of the former field `format`.
+#[cold]
+fn explain_format(error: FieldError) -> FieldError {
+    if error.path == "credential.format" {
+        FieldError::new(
+            error.path,
+            "must be written as a list now: \"formats\": [{…}]",
+        )
+    } else {
+        error
+    }
 }
 
 /// Returns whether a header is a source of credentials, or some server would take it for one.
@@ -70,12 +76,6 @@ fn sources(json: Vec<Object<'_>>) -> Result<Vec<Source>, ConfigError> {
         let header = header.ok_or("is required: the name of a header");
         let header = at(format!("{path}.header"), header)?;
         let header = at(format!("{path}.header"), check::header_name(&header))?;
-        if PASSED_ON.contains(&header.as_str()) {
-            return Err(ConfigError::new(
-                format!("{path}.header"),
-                "is passed on to the auth cluster, which must never see a key; choose another",
-            ));
-        }
         let scheme = source.or_null("scheme").string("scheme")?;
         if let Some(scheme) = &scheme {
             at(format!("{path}.scheme"), check::token(scheme))?;
@@ -98,58 +98,4 @@ fn sources(json: Vec<Object<'_>>) -> Result<Vec<Source>, ConfigError> {
         ));
     }
     Ok(sources)
-}
-
-#[cold]
-#[inline(never)]
-fn format(json: &mut Object<'_>, format: &mut Format) -> Result<(), ConfigError> {
-    const LONGEST: usize = 8192;
-
-    let fields = ["prefix", "min_length", "max_length", "alphabet"];
-    let mut json = json.object_or_empty("format", &fields)?;
-    let alphabet = json.string("alphabet")?;
-    reader::integer(&mut json, "min_length", &mut format.min_length)?;
-    reader::integer(&mut json, "max_length", &mut format.max_length)?;
-    if let Some(alphabet) = alphabet {
-        format.alphabet = at("credential.format.alphabet", parse_alphabet(&alphabet))?;
-    }
-    reader::string(&mut json, "prefix", &mut format.prefix, check_prefix)?;
-    if format.min_length <= format.prefix.len() || format.min_length > LONGEST {
-        return Err(ConfigError::new(
-            "credential.format.min_length",
-            format!(
-                "includes the prefix, so it must be more than {} and at most {LONGEST}",
-                format.prefix.len()
-            ),
-        ));
-    }
-    if !(format.min_length..=LONGEST).contains(&format.max_length) {
-        return Err(ConfigError::new(
-            "credential.format.max_length",
-            format!(
-                "must be from {} (min_length) to {LONGEST}",
-                format.min_length
-            ),
-        ));
-    }
-    Ok(())
-}
-
-fn parse_alphabet(name: &str) -> Result<Alphabet, &'static str> {
-    match name {
-        "alphanumeric" => Ok(Alphabet::Alphanumeric),
-        "base64" => Ok(Alphabet::Base64),
-        "hex" => Ok(Alphabet::Hex),
-        "url_safe" => Ok(Alphabet::UrlSafe),
-        _ => Err("must be \"url_safe\", \"alphanumeric\", \"hex\" or \"base64\""),
-    }
-}
-
-fn check_prefix(prefix: &str) -> Result<(), String> {
-    let fits = |byte: u8| byte.is_ascii_graphic() && byte != b',';
-    if prefix.len() > 64 || !prefix.bytes().all(fits) {
-        Err("must be at most 64 characters of visible ASCII, without a comma".to_owned())
-    } else {
-        Ok(())
-    }
 }

@@ -1,11 +1,14 @@
 //! `lookup`: how lookups are sent to the auth cluster.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
+use super::credential::is_source;
 use super::reader::{self, at};
 use super::{ConfigError, check};
-use crate::auth::lookup::{Lookup, PathTemplate};
+use crate::auth::lookup::{Lookup, OWN, PathTemplate, Scheme};
 use crate::json::Object;
+use crate::request::credential::{CredentialRules, Source};
 
 /// All defaults except the cluster, which must be given, and the authority, which follows from it.
 impl Default for Lookup {
@@ -16,14 +19,39 @@ impl Default for Lookup {
             path: PathTemplate::new("/v1/key-hashes/", ""),
             timeout: Duration::from_millis(250),
             headers: Vec::new(),
+            require_key_hash: false,
+            max_concurrent: 256,
+            scheme: Scheme::Http,
+            propagate_headers: ["x-request-id", "traceparent", "tracestate"]
+                .map(str::to_owned)
+                .to_vec(),
         }
     }
 }
 
+/// More than any circuit breaker needs.
+const MOST_CONCURRENT: usize = 65_536;
+
+/// More than all formats of trace headers together have.
+const MOST_PROPAGATED: usize = 16;
+
 #[cold]
 #[inline(never)]
-pub(super) fn parse(json: &mut Object<'_>) -> Result<Lookup, ConfigError> {
-    let fields = ["cluster", "authority", "path", "timeout", "headers"];
+pub(super) fn parse(
+    json: &mut Object<'_>,
+    credential: &CredentialRules,
+) -> Result<Lookup, ConfigError> {
+    let fields = [
+        "cluster",
+        "authority",
+        "path",
+        "timeout",
+        "headers",
+        "require_key_hash",
+        "max_concurrent",
+        "scheme",
+        "propagate_headers",
+    ];
     let mut json = json.object_or_empty("lookup", &fields)?;
     let mut lookup = Lookup::default();
     let Some(cluster) = json.or_null("cluster").string("cluster")? else {
@@ -54,7 +82,84 @@ pub(super) fn parse(json: &mut Object<'_>) -> Result<Lookup, ConfigError> {
         headers.push((name, value));
     }
     reader::path_template(&mut json, "{key_hash}", &mut lookup.path)?;
+    if let Some(required) = json.bool("require_key_hash")? {
+        lookup.require_key_hash = required;
+    }
+    reader::integer(&mut json, "max_concurrent", &mut lookup.max_concurrent)?;
+    if !(1..=MOST_CONCURRENT).contains(&lookup.max_concurrent) {
+        return Err(ConfigError::new(
+            "lookup.max_concurrent",
+            format!("must be from 1 to {MOST_CONCURRENT}"),
+        ));
+    }
+    if let Some(scheme) = json.string("scheme")? {
+        lookup.scheme = at("lookup.scheme", parse_scheme(&scheme))?;
+    }
+    match json.strings("propagate_headers")? {
+        Some(names) => lookup.propagate_headers = propagated(&names, credential)?,
+        None => check_sources(credential, &lookup.propagate_headers)?,
+    }
     Ok(lookup)
+}
+
+fn parse_scheme(name: &str) -> Result<Scheme, &'static str> {
+    match name {
+        "http" => Ok(Scheme::Http),
+        "https" => Ok(Scheme::Https),
+        _ => Err("must be \"http\" or \"https\""),
+    }
+}
+
+/// Reads the names of the headers to propagate, and returns them in lower case.
+#[cold]
+#[inline(never)]
+fn propagated(
+    names: &[Cow<'_, str>],
+    credential: &CredentialRules,
+) -> Result<Vec<String>, ConfigError> {
+    let mut propagated = Vec::new();
+    for (index, name) in names.iter().enumerate() {
+        let path = format!("lookup.propagate_headers[{index}]");
+        let name = at(&path, check::header_name(name))?;
+        at(&path, check::once(propagated.iter(), &name))?;
+        at(&path, check_propagated(&name, credential))?;
+        propagated.push(name);
+    }
+    if propagated.len() > MOST_PROPAGATED {
+        return Err(ConfigError::new(
+            "lookup.propagate_headers",
+            format!("must have at most {MOST_PROPAGATED} headers"),
+        ));
+    }
+    Ok(propagated)
+}
+
+/// Checks that no source is propagated by default.
+fn check_sources(credential: &CredentialRules, propagated: &[String]) -> Result<(), ConfigError> {
+    let mut sources = credential.sources.iter();
+    let is_propagated = |source: &Source| propagated.contains(&source.header);
+    let Some(index) = sources.position(is_propagated) else {
+        return Ok(());
+    };
+    Err(ConfigError::new(
+        format!("credential.sources[{index}].header"),
+        "is propagated to the auth cluster, which must never see a key; choose another, or list \
+         lookup.propagate_headers without it",
+    ))
+}
+
+fn check_propagated(name: &str, credential: &CredentialRules) -> Result<(), &'static str> {
+    if is_source(credential, name) {
+        Err("is a credential source, but the auth cluster must never see a key; choose another")
+    } else if OWN.contains(&name) {
+        Err("is set by the filter; choose another, or set it in lookup.headers")
+    } else if name == "x-forwarded-proto" {
+        Err("would change the scheme of lookups; choose another, and set lookup.scheme")
+    } else if name.starts_with("x-envoy-") {
+        Err("would let clients change how Envoy sends lookups; choose another")
+    } else {
+        Ok(())
+    }
 }
 
 /// Returns the host in a cluster's name. Istio's names end in it:

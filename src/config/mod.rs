@@ -53,8 +53,8 @@ const FIELDS: [&str; 11] = [
 pub fn parse(bytes: &[u8]) -> Result<Settings, ConfigError> {
     let json = &mut object(bytes)?;
     let environment = environment::parse(json)?;
-    let lookup = lookup::parse(json)?.in_environment(environment.as_deref());
     let credential = credential::parse(json)?;
+    let lookup = lookup::parse(json, &credential)?.in_environment(environment.as_deref());
     let exempt = exempt::parse(json)?;
     let identity_headers = identity_headers::parse(json, &credential)?;
     let strip_headers = strip_headers::parse(json, &credential, &identity_headers)?;

@@ -4,11 +4,12 @@
 
 use crate::auth::answer::Source;
 use crate::auth::record::Record;
+use crate::decision::denial::Denial;
 use crate::decision::outcome::Outcome;
 use crate::decision::reply::RequestId;
 
 /// Writes an entry in logfmt: `outcome=allowed source=cache key_id=key_01J…`, and with a reply
-/// `request_id=req_…`. `record` is that of the request's key, if there is one. The entry is a single
+/// `request_id=req_…`. `reason=expired` tells an expired key from a revoked one. `record` is that of the request's key, if there is one. The entry is a single
 /// string, because each string costs a call to the host.
 pub fn write_log_entry(
     entry: &mut String,
@@ -19,6 +20,9 @@ pub fn write_log_entry(
 ) {
     entry.push_str("outcome=");
     entry.push_str(outcome.name());
+    if outcome == Outcome::Refused(Denial::Expired) {
+        entry.push_str(" reason=expired");
+    }
     if let Some(source) = source {
         entry.push_str(" source=");
         entry.push_str(source.name());

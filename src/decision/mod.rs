@@ -13,7 +13,8 @@ pub mod reply;
 use std::rc::Rc;
 use std::time::Duration;
 
-use crate::auth::answer::{Cause, Verdict};
+use crate::auth::answer::Verdict;
+use crate::auth::cause::Cause;
 use crate::auth::record::Record;
 use crate::decision::denial::Denial;
 use crate::decision::policy::Policy;

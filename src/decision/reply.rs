@@ -88,8 +88,8 @@ struct Template {
     message: String,
     doc_url: String,
     challenge: Option<String>,
-    /// In seconds, for the header and the body.
-    retry_after: Option<(String, u32)>,
+    /// In seconds.
+    retry_after: Option<u32>,
 }
 
 /// The eight fields of a body, in order.
@@ -165,20 +165,25 @@ impl Replies {
                 message: messages.of(denial).to_owned(),
                 doc_url: format!("{doc_base_url}{}", denial.code()),
                 challenge: denial.challenge(realm),
-                retry_after: retry_after.map(|seconds| (seconds.to_string(), seconds)),
+                retry_after,
             }
         }))
     }
 
     /// Returns the reply to a refused request. `now` is the time since the Unix epoch.
+    /// `retry_after` is how long it would be in vain to try again, if that is known; it may be
+    /// shorter than the configured time, which then counts.
     pub fn render(
         &self,
         denial: Denial,
         format: ReplyFormat,
         id: RequestId,
         now: Duration,
+        retry_after: Option<Duration>,
     ) -> LocalReply<'_> {
         let template = self.0.of(denial);
+        let in_vain = retry_after.map_or(0, whole_seconds);
+        let retry_after = template.retry_after.map(|seconds| seconds.max(in_vain));
         let id = id.to_string();
         let (body, of_format) = match format {
             ReplyFormat::Grpc => (
@@ -191,7 +196,7 @@ impl Replies {
                     error: denial.code(),
                     message: &template.message,
                     details: [],
-                    retry_after: template.retry_after.as_ref().map(|(_, seconds)| *seconds),
+                    retry_after,
                     doc_url: &template.doc_url,
                     request_id: &id,
                     timestamp: &timestamp(now),
@@ -204,8 +209,8 @@ impl Replies {
         if let Some(challenge) = &template.challenge {
             headers.push(("www-authenticate", challenge.into()));
         }
-        if let Some((seconds, _)) = &template.retry_after {
-            headers.push(("retry-after", seconds.into()));
+        if let Some(seconds) = retry_after {
+            headers.push(("retry-after", seconds.to_string().into()));
         }
         headers.push(("x-request-id", id.into()));
         let (name, value) = of_format;
@@ -216,6 +221,12 @@ impl Replies {
             body,
         }
     }
+}
+
+/// Returns a duration in seconds, rounded up.
+fn whole_seconds(duration: Duration) -> u32 {
+    let seconds = duration.as_millis().div_ceil(1000);
+    u32::try_from(seconds).unwrap_or(u32::MAX)
 }
 
 /// Serialises a body.

@@ -4,6 +4,7 @@
 
 mod pool;
 
+use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -76,8 +77,8 @@ pub struct CacheRules {
 struct Entry {
     verdict: Verdict,
     since: u64,
-    /// Relative to `since`.
-    fresh_for: u32,
+    /// Relative to `since`. A cell, because [`Cache::expire`] changes all entries in place.
+    fresh_for: Cell<u32>,
     /// When a lookup last failed, relative to `since`, or [`NOT_YET`].
     failed_after: u32,
 }
@@ -150,8 +151,8 @@ impl Cache {
             .then(|| age.saturating_sub(u64::from(entry.failed_after)))
             .map(Duration::from_millis);
         let fresh_for = match freshness.allow_limit {
-            Some(limit) if in_use => ms(limit).min(u64::from(entry.fresh_for)),
-            _ => u64::from(entry.fresh_for),
+            Some(limit) if in_use => ms(limit).min(u64::from(entry.fresh_for.get())),
+            _ => u64::from(entry.fresh_for.get()),
         };
         if age < fresh_for {
             return Some(Found::Fresh {
@@ -164,7 +165,7 @@ impl Cache {
             return None;
         };
         // A fresh record that the feed has not changed is as good as if looked up at the last poll.
-        let end = entry.since.saturating_add(u64::from(entry.fresh_for));
+        let end = entry.since.saturating_add(u64::from(entry.fresh_for.get()));
         let complete_until = freshness.complete_until.map_or(entry.since, ms).min(end);
         let confirmed = entry.since.max(complete_until);
         let ended = entry.since.saturating_add(fresh_for).max(confirmed);
@@ -218,7 +219,7 @@ impl Cache {
         let entry = Entry {
             verdict: verdict.clone(),
             since: ms(since),
-            fresh_for: u32::try_from(fresh_for).unwrap_or(NOT_YET),
+            fresh_for: u32::try_from(fresh_for).unwrap_or(NOT_YET).into(),
             failed_after: NOT_YET,
         };
         into.insert(hash, entry);
@@ -230,10 +231,15 @@ impl Cache {
         self.deny.remove(hash);
     }
 
-    /// Forgets all verdicts.
-    pub fn clear(&mut self) {
-        self.allow.clear();
+    /// Makes all verdicts stale, because any key may have changed. Active records stay in grace:
+    /// until `complete_until`, they were as good as if just looked up.
+    pub fn expire(&mut self, complete_until: Option<Duration>) {
         self.deny.clear();
+        for entry in self.allow.iter() {
+            let known_for = complete_until.map_or(0, ms).saturating_sub(entry.since);
+            let known_for = u32::try_from(known_for).unwrap_or(NOT_YET);
+            entry.fresh_for.set(entry.fresh_for.get().min(known_for));
+        }
     }
 
     /// Returns true if a different verdict on a hash is cached, however old.
@@ -251,18 +257,20 @@ impl Cache {
     }
 
     /// Returns how many verdicts a pool holds, including stale ones.
-    pub fn entries(&self, pool: PoolName) -> usize {
+    #[cfg(test)]
+    fn entries(&self, pool: PoolName) -> usize {
         match pool {
             PoolName::Allow => self.allow.len(),
             PoolName::Deny => self.deny.len(),
         }
     }
 
-    /// Returns how many verdicts a pool has evicted since the last call.
-    pub fn take_evictions(&mut self, pool: PoolName) -> u64 {
+    /// Returns how many verdicts were added to a pool since the last call, and how many were evicted
+    /// from it.
+    pub fn take_counts(&mut self, pool: PoolName) -> (u64, u64) {
         match pool {
-            PoolName::Allow => self.allow.take_evictions(),
-            PoolName::Deny => self.deny.take_evictions(),
+            PoolName::Allow => self.allow.take_counts(),
+            PoolName::Deny => self.deny.take_counts(),
         }
     }
 }

@@ -8,11 +8,11 @@ mod calls;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::auth::answer::Unsent;
+use crate::auth::cause::Unsent;
 use crate::auth::response::Response;
 use crate::engine::Engine;
 use crate::engine::host::{Flow, Level, Token};
-use crate::engine::stats::{Counter, Gauge};
+use crate::engine::stats::Counter;
 use crate::request::headers::Request;
 
 /// A callout that was sent.
@@ -108,7 +108,6 @@ pub struct FakeHost {
     /// The durations of lookups, in ms.
     pub observed: Vec<u64>,
     counters: BTreeMap<String, u64>,
-    gauges: BTreeMap<&'static str, i64>,
     last_token: u64,
     last_stream: u32,
     random: u64,
@@ -203,12 +202,6 @@ impl FakeHost {
     pub fn counted(&self, counter: Counter) -> u64 {
         let count = self.counters.get(&*counter.name());
         count.copied().unwrap_or_default()
-    }
-
-    /// Returns the value of a gauge.
-    pub fn gauge(&self, gauge: Gauge) -> i64 {
-        let value = self.gauges.get(gauge.name());
-        value.copied().unwrap_or_default()
     }
 
     /// Returns the callouts to paths with this prefix.

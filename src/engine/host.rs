@@ -6,9 +6,9 @@ use std::fmt::Debug;
 use std::hash::Hash;
 use std::time::Duration;
 
-use crate::auth::answer::Unsent;
+use crate::auth::cause::Unsent;
 use crate::decision::reply::LocalReply;
-use crate::engine::stats::{Counter, Gauge};
+use crate::engine::stats::Counter;
 use crate::request::headers::Request;
 
 /// Identifies a callout until it is answered.
@@ -104,9 +104,6 @@ pub trait Host {
 
     /// Adds to a counter.
     fn count(&mut self, counter: Counter, events: u64);
-
-    /// Adds to a gauge, or subtracts from it. All workers share it.
-    fn change(&mut self, gauge: Gauge, by: i64);
 
     /// Records the duration of a lookup, in ms.
     fn observe_lookup(&mut self, ms: u64);

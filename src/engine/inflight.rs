@@ -21,7 +21,7 @@ pub(crate) const MAX_WAITING: usize = 8192;
 pub(crate) const MAX_WAITING_FOR_ONE: usize = 2048;
 
 /// The most refreshes in flight at a time.
-pub(crate) const MAX_REFRESHES: usize = 64;
+const MAX_REFRESHES: usize = 64;
 
 /// How long after its timeout a lookup is given up. Usually the proxy reports the timeout itself,
 /// unless it has forgotten the lookup.
@@ -101,17 +101,21 @@ pub(crate) struct InFlight<S> {
     /// The hash of each of the `lookups`.
     tokens: HashMap<Token, KeyHash, Seed>,
     timeout: Duration,
+    /// The most lookups in flight at a time, with refreshes.
+    max_concurrent: usize,
     refreshes: usize,
 }
 
 impl<S: Copy + Eq + Hash> InFlight<S> {
-    /// Creates an empty set of lookups, each with this timeout.
-    pub(crate) fn new(timeout: Duration, seed: Seed) -> Self {
+    /// Creates an empty set of lookups, each with this timeout. At most `max_concurrent` are in
+    /// flight at a time.
+    pub(crate) fn new(timeout: Duration, max_concurrent: usize, seed: Seed) -> Self {
         Self {
             lookups: HashMap::with_hasher(seed),
             uncached: HashMap::with_hasher(seed),
             tokens: HashMap::with_hasher(seed),
             timeout,
+            max_concurrent,
             refreshes: 0,
         }
     }
@@ -131,9 +135,19 @@ impl<S: Copy + Eq + Hash> InFlight<S> {
         !self.lookups.is_empty()
     }
 
-    /// Returns true if a refresh of this hash may be sent.
-    pub(crate) fn may_refresh(&self, hash: &KeyHash) -> bool {
-        self.refreshes < MAX_REFRESHES && !self.lookups.contains_key(hash)
+    /// Returns true if another lookup may be sent for this purpose. Those for requests take at most
+    /// three quarters of the room, because anybody can cause them, with made-up keys.
+    pub(crate) fn has_room(&self, purpose: Purpose) -> bool {
+        let all = self.lookups.len().saturating_add(self.uncached.len());
+        let (others, limit) = match purpose {
+            Purpose::Request => {
+                let quarter = self.max_concurrent.div_ceil(4);
+                let limit = self.max_concurrent.saturating_sub(quarter).max(1);
+                (all.saturating_sub(self.refreshes), limit)
+            }
+            Purpose::Refresh => (self.refreshes, MAX_REFRESHES),
+        };
+        others < limit && all < self.max_concurrent
     }
 
     /// Adds a lookup that was sent. No other lookup of its hash may be in flight.

@@ -17,7 +17,8 @@
 
 use std::time::Duration;
 
-use crate::auth::answer::{Answer, Cause, Source, Unsent, Verdict};
+use crate::auth::answer::{Answer, Source, Verdict};
+use crate::auth::cause::{Cause, Unsent};
 use crate::auth::lookup::Callout;
 use crate::engine::Engine;
 use crate::engine::cache::Found;
@@ -80,9 +81,10 @@ impl<H: Host> Engine<H> {
                     _ => None,
                 };
                 let callout = self.callout(&hash, request);
-                match self.send(host, &callout) {
+                let purpose = Purpose::Request;
+                match self.send(host, &hash, &callout, purpose, now) {
                     Ok(token) => {
-                        let (purpose, waiting) = (Purpose::Request, vec![stream]);
+                        let waiting = vec![stream];
                         let tests_outage = within(failed, OUTAGE);
                         let lookup = Lookup::new(purpose, callout, tests_outage, waiting, now);
                         self.inflight.sent(token, hash, lookup);
@@ -93,7 +95,7 @@ impl<H: Host> Engine<H> {
                 }
             }
         };
-        self.resolve(host, stream, &subject, verdict, source)
+        self.resolve(host, stream, &subject, verdict, source, now)
     }
 
     /// Gets a verdict on a request's key from a new lookup, for this request alone.
@@ -110,7 +112,7 @@ impl<H: Host> Engine<H> {
             introspects: true,
         };
         let callout = self.callout(&hash, request);
-        match self.send(host, &callout) {
+        match self.send(host, &hash, &callout, Purpose::Request, now) {
             Ok(token) => {
                 let lookup = Uncached {
                     hash,
@@ -124,7 +126,7 @@ impl<H: Host> Engine<H> {
             }
             Err(reason) => {
                 let verdict = Verdict::Indeterminate(Cause::NotSent(reason));
-                self.resolve(host, stream, &subject, verdict, None)
+                self.resolve(host, stream, &subject, verdict, None, now)
             }
         }
     }
@@ -139,8 +141,7 @@ impl<H: Host> Engine<H> {
         mut answer: Answer,
         now: Duration,
     ) {
-        self.reporter.count(Counter::of_lookup(&answer.verdict));
-        self.verdicts.answered(&mut answer, now);
+        self.answered(host, &hash, &mut answer, now);
         let is_verdict = !matches!(answer.verdict, Verdict::Indeterminate(_));
         if is_verdict && lookup.outdated && !lookup.waiting.is_empty() {
             self.send_again(host, hash, lookup, now);
@@ -168,10 +169,9 @@ impl<H: Host> Engine<H> {
         mut answer: Answer,
         now: Duration,
     ) {
-        self.reporter.count(Counter::of_lookup(&answer.verdict));
+        self.answered(host, &lookup.hash, &mut answer, now);
         let took = now.saturating_sub(lookup.since);
         self.reporter.observe_lookup(host, took);
-        self.verdicts.answered(&mut answer, now);
         if self.verdicts.contradicts(&lookup.hash, &answer.verdict) {
             self.verdicts.forget(&lookup.hash);
             self.inflight.outdate(&lookup.hash);
@@ -185,10 +185,12 @@ impl<H: Host> Engine<H> {
         for forgotten in self.inflight.take_forgotten(now) {
             match forgotten {
                 Answered::Lookup(hash, lookup) => {
+                    self.backoff.failed(&hash, &Cause::NoAnswer, now);
                     let (verdict, source) = self.without_answer(host, &hash, now);
                     self.decide(&lookup.waiting, &verdict, source);
                 }
                 Answered::Uncached(lookup) => {
+                    self.backoff.failed(&lookup.hash, &Cause::NoAnswer, now);
                     let verdict = Verdict::Indeterminate(Cause::NoAnswer);
                     self.decide(&[lookup.stream], &verdict, None);
                 }
@@ -204,16 +206,18 @@ impl<H: Host> Engine<H> {
     /// Looks up a key before its verdict becomes stale, unless too many refreshes are in flight.
     #[cold]
     fn refresh(&mut self, host: &mut H, hash: KeyHash, tests_outage: bool, now: Duration) {
-        if !self.inflight.may_refresh(&hash) {
+        if self.inflight.get(&hash).is_some() {
             return;
         }
         let callout = self.callout(&hash, &Request::default());
-        match self.send(host, &callout) {
+        let purpose = Purpose::Refresh;
+        match self.send(host, &hash, &callout, purpose, now) {
             Ok(token) => {
-                let (purpose, nobody) = (Purpose::Refresh, Vec::new());
-                let lookup = Lookup::new(purpose, callout, tests_outage, nobody, now);
+                let lookup = Lookup::new(purpose, callout, tests_outage, Vec::new(), now);
                 self.inflight.sent(token, hash, lookup);
             }
+            // The next request with this key tries again.
+            Err(Unsent::TooManyInFlight) => {}
             Err(reason) => {
                 self.failed(host, &hash, Cause::NotSent(reason), now);
             }
@@ -229,7 +233,7 @@ impl<H: Host> Engine<H> {
         mut lookup: Lookup<H::Stream>,
         now: Duration,
     ) {
-        match self.send(host, &lookup.callout) {
+        match self.send(host, &hash, &lookup.callout, lookup.purpose, now) {
             Ok(token) => {
                 if !std::mem::replace(&mut lookup.sent_again, true) {
                     let deadline = now.saturating_add(self.settings.lookup.timeout);
@@ -254,14 +258,50 @@ impl<H: Host> Engine<H> {
         self.settings.lookup.callout(hash, request, credential)
     }
 
-    fn send(&mut self, host: &mut H, callout: &Callout) -> Result<Token, Unsent> {
+    /// Sends a lookup, unless too many are in flight or too many have failed.
+    fn send(
+        &mut self,
+        host: &mut H,
+        hash: &KeyHash,
+        callout: &Callout,
+        purpose: Purpose,
+        now: Duration,
+    ) -> Result<Token, Unsent> {
+        if !self.inflight.has_room(purpose) {
+            self.reporter.count(Counter::LookupsOverLimit);
+            return Err(Unsent::TooManyInFlight);
+        }
+        if let Err(reason) = self.backoff.permit(hash, now) {
+            self.reporter.count(Counter::LookupsHeldBack);
+            return Err(reason);
+        }
         let lookup = &self.settings.lookup;
         let headers = lookup.headers(callout);
-        let sent = host.dispatch(&lookup.cluster, &headers, callout.timeout);
-        if sent.is_err() {
-            self.reporter.count(Counter::LookupsIndeterminate);
+        host.dispatch(&lookup.cluster, &headers, callout.timeout)
+            .inspect_err(|reason| {
+                self.reporter.count(Counter::LookupsIndeterminate);
+                let (cause, others) = (Cause::NotSent(*reason), self.inflight.any());
+                // A full circuit breaker is not an outage.
+                if !self.verdicts.is_overflow(&cause, others, now) {
+                    self.backoff.failed(hash, &cause, now);
+                }
+            })
+    }
+
+    /// Records what an answer says about its key and about the auth cluster.
+    fn answered(&mut self, host: &mut H, hash: &KeyHash, answer: &mut Answer, now: Duration) {
+        self.reporter.count(Counter::of_lookup(&answer.verdict));
+        self.verdicts.answered(answer, now);
+        if let Some(retry_after) = answer.retry_after {
+            self.backoff.wait(retry_after, now);
         }
-        sent
+        match &answer.verdict {
+            Verdict::Indeterminate(cause) => self.backoff.failed(hash, cause, now),
+            verdict => {
+                self.backoff.succeeded(hash);
+                self.notices.about(host, hash, verdict, answer.names_hash);
+            }
+        }
     }
 
     fn pause(

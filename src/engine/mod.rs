@@ -5,10 +5,12 @@
 
 #![forbid(unsafe_code)]
 
+mod backoff;
 pub mod cache;
 pub mod host;
 mod inflight;
 mod lookups;
+mod notices;
 mod polls;
 mod reachability;
 pub mod refuse_all;
@@ -26,18 +28,22 @@ mod tests;
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use crate::auth::answer::{Cause, Source, Verdict};
+use crate::auth::answer::{Source, Verdict};
+use crate::auth::cause::Cause;
 use crate::auth::response::Response;
+use crate::clock::ms;
 use crate::decision::outcome::Outcome;
 use crate::decision::reply::ReplyFormat;
 use crate::decision::{self, Next};
+use crate::engine::backoff::Backoff;
 use crate::engine::cache::{PoolName, Seed};
 use crate::engine::host::{Flow, Host, Part, Token};
 use crate::engine::inflight::{Answered, InFlight};
+use crate::engine::notices::Notices;
 use crate::engine::reporter::Reporter;
 use crate::engine::session::{Decided, Session, Sessions, Subject};
 use crate::engine::settings::Settings;
-use crate::engine::stats::{Counter, Gauge};
+use crate::engine::stats::Counter;
 use crate::engine::verdicts::Verdicts;
 
 /// The longest tick period: how often counts are reported to the host.
@@ -58,6 +64,8 @@ pub struct Engine<H: Host> {
     settings: Settings,
     verdicts: Verdicts,
     inflight: InFlight<H::Stream>,
+    backoff: Backoff,
+    notices: Notices,
     sessions: Sessions<H::Stream>,
     /// Paused requests that have their verdict. Each callback resolves up to
     /// [`MAX_RESOLVED_PER_CALLBACK`] of them.
@@ -65,6 +73,8 @@ pub struct Engine<H: Host> {
     /// The in-flight poll of the feed.
     poll: Option<Token>,
     reporter: Reporter,
+    /// When counts were last reported.
+    flushed: Option<Duration>,
     /// The current tick period.
     period: Duration,
 }
@@ -83,13 +93,17 @@ impl<H: Host> Engine<H> {
             MAX_TICK
         };
         host.tick_every(period);
+        let lookup = &settings.lookup;
         Self {
             verdicts: Verdicts::new(&settings, seed),
-            inflight: InFlight::new(settings.lookup.timeout, seed),
+            inflight: InFlight::new(lookup.timeout, lookup.max_concurrent, seed),
+            backoff: Backoff::default(),
+            notices: Notices::new(&lookup.cluster, lookup.require_key_hash, seed),
             sessions: Sessions::new(seed),
             decided: VecDeque::new(),
             poll: None,
-            reporter: Reporter::new(settings.replies.clone(), &settings.lookup.cluster),
+            reporter: Reporter::new(settings.replies.clone(), &lookup.cluster),
+            flushed: None,
             period,
             settings,
         }
@@ -114,7 +128,8 @@ impl<H: Host> Engine<H> {
             Next::Refuse(denial) => {
                 let format = ReplyFormat::of(&request);
                 let refusal = denial.into();
-                self.reporter.refuse(host, stream, format, None, &refusal);
+                self.reporter
+                    .refuse(host, stream, format, None, &refusal, None);
                 Flow::Pause
             }
             Next::Ask {
@@ -158,15 +173,15 @@ impl<H: Host> Engine<H> {
         match self.inflight.answered(token) {
             None => return,
             Some(Answered::Lookup(hash, lookup)) => {
-                let answer = response.answer(&hash);
+                let answer = response.answer(&hash, self.settings.lookup.require_key_hash);
                 self.complete(host, hash, lookup, answer, now);
             }
             Some(Answered::Uncached(lookup)) => {
-                let answer = response.answer(&lookup.hash);
+                let answer = response.answer(&lookup.hash, self.settings.lookup.require_key_hash);
                 self.complete_uncached(host, lookup, answer, now);
             }
         }
-        self.resolve_decided(host);
+        self.resolve_decided(host, now);
         if !self.decided.is_empty() {
             self.tick_every(host, MIN_TICK);
         }
@@ -176,7 +191,7 @@ impl<H: Host> Engine<H> {
     pub fn on_tick(&mut self, host: &mut H, now: Duration) {
         self.poll_feed(host, now);
         self.give_up(host, now);
-        self.resolve_decided(host);
+        self.resolve_decided(host, now);
         self.tick_in_time(host, now);
         self.flush(host, now);
     }
@@ -191,14 +206,13 @@ impl<H: Host> Engine<H> {
             }
         }
         while !self.decided.is_empty() {
-            self.resolve_decided(host);
+            self.resolve_decided(host, now);
         }
         self.flush(host, now);
-        self.reporter.flush(host, |_| 0);
     }
 
     /// Resolves paused requests that have their verdict, up to the limit for one callback.
-    fn resolve_decided(&mut self, host: &mut H) {
+    fn resolve_decided(&mut self, host: &mut H, now: Duration) {
         let mut resolved = 0_usize;
         while resolved < MAX_RESOLVED_PER_CALLBACK
             && let Some(stream) = self.decided.pop_front()
@@ -215,7 +229,7 @@ impl<H: Host> Engine<H> {
                 source,
             } = decided;
             let paused = Subject::Paused(request);
-            if self.resolve(host, stream, &paused, verdict, source) == Flow::Continue {
+            if self.resolve(host, stream, &paused, verdict, source, now) == Flow::Continue {
                 host.resume(stream);
             }
             resolved = resolved.saturating_add(1);
@@ -230,6 +244,7 @@ impl<H: Host> Engine<H> {
         subject: &Subject<'_>,
         verdict: Verdict,
         source: Option<Source>,
+        now: Duration,
     ) -> Flow {
         let policy = &self.settings.policy;
         let introspects = subject.introspects();
@@ -256,7 +271,9 @@ impl<H: Host> Engine<H> {
             }
             Err(refusal) => {
                 let format = subject.format();
-                self.reporter.refuse(host, stream, format, source, &refusal);
+                let retry_after = self.backoff.remaining(now);
+                self.reporter
+                    .refuse(host, stream, format, source, &refusal, retry_after);
                 Flow::Pause
             }
         }
@@ -265,14 +282,16 @@ impl<H: Host> Engine<H> {
     /// Reports the counts since the last flush.
     fn flush(&mut self, host: &mut H, now: Duration) {
         for pool in PoolName::ALL {
-            let evictions = self.verdicts.take_evictions(pool);
+            let (insertions, evictions) = self.verdicts.take_counts(pool);
+            self.reporter.add(Counter::of_insertions(pool), insertions);
             self.reporter.add(Counter::of_evictions(pool), evictions);
         }
-        let verdicts = &self.verdicts;
-        self.reporter.flush(host, |gauge| match gauge {
-            Gauge::Entries(pool) => verdicts.entries(pool),
-            Gauge::FeedStale => usize::from(verdicts.is_feed_stale(now)),
-        });
+        let since = self.flushed.replace(now).unwrap_or(now);
+        if self.verdicts.is_feed_stale(now) {
+            let passed = ms(now.saturating_sub(since));
+            self.reporter.add(Counter::FeedStale, passed);
+        }
+        self.reporter.flush(host);
     }
 
     /// Schedules the next tick for when it is needed.

@@ -2,7 +2,7 @@
 
 #![forbid(unsafe_code)]
 
-use crate::auth::answer::Cause;
+use crate::auth::cause::Cause;
 use crate::decision::Refusal;
 use crate::decision::reply::{Replies, ReplyFormat};
 use crate::engine::MAX_TICK;
@@ -29,12 +29,12 @@ impl RefuseAll {
     pub fn on_request<H: Host>(&mut self, host: &mut H, stream: H::Stream) -> Flow {
         let format = ReplyFormat::of(&host.headers(stream));
         let refusal = Refusal::undecided(Cause::NotConfigured);
-        self.0.refuse(host, stream, format, None, &refusal);
+        self.0.refuse(host, stream, format, None, &refusal, None);
         Flow::Pause
     }
 
     /// Reports the counts.
     pub fn on_tick<H: Host>(&mut self, host: &mut H) {
-        self.0.flush(host, |_| 0);
+        self.0.flush(host);
     }
 }

@@ -5,7 +5,8 @@
 
 use std::time::Duration;
 
-use crate::auth::answer::{Cause, Source};
+use crate::auth::answer::Source;
+use crate::auth::cause::Cause;
 use crate::auth::record::Record;
 use crate::clock::ms;
 use crate::decision::Refusal;
@@ -13,8 +14,8 @@ use crate::decision::log_entry::write_log_entry;
 use crate::decision::outcome::Outcome;
 use crate::decision::reply::{self, Replies, ReplyFormat, RequestId};
 use crate::engine::host::{Host, Level};
+use crate::engine::stats::Counter;
 use crate::engine::stats::unreported::Unreported;
-use crate::engine::stats::{Counter, Gauge};
 use crate::throttle::Throttle;
 
 /// How many durations are reported, or random numbers drawn, at once: a call to the host costs more
@@ -78,7 +79,8 @@ impl Reporter {
         host.reply(stream, &reply::describe(record, id));
     }
 
-    /// Answers a request with a refusal.
+    /// Answers a request with a refusal. `retry_after` is how long the auth cluster asks to wait, if
+    /// it does.
     #[inline(never)]
     pub(crate) fn refuse<H: Host>(
         &mut self,
@@ -87,6 +89,7 @@ impl Reporter {
         format: ReplyFormat,
         source: Option<Source>,
         refusal: &Refusal,
+        retry_after: Option<Duration>,
     ) {
         let wall = host.wall_time();
         let id = self.request_id(host, wall);
@@ -96,7 +99,9 @@ impl Reporter {
         let outcome = Outcome::Refused(refusal.denial);
         let record = refusal.record.as_deref();
         self.record(host, stream, outcome, source, record, Some(id));
-        let reply = self.replies.render(refusal.denial, format, id, wall);
+        let reply = self
+            .replies
+            .render(refusal.denial, format, id, wall, retry_after);
         host.reply(stream, &reply);
     }
 
@@ -118,12 +123,8 @@ impl Reporter {
         }
     }
 
-    /// Reports the counts since the last flush, and the changes of gauges; `gauges` returns their
-    /// values on this worker.
-    pub(crate) fn flush<H: Host>(&mut self, host: &mut H, gauges: impl Fn(Gauge) -> usize) {
-        for (gauge, change) in self.unreported.take_changes(gauges) {
-            host.change(gauge, change);
-        }
+    /// Reports the counts since the last flush.
+    pub(crate) fn flush<H: Host>(&mut self, host: &mut H) {
         self.report_durations(host);
         for (counter, events) in self.unreported.take_counts() {
             host.count(counter, events);

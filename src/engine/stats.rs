@@ -2,6 +2,8 @@
 //!
 //! A counter's name is `keystile.<what>.<kind>.total`, which Prometheus shows as
 //! `keystile_<what>_<kind>_total`; `stats_config` in `envoy/envoy.yaml` makes a label of `<kind>`.
+//!
+//! Deliberately, there are no gauges: what a VM has added to one stays after its death.
 
 #![forbid(unsafe_code)]
 
@@ -66,10 +68,15 @@ counters! {
     LookupsRevoked: "keystile.lookups.revoked.total",
     LookupsNotFound: "keystile.lookups.not_found.total",
     LookupsIndeterminate: "keystile.lookups.indeterminate.total",
+    LookupsHeldBack: "keystile.lookups.held_back.total",
+    LookupsOverLimit: "keystile.lookups.over_limit.total",
     PollsCurrent: "keystile.feed_polls.current.total",
     PollsChanges: "keystile.feed_polls.changes.total",
     PollsReset: "keystile.feed_polls.reset.total",
     PollsFailed: "keystile.feed_polls.failed.total",
+    FeedStale: "keystile.feed.stale.milliseconds.total",
+    InsertionsAllow: "keystile.cache.allow.insertions.total",
+    InsertionsDeny: "keystile.cache.deny.insertions.total",
     EvictionsAllow: "keystile.cache.allow.evictions.total",
     EvictionsDeny: "keystile.cache.deny.evictions.total",
 }
@@ -108,6 +115,14 @@ impl Counter {
         }
     }
 
+    /// Returns the counter of verdicts that were added to a pool.
+    pub const fn of_insertions(pool: PoolName) -> Self {
+        match pool {
+            PoolName::Allow => Self::InsertionsAllow,
+            PoolName::Deny => Self::InsertionsDeny,
+        }
+    }
+
     /// Returns the counter of verdicts that were evicted from a pool.
     pub const fn of_evictions(pool: PoolName) -> Self {
         match pool {
@@ -133,33 +148,6 @@ impl Counter {
             Verdict::Revoked(_) => Self::LookupsRevoked,
             Verdict::NotFound => Self::LookupsNotFound,
             Verdict::Indeterminate(_) => Self::LookupsIndeterminate,
-        }
-    }
-}
-
-/// A gauge, summed over all workers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Gauge {
-    /// The number of verdicts in a pool.
-    Entries(PoolName),
-    /// The number of workers whose feed is stale.
-    FeedStale,
-}
-
-impl Gauge {
-    /// All gauges, each once.
-    pub const ALL: [Self; 3] = [
-        Self::Entries(PoolName::Allow),
-        Self::Entries(PoolName::Deny),
-        Self::FeedStale,
-    ];
-
-    /// The gauge's full name.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Entries(PoolName::Allow) => "keystile.cache.allow.entries",
-            Self::Entries(PoolName::Deny) => "keystile.cache.deny.entries",
-            Self::FeedStale => "keystile.feed.stale",
         }
     }
 }

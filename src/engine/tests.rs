@@ -8,7 +8,7 @@
 //! | `A asks`, `A asks about k2` | a request arrives |
 //! | `A asks in vain` | the same, but no callout is accepted, for an unknown reason |
 //! | `A asks in overflow` | the same, because the circuit breaker is full |
-//! | `A gets active, max-age=7` | the answer to the lookup that A started |
+//! | `A gets active, cache-control: max-age=7` | the answer to the lookup that A started |
 //! | `refresh gets nothing` | the answer to the oldest refresh |
 //! | `A leaves` | its client disconnects |
 //! | `tick` | requests that have waited too long are answered |
@@ -23,10 +23,12 @@
     reason = "a test that overflows fails, as it should"
 )]
 
+mod backoff;
 mod callouts;
 mod ends;
 mod feed;
 mod grace;
+mod notices;
 mod outdated;
 mod overflow;
 mod polls;

@@ -1,7 +1,8 @@
 //! What a worker knows of keys without a lookup: cached verdicts, changes from the feed, and whether
 //! the auth cluster can be reached.
 //!
-//! A verdict is forgotten when the [`feed`](crate::auth::feed) says that its key has changed.
+//! A verdict is forgotten when the [`feed`](crate::auth::feed) says that its key has changed. If it
+//! says that any key may have changed, all keys are looked up again, but records stay in grace.
 //!
 //! A full circuit breaker is not an outage: anybody can fill it with made-up keys, and could keep
 //! revoked keys alive that way. If a lookup is not sent for that reason alone, a record in grace is
@@ -11,7 +12,8 @@
 
 use std::time::Duration;
 
-use crate::auth::answer::{Answer, Cause, Source, Unsent, Verdict};
+use crate::auth::answer::{Answer, Source, Verdict};
+use crate::auth::cause::{Cause, Unsent};
 use crate::auth::feed::page::{Changed, Page};
 use crate::auth::feed::{Feed, Freshness, Polled};
 use crate::auth::lookup::Callout;
@@ -158,12 +160,15 @@ impl Verdicts {
         now: Duration,
         random: u64,
     ) -> Option<Polled> {
-        let polled = self.feed.as_mut()?.polled(page, now, random);
+        let feed = self.feed.as_mut()?;
+        let complete_until = feed.freshness(now).complete_until;
+        let polled = feed.polled(page, now, random);
         if self.polls_share_cluster && polled.changes.is_ok() {
             self.reachability.answers(now);
         }
         match &polled.changes {
-            Ok(Changed::Any) => self.cache.clear(),
+            // Until they are looked up again, records are used as stale if need be.
+            Ok(Changed::Any) => self.cache.expire(complete_until),
             Ok(Changed::Keys(hashes)) => hashes.iter().for_each(|hash| self.forget(hash)),
             Err(_) => {}
         }
@@ -180,20 +185,17 @@ impl Verdicts {
         self.feed.as_ref().map(Feed::next_deadline)
     }
 
-    /// Returns how many verdicts a pool of the cache holds.
-    pub(crate) fn entries(&self, pool: PoolName) -> usize {
-        self.cache.entries(pool)
+    /// Returns how many verdicts were added to a pool of the cache since the last call, and how many
+    /// were evicted from it.
+    pub(crate) fn take_counts(&mut self, pool: PoolName) -> (u64, u64) {
+        self.cache.take_counts(pool)
     }
 
-    /// Returns how many verdicts a pool has evicted since the last call.
-    pub(crate) fn take_evictions(&mut self, pool: PoolName) -> u64 {
-        self.cache.take_evictions(pool)
-    }
-
-    /// Returns true if a lookup was not sent because the circuit breaker is full.
-    fn is_overflow(&self, cause: &Cause, any_in_flight: bool, now: Duration) -> bool {
+    /// Returns true if a lookup was not sent because the circuit breaker is full, or too many are in
+    /// flight.
+    pub(crate) fn is_overflow(&self, cause: &Cause, any_in_flight: bool, now: Duration) -> bool {
         match cause {
-            Cause::NotSent(Unsent::Overflow) => true,
+            Cause::NotSent(Unsent::Overflow | Unsent::TooManyInFlight) => true,
             Cause::NotSent(Unsent::NotAccepted) => {
                 self.reachability.is_breaker_full(any_in_flight, now)
             }

@@ -6,6 +6,7 @@ use std::fmt;
 
 use crate::request::header_map::Header;
 use crate::request::headers::same_name;
+use crate::request::key_tag::KeyTagger;
 
 /// An API key as the client sent it. `Debug` does not show it, and there is no `Display`.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -35,6 +36,8 @@ pub enum Alphabet {
     Hex,
     /// `A–Z a–z 0–9 - _` (RFC 4648 section 5)
     UrlSafe,
+    /// All visible ASCII characters except the comma, for keys from elsewhere.
+    Visible,
 }
 
 impl Alphabet {
@@ -44,6 +47,7 @@ impl Alphabet {
             Self::Base64 => byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'='),
             Self::Hex => byte.is_ascii_hexdigit(),
             Self::UrlSafe => byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'),
+            Self::Visible => byte.is_ascii_graphic() && byte != b',',
         }
     }
 
@@ -54,12 +58,13 @@ impl Alphabet {
             Self::Base64 => bytes.iter().all(|byte| Self::Base64.contains(*byte)),
             Self::Hex => bytes.iter().all(|byte| Self::Hex.contains(*byte)),
             Self::UrlSafe => bytes.iter().all(|byte| Self::UrlSafe.contains(*byte)),
+            Self::Visible => bytes.iter().all(|byte| Self::Visible.contains(*byte)),
         }
     }
 }
 
-/// The shape of a key. Lengths are in bytes and include the prefix.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// The shape of a key. Lengths are in bytes and include the prefix and the tag.
+#[derive(Clone, Debug)]
 pub struct Format {
     /// The start of every key; may be empty.
     pub prefix: String,
@@ -69,13 +74,22 @@ pub struct Format {
     pub max_length: usize,
     /// The characters after the prefix.
     pub alphabet: Alphabet,
+    /// Checks a key's tag, if keys have one.
+    pub tag: Option<KeyTagger>,
 }
 
 impl Format {
     /// The length, in bytes, from which a prefix alone is enough to take a string for a key.
     const MIN_DISTINCTIVE_PREFIX: usize = 3;
 
-    fn matches(&self, value: &[u8]) -> bool {
+    /// Returns whether a credential is a key, as far as can be told without a lookup.
+    fn accepts(&self, credential: &[u8]) -> bool {
+        let tag = self.tag.as_ref();
+        self.has_shape(credential) && tag.is_none_or(|tag| tag.accepts(credential))
+    }
+
+    /// Returns whether a value looks like a key. Its tag may be wrong.
+    fn has_shape(&self, value: &[u8]) -> bool {
         (self.min_length..=self.max_length).contains(&value.len())
             && value
                 .strip_prefix(self.prefix.as_bytes())
@@ -101,10 +115,14 @@ impl Format {
     /// ends at any byte that cannot be part of a key, so quotes, `token=` and the like hide
     /// nothing.
     fn resembles_key(&self, value: &[u8]) -> bool {
+        if self.alphabet == Alphabet::Visible {
+            // Quotes and the like can be part of a key, so nothing tells where it begins.
+            return self.may_be_in(value);
+        }
         let of_key =
             |byte: u8| self.alphabet.contains(byte) || self.prefix.as_bytes().contains(&byte);
         value.split(|byte| !of_key(*byte)).any(|word| {
-            self.matches(word)
+            self.has_shape(word)
                 || (self.prefix.len() >= Self::MIN_DISTINCTIVE_PREFIX
                     && word.starts_with(self.prefix.as_bytes()))
         })
@@ -172,12 +190,12 @@ pub enum Credential<'a> {
 }
 
 /// Where credentials are looked for and what a key looks like.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct CredentialRules {
     /// The sources, in order. Two that hold the same key count as one.
     pub sources: Vec<Source>,
-    /// The shape of a key.
-    pub format: Format,
+    /// The shapes of keys. A key has at least one of them.
+    pub formats: Vec<Format>,
     /// Whether the credential is forwarded to the upstream.
     pub forward: bool,
 }
@@ -228,7 +246,7 @@ impl CredentialRules {
         }
         let credential = match found {
             None => Credential::Missing,
-            Some(key) if is_one && self.format.matches(key) => Credential::Key(ApiKey(key)),
+            Some(key) if is_one && self.accept(key) => Credential::Key(ApiKey(key)),
             Some(_) => Credential::Invalid,
         };
         (credential, holders)
@@ -247,9 +265,18 @@ impl CredentialRules {
         holds && !self.forward
     }
 
+    fn accept(&self, credential: &[u8]) -> bool {
+        self.formats.iter().any(|format| format.accepts(credential))
+    }
+
+    fn resembles_key(&self, value: &[u8]) -> bool {
+        let mut formats = self.formats.iter();
+        formats.any(|format| format.resembles_key(value))
+    }
+
     /// Returns whether a value may contain a key anywhere.
     pub(crate) fn may_hold_key(&self, value: &[u8]) -> bool {
-        self.format.may_be_in(value)
+        self.formats.iter().any(|format| format.may_be_in(value))
     }
 
     /// Returns whether a header contains a key that is not a credential there, because its scheme
@@ -259,8 +286,7 @@ impl CredentialRules {
         !self.forward
             && self.sources.iter().any(|source| {
                 same_name(source.header.as_bytes(), name)
-                    && (self.format.resembles_key(value)
-                        || self.format.resembles_key(source.after_scheme(value)))
+                    && (self.resembles_key(value) || self.resembles_key(source.after_scheme(value)))
             })
     }
 }

@@ -4,7 +4,7 @@
 #![forbid(unsafe_code)]
 
 /// A path prefix that ends on a segment boundary: `/v1/astro` covers `/v1/astro` and
-/// `/v1/astro/natal`, not `/v1/astrology`. A prefix that does not begin with `/` covers nothing.
+/// `/v1/astro/natal`, not `/v1/astrology`. See [`can_match`] for prefixes that cover nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PathPrefix(String);
 
@@ -30,7 +30,13 @@ pub fn covers(prefix: &str, path: &[u8]) -> bool {
         return false;
     };
     let on_border = prefix.ends_with('/') || matches!(rest.first(), None | Some(b'/'));
-    prefix.starts_with('/') && on_border && (prefix == "/" || !may_climb(rest))
+    can_match(prefix) && on_border && (prefix == "/" || !may_climb(rest))
+}
+
+/// Returns true if a prefix covers any path. With a `*` it does not: whoever wrote that expects a
+/// wildcard, and a path that happens to contain one must not be covered instead.
+pub fn can_match(prefix: &str) -> bool {
+    prefix.starts_with('/') && !prefix.contains('*')
 }
 
 /// Checks a path in an operator's configuration.
@@ -42,6 +48,8 @@ pub fn check(path: &str) -> Result<(), &'static str> {
         Err("must start with \"/\"")
     } else if !path.bytes().all(|byte| byte.is_ascii_graphic()) {
         Err("must be visible ASCII; percent-encode anything else, as it is sent")
+    } else if path.contains('*') {
+        Err("has no wildcards, so it must not have \"*\"; a prefix covers all that is below it")
     } else if path.contains(['?', '#']) {
         Err("is compared without the query, so it must not have \"?\" or \"#\"")
     } else if may_climb(path.as_bytes()) || path.split('/').any(|segment| segment == ".") {
@@ -147,6 +155,11 @@ mod tests {
             ("/", "*", false),
             ("", "/anything", false),
             ("v1", "v1/x", false),
+            ("*", "*", false),
+            ("/v1/*", "/v1/*", false),
+            ("/v1/*", "/v1/x", false),
+            ("/v1/*/x", "/v1/*/x", false),
+            ("/v1", "/v1/*", true),
             ("/v1/astro", "/v1/astro/../admin", false),
             ("/v1/astro", "/v1/astro/%2e%2e/admin", false),
             ("/v1/astro", "/v1/astro/.%2E/admin", false),
@@ -221,6 +234,7 @@ mod tests {
             ("/v1/../x", false),
             ("/v1/%2e%2e/x", false),
             ("/v1/./x", false),
+            ("/v1/*", false),
         ];
         for (path, valid) in cases {
             assert_eq!(check(path).is_ok(), valid, "{path}");

@@ -12,11 +12,11 @@ use proxy_wasm::types::{BufferType, LogLevel, MapType};
 
 use super::abi::{self, BAD_ARGUMENT, OK};
 use super::metrics::Metrics;
-use crate::auth::answer::Unsent;
+use crate::auth::cause::Unsent;
 use crate::clock::ms;
 use crate::decision::reply::LocalReply;
 use crate::engine::host::{Host, Level, Part, Token};
-use crate::engine::stats::{Counter, Gauge};
+use crate::engine::stats::Counter;
 use crate::request::header_map::to_map;
 use crate::request::headers::Request;
 
@@ -189,10 +189,6 @@ impl Host for Calls {
 
     fn count(&mut self, counter: Counter, events: u64) {
         self.metrics.add(counter, events);
-    }
-
-    fn change(&mut self, gauge: Gauge, by: i64) {
-        self.metrics.change(gauge, by);
     }
 
     fn observe_lookup(&mut self, ms: u64) {

@@ -14,10 +14,10 @@ use std::collections::HashMap;
 use std::ops::{Deref, DerefMut};
 use std::time::Duration;
 
-use crate::auth::answer::Unsent;
+use crate::auth::cause::Unsent;
 use crate::decision::reply::LocalReply;
 use crate::engine::host::{Host, Level, Part, Token};
-use crate::engine::stats::{Counter, Gauge};
+use crate::engine::stats::Counter;
 use crate::request::headers::Request;
 
 const HEADER: &str = "x-test-failpoint";
@@ -144,10 +144,6 @@ impl<H: Host> Host for Failpoints<H> {
 
     fn count(&mut self, counter: Counter, events: u64) {
         self.0.count(counter, events);
-    }
-
-    fn change(&mut self, gauge: Gauge, by: i64) {
-        self.0.change(gauge, by);
     }
 
     fn observe_lookup(&mut self, ms: u64) {

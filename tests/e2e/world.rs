@@ -251,7 +251,7 @@ fn listeners() -> Vec<Listener> {
                 &json!({
                     "credential": {
                         "sources": [{"header": "X-Token"}, {"header": "authorization", "scheme": "ApiKey"}],
-                        "format": {"prefix": "", "min_length": 8, "max_length": 64, "alphabet": "url_safe"},
+                        "formats": [{"prefix": "", "min_length": 8, "max_length": 64, "alphabet": "url_safe"}],
                     },
                     "identity_headers": {"X-Key": "key_id", "x-env": "environment"},
                     "replies": {

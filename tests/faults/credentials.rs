@@ -61,14 +61,14 @@ fn setup(known: &RuleAuth) -> Result<Setup> {
                     {"header": "authorization", "scheme": "Token"},
                     {"header": "X-API-Key", "scheme": "Key"},
                 ],
-                "format": {"prefix": "k.", "min_length": 10, "max_length": 30, "alphabet": "hex"},
+                "formats": [{"prefix": "k.", "min_length": 10, "max_length": 30, "alphabet": "hex"}],
             }),
         ),
         own(
             "no_prefix",
             json!({
                 "sources": [{"header": "x-api-key"}],
-                "format": {"prefix": "", "min_length": 8, "max_length": 64, "alphabet": "base64"},
+                "formats": [{"prefix": "", "min_length": 8, "max_length": 64, "alphabet": "base64"}],
             }),
         ),
     ]);

@@ -10,6 +10,9 @@
 //! The first line has the status (`-`: none), and by how many bytes the body claims to be longer than
 //! it is. Each line after it is a value of `cache-control`. An empty line and the body follow.
 
+use keystile::auth::response::Response;
+use keystile::request::headers::Request;
+
 pub(crate) struct Answer<'a> {
     pub(crate) status: Option<&'a [u8]>,
     pub(crate) cache_control: Vec<&'a [u8]>,
@@ -41,6 +44,19 @@ impl<'a> Answer<'a> {
             cache_control: lines.collect(),
             body,
             size: body.len() + usize::try_from(more).expect("32 bits"),
+        }
+    }
+
+    /// Returns the answer as the proxy has it; `body` reads its body.
+    pub(crate) fn response<'b>(&self, body: &'b dyn Fn() -> Vec<u8>) -> Response<'b> {
+        let status = self.status.map(|status| (":status", status));
+        let cache_control = self.cache_control.iter();
+        let cache_control = cache_control.map(|value| ("cache-control", *value));
+        let headers: Vec<_> = status.into_iter().chain(cache_control).collect();
+        Response {
+            headers: Request::new(&headers),
+            body_size: self.size,
+            body,
         }
     }
 

@@ -141,7 +141,7 @@ fn assert_names_field(refusal: &str, bytes: &[u8]) {
     );
 }
 
-/// Returns the input with the letters and digits of secrets replaced: those in `hash` and in
+/// Returns the input with the letters and digits of secrets replaced: those in `hash`, in tags and in
 /// `lookup.headers`. Strings with escapes stay. As far as possible, this reads broken JSON too.
 fn masked(bytes: &[u8]) -> Vec<u8> {
     let mut masked = bytes.to_vec();
@@ -191,11 +191,12 @@ fn masked(bytes: &[u8]) -> Vec<u8> {
     masked
 }
 
-/// Returns true for values in `hash` or `lookup.headers`, at any depth, or in their place.
+/// Returns true for values in `hash`, tags or `lookup.headers`, at any depth, or in their place.
 fn is_secret(around: &[Vec<u8>], field: &[u8]) -> bool {
     let mut path: Vec<&[u8]> = around.iter().map(Vec::as_slice).collect();
     path.push(field);
-    path.starts_with(&[b"", b"hash"]) || path.starts_with(&[b"", b"lookup", b"headers"])
+    let is_tag = path.starts_with(&[b"", b"credential", b"formats"]) && path.contains(&&b"tag"[..]);
+    is_tag || path.starts_with(&[b"", b"hash"]) || path.starts_with(&[b"", b"lookup", b"headers"])
 }
 
 fn mask(byte: &mut u8) {

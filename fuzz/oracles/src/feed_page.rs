@@ -150,7 +150,7 @@ fn assert_applied(page: &Answer<'_>, expected: &Expected) {
     let config = br#"{
         "lookup": {"cluster": "auth", "timeout": "3s"},
         "feed": {},
-        "credential": {"format": {"prefix": "", "min_length": 3}}
+        "credential": {"formats": [{"prefix": "", "min_length": 3}]}
     }"#;
     let settings = config::parse(config).expect("a good configuration");
     let mut host = FakeHost::default();

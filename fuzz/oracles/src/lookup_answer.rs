@@ -3,12 +3,12 @@
 
 use std::time::Duration;
 
-use keystile::auth::answer::{self, MAX_ANSWER, Verdict};
+use keystile::auth::answer::Verdict;
+use keystile::auth::lookup::MAX_ANSWER;
 use keystile::auth::record::Record;
-use keystile::auth::response::Response;
 use keystile::engine::Engine;
 use keystile::engine::fake_host::{End, FakeHost};
-use keystile::request::headers::Request;
+use keystile::request::key_hash::KeyHasher;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
@@ -19,6 +19,9 @@ const KEY: &str = "aw_0123456789abcdefghijklmnopqrstuvwxyzABCD-_";
 const PATH: &str = "/v1/numerology/today";
 /// When the lookup is answered, in ms since the Unix epoch: 2027-01-15T08:00:00Z.
 const NOW: u64 = 1_800_000_000_000;
+
+/// The statuses whose body is read. Envoy's own reply with a 502 may say why.
+const BODIES: [&[u8]; 4] = [b"200", b"404", b"410", b"502"];
 
 /// A record as written in the answer.
 #[derive(Debug)]
@@ -44,12 +47,10 @@ enum Expected {
 /// forwarded only if the record permits it.
 pub fn lookup_answer(input: &[u8]) {
     let answer = Answer::of(input);
-    let read = answer::Answer::read(
-        answer.status,
-        answer.cache_control.iter().copied(),
-        answer.size,
-        || answer.body(&[b"200", b"404", b"410"], MAX_ANSWER),
-    );
+    let body = || answer.body(&BODIES, MAX_ANSWER);
+    let read = answer
+        .response(&body)
+        .answer(&KeyHasher::default().hash(KEY.as_bytes()), false);
     let expected = expected(&answer);
     match (&read.verdict, &expected) {
         (Verdict::NotFound, Expected::NotFound)
@@ -77,9 +78,20 @@ fn expected(answer: &Answer<'_>) -> Expected {
             Some(written) => Expected::Record(written),
             None => Expected::Indeterminate,
         },
-        Some(b"404" | b"410") => Expected::NotFound,
+        Some(b"404" | b"410") if answer.size > MAX_ANSWER || !is_html(answer.body) => {
+            Expected::NotFound
+        }
         _ => Expected::Indeterminate,
     }
+}
+
+/// Returns true if a body without a `content-type` is an HTML document.
+fn is_html(body: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(body).to_ascii_lowercase();
+    let text = text.trim_start_matches(|char: char| char.is_ascii_whitespace());
+    ["<!doctype html", "<html", "<head", "<body"]
+        .iter()
+        .any(|tag| text.starts_with(tag))
 }
 
 fn written(body: &[u8]) -> Option<Written> {
@@ -192,16 +204,8 @@ fn assert_resolved(environment: Option<&str>, answer: &Answer<'_>, expected: &Ex
     let now = Duration::from_secs(1);
     let stream = host.request(&mut engine, &headers, true, now);
     let token = host.callouts[0].token;
-    let status = answer.status.map(|status| (":status", status));
-    let cache_control = answer.cache_control.iter();
-    let cache_control = cache_control.map(|value| ("cache-control", *value));
-    let headers: Vec<_> = status.into_iter().chain(cache_control).collect();
-    let response = Response {
-        headers: Request::new(&headers),
-        body_size: answer.size,
-        body: &|| answer.body(&[b"200", b"404", b"410"], MAX_ANSWER),
-    };
-    engine.on_answer(&mut host, token, response, now);
+    let body = || answer.body(&BODIES, MAX_ANSWER);
+    engine.on_answer(&mut host, token, answer.response(&body), now);
     let request = &host.streams[&stream];
     let (status, error, message) = match expected {
         Expected::Indeterminate => (503, "internal_error", "wrong"),
@@ -242,6 +246,9 @@ fn refusal(
     environment: Option<&str>,
 ) -> Option<(u16, &'static str, &'static str)> {
     let covers = |prefix: &String| {
+        if prefix.contains('*') {
+            return false;
+        }
         let slashed = format!("{}/", prefix.trim_end_matches('/'));
         let whole = prefix == PATH || (!prefix.ends_with("//") && PATH.starts_with(&slashed));
         prefix.starts_with('/') && whole

@@ -31,6 +31,7 @@
 mod answers;
 mod counts;
 mod ends;
+mod limit;
 mod lookups;
 mod model;
 mod requests;

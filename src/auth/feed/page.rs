@@ -2,7 +2,8 @@
 
 #![forbid(unsafe_code)]
 
-use crate::auth::answer::{Cause, parse_status};
+use crate::auth::cause::Cause;
+use crate::auth::status::parse_status;
 use crate::json::{Fields, Object};
 use crate::request::key_hash::KeyHash;
 

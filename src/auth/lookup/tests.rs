@@ -117,8 +117,8 @@ fn debug_names_the_headers_without_their_values() {
 
 #[test]
 fn a_client_cannot_make_a_lookup_long() {
-    let long = [b'x'; MAX_TRACE + 1];
-    let most = [b'x'; MAX_TRACE];
+    let long = [b'x'; MAX_PROPAGATED + 1];
+    let most = [b'x'; MAX_PROPAGATED];
     let mut sent: Vec<(&str, &[u8])> = vec![("tracestate", &long)];
     sent.extend([("tracestate", &most[..]); 100]);
     let sent = callout(r#"{"lookup":{"cluster":"auth"}}"#, &sent);
@@ -127,7 +127,11 @@ fn a_client_cannot_make_a_lookup_long() {
         .filter(|(name, _)| name == "tracestate")
         .collect();
     assert_eq!(carried.len(), MAX_REPEATS);
-    assert!(carried.iter().all(|(_, value)| value.len() == MAX_TRACE));
+    assert!(
+        carried
+            .iter()
+            .all(|(_, value)| value.len() == MAX_PROPAGATED)
+    );
 }
 
 /// Clients put keys in the wrong places. The auth cluster must see none of them.
@@ -136,9 +140,9 @@ fn the_callout_carries_no_key() {
     const KEY: &str = "aw_0123456789abcdefghijklmnopqrstuvwxyzABCD-_";
     let default = "";
     // Only its length and alphabet distinguish such a key from other words.
-    let plain = r#","credential":{"format":{"prefix":"","min_length":20,"alphabet":"hex"}}"#;
+    let plain = r#","credential":{"formats":[{"prefix":"","min_length":20,"alphabet":"hex"}]}"#;
     // The prefix alone is too short to recognize a key, so the rest decides.
-    let short = r#","credential":{"format":{"prefix":"k","min_length":9,"alphabet":"hex"}}"#;
+    let short = r#","credential":{"formats":[{"prefix":"k","min_length":9,"alphabet":"hex"}]}"#;
     let cases: [(&str, &str, String, bool); 22] = [
         (
             "an id",
@@ -215,7 +219,7 @@ fn the_callout_carries_no_key() {
     ];
     for (name, more, value, carried) in cases {
         let config = format!(r#"{{"lookup":{{"cluster":"auth"}}{more}}}"#);
-        for header in PASSED_ON {
+        for header in ["x-request-id", "traceparent", "tracestate"] {
             let made = callout(
                 &config,
                 &[(header, value.as_bytes()), ("x-api-key", KEY.as_bytes())],
@@ -224,7 +228,7 @@ fn the_callout_carries_no_key() {
             assert_eq!(has, carried, "{name} in {header}");
         }
     }
-    // Other values of the same header are passed on, up to the limit.
+    // Other values of the same header are propagated, up to the limit.
     let values = [KEY.as_bytes(), b"1", KEY.as_bytes(), b"2", b"3", b"4", b"5"];
     let headers = values.map(|value| ("tracestate", value));
     let made = callout(r#"{"lookup":{"cluster":"auth"}}"#, &headers);
@@ -237,29 +241,34 @@ fn the_callout_carries_no_key() {
 }
 
 #[test]
-fn an_overflow_is_distinguished_from_an_answer() {
-    let overflow: [(&str, &[u8]); 3] = [
-        (":status", b"503"),
-        ("x-envoy-overloaded", b"true"),
-        ("content-type", b"text/plain"),
-    ];
-    let without = |name: &str| {
-        let rest = overflow.into_iter().filter(|(other, _)| *other != name);
-        rest.collect::<Vec<_>>()
-    };
-    let with = |name, value| [&without(name)[..], &[(name, value)]].concat();
-    let cases = [
-        ("overflow", overflow.to_vec(), true),
-        ("no connection", without("x-envoy-overloaded"), false),
-        ("no status", without(":status"), false),
-        ("another status", with(":status", b"200"), false),
-        (
-            "from the auth cluster",
-            with("x-envoy-upstream-service-time", b"0"),
-            false,
-        ),
-    ];
-    for (name, headers, expected) in cases {
-        assert_eq!(is_overflow(&Request::new(&headers)), expected, "{name}");
+fn the_scheme_is_sent_only_if_it_is_https() {
+    for (more, expected) in [
+        ("", None),
+        (r#","scheme":"http""#, None),
+        (r#","scheme":"https""#, Some("https")),
+    ] {
+        let made = callout(&format!(r#"{{"lookup":{{"cluster":"auth"{more}}}}}"#), &[]);
+        let scheme = made.iter().find(|(name, _)| name == ":scheme");
+        assert_eq!(scheme.map(|(_, scheme)| scheme.as_str()), expected);
     }
+}
+
+#[test]
+fn the_listed_headers_are_propagated_and_no_others() {
+    let config = r#"{"lookup":{"cluster":"auth","propagate_headers":["X-B3-TraceId","baggage"],
+                     "headers":{"baggage":"mine"}}}"#;
+    let sent: [(&str, &[u8]); 4] = [
+        ("x-b3-traceid", b"80f198ee56343ba864fe8b2a57d3eff7"),
+        ("baggage", b"theirs"),
+        ("x-request-id", b"1"),
+        ("cookie", b"session=1"),
+    ];
+    let made = callout(config, &sent);
+    let named = |name: &str| {
+        let values = made.iter().filter(|(other, _)| other == name);
+        values.map(|(_, value)| value.as_str()).collect::<Vec<_>>()
+    };
+    assert_eq!(named("x-b3-traceid"), ["80f198ee56343ba864fe8b2a57d3eff7"]);
+    assert_eq!(named("baggage"), ["mine"]);
+    assert!(named("x-request-id").is_empty() && named("cookie").is_empty());
 }

@@ -43,13 +43,13 @@ fn an_exempt_path_may_be_introspected_by_a_method_that_is_not_exempt() {
 #[test]
 fn a_partial_object_keeps_the_other_defaults() {
     let config = parse(
-        br#"{"lookup":{"cluster":"auth","timeout":"2s"},"credential":{"format":{"max_length":64}}}"#,
+        br#"{"lookup":{"cluster":"auth","timeout":"2s"},"credential":{"formats":[{"max_length":64}]}}"#,
     )
     .unwrap();
     assert_eq!(config.lookup.timeout, Duration::from_secs(2));
     assert_eq!(config.policy.credential.sources.len(), 2);
-    assert_eq!(config.policy.credential.format.min_length, 43);
-    assert_eq!(config.policy.credential.format.max_length, 64);
+    assert_eq!(config.policy.credential.formats[0].min_length, 43);
+    assert_eq!(config.policy.credential.formats[0].max_length, 64);
 }
 
 #[test]
@@ -60,6 +60,10 @@ fn boundary_values_are_accepted() {
         r#""lookup":{"cluster":"auth","timeout":"1m"}"#,
         r#""lookup":{"cluster":"outbound|80||auth.default.svc.cluster.local"}"#,
         r#""lookup":{"cluster":"auth","authority":"[::1]:8080"}"#,
+        r#""lookup":{"cluster":"auth","max_concurrent":1}"#,
+        r#""lookup":{"cluster":"auth","max_concurrent":65536}"#,
+        r#""lookup":{"cluster":"auth","propagate_headers":[]}"#,
+        r#""lookup":{"cluster":"auth","propagate_headers":["B3","baggage"]},"credential":{"sources":[{"header":"traceparent"}]}"#,
         r#""lookup":{"cluster":"auth","authority":null,"headers":{"x-empty":""}}"#,
         r#""lookup":{"cluster":"auth","path":"/?h={key_hash}"}"#,
         r#""lookup":{"cluster":"a"},"cache":{"allow_ttl":"720h","stale_if_error":"0s"}"#,
@@ -69,8 +73,10 @@ fn boundary_values_are_accepted() {
         r#""lookup":{"cluster":"a"},"feed":{"path":"/?limit=100&after={cursor}"}"#,
         r#""lookup":{"cluster":"a"},"feed":{"interval":"100ms","stale_after":"200ms"}"#,
         r#""lookup":{"cluster":"a"},"feed":{"interval":"60s","stale_after":"1h"}"#,
-        r#""lookup":{"cluster":"a"},"credential":{"format":{"prefix":"","min_length":1,"max_length":8192}}"#,
-        r#""lookup":{"cluster":"a"},"credential":{"format":{"min_length":8192,"max_length":8192}}"#,
+        r#""lookup":{"cluster":"a"},"credential":{"formats":[{"prefix":"","min_length":1,"max_length":8192}]}"#,
+        r#""lookup":{"cluster":"a"},"credential":{"formats":[{"min_length":8192,"max_length":8192}]}"#,
+        r#""lookup":{"cluster":"a"},"credential":{"formats":[{"prefix":"","min_length":9,"tag":{"secrets":["sixteen letters."]}}]}"#,
+        r#""lookup":{"cluster":"a"},"credential":{"formats":[{"prefix":"a_"},{"prefix":"b_","alphabet":"visible","tag":null}]}"#,
         r#""lookup":{"cluster":"a"},"credential":{"sources":[{"header":"a","scheme":null}]}"#,
         r#""lookup":{"cluster":"a"},"credential":{"sources":[{"header":"a","scheme":"B"},{"header":"a","scheme":"C"}]}"#,
         r#""lookup":{"cluster":"a"},"exempt":{"path_prefixes":["/"]}"#,
@@ -93,7 +99,7 @@ fn the_longest_strings_are_accepted() {
     let cases = [
         format!(r#""environment":"{}""#, x(256)),
         format!(
-            r#""credential":{{"format":{{"prefix":"{}","min_length":65}}}}"#,
+            r#""credential":{{"formats":[{{"prefix":"{}","min_length":65}}]}}"#,
             x(64)
         ),
         format!(r#""replies":{{"service_name":"{}"}}"#, x(64)),

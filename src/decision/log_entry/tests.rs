@@ -56,6 +56,14 @@ fn log_entries() {
              request_id=req_00000000000000000000000000",
         ),
         (
+            Outcome::Refused(Denial::Expired),
+            Some(Source::Cache),
+            key,
+            Some(id),
+            "outcome=api_key_revoked reason=expired source=cache key_id=key_1 \
+             request_id=req_00000000000000000000000000",
+        ),
+        (
             not_found,
             Some(Source::Coalesced),
             None,

@@ -10,7 +10,7 @@ const ID: &str = "req_01KSFJ354N000000000000002A";
 static DEFAULT: LazyLock<Replies> = LazyLock::new(Replies::default);
 
 fn rendered(denial: Denial, form: ReplyFormat) -> LocalReply<'static> {
-    DEFAULT.render(denial, form, RequestId::new(NOW, 74), NOW)
+    DEFAULT.render(denial, form, RequestId::new(NOW, 74), NOW, None)
 }
 
 fn header<'a>(reply: &'a LocalReply<'_>, name: &str) -> Option<&'a str> {
@@ -79,7 +79,8 @@ fn configured_text_is_escaped() {
     });
     let id = RequestId::new(NOW, 74);
     let body = |denial| -> serde_json::Value {
-        serde_json::from_str(&replies.render(denial, ReplyFormat::Http, id, NOW).body).unwrap()
+        let reply = replies.render(denial, ReplyFormat::Http, id, NOW, None);
+        serde_json::from_str(&reply.body).unwrap()
     };
     let message = body(Denial::NotFound)["message"].clone();
     assert!(
@@ -171,5 +172,29 @@ fn an_active_key_is_told_its_record_and_no_more() {
             reply.headers,
             headers.map(|(name, value)| (name, value.into()))
         );
+    }
+}
+
+#[test]
+fn a_503_says_how_long_trying_again_is_in_vain() {
+    let replies = Replies::new(&ReplyRules {
+        retry_after_seconds: 5,
+        ..ReplyRules::default()
+    });
+    let id = RequestId::new(NOW, 74);
+    for (ms, seconds) in [
+        (None, 5),
+        (Some(0), 5),
+        (Some(5_000), 5),
+        (Some(5_001), 6),
+        (Some(60_000), 60),
+    ] {
+        let wait = ms.map(Duration::from_millis);
+        let reply = replies.render(Denial::Internal, ReplyFormat::Http, id, NOW, wait);
+        assert_eq!(header(&reply, "retry-after"), Some(&*seconds.to_string()));
+        let body: serde_json::Value = serde_json::from_str(&reply.body).unwrap();
+        assert_eq!(body["retry_after"], seconds);
+        let denied = replies.render(Denial::NotFound, ReplyFormat::Http, id, NOW, wait);
+        assert_eq!(header(&denied, "retry-after"), None);
     }
 }

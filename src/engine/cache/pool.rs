@@ -82,6 +82,7 @@ impl<V> Lifecycle<KeyHash, V> for CountEvictions {
 #[derive(Debug)]
 pub(super) struct Pool<V> {
     entries: Cache<KeyHash, V, UnitWeighter, Seed, CountEvictions>,
+    insertions: u64,
     evictions: u64,
 }
 
@@ -94,6 +95,7 @@ impl<V> Pool<V> {
         let capacity = u64::try_from(capacity).unwrap_or(u64::MAX);
         Self {
             entries: Cache::with(remembered, capacity, UnitWeighter, seed, CountEvictions),
+            insertions: 0,
             evictions: 0,
         }
     }
@@ -113,6 +115,7 @@ impl<V> Pool<V> {
         if let Some(mut entry) = self.entries.get_mut(&hash) {
             *entry = value;
         } else {
+            self.insertions = self.insertions.saturating_add(1);
             self.entries
                 .insert_with_lifecycle(hash, value, &mut self.evictions);
         }
@@ -120,6 +123,11 @@ impl<V> Pool<V> {
 
     pub(super) fn remove(&mut self, hash: &KeyHash) {
         self.entries.remove(hash);
+    }
+
+    /// Returns all entries, without marking them as used.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &V> {
+        self.entries.iter().map(|(_, value)| value)
     }
 
     pub(super) fn clear(&mut self) {
@@ -133,12 +141,15 @@ impl<V> Pool<V> {
         }
     }
 
+    #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.entries.len()
     }
 
-    pub(super) fn take_evictions(&mut self) -> u64 {
-        std::mem::take(&mut self.evictions)
+    /// Returns how many entries were added and evicted since the last call.
+    pub(super) fn take_counts(&mut self) -> (u64, u64) {
+        let insertions = std::mem::take(&mut self.insertions);
+        (insertions, std::mem::take(&mut self.evictions))
     }
 }
 

@@ -191,7 +191,7 @@ proptest! {
             }
         }
         prop_assert!(flooded.entries(PoolName::Deny) <= 5);
-        prop_assert_eq!(quiet.take_evictions(PoolName::Deny), 0);
+        prop_assert_eq!(quiet.take_counts(PoolName::Deny).1, 0);
     }
 
     /// A hash is in at most one pool, and the verdict that was kept last is found.
@@ -213,24 +213,43 @@ proptest! {
     }
 }
 
+/// Until a record is looked up again, it is only used if that fails.
 #[test]
-fn forgotten_verdicts_free_their_entries() {
-    let mut cache = cache(r#"{"max_allow_entries":10,"max_deny_entries":10}"#);
-    for round in 0..3_usize {
-        for key in 0..100 {
-            cache.keep(hash(key), &active(), None, at(0));
-            cache.keep(hash(100 + key), &Verdict::NotFound, None, at(0));
+fn expired_verdicts_are_stale_and_other_verdicts_than_active_are_gone() {
+    let rules = r#"{"jitter":0,"refresh_ahead":1,"allow_ttl":"1h","stale_if_error":"10s"}"#;
+    // When all verdicts expire, until when all changes are known then, and how long the record stays
+    // in grace. It was looked up at 1000 ms.
+    let cases = [
+        (2_000, None, 11_000),
+        (2_000, Some(500), 11_000),
+        (2_000, Some(1_500), 11_500),
+        (900_000, Some(899_000), 909_000),
+    ];
+    for (expired, complete_until, end) in cases {
+        let mut cache = cache(rules);
+        cache.keep(hash(1), &active(), None, at(1_000));
+        cache.keep(hash(2), &Verdict::NotFound, None, at(1_000));
+        cache.expire(complete_until.map(at));
+        let later = Freshness {
+            complete_until: Some(at(expired)),
+            allow_limit: None,
+        };
+        let mut find = |key, ms| cache.find(&hash(key), later, at(ms));
+        for ms in [expired, end - 1] {
+            let found = find(1, ms);
+            assert!(
+                matches!(found, Some(Found::Grace { .. })),
+                "{found:?} at {ms} ms"
+            );
+            assert_eq!(find(2, ms), None);
         }
-        assert_eq!(cache.entries(PoolName::Allow), 10, "round {round}");
-        assert_eq!(cache.entries(PoolName::Deny), 10, "round {round}");
-        cache.clear();
-        for pool in PoolName::ALL {
-            assert_eq!(cache.entries(pool), 0, "round {round}");
-        }
-        for key in 0..200 {
-            assert_eq!(cache.find(&hash(key), Freshness::default(), at(0)), None);
-        }
+        assert_eq!(find(1, end), None, "at {end} ms");
     }
+}
+
+#[test]
+fn a_verdict_can_be_removed() {
+    let mut cache = cache("{}");
     for verdict in [active(), Verdict::NotFound] {
         cache.keep(hash(1), &verdict, None, at(0));
         cache.remove(&hash(2));

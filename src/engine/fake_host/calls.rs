@@ -4,11 +4,11 @@
 
 use std::time::Duration;
 
-use crate::auth::answer::Unsent;
+use crate::auth::cause::Unsent;
 use crate::decision::reply::LocalReply;
 use crate::engine::fake_host::{End, FakeHost, Sent};
 use crate::engine::host::{Host, Level, Part, Token};
-use crate::engine::stats::{Counter, Gauge};
+use crate::engine::stats::Counter;
 use crate::request::headers::Request;
 
 #[allow(
@@ -143,12 +143,6 @@ impl Host for FakeHost {
             .entry(counter.name().into_owned())
             .or_default();
         *count = count.saturating_add(events);
-    }
-
-    fn change(&mut self, gauge: Gauge, by: i64) {
-        assert!(by != 0, "Envoy rejects a change of zero");
-        let value = self.gauges.entry(gauge.name()).or_default();
-        *value = value.saturating_add(by);
     }
 
     fn observe_lookup(&mut self, ms: u64) {

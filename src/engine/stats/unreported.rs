@@ -1,24 +1,21 @@
-//! The counts since the last report to the host, and the gauges as last reported.
+//! The counts since the last report to the host.
 
 #![forbid(unsafe_code)]
 
 use crate::decision::outcome::Outcome;
-use crate::engine::stats::{Counter, Gauge};
+use crate::engine::stats::Counter;
 
 /// Counts that are not yet reported to the host: a report costs more than counting.
 #[derive(Debug)]
 pub struct Unreported {
     /// By [`Counter::place`].
     counts: [u64; Counter::PLACES],
-    /// The value of each gauge as last reported to the host.
-    gauges: [i64; Gauge::ALL.len()],
 }
 
 impl Default for Unreported {
     fn default() -> Self {
         Self {
             counts: [0; Counter::PLACES],
-            gauges: [0; Gauge::ALL.len()],
         }
     }
 }
@@ -45,21 +42,6 @@ impl Unreported {
         Counter::all()
             .map(move |counter| (counter, counts.get(counter.place()).copied().unwrap_or(0)))
             .filter(|(_, count)| *count > 0)
-    }
-
-    /// Returns by how much each gauge must change, without zeros; `values` returns its value on this
-    /// worker. Workers share the gauges, so none may set one.
-    pub fn take_changes(
-        &mut self,
-        values: impl Fn(Gauge) -> usize,
-    ) -> impl Iterator<Item = (Gauge, i64)> {
-        let values = Gauge::ALL.map(|gauge| i64::try_from(values(gauge)).unwrap_or(i64::MAX));
-        let known = std::mem::replace(&mut self.gauges, values);
-        Gauge::ALL
-            .into_iter()
-            .zip(values.into_iter().zip(known))
-            .map(|(gauge, (value, known))| (gauge, value.saturating_sub(known)))
-            .filter(|(_, change)| *change != 0)
     }
 }
 

@@ -6,7 +6,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::*;
-use crate::auth::answer::Unsent;
+use crate::auth::cause::Unsent;
 use crate::engine::fake_host::{End, FakeHost, Sent, Stream};
 use crate::request::key_hash::{KeyHash, KeyHasher};
 
@@ -38,11 +38,12 @@ pub(super) fn at(ms: u64) -> Duration {
 
 /// Returns the headers and body for `active`, `active until 5000` (ms), `active in staging`,
 /// `active large staging` (too large to be kept), `revoked`, `revoked in staging`, `not_found`,
-/// `nothing` (no answer at all) or `overflow`; each may have `, max-age=7`.
-fn answer(text: &str) -> (Vec<(&'static str, Vec<u8>)>, String) {
-    let (text, max_age) = match text.split_once(", max-age=") {
+/// `nothing` (no answer at all), `overflow`, or a status; each may have `, cache-control: max-age=7`
+/// or another header.
+fn answer(text: &str) -> (Vec<(&str, Vec<u8>)>, String) {
+    let (text, more) = match text.split_once(", ") {
         None => (text, None),
-        Some((text, seconds)) => (text, Some(seconds)),
+        Some((text, header)) => (text, header.split_once(": ")),
     };
     let mut words = text.split(' ');
     let kind = words.next().unwrap();
@@ -76,13 +77,9 @@ fn answer(text: &str) -> (Vec<(&'static str, Vec<u8>)>, String) {
             ],
             String::new(),
         ),
-        _ => panic!("{text}"),
+        status => (vec![(":status", status.as_bytes().to_vec())], String::new()),
     };
-    if let Some(seconds) = max_age
-        && !headers.is_empty()
-    {
-        headers.push(("cache-control", format!("max-age={seconds}").into_bytes()));
-    }
+    headers.extend(more.map(|(name, value)| (name, value.as_bytes().to_vec())));
     (headers, body)
 }
 
@@ -119,7 +116,7 @@ impl Scene {
     pub(super) fn new(cache: &str) -> Self {
         let config = format!(
             r#"{{"lookup":{{"cluster":"auth"}},"environment":"production","introspection":{{}},
-                "credential":{{"format":{{"prefix":"k","min_length":2,"max_length":64}}}},
+                "credential":{{"formats":[{{"prefix":"k","min_length":2,"max_length":64}}]}},
                 "cache":{cache}}}"#
         );
         // So that no poll comes early.
@@ -174,12 +171,12 @@ impl Scene {
                 self.resolved()
             }
             (_, what) if what.starts_with("asks") => {
-                self.host.unsent = match what {
+                let (how, key) = what.split_once(" about ").unwrap_or((what, "key"));
+                self.host.unsent = match how {
                     "asks in vain" => Some(Unsent::NotAccepted),
                     "asks in overflow" => Some(Unsent::Overflow),
                     _ => None,
                 };
-                let key = what.strip_prefix("asks about ").unwrap_or("key");
                 let came = self.asks(request, key, now);
                 self.host.unsent = None;
                 came

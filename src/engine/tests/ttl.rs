@@ -105,7 +105,11 @@ fn cache_control_shortens_and_never_lengthens() {
             EXACT,
             &[
                 (0, "A asks", "asks"),
-                (0, "A gets active, max-age=7", "A: active lookup"),
+                (
+                    0,
+                    "A gets active, cache-control: max-age=7",
+                    "A: active lookup",
+                ),
                 (6_999, "B asks", "active cache"),
                 (7_000, "C asks", "asks"),
             ],
@@ -115,7 +119,11 @@ fn cache_control_shortens_and_never_lengthens() {
             EXACT,
             &[
                 (0, "A asks", "asks"),
-                (0, "A gets not_found, max-age=3600", "A: not_found lookup"),
+                (
+                    0,
+                    "A gets not_found, cache-control: max-age=3600",
+                    "A: not_found lookup",
+                ),
                 (4_999, "B asks", "not_found cache"),
                 (5_000, "C asks", "asks"),
             ],
@@ -127,7 +135,7 @@ fn cache_control_shortens_and_never_lengthens() {
                 (0, "A asks", "asks"),
                 (0, "A gets active", "A: active lookup"),
                 (30_000, "B asks", "active cache, refresh"),
-                (30_002, "refresh gets active, max-age=0", ""),
+                (30_002, "refresh gets active, cache-control: max-age=0", ""),
                 (30_003, "C asks", "asks"),
                 (30_004, "C gets nothing", "C: nothing"),
             ],
@@ -139,7 +147,11 @@ fn cache_control_shortens_and_never_lengthens() {
                 (0, "A asks", "asks"),
                 (0, "A gets active", "A: active lookup"),
                 (60_000, "B asks", "asks"),
-                (60_000, "B gets nothing, max-age=0", "B: active stale"),
+                (
+                    60_000,
+                    "B gets nothing, cache-control: max-age=0",
+                    "B: active stale",
+                ),
             ],
         ),
     ]);

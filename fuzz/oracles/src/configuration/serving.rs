@@ -6,6 +6,7 @@ use keystile::engine::Engine;
 use keystile::engine::fake_host::{End, FakeHost, Sent};
 use keystile::engine::settings::Settings;
 use keystile::request::headers::Request;
+use keystile::request::key_tag::TAG_LENGTH;
 use serde_json::{Value, json};
 
 /// 2027-01-15T08:00:00Z
@@ -17,10 +18,15 @@ type Headers<'a> = &'a [(&'a str, &'a [u8])];
 
 /// Sends a few requests through an engine, with every answer that a lookup may have.
 pub(super) fn assert_serves(config: &Settings) {
-    let format = &config.policy.credential.format;
+    let format = &config.policy.credential.formats[0];
+    let tag_length = format.tag.as_ref().map_or(0, |_| TAG_LENGTH);
+    let length = format.max_length.min(50).max(format.min_length);
     // The letter `a` is in every alphabet.
-    let rest = format.max_length.min(50).max(format.min_length) - format.prefix.len();
-    let key = format!("{}{}", format.prefix, "a".repeat(rest));
+    let rest = "a".repeat(length - format.prefix.len() - tag_length);
+    let untagged = format!("{}{rest}", format.prefix);
+    let tag = format.tag.as_ref();
+    let tag = tag.map(|tagger| tagger.tag(untagged.as_bytes()).expect("a secret"));
+    let key = format!("{untagged}{}", tag.unwrap_or_default());
     for source in &config.policy.credential.sources {
         let scheme = source.scheme.as_ref().map(|scheme| format!("{scheme} "));
         let credential = format!("{}{key}", scheme.unwrap_or_default());

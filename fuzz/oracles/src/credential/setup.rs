@@ -174,12 +174,12 @@ impl Setup {
             "credential": {
                 "sources": sources.collect::<Vec<_>>(),
                 "forward": self.forward,
-                "format": {
+                "formats": [{
                     "prefix": self.rules.prefix,
                     "min_length": self.rules.lengths.0,
                     "max_length": self.rules.lengths.1,
                     "alphabet": self.rules.alphabet.name,
-                },
+                }],
             },
             "identity_headers": Value::Object(identities.collect()),
             "exempt": exempt,

@@ -4,6 +4,7 @@ use keystile::engine::host::Token;
 use serde_json::json;
 
 use super::answers::{Given, Kind, Response};
+use super::limit::Limit;
 use super::worker::{Asked, Lookup, State, Worker};
 use super::{DecidedBy, KEYS, MAX_RESOLVED_PER_CALLBACK, TIMEOUT};
 
@@ -22,6 +23,7 @@ impl Worker {
             return;
         }
         self.counts.lookup(kind);
+        self.note_limit(key, kind);
         self.model.note_reachability(kind, self.now.ms);
         if let Some(stream) = lookup.uncached {
             assert_eq!(sent, [], "an uncached lookup was sent again");
@@ -42,6 +44,15 @@ impl Worker {
         self.assert_resolved(MAX_RESOLVED_PER_CALLBACK);
     }
 
+    /// Notes what an answer means for the limit on the lookups of its key.
+    fn note_limit(&mut self, key: usize, kind: Kind) {
+        match kind {
+            kind if kind.is_verdict() => self.limits[key] = Limit::default(),
+            Kind::Overflow => {}
+            _ => self.limits[key].fail(self.now.ms),
+        }
+    }
+
     fn answer_shared_lookup(
         &mut self,
         lookup: &Lookup,
@@ -59,7 +70,13 @@ impl Worker {
             assert_eq!(*asked, Asked::Key(key));
             return match token {
                 Some(token) => self.note_resent(lookup, *token, &waiting),
-                None => self.fail_lookup(key, self.unsent_as(None), &waiting),
+                None => {
+                    let by = self.unsent_as(None);
+                    if by == DecidedBy::Failure {
+                        self.limits[key].fail(self.now.ms);
+                    }
+                    self.fail_lookup(key, by, &waiting);
+                }
             };
         }
         assert_eq!(sent, [], "a lookup was sent after {kind:?}");
@@ -157,21 +174,20 @@ impl Worker {
             b'f' | b'9' => return self.counts.poll("failed"),
             b'c' if first => return self.counts.poll("failed"),
             b'c' => Vec::new(),
-            b'r' => (0..KEYS).collect(),
-            _ if first => (0..KEYS).collect(),
             _ => named,
         };
         if kind != b'c' {
             self.model.cursor = Some(cursor);
         }
-        self.counts.poll(match kind {
-            b'r' => "reset",
-            _ if first => "reset",
-            _ if named.is_empty() => "current",
-            _ => "changes",
-        });
-        // The next page may list more changes, unless any key may have changed.
-        let complete = kind != b'l' || first;
+        if kind == b'r' || first {
+            self.counts.poll("reset");
+            return self.model.apply_reset(made, self.now);
+        }
+        let is_current = named.is_empty();
+        self.counts
+            .poll(if is_current { "current" } else { "changes" });
+        // The next page may list more changes.
+        let complete = kind != b'l';
         self.model
             .apply_page(&named, complete.then_some(made), self.now);
     }

@@ -60,8 +60,10 @@ impl Model {
 
     /// Returns true if the answer to a lookup sent at this time may predate a change.
     pub(super) fn is_outdated(&self, key: usize, asked: At) -> bool {
-        self.keys[key]
+        let known = &self.keys[key];
+        known
             .changed
+            .max(known.reset)
             .is_some_and(|changed| changed > asked)
     }
 
@@ -71,6 +73,7 @@ impl Model {
         let known = &mut self.keys[given.key];
         known.kept = Some(number).filter(|_| self.rules.ttl(given.kind) > 0);
         known.failed = (None, None);
+        known.fresh_until_reset = None;
     }
 
     /// Notes that a lookup has failed. If the circuit breaker was full, a record in grace does not
@@ -84,6 +87,28 @@ impl Model {
                 (age < shortest || !may_last, age < longest || !lasts)
             }
             _ => (true, true),
+        };
+        let failed = &mut self.keys[view.key].failed;
+        if surely {
+            failed.0 = Some(view.now);
+        }
+        if perhaps {
+            failed.1 = Some(view.now);
+        }
+    }
+
+    /// Notes that a lookup was not sent because others of its key have failed: for a request without
+    /// a usable verdict, or perhaps to refresh the one that it used.
+    pub(super) fn note_held_back(&mut self, view: &View, is_refresh: bool) {
+        let kept = view.known.kept.map(|kept| &self.given[kept]);
+        let (surely, perhaps) = match kept {
+            Some(kept) if is_refresh => view.is_refresh_due(kept),
+            _ => {
+                let recently =
+                    |failed: Option<u64>| failed.is_some_and(|failed| view.now - failed < RETRY);
+                let (surely, perhaps) = view.known.failed;
+                (!recently(perhaps), !recently(surely))
+            }
         };
         let failed = &mut self.keys[view.key].failed;
         if surely {
@@ -123,6 +148,25 @@ impl Model {
         }
     }
 
+    /// Notes that any key may have changed. Records stay in grace.
+    pub(super) fn apply_reset(&mut self, complete_until: u64, now: At) {
+        let known_until = self.complete_until.replace(complete_until);
+        self.answered = Some(now.ms);
+        self.failing = false;
+        for known in &mut self.keys {
+            known.reset = Some(now);
+            let kept = known.kept.map(|kept| &self.given[kept]);
+            match kept.filter(|kept| self.rules.allows(kept.kind)) {
+                Some(kept) => {
+                    let fresh = known_until.unwrap_or(0).saturating_sub(kept.made.ms);
+                    let before = known.fresh_until_reset.unwrap_or(u64::MAX);
+                    known.fresh_until_reset = Some(fresh.min(before));
+                }
+                None => (known.kept, known.failed) = (None, (None, None)),
+            }
+        }
+    }
+
     /// Notes the answer to an uncached lookup. If it differs from the kept one, the key has changed.
     pub(super) fn note_uncached(&mut self, number: usize, now: At) {
         let given = self.given[number];
@@ -136,9 +180,9 @@ impl Model {
 
     fn note_change(&mut self, key: usize, now: At) {
         self.keys[key] = Known {
-            kept: None,
-            failed: (None, None),
             changed: Some(now),
+            reset: self.keys[key].reset,
+            ..Known::default()
         };
     }
 

@@ -1,6 +1,7 @@
 //! Requests: how they arrive, wait and leave.
 
-use keystile::auth::answer::{Source, Unsent};
+use keystile::auth::answer::Source;
+use keystile::auth::cause::Unsent;
 use keystile::engine::host::{Flow, Token};
 
 use super::ends::Decision;
@@ -13,11 +14,13 @@ impl Worker {
     pub(super) fn request(&mut self, key: usize, unsent: Option<Unsent>) {
         let view = self.view(key);
         let in_flight = self.in_flight(key);
+        let held_back = self.limits[key].holds_back(self.now.ms) && in_flight.is_none();
         let full = in_flight.is_some_and(|token| self.waiting(token).len() >= MAX_WAITING);
         let (stream, sent) = self.send_request(key, "/v1/x", unsent);
         let is_paused = self.host.streams[&stream].end.is_none();
         if sent.is_some() {
             assert_eq!(in_flight, None, "two lookups of key {key} are in flight");
+            self.note_attempt(key, held_back);
         }
         match sent {
             None if is_paused => {
@@ -51,12 +54,18 @@ impl Worker {
                         panic!("a lookup was sent, but the request did not wait for it: {seen:?}")
                     }
                     None if full && seen.decision == Decision::NoVerdict => DecidedBy::NoVerdict,
+                    None if held_back
+                        && (seen.decision == Decision::NoVerdict
+                            || !view.surely_failed_recently()) =>
+                    {
+                        DecidedBy::Failure
+                    }
                     None => DecidedBy::AtOnce {
                         lookup_in_flight: in_flight.is_some(),
                     },
                 };
                 if is_cached {
-                    let may_be_sent = in_flight.is_none();
+                    let may_be_sent = in_flight.is_none() && !held_back;
                     self.model
                         .assert_refresh(&view, sent.is_some(), may_be_sent);
                 } else if sent.is_some() || by == DecidedBy::NoVerdict {
@@ -65,7 +74,8 @@ impl Worker {
                 self.model.assert_end(&seen, &view, by, self.wall());
                 match sent {
                     Some(Some(token)) => self.note_sent(token, &view, None),
-                    Some(None) => self.model.note_failure(&view, self.unsent_as(unsent)),
+                    Some(None) => self.note_unsent(&view, unsent),
+                    None if held_back => self.model.note_held_back(&view, is_cached),
                     None => {}
                 }
             }
@@ -78,12 +88,21 @@ impl Worker {
         if self.model.rules.small {
             return None;
         }
+        let held_back = self.limits[key].holds_back(self.now.ms);
         let (stream, sent) = self.send_request(key, "/v1/keys/me", None);
-        let Some(token) = sent.expect("no lookup for an introspection request") else {
+        if sent.is_some() {
+            self.note_attempt(key, held_back);
+        } else {
+            assert!(held_back, "no lookup for an introspection request");
+        }
+        let Some(token) = sent.flatten() else {
             let seen = self.finish_request(stream);
             let view = self.view(key);
             self.model
                 .assert_end(&seen, &view, DecidedBy::NoVerdict, self.wall());
+            if sent.is_some() && self.unsent_as(None) == DecidedBy::Failure {
+                self.limits[key].fail(self.now.ms);
+            }
             return None;
         };
         self.note_sent(token, &self.view(key), Some(stream));
@@ -119,6 +138,24 @@ impl Worker {
             token
         });
         (stream, sent)
+    }
+
+    /// Notes an attempt to send a lookup.
+    fn note_attempt(&mut self, key: usize, held_back: bool) {
+        assert!(
+            !held_back,
+            "a lookup was sent, though those of key {key} fail"
+        );
+        self.limits[key].spend(self.now.ms);
+    }
+
+    /// Notes that a lookup could not be sent.
+    fn note_unsent(&mut self, view: &View, unsent: Option<Unsent>) {
+        let by = self.unsent_as(unsent);
+        self.model.note_failure(view, by);
+        if by == DecidedBy::Failure {
+            self.limits[view.key].fail(self.now.ms);
+        }
     }
 
     /// Notes that a lookup was sent; `view` shows its key as known before.

@@ -15,6 +15,10 @@ pub(super) struct Known {
     pub(super) failed: (Option<u64>, Option<u64>),
     /// When the key last changed, as far as is known.
     pub(super) changed: Option<At>,
+    /// When any key may have changed.
+    pub(super) reset: Option<At>,
+    /// For how many ms the kept answer was fresh when any key may have changed.
+    pub(super) fresh_until_reset: Option<u64>,
 }
 
 /// A key at one moment. With jitter, the model knows only the minimum and maximum of a verdict's
@@ -38,6 +42,14 @@ impl View {
         let limit = self.rules.feed.as_ref().map(|feed| feed.allow_when_stale);
         let limit = limit.filter(|_| self.rules.allows(given.kind) && self.is_feed_stale());
         let limit = limit.unwrap_or(u64::MAX);
+        let limit = limit.min(self.known.fresh_until_reset.unwrap_or(u64::MAX));
+        (self.rules.shortest(ttl).min(limit), ttl.min(limit))
+    }
+
+    /// Returns for how long the answer can be confirmed by the feed: minimum and maximum.
+    fn confirmable(&self, given: &Given) -> (u64, u64) {
+        let ttl = self.rules.ttl(given.kind);
+        let limit = self.known.fresh_until_reset.unwrap_or(u64::MAX);
         (self.rules.shortest(ttl).min(limit), ttl.min(limit))
     }
 
@@ -51,23 +63,20 @@ impl View {
                 .map_or(given.made.ms, |known| known.min(end));
             known.max(given.made.ms) + self.rules.stale_if_error
         };
-        let ttl = self.rules.ttl(given.kind);
+        let (shortest, longest) = self.confirmable(given);
         let lasts = |ttl| self.rules.allows(given.kind) && !ends && self.now < until(ttl);
-        (lasts(self.rules.shortest(ttl)), lasts(ttl))
+        (lasts(shortest), lasts(longest))
     }
 
     /// Returns how long the answer has been stale: minimum and maximum.
     pub(super) fn stale_for(&self, given: &Given) -> (u64, u64) {
-        let ttl = self.rules.ttl(given.kind);
+        let (least, most) = self.confirmable(given);
         let (shortest, longest) = self.life(given);
         let since = |ttl: u64, life: u64| {
             let known = self.complete_until.unwrap_or(0).min(given.made.ms + ttl);
             self.now.saturating_sub(known.max(given.made.ms + life))
         };
-        (
-            since(ttl, longest),
-            since(self.rules.shortest(ttl), shortest),
-        )
+        (since(most, longest), since(least, shortest))
     }
 
     /// Returns whether the fresh answer must be looked up again: certainly, and possibly.
@@ -82,6 +91,12 @@ impl View {
             allows && after(longest) && !failed(perhaps),
             allows && after(shortest) && !failed(surely),
         )
+    }
+
+    /// Returns true if a lookup certainly failed so recently that no other is sent.
+    pub(super) fn surely_failed_recently(&self) -> bool {
+        let failed = self.known.failed.0;
+        failed.is_some_and(|failed| self.now - failed < RETRY)
     }
 
     /// Returns how long a stale record is used because of a full circuit breaker.

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use keystile::auth::answer::{Source, Unsent};
+use keystile::auth::answer::Source;
+use keystile::auth::cause::Unsent;
 use keystile::engine::Engine;
 use keystile::engine::fake_host::FakeHost;
 use keystile::engine::host::Token;
@@ -11,6 +12,7 @@ use keystile::request::key_hash::KeyHasher;
 
 use super::answers::{Kind, Response};
 use super::counts::Counts;
+use super::limit::Limit;
 use super::model::Model;
 use super::rules::Rules;
 use super::view::View;
@@ -102,6 +104,7 @@ pub(super) struct Worker {
     pub(super) now: At,
     pub(super) wall: i64,
     pub(super) lookups: Vec<Lookup>,
+    pub(super) limits: [Limit; KEYS],
     pub(super) paused: BTreeMap<u32, Paused>,
     pub(super) poll: Option<Poll>,
     /// When the feed must be polled next, in ms, unless a poll is in flight.
@@ -110,6 +113,8 @@ pub(super) struct Worker {
     pub(super) can_send: bool,
     pub(super) period: Duration,
     pub(super) next_tick: u64,
+    /// When counts were last reported, in ms.
+    pub(super) flushed: Option<u64>,
     /// The last callout that [`Self::take_sent`] returned.
     last_sent: Token,
 }
@@ -131,6 +136,7 @@ impl Worker {
             now: At { ms: 0, order: 0 },
             wall: 0,
             lookups: Vec::new(),
+            limits: [Limit::default(); KEYS],
             paused: BTreeMap::new(),
             poll: None,
             next_poll: None,
@@ -138,6 +144,7 @@ impl Worker {
             can_send: true,
             period: Duration::ZERO,
             next_tick: 0,
+            flushed: None,
             last_sent: Token(0),
         };
         worker.tick();

@@ -83,32 +83,32 @@ const CONFLICTS: &[(&[(&str, &str)], &str)] = &[
     // lengths
     (
         &[
-            ("credential.format.prefix", r#""""#),
-            ("credential.format.min_length", "0"),
+            ("credential.formats[0].prefix", r#""""#),
+            ("credential.formats[0].min_length", "0"),
         ],
-        "credential.format.min_length",
+        "credential.formats[0].min_length",
     ),
     (
         &[
-            ("credential.format.prefix", r#""sixteen_letters_""#),
-            ("credential.format.min_length", "16"),
+            ("credential.formats[0].prefix", r#""sixteen_letters_""#),
+            ("credential.formats[0].min_length", "16"),
         ],
-        "credential.format.min_length",
+        "credential.formats[0].min_length",
     ),
     (
-        &[("credential.format.min_length", "257")],
-        "credential.format.max_length",
+        &[("credential.formats[0].min_length", "257")],
+        "credential.formats[0].max_length",
     ),
     (
-        &[("credential.format.min_length", "8192")],
-        "credential.format.max_length",
+        &[("credential.formats[0].min_length", "8192")],
+        "credential.formats[0].max_length",
     ),
     (
         &[
-            ("credential.format.min_length", "8193"),
-            ("credential.format.max_length", "8193"),
+            ("credential.formats[0].min_length", "8193"),
+            ("credential.formats[0].max_length", "8193"),
         ],
-        "credential.format.min_length",
+        "credential.formats[0].min_length",
     ),
     // introspection needs a key, so its path must not be exempt
     (
@@ -216,8 +216,20 @@ const CONFLICTS_WITH_DEFAULTS: &[(&str, &str)] = &[
     ),
     (r#""feed":{"stale_after":"1999ms"}"#, "feed.stale_after"),
     (
-        r#""credential":{"format":{"min_length":3}}"#,
-        "credential.format.min_length",
+        r#""credential":{"formats":[{"min_length":3}]}"#,
+        "credential.formats[0].min_length",
+    ),
+    (
+        r#""credential":{"formats":[{}, {"min_length":257}]}"#,
+        "credential.formats[1].max_length",
+    ),
+    (
+        r#""credential":{"format":{"prefix":"sk_"}}"#,
+        "credential.format",
+    ),
+    (
+        r#""credential":{"sources":[{"header":"x-api-key"},{"header":"TraceParent"}]}"#,
+        "credential.sources[1].header",
     ),
     (r#""exempt":{"methods":["GET"]}"#, "exempt.methods"),
     (

@@ -19,7 +19,7 @@ pub(super) fn all() -> Vec<Broken> {
     }
     // Values that are too long.
     let too_long = [
-        ("credential.format.prefix", 65),
+        ("credential.formats[0].prefix", 65),
         ("environment", 257),
         ("replies.service_name", 65),
         ("replies.doc_base_url", 513),
@@ -45,7 +45,7 @@ pub(super) fn all() -> Vec<Broken> {
         ("feed.path", "{cursor}"),
         ("credential.sources[0].header", "\\u0000"),
         ("credential.sources[0].scheme", " "),
-        ("credential.format.alphabet", "x"),
+        ("credential.formats[0].alphabet", "x"),
         ("exempt.paths[0]", "x"),
         ("exempt.methods[0]", "x"),
         ("strip_headers[0]", " "),

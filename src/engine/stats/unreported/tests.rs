@@ -31,20 +31,3 @@ fn counts_are_taken_once() {
     );
     assert_eq!(unreported.take_counts().count(), 0);
 }
-
-#[test]
-fn gauges_change_by_what_was_added_and_lost() {
-    let mut unreported = Unreported::default();
-    let [allow, deny, stale] = Gauge::ALL;
-    for (values, changes) in [
-        ([7, 3, 0], vec![(allow, 7), (deny, 3)]),
-        ([7, 3, 1], vec![(stale, 1)]),
-        ([7, 3, 1], vec![]),
-        ([2, 4, 0], vec![(allow, -5), (deny, 1), (stale, -1)]),
-        ([0, 0, 0], vec![(allow, -2), (deny, -4)]),
-    ] {
-        let of = |gauge| values[Gauge::ALL.iter().position(|g| *g == gauge).unwrap()];
-        let taken: Vec<_> = unreported.take_changes(of).collect();
-        assert_eq!(taken, changes, "{values:?}");
-    }
-}

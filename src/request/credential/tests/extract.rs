@@ -212,7 +212,7 @@ fn alphabets() {
     ];
     for (alphabet, good, bad) in cases {
         let rules = rules(&format!(
-            r#"{{"format":{{"prefix":"p_","min_length":8,"max_length":8,"alphabet":"{alphabet}"}}}}"#
+            r#"{{"formats":[{{"prefix":"p_","min_length":8,"max_length":8,"alphabet":"{alphabet}"}}]}}"#
         ));
         for (rest, fits) in [(good, true), (bad, false)] {
             let key = format!("p_{rest}");

@@ -7,7 +7,8 @@ pub(super) const SECTION: Section = Section {
     name: "credential",
     good: r#"{"sources": [{"header": "authorization", "scheme": "Bearer"},
                              {"header": "x-api-key", "scheme": null}],
-                 "format": {"prefix": "aw_", "min_length": 43, "max_length": 256, "alphabet": "url_safe"},
+                 "formats": [{"prefix": "aw_", "min_length": 43, "max_length": 256, "alphabet": "url_safe",
+                              "tag": {"secrets": ["hunter2-hunter2.", "hunter2-hunter2;"]}}],
                  "forward": false}"#,
     fields: &[
         ("credential", Kind::Object),
@@ -18,11 +19,15 @@ pub(super) const SECTION: Section = Section {
         ("credential.sources[1]", Kind::Object),
         ("credential.sources[1].header", Kind::RequiredString),
         ("credential.sources[1].scheme", Kind::StringOrNull),
-        ("credential.format", Kind::Object),
-        ("credential.format.prefix", Kind::String),
-        ("credential.format.min_length", Kind::Integer),
-        ("credential.format.max_length", Kind::Integer),
-        ("credential.format.alphabet", Kind::String),
+        ("credential.formats", Kind::Array),
+        ("credential.formats[0]", Kind::Object),
+        ("credential.formats[0].prefix", Kind::String),
+        ("credential.formats[0].min_length", Kind::Integer),
+        ("credential.formats[0].max_length", Kind::Integer),
+        ("credential.formats[0].alphabet", Kind::String),
+        ("credential.formats[0].tag", Kind::ObjectOrNull),
+        ("credential.formats[0].tag.secrets", Kind::Array),
+        ("credential.formats[0].tag.secrets[0]", Kind::String),
         ("credential.forward", Kind::Bool),
     ],
     rejected: &[
@@ -51,11 +56,6 @@ pub(super) const SECTION: Section = Section {
         },
         Rejected {
             field: "credential.sources[0].header",
-            problem: "is passed on to the auth cluster, which must never see a key; choose another",
-            values: &[r#""X-Request-Id""#, r#""traceparent""#, r#""tracestate""#],
-        },
-        Rejected {
-            field: "credential.sources[0].header",
             problem: "is required: the name of a header",
             values: &["null"],
         },
@@ -68,11 +68,6 @@ pub(super) const SECTION: Section = Section {
             field: "credential.sources[1].header",
             problem: "is a header that HTTP or Envoy controls; choose another",
             values: &[r#""Host""#],
-        },
-        Rejected {
-            field: "credential.sources[1].header",
-            problem: "is passed on to the auth cluster, which must never see a key; choose another",
-            values: &[r#""traceparent""#],
         },
         Rejected {
             field: "credential.sources[1].header",
@@ -94,7 +89,7 @@ pub(super) const SECTION: Section = Section {
             ],
         },
         Rejected {
-            field: "credential.format.prefix",
+            field: "credential.formats[0].prefix",
             problem: "must be at most 64 characters of visible ASCII, without a comma",
             values: &[
                 r#"" ""#,
@@ -106,28 +101,28 @@ pub(super) const SECTION: Section = Section {
             ],
         },
         Rejected {
-            field: "credential.format.min_length",
-            problem: "includes the prefix, so it must be more than 3 and at most 8192",
-            values: &["0", "1", "3", "8193", "4294967296", "4294967339"],
+            field: "credential.formats[0].min_length",
+            problem: "includes the prefix and the tag, so it must be more than 11 and at most 8192",
+            values: &["0", "1", "11", "8193", "4294967296", "4294967339"],
         },
         Rejected {
-            field: "credential.format.min_length",
+            field: "credential.formats[0].min_length",
             problem: "must be a positive integer",
             values: &["99999999999999999999"],
         },
         Rejected {
-            field: "credential.format.max_length",
+            field: "credential.formats[0].max_length",
             problem: "must be from 43 (min_length) to 8192",
             values: &["0", "42", "8193", "4294967295", "4294967339"],
         },
         Rejected {
-            field: "credential.format.max_length",
+            field: "credential.formats[0].max_length",
             problem: "must be a positive integer",
             values: &["99999999999999999999"],
         },
         Rejected {
-            field: "credential.format.alphabet",
-            problem: r#"must be "url_safe", "alphanumeric", "hex" or "base64""#,
+            field: "credential.formats[0].alphabet",
+            problem: r#"must be "url_safe", "alphanumeric", "hex", "base64" or "visible""#,
             values: &[
                 r#""""#,
                 r#""URL_SAFE""#,
@@ -137,6 +132,26 @@ pub(super) const SECTION: Section = Section {
                 r#""[a-z]""#,
                 r#""hunter2-hunter2""#,
             ],
+        },
+        Rejected {
+            field: "credential.formats[0].alphabet",
+            problem: r#"must be "url_safe" or "visible", because tags are URL-safe base64"#,
+            values: &[r#""alphanumeric""#, r#""hex""#, r#""base64""#],
+        },
+        Rejected {
+            field: "credential.formats",
+            problem: "must have at least one format",
+            values: &["[]"],
+        },
+        Rejected {
+            field: "credential.formats[0].tag.secrets",
+            problem: "must have at least one secret, the one for new keys first",
+            values: &["[]"],
+        },
+        Rejected {
+            field: "credential.formats[0].tag.secrets[0]",
+            problem: "must have at least 16 characters",
+            values: &[r#""""#, r#""hunter2-hunter2""#, r#""üüüüüüüüüüüüüüü""#],
         },
     ],
 };

@@ -41,6 +41,11 @@ pub(super) const SECTION: Section = Section {
         },
         Rejected {
             field: "exempt.paths[0]",
+            problem: r#"has no wildcards, so it must not have "*"; a prefix covers all that is below it"#,
+            values: &[r#""/*""#, r#""/files/*""#, r#""/files/*/x""#],
+        },
+        Rejected {
+            field: "exempt.paths[0]",
             problem: r##"is compared without the query, so it must not have "?" or "#""##,
             values: &[r#""/v1?x=y""#, r#""/v1#x""#],
         },
@@ -67,6 +72,11 @@ pub(super) const SECTION: Section = Section {
             field: "exempt.path_prefixes[0]",
             problem: "must be visible ASCII; percent-encode anything else, as it is sent",
             values: &[r#""/v 1""#],
+        },
+        Rejected {
+            field: "exempt.path_prefixes[0]",
+            problem: r#"has no wildcards, so it must not have "*"; a prefix covers all that is below it"#,
+            values: &[r#""/files/*""#],
         },
         Rejected {
             field: "exempt.path_prefixes[0]",

@@ -6,7 +6,9 @@ use crate::config::tests::broken::fields::Kind;
 pub(super) const SECTION: Section = Section {
     name: "lookup",
     good: r#"{"cluster": "auth", "authority": "auth", "path": "/v1/key-hashes/{key_hash}",
-             "timeout": "250ms", "headers": {"authorization": "hunter2-hunter2"}}"#,
+             "timeout": "250ms", "headers": {"authorization": "hunter2-hunter2"},
+             "require_key_hash": true, "max_concurrent": 256, "scheme": "https",
+             "propagate_headers": ["x-request-id", "b3"]}"#,
     fields: &[
         ("lookup", Kind::Object),
         ("lookup.cluster", Kind::RequiredString),
@@ -15,6 +17,11 @@ pub(super) const SECTION: Section = Section {
         ("lookup.timeout", Kind::String),
         ("lookup.headers", Kind::Object),
         ("lookup.headers.authorization", Kind::String),
+        ("lookup.require_key_hash", Kind::Bool),
+        ("lookup.max_concurrent", Kind::Integer),
+        ("lookup.scheme", Kind::String),
+        ("lookup.propagate_headers", Kind::Array),
+        ("lookup.propagate_headers[0]", Kind::String),
     ],
     rejected: &[
         Rejected {
@@ -194,6 +201,56 @@ pub(super) const SECTION: Section = Section {
             field: "lookup.headers.te",
             problem: "is a header that HTTP or Envoy controls; choose another",
             values: &[r#""trailers""#],
+        },
+        Rejected {
+            field: "lookup.max_concurrent",
+            problem: "must be from 1 to 65536",
+            values: &["0", "65537", "4294967296"],
+        },
+        Rejected {
+            field: "lookup.scheme",
+            problem: r#"must be "http" or "https""#,
+            values: &[r#""""#, r#""HTTPS""#, r#""https://""#, r#""h2""#],
+        },
+        Rejected {
+            field: "lookup.propagate_headers[0]",
+            problem: "must be a header name: only letters, digits and !#$%&'*+-.^_`|~",
+            values: &[r#""""#, r#""a b""#, r#"":path""#],
+        },
+        Rejected {
+            field: "lookup.propagate_headers[0]",
+            problem: "is a header that HTTP or Envoy controls; choose another",
+            values: &[r#""Host""#],
+        },
+        Rejected {
+            field: "lookup.propagate_headers[0]",
+            problem: "is a credential source, but the auth cluster must never see a key; choose another",
+            values: &[r#""Authorization""#, r#""x-api-key""#, r#""X_API_KEY""#],
+        },
+        Rejected {
+            field: "lookup.propagate_headers[0]",
+            problem: "is set by the filter; choose another, or set it in lookup.headers",
+            values: &[r#""Accept""#, r#""x-keystile-environment""#],
+        },
+        Rejected {
+            field: "lookup.propagate_headers[0]",
+            problem: "would change the scheme of lookups; choose another, and set lookup.scheme",
+            values: &[r#""x-forwarded-proto""#],
+        },
+        Rejected {
+            field: "lookup.propagate_headers[0]",
+            problem: "would let clients change how Envoy sends lookups; choose another",
+            values: &[r#""x-envoy-upstream-rq-timeout-ms""#],
+        },
+        Rejected {
+            field: "lookup.propagate_headers[1]",
+            problem: "is given more than once (names are case-insensitive)",
+            values: &[r#""X-Request-ID""#],
+        },
+        Rejected {
+            field: "lookup.propagate_headers",
+            problem: "must have at most 16 headers",
+            values: &[r#"["a","b","c","d","e","f","g","h","i","j","k","l","m","n","o","p","q"]"#],
         },
     ],
 };

@@ -1,0 +1,73 @@
+//! How long the auth cluster asks to wait, by an answer's `retry-after` (RFC 9110 section 10.2.3).
+
+#![forbid(unsafe_code)]
+
+use std::time::Duration;
+
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc2822;
+
+use crate::request::headers::Request;
+
+/// Returns the longest time that an answer asks to wait. A time of day counts from the answer's
+/// `date`, so that the clocks of proxy and auth cluster may differ. Unreadable values do not count.
+pub(crate) fn retry_after(answer: &Request) -> Option<Duration> {
+    let date = answer.first("date").and_then(parse_date);
+    let values = answer.values("retry-after");
+    values
+        .filter_map(|value| parse_seconds(value).or_else(|| until(parse_date(value)?, date?)))
+        .max()
+}
+
+/// Parses delta-seconds. A number that is too large becomes the longest duration.
+fn parse_seconds(value: &[u8]) -> Option<Duration> {
+    let digits = value.trim_ascii();
+    let are_digits = !digits.is_empty() && digits.iter().all(u8::is_ascii_digit);
+    let digits = std::str::from_utf8(digits).ok().filter(|_| are_digits)?;
+    Some(Duration::from_secs(digits.parse().unwrap_or(u64::MAX)))
+}
+
+/// Parses an IMF-fixdate (RFC 9110 section 5.6.7): `Sun, 06 Nov 1994 08:49:37 GMT`.
+fn parse_date(value: &[u8]) -> Option<OffsetDateTime> {
+    let value = std::str::from_utf8(value).ok()?;
+    OffsetDateTime::parse(value.trim_ascii(), &Rfc2822).ok()
+}
+
+fn until(end: OffsetDateTime, start: OffsetDateTime) -> Option<Duration> {
+    let seconds = end.unix_timestamp().checked_sub(start.unix_timestamp())?;
+    Some(Duration::from_secs(u64::try_from(seconds).unwrap_or(0)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_are_seconds_or_dates() {
+        const DATE: &str = "Sun, 06 Nov 1994 08:49:37 GMT";
+
+        let cases: [(&[&str], Option<&str>, Option<u64>); 14] = [
+            (&[], None, None),
+            (&["30"], None, Some(30)),
+            (&[" 30 "], None, Some(30)),
+            (&["0"], None, Some(0)),
+            (&["5", "30", "7"], None, Some(30)),
+            (&["soon", "7"], None, Some(7)),
+            (&[""], None, None),
+            (&["-1"], None, None),
+            (&["1.5"], None, None),
+            (&["99999999999999999999999"], None, Some(u64::MAX)),
+            (&["Sun, 06 Nov 1994 08:50:07 GMT"], Some(DATE), Some(30)),
+            (&["Sun, 06 Nov 1994 08:49:07 GMT"], Some(DATE), Some(0)),
+            (&["Sun, 06 Nov 1994 08:50:07 GMT"], None, None),
+            (&["Sun, 06 Nov 1994 08:50:07 GMT"], Some("now"), None),
+        ];
+        for (values, date, expected) in cases {
+            let values = values.iter().map(|value| ("retry-after", value.as_bytes()));
+            let date = date.map(|date| ("date", date.as_bytes()));
+            let headers: Vec<_> = values.chain(date).collect();
+            let read = retry_after(&Request::new(&headers));
+            assert_eq!(read, expected.map(Duration::from_secs), "{headers:?}");
+        }
+    }
+}
