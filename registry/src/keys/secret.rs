@@ -3,8 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use base64ct::{Base64UrlUnpadded, Encoding};
 
 use crate::record::Preview;
 
@@ -52,7 +51,7 @@ impl SecretKey {
 
     fn from_bytes(bytes: &[u8; 32]) -> Self {
         Self {
-            text: format!("aw_{}", URL_SAFE_NO_PAD.encode(bytes)),
+            text: format!("aw_{}", Base64UrlUnpadded::encode_string(bytes)),
             origin: Origin::Generated,
         }
     }
