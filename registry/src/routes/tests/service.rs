@@ -97,13 +97,46 @@ async fn answers_have_max_age(database: TestDatabase) {
     assert!(!failed.headers().contains_key(header::CACHE_CONTROL));
 }
 
+/// Each verdict has the header, whatever a cache may make of the answer.
 async fn answers_name_their_key_hash(database: TestDatabase) {
-    let app = app(store_with_abc(&database).await);
-    for (hash, status) in [(ABC.to_owned(), 200), ("0".repeat(64), 404)] {
-        let answer = send(&app, &format!("/v1/key-hashes/{hash}"), "").await;
-        assert_eq!(answer.status(), status);
-        assert_eq!(answer.headers()["x-keystile-key-hash"], *hash);
-        assert_eq!(answer.headers()[header::VARY], "x-keystile-environment");
+    let store = store_with_abc(&database).await;
+    let silent = app(store.clone());
+    let cached = App {
+        max_age: MaxAge {
+            active: "1m".parse().ok(),
+            revoked: "1h".parse().ok(),
+            not_found: "1s".parse().ok(),
+        },
+        ..silent.clone()
+    };
+    let now = "2020-01-01T00:00:00Z".parse().expect("time");
+    let unknown = "0".repeat(64);
+    // The hash, the environment, and the status before and after the key is revoked and deleted.
+    let cases = [
+        (ABC, "", [200, 200, 404]),
+        (ABC, "production", [404, 404, 404]),
+        (&unknown, "", [404, 404, 404]),
+    ];
+    for step in 0..3 {
+        match step {
+            1 => drop(store.keys.revoke("key_1", now).await.expect("revoke")),
+            2 => assert!(store.keys.delete("key_1", now).await.expect("delete")),
+            _ => {}
+        }
+        for (hash, environment, statuses) in cases {
+            for app in [&silent, &cached] {
+                for method in [Method::GET, Method::HEAD] {
+                    let request = Request::builder()
+                        .method(method)
+                        .uri(format!("/v1/key-hashes/{hash}"))
+                        .header("x-keystile-environment", environment);
+                    let answer = exchange(app, request.body(Body::empty()).expect("request")).await;
+                    assert_eq!(answer.status(), statuses[step], "{step} {environment}");
+                    assert_eq!(answer.headers()["x-keystile-key-hash"], *hash, "{step}");
+                    assert_eq!(answer.headers()[header::VARY], "x-keystile-environment");
+                }
+            }
+        }
     }
 }
 
