@@ -28,7 +28,12 @@ async fn records_come_back_as_they_were(database: TestDatabase) {
         revoked_at: Some(time("2026-02-01T00:00:00Z")),
         ..record("key_closed")
     };
-    let records = [bare, closed, record("key_full")];
+    // Earlier versions stored endpoints that match nothing.
+    let earlier = Record {
+        endpoints: Some(["/v1/*", "v1", "*", ""].map(str::to_owned).to_vec()),
+        ..record("key_earlier")
+    };
+    let records = [bare, closed, earlier, record("key_full")];
     for record in &records {
         let inserted = store.keys.insert(record, &hash(&record.key_id)).await;
         inserted.expect("insert");

@@ -2,6 +2,8 @@
 
 use std::str::FromStr;
 
+use keystile::request::path::check;
+
 use crate::http::body;
 use crate::http::error::ApiError;
 
@@ -53,7 +55,8 @@ impl From<Name> for String {
     }
 }
 
-/// A path prefix that a request's path can have after Envoy has normalized it.
+/// A path prefix that a request's path can have after Envoy has normalized it. Commands and the admin
+/// API accept no others. Older databases may contain others, which match nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Endpoint(String);
 
@@ -61,11 +64,38 @@ impl FromStr for Endpoint {
     type Err = String;
 
     fn from_str(path: &str) -> Result<Self, Self::Err> {
-        // The filter's own rule, so that every registered endpoint can match.
-        match keystile::request::path::check(path) {
-            Ok(()) => Ok(Self(path.to_owned())),
-            Err(problem) => Err(format!("it {problem}")),
-        }
+        let rule = if path.contains('*') {
+            "endpoints are prefixes"
+        } else if !path.starts_with('/') {
+            "endpoints start with \"/\""
+        } else {
+            // The filter's own rule, so that every registered endpoint can match.
+            return match check(path) {
+                Ok(()) => Ok(Self(path.to_owned())),
+                Err(problem) => Err(format!("it {problem}")),
+            };
+        };
+        let advice = advice(path);
+        Err(format!("{path:?} would match nothing: {rule}; {advice}"))
+    }
+}
+
+/// Says what to write instead of an endpoint that has a `*` or does not start with `/`.
+fn advice(path: &str) -> String {
+    let stem = path.trim_end_matches('*');
+    if matches!(stem, "" | "/") {
+        return "leave endpoints out (null) to allow every path".to_owned();
+    }
+    let stem = match stem.strip_suffix('/') {
+        Some(folder) if stem.len() < path.len() => folder,
+        _ => path,
+    };
+    let prefix = format!("/{}", stem.trim_start_matches('/'));
+    // Nothing shorter is suggested, because the start of `/a/*/b` would allow more.
+    if prefix.contains(['*', ':']) || check(&prefix).is_err() {
+        "write the start of a path, such as \"/v1\", without \"*\" and without a host".to_owned()
+    } else {
+        format!("write {prefix:?}")
     }
 }
 
@@ -165,9 +195,6 @@ mod tests {
             ("/v1/astro/", None),
             ("/v1/.well-known/...", None),
             ("/v1/caf%C3%A9", None),
-            ("", Some("start with \"/\"")),
-            ("v1/astro", Some("start with \"/\"")),
-            ("https://example.com/v1", Some("start with \"/\"")),
             ("/v1?x=1", Some("without the query")),
             ("/v1#top", Some("without the query")),
             ("/v1/a b", Some("visible ASCII")),
@@ -179,6 +206,36 @@ mod tests {
         ];
         for (text, problem) in cases {
             check::<Endpoint>(text, problem);
+        }
+    }
+
+    #[test]
+    fn endpoints_that_match_nothing_are_corrected() {
+        let every = "leave endpoints out (null) to allow every path";
+        let general = "write the start of a path, such as \"/v1\"";
+        let cases = [
+            ("", "start with \"/\"", every),
+            ("*", "prefixes", every),
+            ("**", "prefixes", every),
+            ("/*", "prefixes", every),
+            ("/**", "prefixes", every),
+            ("v1/astro", "start with \"/\"", "write \"/v1/astro\""),
+            ("v1/astro/", "start with \"/\"", "write \"/v1/astro/\""),
+            ("/v1/*", "prefixes", "write \"/v1\""),
+            ("/v1/**", "prefixes", "write \"/v1\""),
+            ("v1/*", "prefixes", "write \"/v1\""),
+            ("*/v1", "prefixes", general),
+            ("/v1/ast*", "prefixes", general),
+            ("/v1/*/natal", "prefixes", general),
+            ("/v1/../*", "prefixes", general),
+            ("v1 astro", "start with \"/\"", general),
+            ("https://example.com/v1", "start with \"/\"", general),
+            ("https://example.com/v1/*", "prefixes", general),
+        ];
+        for (text, rule, advice) in cases {
+            check::<Endpoint>(text, Some(rule));
+            check::<Endpoint>(text, Some(advice));
+            check::<Endpoint>(text, Some(&format!("{text:?} would match nothing: ")));
         }
     }
 }

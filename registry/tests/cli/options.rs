@@ -42,7 +42,17 @@ fn bad_options_are_named() {
         (
             &["--endpoint", "v1"],
             2,
-            &["--endpoint", "start with \"/\""],
+            &["--endpoint", "would match nothing", "write \"/v1\""],
+        ),
+        (
+            &["--key-stdin", "--endpoint", "*"],
+            2,
+            &["--endpoint", "leave endpoints out"],
+        ),
+        (
+            &["update", "key_none", "--endpoint", "/v1/*"],
+            2,
+            &["--endpoint", "would match nothing", "write \"/v1\""],
         ),
         (
             &["--endpoint", "/a", "--endpoint", "/a/../b"],

@@ -10,6 +10,7 @@ async fn what_is_refused(database: TestDatabase) {
     let app = new_app(&database).await;
     let key = create(&app, json!({"account_id": "a"})).await;
     let long = format!("{{\"account_id\": \"{}\"}}", "a".repeat(70_000));
+    let import = json!({"account_id": "a", "key": "k".repeat(32), "endpoints": [""]}).to_string();
     let (one, rotate) = (path(&key, ""), path(&key, "/rotate"));
     let post = |body| (Method::POST, KEYS, body, 400, "invalid_body");
     let cases = [
@@ -33,7 +34,18 @@ async fn what_is_refused(database: TestDatabase) {
         ),
         (
             post(r#"{"account_id": "a", "endpoints": ["/", "x"]}"#),
-            "endpoints[1]",
+            "endpoints[1]: \"x\" would match nothing: endpoints start with \"/\"; write \"/x\"",
+        ),
+        (post(&import), "endpoints[0]: \"\" would match nothing"),
+        (
+            (
+                Method::PATCH,
+                &one,
+                r#"{"endpoints": ["/v1/*"]}"#,
+                400,
+                "invalid_body",
+            ),
+            "endpoints[0]: \"/v1/*\" would match nothing: endpoints are prefixes; write \"/v1\"",
         ),
         ((Method::POST, KEYS, &long, 413, "body_too_large"), "65536"),
         (

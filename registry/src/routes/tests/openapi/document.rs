@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::*;
+use crate::keys::values::Endpoint;
 
 on_both! {
     it_is_served_to_everyone,
@@ -153,4 +154,15 @@ fn its_examples_are_as_its_schemas_say() {
         }
     }
     assert!(count > 20, "{count}");
+}
+
+#[test]
+fn its_pattern_of_endpoints_is_the_servers() {
+    let pattern = validator("/components/schemas/NewEndpoints/items");
+    let with_each = (0..=255_u8).map(|byte| format!("/v1/a{}b", char::from(byte)));
+    let others = ["", "/", "/v1/", "v1", "*", "/*", "https://example.com/v1"];
+    for path in with_each.chain(others.map(str::to_owned)) {
+        let accepted = path.parse::<Endpoint>().is_ok();
+        assert_eq!(pattern.is_valid(&json!(path)), accepted, "{path:?}");
+    }
 }
