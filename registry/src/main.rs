@@ -97,7 +97,7 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
     let database = opened.database.clone();
     let lookups = Lookups::start(database.clone());
     let hasher = cli.pepper.unwrap_or_default();
-    let keys = Keys::new(database.clone(), lookups.clone(), hasher);
+    let keys = Keys::new(database.clone(), lookups.clone(), hasher, cli.tag_secret);
     let now = OffsetDateTime::now_utc();
     let mut out = Output::new(io::stdout().lock(), cli.json);
     let result = match cli.command {

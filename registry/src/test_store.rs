@@ -28,6 +28,7 @@ impl Store {
                 opened.database.clone(),
                 lookups.clone(),
                 KeyHasher::default(),
+                None,
             ),
             database: opened.database,
             lookups,

@@ -2,8 +2,10 @@
 
 use clap::Args;
 use keystile::request::key_hash::KeyHash;
+use keystile::request::key_tag::KeyTagger;
 use serde::Deserialize;
 use time::OffsetDateTime;
+use tracing::warn;
 
 use super::id::new_key_id;
 use super::secret::SecretKey;
@@ -90,7 +92,7 @@ impl Keys {
     ) -> Result<(SecretKey, Record), Failure> {
         let key = match new.key {
             Some(key) => key,
-            None => SecretKey::generate()?,
+            None => SecretKey::generate(self.tagger.as_ref())?,
         };
         let Preview { head, tail } = key.preview();
         let record = Record {
@@ -108,6 +110,14 @@ impl Keys {
         let hash = self.hasher.hash(key.expose().as_bytes());
         if !self.insert(&record, &hash).await? {
             return Err(Failure::Exists);
+        }
+        let lacks_tag = |tagger: &KeyTagger| !tagger.accepts(key.expose().as_bytes());
+        // Not refused, because the filter may have another format for imported keys.
+        if self.tagger.as_ref().is_some_and(lacks_tag) {
+            warn!(
+                key_id = record.key_id,
+                "an imported key has no valid tag; the filter needs a format without `tag` for it"
+            );
         }
         Ok((key, record))
     }

@@ -17,6 +17,7 @@ pub(crate) mod view;
 mod tests;
 
 use keystile::request::key_hash::KeyHasher;
+use keystile::request::key_tag::KeyTagger;
 
 pub(crate) use self::create::NewKey;
 use self::failure::Failure;
@@ -33,15 +34,23 @@ pub(crate) struct Keys {
     lookups: Lookups,
     /// Hashes new keys.
     hasher: KeyHasher,
+    /// Completes generated keys with tags.
+    tagger: Option<KeyTagger>,
 }
 
 impl Keys {
     /// Returns the keys in a database. `lookups` is the first to read a key that was added or removed.
-    pub(crate) fn new(database: Database, lookups: Lookups, hasher: KeyHasher) -> Self {
+    pub(crate) fn new(
+        database: Database,
+        lookups: Lookups,
+        hasher: KeyHasher,
+        tagger: Option<KeyTagger>,
+    ) -> Self {
         Self {
             database,
             lookups,
             hasher,
+            tagger,
         }
     }
 

@@ -70,7 +70,7 @@ impl Keys {
         rotation: Rotation,
         now: OffsetDateTime,
     ) -> Result<Rotated, Failure> {
-        let key = SecretKey::generate()?;
+        let key = SecretKey::generate(self.tagger.as_ref())?;
         let now_seconds = Timestamp::new(now).ok_or(Failure::Clock)?;
         let ends = now_seconds.plus(i64::from(rotation.grace.get()));
         let ends = ends.ok_or(Failure::Clock)?;

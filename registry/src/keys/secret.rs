@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use base64ct::{Base64UrlUnpadded, Encoding};
+use keystile::request::key_tag::KeyTagger;
 
 use crate::record::Preview;
 
@@ -22,11 +23,11 @@ enum Origin {
 
 impl SecretKey {
     /// Generates a key from 32 random bytes, so that neither the key nor its unsalted hash can be
-    /// guessed.
-    pub(crate) fn generate() -> Result<Self, getrandom::Error> {
+    /// guessed. With a tagger, its tag follows.
+    pub(crate) fn generate(tagger: Option<&KeyTagger>) -> Result<Self, getrandom::Error> {
         let mut bytes = [0; 32];
         getrandom::fill(&mut bytes)?;
-        Ok(Self::from_bytes(&bytes))
+        Ok(Self::from_bytes(&bytes, tagger))
     }
 
     /// Returns the key itself, to hash it and to show it once.
@@ -49,9 +50,13 @@ impl SecretKey {
         }
     }
 
-    fn from_bytes(bytes: &[u8; 32]) -> Self {
+    fn from_bytes(bytes: &[u8; 32], tagger: Option<&KeyTagger>) -> Self {
+        let mut text = format!("aw_{}", Base64UrlUnpadded::encode_string(bytes));
+        if let Some(tag) = tagger.and_then(|tagger| tagger.tag(text.as_bytes())) {
+            text.push_str(&tag);
+        }
         Self {
-            text: format!("aw_{}", Base64UrlUnpadded::encode_string(bytes)),
+            text,
             origin: Origin::Generated,
         }
     }
@@ -88,6 +93,10 @@ mod tests {
     use crate::keys::id::new_key_id;
     use time::OffsetDateTime;
 
+    fn tagger() -> KeyTagger {
+        KeyTagger::new(&["0123456789abcdef"]).expect("a tagger")
+    }
+
     #[test]
     fn keys_are_url_safe_and_unpadded() {
         let cases = [
@@ -96,19 +105,29 @@ mod tests {
             ([0xfb; 32], "aw_-_v7-_v7-_v7-_v7-_v7-_v7-_v7-_v7-_v7-_v7-_s"),
         ];
         for (bytes, key) in cases {
-            assert_eq!(SecretKey::from_bytes(&bytes).expose(), key);
+            assert_eq!(SecretKey::from_bytes(&bytes, None).expose(), key);
         }
+    }
+
+    #[test]
+    fn a_tag_follows_the_random_part() {
+        let (untagged, tagger) = (SecretKey::from_bytes(&[0xfb; 32], None), tagger());
+        let tagged = SecretKey::from_bytes(&[0xfb; 32], Some(&tagger));
+        // The first 8 characters of:
+        // `printf %s KEY | openssl dgst -sha256 -hmac SECRET -binary | basenc --base64url`
+        assert_eq!(tagged.expose(), format!("{}kbx9cwA6", untagged.expose()));
+        assert!(tagger.accepts(tagged.expose().as_bytes()));
+        assert_eq!(tagged.preview().to_string(), "aw_-_v7-…cwA6");
     }
 
     #[test]
     fn keys_and_ids_do_not_repeat() {
         let now = OffsetDateTime::UNIX_EPOCH;
-        let (one, other) = (
-            SecretKey::generate().expect("random"),
-            SecretKey::generate().expect("random"),
-        );
-        assert_ne!(one.expose(), other.expose());
-        assert_eq!(one.expose().len(), 46);
+        for (tagger, length) in [(None, 46), (Some(&tagger()), 54)] {
+            let [one, other] = [(); 2].map(|()| SecretKey::generate(tagger).expect("random"));
+            assert_ne!(one.expose(), other.expose());
+            assert_eq!(one.expose().len(), length);
+        }
         assert_ne!(
             new_key_id(now).expect("random"),
             new_key_id(now).expect("random")
@@ -146,7 +165,7 @@ mod tests {
 
     #[test]
     fn a_preview_of_a_generated_key_has_8_and_4_characters() {
-        let key = SecretKey::from_bytes(&[0xfb; 32]);
+        let key = SecretKey::from_bytes(&[0xfb; 32], None);
         assert_eq!(key.preview().to_string(), "aw_-_v7-…7-_s");
         // An imported key that looks generated may not be random.
         let imported: SecretKey = key.expose().parse().expect("a key");
@@ -180,7 +199,7 @@ mod tests {
 
     #[test]
     fn debug_shows_nothing() {
-        let key = SecretKey::from_bytes(&[7; 32]);
+        let key = SecretKey::from_bytes(&[7; 32], None);
         assert_eq!(format!("{key:?}"), "SecretKey(redacted)");
     }
 }

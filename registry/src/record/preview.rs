@@ -4,6 +4,9 @@ use std::fmt;
 
 /// The first and last characters of a key: enough to tell keys apart. About 200 random bits of a
 /// generated key stay unknown, and three quarters of the characters of an imported one.
+///
+/// The last characters of a tagged key are half of its tag. Without the tag secret, they say nothing
+/// about its random part, nor about the tag of any other key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Preview {
     /// The first characters, prefix included; at most 8.

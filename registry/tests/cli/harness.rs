@@ -55,6 +55,7 @@ impl Registry {
             .current_dir(self.dir.path())
             .env_remove("KEYSTILE_DATABASE_URL")
             .env_remove("KEYSTILE_PEPPER")
+            .env_remove("KEYSTILE_TAG_SECRET")
             .env_remove("KEYSTILE_ADMIN_TOKEN")
             .env_remove("KEYSTILE_SERVICE_TOKEN")
             .env_remove("KEYSTILE_LOG_FORMAT")

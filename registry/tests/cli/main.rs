@@ -15,6 +15,7 @@ mod refused;
 mod restored;
 mod serve;
 mod serve_tls;
+mod tags;
 #[path = "../support/database.rs"]
 mod test_database;
 #[path = "../support/sql.rs"]

@@ -161,11 +161,14 @@ fn help_does_not_show_the_environment() {
     let output = registry
         .command(&["create", "--help"])
         .env("KEYSTILE_PEPPER", "Sauerkraut")
+        .env("KEYSTILE_TAG_SECRET", "Sauerkraut-with-a-tag")
         .env("KEYSTILE_DATABASE_URL", "postgres://u:hunter2@db/x")
         .output()
         .expect("run");
     let help = text(&output.stdout);
-    assert!(help.contains("KEYSTILE_PEPPER"), "{help}");
+    for variable in ["KEYSTILE_PEPPER", "KEYSTILE_TAG_SECRET"] {
+        assert!(help.contains(variable), "{help}");
+    }
     assert!(
         !help.contains("Sauerkraut") && !help.contains("hunter2"),
         "{help}"

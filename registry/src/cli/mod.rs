@@ -1,11 +1,15 @@
 //! The command line. Each value is checked once, when it is parsed into its type.
 
+mod secrets;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 use keystile::request::key_hash::KeyHasher;
+use keystile::request::key_tag::KeyTagger;
 
+use self::secrets::{TagSecret, peppered};
 use crate::defaults::{CONCURRENCY, GRACE, KEEP_CHANGES};
 use crate::duration::Seconds;
 use crate::keys::NewKey;
@@ -45,6 +49,18 @@ pub(crate) struct Cli {
         value_parser = peppered
     )]
     pub(crate) pepper: Option<KeyHasher>,
+
+    /// The first of the filter's tag secrets: new keys end with a tag under it, so that the filter
+    /// recognises made-up keys without a lookup. Prefer the environment variable, as for the pepper.
+    #[arg(
+        long,
+        global = true,
+        value_name = "SECRET",
+        env = "KEYSTILE_TAG_SECRET",
+        hide_env_values = true,
+        value_parser = TagSecret
+    )]
+    pub(crate) tag_secret: Option<KeyTagger>,
 
     /// The format of log lines. RUST_LOG selects which lines are logged, such as `info,access=debug`.
     #[arg(
@@ -226,19 +242,6 @@ pub(crate) struct KeyArgs {
     pub(crate) key_id: String,
 }
 
-fn peppered(pepper: &str) -> Result<KeyHasher, String> {
-    // Many deployments cannot tell an empty variable from an unset one, and an HMAC with an empty
-    // key would only look peppered.
-    if pepper.is_empty() {
-        return Err(
-            "the pepper is empty; use the filter's pepper, or leave --pepper and KEYSTILE_PEPPER unset \
-             for plain SHA-256"
-                .to_owned(),
-        );
-    }
-    KeyHasher::new(Some(pepper)).map_err(|error| error.to_string())
-}
-
 fn concurrency(text: &str) -> Result<usize, String> {
     let number = text.parse().ok();
     number
@@ -271,21 +274,25 @@ mod tests {
 
     #[test]
     fn global_options_stand_before_or_after_the_subcommand() {
-        for line in [
-            "registry --json --database-url sqlite://x.db --pepper p list",
-            "registry list --json --database-url sqlite://x.db --pepper p",
-            "registry --json list --pepper p --database-url sqlite://x.db",
-        ] {
-            let cli = Cli::try_parse_from(line.split(' ')).expect(line);
-            assert!(cli.json, "{line}");
-            assert_eq!(cli.database_url, "sqlite://x.db", "{line}");
-            assert!(cli.pepper.is_some(), "{line}");
+        let options = [
+            "--json",
+            "--database-url=sqlite://x.db",
+            "--pepper=p",
+            "--tag-secret=0123456789abcdef",
+        ];
+        for before in 0..=options.len() {
+            let (first, last) = options.split_at(before);
+            let line = [&["registry"], first, &["list"], last].concat();
+            let cli = Cli::try_parse_from(&line).expect("options");
+            assert!(cli.json, "{line:?}");
+            assert_eq!(cli.database_url, "sqlite://x.db", "{line:?}");
+            assert!(cli.pepper.is_some() && cli.tag_secret.is_some(), "{line:?}");
         }
     }
 
     #[test]
-    fn the_pepper_is_not_in_the_debug_output() {
-        let line = "registry list --pepper Sauerkraut";
+    fn no_secret_is_in_the_debug_output() {
+        let line = "registry list --pepper Sauerkraut --tag-secret Sauerkraut-with-a-tag";
         let cli = Cli::try_parse_from(line.split(' ')).expect(line);
         assert!(!format!("{cli:?}").contains("Sauerkraut"));
     }
