@@ -130,6 +130,7 @@ impl Project {
             "KEYSTILE_DATABASE_URL",
             "KEYSTILE_PEPPER",
             "KEYSTILE_POSTGRES_PASSWORD",
+            "KEYSTILE_TAG_SECRET",
             "POSTGRES_PASSWORD",
             "RUST_LOG",
         ] {

@@ -20,6 +20,7 @@ const ADMIN_TOKEN: &str = "admin-token-of-the-end-to-end-tests";
 pub struct Registry {
     database_url: String,
     pepper: Option<&'static str>,
+    tag_secret: Option<&'static str>,
     guarded: bool,
     log_level: &'static str,
     files: Option<u32>,
@@ -65,6 +66,7 @@ impl Registry {
         Self {
             database_url: format!("sqlite://{}", database.display()),
             pepper,
+            tag_secret: None,
             guarded: false,
             log_level: "trace",
             files: None,
@@ -76,6 +78,7 @@ impl Registry {
         Self {
             database_url,
             pepper: None,
+            tag_secret: None,
             guarded: true,
             log_level: "trace",
             files: None,
@@ -86,6 +89,14 @@ impl Registry {
     pub fn quiet(self) -> Self {
         Self {
             log_level: "info",
+            ..self
+        }
+    }
+
+    /// Returns the same registry, whose new keys have tags under this secret.
+    pub fn tagged(self, secret: &'static str) -> Self {
+        Self {
+            tag_secret: Some(secret),
             ..self
         }
     }
@@ -112,13 +123,15 @@ impl Registry {
                 shell
             }
         };
-        command.env_remove("KEYSTILE_PEPPER").args([
-            "--database-url",
-            &self.database_url,
-            "--json",
-        ]);
-        if let Some(pepper) = self.pepper {
-            command.env("KEYSTILE_PEPPER", pepper);
+        command.args(["--database-url", &self.database_url, "--json"]);
+        for (variable, secret) in [
+            ("KEYSTILE_PEPPER", self.pepper),
+            ("KEYSTILE_TAG_SECRET", self.tag_secret),
+        ] {
+            match secret {
+                Some(secret) => command.env(variable, secret),
+                None => command.env_remove(variable),
+            };
         }
         command
     }
