@@ -34,6 +34,7 @@ mod registry_in_mesh;
 mod remote_registry;
 mod rules;
 mod stage;
+mod streams;
 mod table;
 #[allow(
     dead_code,

@@ -88,6 +88,36 @@ impl Stack {
     /// # Errors
     /// When a port is taken or a part does not become ready; says which.
     pub fn before(upstream: SocketAddr, ports: Ports, database: &Path, echo: bool) -> Result<Self> {
+        Self::edited(upstream, ports, database, echo, Ok)
+    }
+
+    /// Starts everything on free ports in front of the caller's upstream, with changes to
+    /// `envoy/envoy.yaml`: a text that it has once, and the text in its place.
+    ///
+    /// # Errors
+    /// When the file has changed, or a part does not become ready; says which.
+    pub fn changed(
+        upstream: SocketAddr,
+        database: &Path,
+        changes: &[(&str, &str)],
+    ) -> Result<Self> {
+        Self::edited(upstream, FREE, database, false, |mut config| {
+            for (from, to) in changes {
+                let times = config.matches(from).count();
+                ensure!(times == 1, "envoy/envoy.yaml has {from:?} {times} times");
+                config = config.replace(from, to);
+            }
+            Ok(config)
+        })
+    }
+
+    fn edited(
+        upstream: SocketAddr,
+        ports: Ports,
+        database: &Path,
+        echo: bool,
+        edit: impl FnOnce(String) -> Result<String>,
+    ) -> Result<Self> {
         let folder = tempfile::tempdir()?;
         ensure_free("Envoy's listener", "LISTENER_PORT", ports.listener)?;
         ensure_free("Envoy's admin page", "ADMIN_PORT", ports.admin)?;
@@ -106,7 +136,7 @@ impl Stack {
             echo,
             ..Launch::all_processors()
         };
-        let envoy = launch.start(config_on(ports)?, folder.path())?;
+        let envoy = launch.start(edit(config_on(ports)?)?, folder.path())?;
         Ok(Self {
             listener: envoy.listener("api")?,
             envoy,
