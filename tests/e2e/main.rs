@@ -10,6 +10,7 @@ macro_rules! trials {
     };
 }
 
+mod admin;
 mod broken_feed;
 mod by_address;
 mod cache;
