@@ -33,6 +33,7 @@ mod reconfigured;
 mod registry_behind_gateway;
 mod registry_in_mesh;
 mod remote_registry;
+mod routes;
 mod rules;
 mod stage;
 mod streams;
