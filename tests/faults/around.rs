@@ -51,7 +51,7 @@ fn setup(mirror: &RecordingUpstream) -> Result<Setup> {
 fn edit(config: &mut Value) -> Result<()> {
     for (name, http) in each_http_settings(config) {
         neighbours::edit(&name, http);
-        routes::edit(&name, http);
+        routes::edit(&name, http)?;
     }
     Ok(())
 }

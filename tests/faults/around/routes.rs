@@ -13,6 +13,7 @@ use keystile_e2e::recording_upstream::{
     DELAY, ELSEWHERE, ENTITLED, EXEMPT, NAMED, RecordingUpstream, STATUS,
 };
 use keystile_e2e::scripted_auth::{Script, answer};
+use keystile_e2e::shipped;
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
@@ -21,7 +22,7 @@ use super::{ID, Outcome};
 use crate::range::{OnDemand, PATH, Range, Steady, end_of};
 
 /// The listeners that [`edit`] configures.
-pub(super) const LISTENERS: [&str; 8] = [
+pub(super) const LISTENERS: [&str; 9] = [
     "retrying",
     "hedging",
     "mirroring",
@@ -30,9 +31,10 @@ pub(super) const LISTENERS: [&str; 8] = [
     "redirecting, forwarding",
     "switched off",
     "switched off, with proof",
+    "switched off, and proof",
 ];
 
-pub(super) fn edit(listener: &str, http: &mut Value) {
+pub(super) fn edit(listener: &str, http: &mut Value) -> Result<()> {
     let routes = &mut http["route_config"]["virtual_hosts"][0]["routes"];
     let route = &mut routes[0]["route"];
     let first = listener.split(',').next();
@@ -54,10 +56,15 @@ pub(super) fn edit(listener: &str, http: &mut Value) {
             let weighted = json!({"weighted_clusters": {"clusters": [
                 {"name": "upstream", "weight": 50}, {"name": "mirror", "weight": 50},
             ]}});
-            let off = json!({"keystile": {
+            let off = json!({
                 "@type": "type.googleapis.com/envoy.config.route.v3.FilterConfig",
                 "disabled": true,
-            }});
+            });
+            let off = if listener.ends_with("and proof") {
+                json!({"keystile": off, "proof": off})
+            } else {
+                json!({"keystile": off})
+            };
             *routes = json!([
                 {"match": {"path_separated_prefix": "/off"}, "route": {"cluster": "upstream"},
                  "typed_per_filter_config": off},
@@ -66,22 +73,10 @@ pub(super) fn edit(listener: &str, http: &mut Value) {
         }
         _ => {}
     }
-    if listener.ends_with("with proof")
-        && let Some(filters) = http["http_filters"].as_array_mut()
-    {
-        // As in `envoy/envoy.yaml`.
-        let matched = json!({"safe_regex": {"regex": "outcome=(allowed|exempt)( .*)?"}});
-        let principal = json!({"filter_state": {"key": "wasm.keystile", "string_match": matched}});
-        filters.insert(
-            1,
-            json!({"name": "proof", "typed_config": {
-                "@type": "type.googleapis.com/envoy.extensions.filters.http.rbac.v3.RBAC",
-                "rules": {"action": "ALLOW", "policies": {"keystile": {
-                    "permissions": [{"any": true}], "principals": [principal],
-                }}},
-            }}),
-        );
+    if listener.ends_with("proof") {
+        shipped::lock(http)?;
     }
+    Ok(())
 }
 
 pub(super) fn trials(range: &Arc<OnDemand>, mirror: &RecordingUpstream) -> Vec<Trial> {
@@ -377,7 +372,7 @@ fn router_headers(range: &Range, _: &RecordingUpstream, counters: &Counters) -> 
 }
 
 /// Refused requests reach none of a route's clusters. A route on which an operator disables the filter
-/// is open, and no other route is. The second lock closes it again.
+/// is open, and no other route is. The second lock closes it again, unless the route disables that too.
 fn switched_off(range: &Range, mirror: &RecordingUpstream, counters: &Counters) -> Result<()> {
     let before = mirror.counts();
     let key = Outcome::Refused.key(range)?;
@@ -422,10 +417,9 @@ fn switched_off(range: &Range, mirror: &RecordingUpstream, counters: &Counters) 
     );
 
     for (target, off, with_proof) in [
-        // The lock answers with a 403, which the shipped configuration turns into a 503.
-        ("/off", 200, 403),
-        ("/off/x", 200, 403),
-        ("/v1/../off/x", 200, 403),
+        ("/off", 200, 503),
+        ("/off/x", 200, 503),
+        ("/v1/../off/x", 200, 503),
         ("/offside", 401, 401),
         ("/OFF", 401, 401),
         ("/off/../v1/x", 401, 401),
@@ -436,6 +430,7 @@ fn switched_off(range: &Range, mirror: &RecordingUpstream, counters: &Counters) 
         for (listener, status) in [
             ("switched off", off),
             ("switched off, with proof", with_proof),
+            ("switched off, and proof", off),
         ] {
             let name = format!("{listener}, {target}");
             let answer = get(range, counters, listener, &name, target, &[&exempt])?;
