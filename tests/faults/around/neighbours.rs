@@ -6,12 +6,15 @@ use anyhow::{Context, Result, ensure};
 use keystile_e2e::client;
 use keystile_e2e::counters::Counters;
 use keystile_e2e::keys::hash;
-use keystile_e2e::recording_upstream::{ENTITLED, NAMED};
+use keystile_e2e::recording_upstream::{ENTITLED, EXEMPT, NAMED};
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
 
 use super::{ID, Outcome};
-use crate::range::{OnDemand, PATH, Range, Steady, end_of};
+use crate::range::{OnDemand, PATH, Range, Steady, end_of, plugin, uncached};
+
+/// The identity header that two filters set.
+const IDENTITY: &str = "x-keystile-key-id";
 
 /// Listeners that let through whatever this filter lets through.
 pub(super) const PASSING: [&str; 13] = [
@@ -31,7 +34,13 @@ pub(super) const PASSING: [&str; 13] = [
 ];
 
 /// Other listeners. If a name ends in `forwarding`, this filter forwards the credential there.
-pub(super) const LISTENERS: [&str; 3] = ["two", "two, forwarding", "replies"];
+pub(super) const LISTENERS: [&str; 5] = [
+    "two",
+    "two, forwarding",
+    "two, overwriting, forwarding",
+    "two, exempting",
+    "replies",
+];
 
 /// Returns true if another filter holds a request back from this one until the body is complete.
 pub(super) fn waits_for_bodies(listener: &str) -> bool {
@@ -70,9 +79,7 @@ pub(super) fn edit(listener: &str, http: &mut Value) {
             let mut added = vec![json!({"append": {"header": {"key": "x-mutated", "value": "1"}}})];
             if listener.contains("before") {
                 // This filter takes it for the client's.
-                added.push(
-                    json!({"append": {"header": {"key": "x-keystile-key-id", "value": "evil"}}}),
-                );
+                added.push(json!({"append": {"header": {"key": IDENTITY, "value": "evil"}}}));
             }
             let mutations = json!({"mutations": {"request_mutations": added}});
             of_type("mutation", "header_mutation.v3.HeaderMutation", mutations)
@@ -83,9 +90,14 @@ pub(super) fn edit(listener: &str, http: &mut Value) {
             second["name"] = json!("second");
             let config = &mut second["typed_config"]["config"];
             config["name"] = json!("second");
-            config["configuration"]["value"] = json!(
-                crate::range::plugin(&json!({"cache": crate::range::uncached()})).to_string()
-            );
+            let more = if listener.contains("overwriting") {
+                json!({"identity_headers": {IDENTITY: "account_id"}})
+            } else if listener.contains("exempting") {
+                json!({"exempt": {"paths": [PATH]}})
+            } else {
+                json!({"cache": uncached()})
+            };
+            config["configuration"]["value"] = json!(plugin(&more).to_string());
             second
         }
         Some("replies") => {
@@ -120,8 +132,9 @@ fn local_replies() -> Value {
 type Case = fn(&Range, &Counters) -> Result<()>;
 
 pub(super) fn trials(range: &Arc<OnDemand>) -> Vec<Trial> {
-    let rows: [(&str, Case); 2] = [
+    let rows: [(&str, Case); 3] = [
         ("two filters in a row", two),
+        ("two filters set one header", overwritten),
         ("rewritten local replies", rewritten),
     ];
     let trials = rows.map(|(name, case)| {
@@ -176,6 +189,31 @@ fn two(range: &Range, counters: &Counters) -> Result<()> {
                 );
             }
         }
+    }
+    Ok(())
+}
+
+/// To the second filter, the first one's identity headers are the client's: it removes them, and sets
+/// its own if it has any.
+fn overwritten(range: &Range, counters: &Counters) -> Result<()> {
+    let rows = [
+        ("two, overwriting, forwarding", "acct_1", &["acct_1"][..]),
+        ("two, exempting", EXEMPT, &[]),
+    ];
+    for (listener, entitled, identity) in rows {
+        let lines = [
+            format!("x-api-key: {}", Outcome::Allowed.key(range)?),
+            format!("{ENTITLED}: {entitled}"),
+            format!("{NAMED}: {listener}"),
+        ];
+        let to = range.envoy.listener(listener)?;
+        let answer = client::get(to, PATH, lines.iter().map(String::as_str));
+        counters.count(listener, end_of(&answer));
+        let answer = answer?;
+        ensure!(answer.status == 200, "{listener}: {answer:?}");
+        let arrived = range.upstream.named(listener);
+        let identities: Vec<_> = arrived.iter().map(|it| it.values(IDENTITY)).collect();
+        ensure!(identities == [identity], "{listener}: {identities:?}");
     }
     Ok(())
 }
