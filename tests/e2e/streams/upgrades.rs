@@ -54,10 +54,12 @@ impl Upgrade<'_> {
     }
 }
 
-/// A WebSocket opens only with a key in a header, and only on a route that requires one. Nothing
-/// else can be upgraded to.
+/// A WebSocket opens only with a key in a header, and only on the route for requests with a key. The
+/// filter exempts no upgrade either, if an exempt path has no route of its own. Nothing else can be
+/// upgraded to.
 fn websockets_need_a_key() -> Result<()> {
-    let stage = Stage::start(&[])?;
+    let without_a_route = ("[\"/healthz\"]", "[\"/healthz\", \"/status\"]");
+    let stage = Stage::start(&[without_a_route])?;
     let created = stage.create()?;
     let key = &created.key;
     let bearer = format!("authorization: Bearer {key}");
@@ -92,6 +94,7 @@ fn websockets_need_a_key() -> Result<()> {
         (with(in_cookie), 401, Some("api_key_missing")),
         (at("GET", "/healthz", &[]), 403, None),
         (at("GET", "/healthz", bearer), 403, None),
+        (at("GET", "/status", &[]), 401, Some("api_key_missing")),
         (at("OPTIONS", SOCKET, preflight), 403, None),
         (at("OPTIONS", SOCKET, bearer), 403, None),
         (at("CONNECT", "test:80", bearer), 404, None),
