@@ -4,6 +4,7 @@ use anyhow::{Result, ensure};
 use keystile_e2e::client;
 use keystile_e2e::envoy::{Listener, each_http_settings};
 use keystile_e2e::keys::{GOOD, hash, made_up_key};
+use keystile_e2e::recording_upstream::NAMED;
 use keystile_e2e::scripted_auth::{Script, answer};
 use keystile_e2e::shipped;
 use keystile_e2e::stack::{Setup, Stack};
@@ -110,5 +111,18 @@ fn by_a_header_of_the_filter() -> Result<()> {
             "{listener}, {lines:?}: {answer:?}"
         );
     }
+    // Without the filter, nobody removes what the client says about itself.
+    let lines = [
+        staff,
+        "x-keystile-key-id: evil",
+        &format!("{NAMED}: spoofed"),
+    ];
+    client::get(stack.envoy.listener("removing")?, "/v1/x", lines)?;
+    let arrived = stack.upstream.named("spoofed");
+    let identities: Vec<_> = arrived
+        .iter()
+        .map(|it| it.values("x-keystile-key-id"))
+        .collect();
+    ensure!(identities == [["evil"]], "{identities:?}");
     Ok(())
 }
