@@ -135,8 +135,8 @@ impl Started {
     /// Fills the cache with `keys` verdicts, and returns the private memory in bytes.
     fn fill(&mut self, keys: u32) -> Result<f64> {
         fill(self.to, keys)?;
-        let gauge = "wasmcustom.keystile.cache.allow.entries";
-        self.envoy.wait_for_counter(gauge, u64::from(keys))?;
+        let kept = "wasmcustom.keystile.cache.allow.insertions.total";
+        self.envoy.wait_for_counter(kept, u64::from(keys))?;
         settled(&self.envoy)
     }
 }

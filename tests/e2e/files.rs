@@ -213,10 +213,9 @@ fn shipped_stack(world: &World) -> Result<()> {
             r#"lookup_duration_milliseconds_bucket{le="10000"}"#,
             asked - cached + 2,
         ),
-        ("feed_stale{}", 0),
         (r#"feed_polls_total{result="failed"}"#, 0),
-        (r#"cache_entries{pool="allow"}"#, asked - cached),
-        (r#"cache_entries{pool="deny"}"#, 2),
+        (r#"cache_insertions_total{pool="allow"}"#, asked - cached),
+        (r#"cache_insertions_total{pool="deny"}"#, 2),
         (r#"cache_evictions_total{pool="deny"}"#, 0),
     ];
     for (name, count) in counted {

@@ -107,16 +107,18 @@ fn each_outcome(world: &World, stack: &mut Watched) -> Result<()> {
 
     stack.begin_outage()?;
     let counter = |name: &str| stack.envoy.counter(&format!("wasmcustom.keystile.{name}"));
+    let fresh = counter("feed.stale.milliseconds.total")?;
     wait_until(|| {
         let (known, unknown) = (get("/v1/a", &active.key)?, get("/v1/a", &made_up_key())?);
         // A worker that has not seen the key has no verdict to serve.
         ensure!([200, 503].contains(&known), "in the outage: {known}");
         ensure!(unknown == 503, "an unknown key in the outage: {unknown}");
-        Ok(counter("verdicts.stale.total")? > 0 && counter("feed.stale")? > 0)
+        let stale = counter("feed.stale.milliseconds.total")?;
+        Ok(counter("verdicts.stale.total")? > 0 && stale > fresh)
     })
     .context("no grace in the outage, or no stale feed")?;
-    let stale = || stack.prometheus.now("keystile_feed_stale > 0");
-    wait_until(|| Ok(!stale()?.is_empty())).context("keystile_feed_stale")?;
+    let stale = "rate(keystile_feed_stale_milliseconds_total[1m]) > 0";
+    wait_until(|| Ok(!stack.prometheus.now(stale)?.is_empty())).context(stale)?;
     stack.end_outage()
 }
 
@@ -242,7 +244,7 @@ fn broken_queries_are_named(prometheus: &Prometheus, span: Span) -> Result<()> {
         ),
         (
             "Nothing but NaN",
-            "0 * keystile_feed_stale / 0",
+            "0 * keystile_feed_stale_milliseconds_total / 0",
             "",
             "no series",
         ),

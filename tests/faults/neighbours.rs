@@ -169,12 +169,6 @@ fn share_nothing(name: &str, workers: u32) -> Result<()> {
         ensure!(neighbours.challenge("red", &[])?.contains("\"red\""));
         ensure!(neighbours.challenge("blue", &[])?.contains("\"blue\""));
         neighbours.red_still_knows(&key)?;
-        if workers == 1 {
-            // Nothing of green is left. Blue keeps the first key, and red all five that it let in.
-            range
-                .envoy
-                .wait_for_counter("wasmcustom.keystile.cache.allow.entries", 6)?;
-        }
         Ok(())
     })
 }

@@ -363,6 +363,23 @@ impl Envoy {
         .with_context(|| format!("{name} is {value}, not {expected}"))
     }
 
+    /// Waits until a counter has not changed for three times as long as the filter takes to report.
+    ///
+    /// # Errors
+    /// When it does not stop in time, or when Envoy is gone.
+    pub fn wait_until_constant(&self, name: &str) -> Result<()> {
+        const LONG: Duration = Duration::from_millis(1500);
+        let mut last = (self.counter(name)?, Instant::now());
+        wait_until(|| {
+            let value = self.counter(name)?;
+            if value != last.0 {
+                last = (value, Instant::now());
+            }
+            Ok(last.1.elapsed() > LONG)
+        })
+        .with_context(|| format!("{name} still changes"))
+    }
+
     /// Returns the counters of a cluster that have been used so far, one per line.
     ///
     /// # Errors
