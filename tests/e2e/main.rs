@@ -16,6 +16,7 @@ mod by_address;
 mod cache;
 mod capabilities;
 mod coalescing;
+mod copies;
 mod decisions;
 mod discovered;
 mod docker_files;
