@@ -1,4 +1,4 @@
-//! Limits by address, as documented in `docs/envoy.md`, in front of the shipped listener.
+//! The limits by address of `envoy/gateway.yaml`.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
@@ -6,42 +6,40 @@ use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Empty};
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use keystile_e2e::envoy::{self, Launch};
-use keystile_e2e::pages::yaml_blocks;
-use keystile_e2e::root;
-use keystile_e2e::shipped::{self, FREE};
-use serde_json::Value;
+use keystile_e2e::client::{self, Response};
+use keystile_e2e::envoy::{Launch, http_settings};
+use keystile_e2e::gateway;
+use keystile_e2e::keys::made_up_key;
+use keystile_e2e::recording_upstream::RecordingUpstream;
+use keystile_e2e::shipped::{self, FREE, Ports, Stack};
+use serde_json::{Value, json};
 use tokio::net::TcpSocket;
-
-use crate::world::World;
+use tokio::runtime::Runtime;
 
 trials! { Alone:
     "limits by address: each has its own" => each_has_its_own,
+    "limits by address: made-up keys" => made_up_keys,
 }
 
 /// More requests than an address may send in the time that they take.
 const REQUESTS: usize = 2_000;
 
 /// An address that sends too many requests is limited, and another is not.
-fn each_has_its_own(world: &World) -> Result<()> {
-    let page = std::fs::read_to_string(root().join("docs/envoy.md"))?;
-    let filter = yaml_blocks(&page).find(|block| block.contains("LocalRateLimit"));
-    let filter: Value = serde_saphyr::from_str(filter.context("no filter on the page")?)?;
-    let mut config: Value = serde_saphyr::from_str(&shipped::config_on(FREE)?)?;
-    let filters = envoy::http_settings(&mut config)?["http_filters"].as_array_mut();
-    filters.context("no filters")?.insert(0, filter);
+fn each_has_its_own() -> Result<()> {
+    let runtime = Runtime::new()?;
     let folder = tempfile::tempdir()?;
+    let config = gateway::config_on(FREE)?;
     let envoy = Launch::all_processors().start(config, folder.path())?;
     let to = envoy.listener("api")?;
 
-    let greedy = world.runtime.block_on(statuses(to, 2, REQUESTS))?;
+    let greedy = runtime.block_on(statuses(to, 2, REQUESTS))?;
     let limited = greedy.iter().filter(|status| **status == 429).count();
     let passed = greedy.iter().filter(|status| **status == 401).count();
     ensure!(
-        passed >= 200 && limited > 0 && passed + limited == REQUESTS,
+        passed >= BURST && limited > 0 && passed + limited == REQUESTS,
         "{passed} passed and {limited} were limited"
     );
-    let other = world.runtime.block_on(statuses(to, 3, 100))?;
+    let other = runtime.block_on(statuses(to, 3, 100))?;
     ensure!(
         other.iter().all(|status| *status == 401),
         "another address is limited, too"
@@ -70,4 +68,80 @@ async fn statuses(to: SocketAddr, from: u8, requests: usize) -> Result<Vec<u16>>
         response.into_body().collect().await?;
     }
     Ok(statuses)
+}
+
+/// How many requests an address may send at once.
+const BURST: usize = 200;
+
+/// Behind a load balancer, an address that sends made-up keys causes lookups only up to its limit. IPv6
+/// addresses of a /64 share a limit. Other addresses get in, and the reply is one that clients can read.
+fn made_up_keys() -> Result<()> {
+    let runtime = Runtime::new()?;
+    let folder = tempfile::tempdir()?;
+    let upstream = runtime.block_on(RecordingUpstream::echoing().serve())?;
+    let database = folder.path().join("keystile.db");
+    let stack = Stack::with(behind_a_balancer, upstream.address, FREE, &database, false)?;
+    let active = stack.keys()?.active.key;
+    let get = |address: &str, key: &str| {
+        let lines = [
+            format!("x-forwarded-for: {address}"),
+            format!("x-api-key: {key}"),
+        ];
+        client::get(stack.listener, "/v1/x", lines.iter().map(String::as_str))
+    };
+    let lookups = || stack.envoy.counter("cluster.auth.upstream_rq_total");
+
+    let neighbours = [
+        ("192.0.2.1", "192.0.2.1", "192.0.2.2"),
+        ("2001:db8:1:1::1", "2001:db8:1:1:ffff::2", "2001:db8:1:2::1"),
+    ];
+    for (greedy, same, other) in neighbours {
+        for _ in 0..BURST {
+            let reply = get(greedy, &made_up_key())?;
+            ensure!(reply.status == 401, "{greedy}: {reply:?}");
+        }
+        let before = lookups()?;
+        for _ in 0..50 {
+            let reply = get(same, &made_up_key())?;
+            is_limited(&reply).with_context(|| format!("{same}: {reply:?}"))?;
+        }
+        let after = lookups()?;
+        ensure!(before == after, "{same}: {before} lookups, then {after}");
+        let reply = get(other, &active)?;
+        ensure!(reply.status == 200, "{other}: {reply:?}");
+    }
+    stack.envoy.no_vm_died()
+}
+
+/// Returns `envoy/gateway.yaml` as its users change it behind a load balancer, with limits that are not
+/// refilled while the test runs.
+fn behind_a_balancer(ports: Ports) -> Result<Value> {
+    let mut config: Value = serde_saphyr::from_str(&gateway::config_on(ports)?)?;
+    let http = http_settings(&mut config)?;
+    http["xff_num_trusted_hops"] = json!(1);
+    gateway::tokens_in(http)?["fill_interval"] = json!("3600s");
+    shipped::with_patience(http)?;
+    Ok(config)
+}
+
+/// Checks that a reply of `limits-by-address` has the fields of Keystile's own, and their headers.
+fn is_limited(reply: &Response) -> Result<()> {
+    ensure!(reply.status == 429, "not limited");
+    let body: Value = serde_json::from_slice(&reply.body)?;
+    let id = body["request_id"].as_str().context("no request_id")?;
+    let time = body["timestamp"].as_str().context("no timestamp")?;
+    let expected = json!({
+        "success": false, "error": "rate_limited", "message": body["message"], "details": [],
+        "retry_after": 1, "doc_url": null, "request_id": id, "timestamp": time,
+    });
+    ensure!(body == expected, "other fields");
+    let headers = [
+        ("content-type", "application/json"),
+        ("retry-after", "1"),
+        ("x-request-id", id),
+    ];
+    for (name, value) in headers {
+        ensure!(reply.header(name)? == Some(value), "{name} is not {value}");
+    }
+    Ok(())
 }

@@ -21,7 +21,7 @@ struct Copy {
 /// The module's place in a container.
 pub(crate) const MODULE: &str = "filename: /etc/envoy/keystile.wasm ";
 
-const COPIES: [Copy; 1] = [
+const COPIES: [Copy; 2] = [
     Copy {
         file: "envoy/envoy-docker.yaml",
         otherwise: &[
@@ -51,6 +51,27 @@ const COPIES: [Copy; 1] = [
             ),
         ],
         less: "        # In a container: 0.0.0.0\n",
+    },
+    Copy {
+        file: "envoy/gateway.yaml",
+        otherwise: &[],
+        more: &[
+            (
+                "                    # The reply of limits-by-address",
+                "\n                http_filters:",
+            ),
+            (
+                "                  # First, because",
+                "                  - name: keystile",
+            ),
+            (
+                "                      typed_per_filter_config:",
+                "                      routes:",
+            ),
+        ],
+        less: r#"                        - match: { prefix: "/", headers: [{ name: ":method", string_match: { exact: OPTIONS } }] }
+                          route: { cluster: upstream, timeout: 15s, priority: HIGH }
+"#,
     },
 ];
 

@@ -9,6 +9,7 @@ pub mod discovery;
 pub mod envoy;
 pub mod flood;
 pub mod frames;
+pub mod gateway;
 #[path = "../../registry/tests/support/http2.rs"]
 pub mod http2;
 pub mod keep_alive;

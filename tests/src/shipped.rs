@@ -1,5 +1,6 @@
 //! The shipped stack: `envoy/envoy.yaml` with the registry and the upstream, as `make run` starts it.
 
+use std::fmt::Display;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::Path;
 
@@ -88,7 +89,7 @@ impl Stack {
     /// # Errors
     /// When a port is taken or a part does not become ready; says which.
     pub fn before(upstream: SocketAddr, ports: Ports, database: &Path, echo: bool) -> Result<Self> {
-        Self::edited(upstream, ports, database, echo, Ok)
+        Self::with(config_on, upstream, ports, database, echo)
     }
 
     /// Starts everything on free ports in front of the caller's upstream, with changes to
@@ -101,22 +102,28 @@ impl Stack {
         database: &Path,
         changes: &[(&str, &str)],
     ) -> Result<Self> {
-        Self::edited(upstream, FREE, database, false, |mut config| {
+        let changed = |ports| {
+            let mut config = config_on(ports)?;
             for (from, to) in changes {
                 let times = config.matches(from).count();
                 ensure!(times == 1, "envoy/envoy.yaml has {from:?} {times} times");
                 config = config.replace(from, to);
             }
             Ok(config)
-        })
+        };
+        Self::with(changed, upstream, FREE, database, false)
     }
 
-    fn edited(
+    /// Does the same with another configuration of Envoy, which has a listener `api`.
+    ///
+    /// # Errors
+    /// When a port is taken or a part does not become ready; says which.
+    pub fn with<C: Display>(
+        config: impl FnOnce(Ports) -> Result<C>,
         upstream: SocketAddr,
         ports: Ports,
         database: &Path,
         echo: bool,
-        edit: impl FnOnce(String) -> Result<String>,
     ) -> Result<Self> {
         let folder = tempfile::tempdir()?;
         ensure_free("Envoy's listener", "LISTENER_PORT", ports.listener)?;
@@ -136,7 +143,7 @@ impl Stack {
             echo,
             ..Launch::all_processors()
         };
-        let envoy = launch.start(edit(config_on(ports)?)?, folder.path())?;
+        let envoy = launch.start(config(ports)?, folder.path())?;
         Ok(Self {
             listener: envoy.listener("api")?,
             envoy,
@@ -184,13 +191,27 @@ pub fn listener(name: &str, plugin: &Value) -> Result<Value> {
     Ok(listener)
 }
 
-/// Returns the plugin configuration, a string, in the HTTP settings of `envoy/envoy.yaml`.
+/// Returns the plugin configuration, a string, in HTTP settings such as those of `envoy/envoy.yaml`.
 ///
 /// # Errors
 /// When there is none.
 pub fn plugin_in(http: &mut Value) -> Result<&mut Value> {
-    http.pointer_mut("/http_filters/0/typed_config/config/configuration/value")
-        .context("no plugin configuration")
+    let filters = http["http_filters"].as_array_mut().into_iter().flatten();
+    let mut plugins =
+        filters.filter_map(|it| it.pointer_mut("/typed_config/config/configuration/value"));
+    plugins.next().context("no plugin configuration")
+}
+
+/// Lets lookups take so long that a slow machine does not change a test's result.
+///
+/// # Errors
+/// When there is no plugin configuration.
+pub fn with_patience(http: &mut Value) -> Result<()> {
+    let plugin = plugin_in(http)?;
+    let mut settings: Value = serde_json::from_str(plugin.as_str().context("no string")?)?;
+    settings["lookup"]["timeout"] = json!("10s");
+    *plugin = json!(settings.to_string());
+    Ok(())
 }
 
 /// Returns the cluster `upstream` of `envoy/envoy.yaml`, with this host.
@@ -279,8 +300,12 @@ pub fn lock(http: &mut Value) -> Result<()> {
 /// # Errors
 /// When it is missing or lacks one of the shipped ports.
 pub fn config_on(ports: Ports) -> Result<String> {
-    let mut config =
-        std::fs::read_to_string(root().join("envoy/envoy.yaml")).context("envoy/envoy.yaml")?;
+    file_on("envoy/envoy.yaml", ports)
+}
+
+/// Returns a shipped configuration with these ports.
+pub(crate) fn file_on(file: &'static str, ports: Ports) -> Result<String> {
+    let mut config = std::fs::read_to_string(root().join(file)).context(file)?;
     let changes = [
         (SHIPPED.listener, ports.listener),
         (SHIPPED.admin, ports.admin),
@@ -290,7 +315,7 @@ pub fn config_on(ports: Ports) -> Result<String> {
     // In two steps, so that one port's new number is not mistaken for another's old one.
     for (from, _) in changes {
         let old = format!("port_value: {from} }}");
-        ensure!(config.contains(&old), "envoy/envoy.yaml has no {old}");
+        ensure!(config.contains(&old), "{file} has no {old}");
         config = config.replace(&old, &format!("port_value: <{from}> }}"));
     }
     for (from, to) in changes {
