@@ -14,6 +14,7 @@ pub(super) fn check(checked: &mut Checked<'_>) {
     policies::check(checked, &registry);
     identities(checked, &registry);
     exported(checked, &registry);
+    listeners(checked);
     tokens(checked);
     admission(checked, &registry);
 }
@@ -73,6 +74,23 @@ fn exported(checked: &mut Checked<'_>, registry: &Registry<'_>) {
                 &format!("is exported to {exported:?}, not {expected:?}"),
             );
         }
+    }
+}
+
+/// Listeners are patched in proxies with the filter, and in no others.
+fn listeners(checked: &mut Checked<'_>) {
+    for filter in checked.of_kind("EnvoyFilter") {
+        if filter.patches_clusters() {
+            continue;
+        }
+        let own = filter.value.pointer("/spec/workloadSelector/labels");
+        let mut plugins = checked.documents.iter().filter(|it| it.plugin().is_some());
+        let has_plugin = plugins.any(|plugin| {
+            plugin.text("/metadata/namespace") == filter.text("/metadata/namespace")
+                && plugin.value.pointer("/spec/selector/matchLabels") == own
+        });
+        let selects = own.is_some() && has_plugin;
+        checked.check(filter, selects, "is for proxies without the filter");
     }
 }
 

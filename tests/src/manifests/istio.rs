@@ -30,6 +30,10 @@ impl Document {
             let (operation, value) = (&patch["patch"]["operation"], &patch["patch"]["value"]);
             match (patch["applyTo"].as_str(), operation.as_str()) {
                 (Some("NETWORK_FILTER"), Some("MERGE")) => merge(http, &value["typed_config"]),
+                (Some("HTTP_FILTER"), Some("INSERT_FIRST")) => {
+                    let filters = http["http_filters"].as_array_mut().context("no filters")?;
+                    filters.insert(0, value.clone());
+                }
                 (Some("HTTP_FILTER"), Some("INSERT_BEFORE")) => {
                     let filter = &patch["match"]["listener"]["filterChain"]["filter"];
                     let filters = http["http_filters"].as_array_mut().context("no filters")?;
