@@ -9,7 +9,7 @@ SOURCES := Cargo.toml Cargo.lock module/Cargo.toml scripts/build-wasm.sh scripts
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 20
 
-setup: ## Install what is missing: a C compiler, the wasm target, Envoy, PostgreSQL, Prometheus, PHP, wrk
+setup: ## Install what is missing: a C compiler, the wasm target, Envoy, PostgreSQL, Prometheus, PHP, Chromium, wrk
 	@scripts/setup.sh all
 
 build: dist/keystile.wasm ## Build dist/keystile.wasm

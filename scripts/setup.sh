@@ -4,7 +4,8 @@
 # [ENVOY_VERSION...]|programs NAME...]. `lint` adds cargo-deny; `fuzz` adds cargo-fuzz and a C++
 # compiler; `release` adds what releases are made and checked with. `all` adds Envoy (these versions, or
 # else the one that find-envoy.sh looks for), the definitions of Kubernetes' resources, PostgreSQL,
-# Prometheus, PHP and wrk. `programs` installs only the named programs, from packages of the same names.
+# Prometheus, PHP, Chromium and wrk. `programs` installs only the named programs, from packages of the
+# same names.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -117,6 +118,11 @@ fi
 # For tests of how an application behind the filter reads headers.
 if [ "$what" = all ]; then
     command -v php >/dev/null || apt_install php-cli
+fi
+
+# For tests of what a page in a browser can read.
+if [ "$what" = all ]; then
+    command -v chromium >/dev/null || apt_install chromium
 fi
 
 # For the benchmarks: generates load, and assigns processors.

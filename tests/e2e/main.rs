@@ -12,6 +12,7 @@ macro_rules! trials {
 
 mod admin;
 mod broken_feed;
+mod browser;
 mod by_address;
 mod cache;
 mod capabilities;

@@ -2,6 +2,7 @@
 //! that misbehave or know many keys, clients that send anything or a lot, and a Prometheus that
 //! watches them. The end-to-end tests and `make run` combine them.
 
+pub mod browser;
 pub mod client;
 pub mod counters;
 pub mod dashboard;
