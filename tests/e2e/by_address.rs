@@ -107,6 +107,17 @@ fn made_up_keys() -> Result<()> {
         }
         let after = lookups()?;
         ensure!(before == after, "{same}: {before} lookups, then {after}");
+        let grpc = [
+            "content-type: application/grpc",
+            &format!("x-forwarded-for: {same}"),
+        ];
+        let reply = client::get(stack.listener, "/v1/x", grpc)?;
+        let status = reply.header("grpc-status")?;
+        let message = reply.header("grpc-message")?;
+        ensure!(
+            (status, message) == (Some("8"), Some("local_rate_limited")),
+            "gRPC: {reply:?}"
+        );
         let reply = get(other, &active)?;
         ensure!(reply.status == 200, "{other}: {reply:?}");
     }
