@@ -4,8 +4,7 @@
 
 use std::time::Duration;
 
-use time::OffsetDateTime;
-use time::format_description::well_known::Rfc2822;
+use time::{Date, Month, OffsetDateTime};
 
 use crate::request::headers::Request;
 
@@ -27,10 +26,23 @@ fn parse_seconds(value: &[u8]) -> Option<Duration> {
     Some(Duration::from_secs(digits.parse().unwrap_or(u64::MAX)))
 }
 
-/// Parses an IMF-fixdate (RFC 9110 section 5.6.7): `Sun, 06 Nov 1994 08:49:37 GMT`.
+/// Parses an IMF-fixdate (RFC 9110 section 5.6.7): `Sun, 06 Nov 1994 08:49:37 GMT`. The library's
+/// parser for such dates would add 13 KB to the module.
 fn parse_date(value: &[u8]) -> Option<OffsetDateTime> {
-    let value = std::str::from_utf8(value).ok()?;
-    OffsetDateTime::parse(value.trim_ascii(), &Rfc2822).ok()
+    const MONTHS: [&str; 12] = [
+        "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
+    ];
+
+    let text = std::str::from_utf8(value).ok()?.trim_ascii();
+    let words: Vec<_> = text.split([' ', ':']).collect();
+    let [_, day, month, year, hour, minute, second, "GMT"] = words[..] else {
+        return None;
+    };
+    let month = MONTHS.iter().zip(1..).find(|(name, _)| **name == month)?.1;
+    let month = Month::try_from(month).ok()?;
+    let date = Date::from_calendar_date(year.parse().ok()?, month, day.parse().ok()?).ok()?;
+    let [hour, minute, second] = [hour, minute, second].map(|digits| digits.parse().ok());
+    Some(date.with_hms(hour?, minute?, second?).ok()?.assume_utc())
 }
 
 fn until(end: OffsetDateTime, start: OffsetDateTime) -> Option<Duration> {
@@ -46,7 +58,7 @@ mod tests {
     fn values_are_seconds_or_dates() {
         const DATE: &str = "Sun, 06 Nov 1994 08:49:37 GMT";
 
-        let cases: [(&[&str], Option<&str>, Option<u64>); 14] = [
+        let cases: [(&[&str], Option<&str>, Option<u64>); 20] = [
             (&[], None, None),
             (&["30"], None, Some(30)),
             (&[" 30 "], None, Some(30)),
@@ -59,6 +71,16 @@ mod tests {
             (&["99999999999999999999999"], None, Some(u64::MAX)),
             (&["Sun, 06 Nov 1994 08:50:07 GMT"], Some(DATE), Some(30)),
             (&["Sun, 06 Nov 1994 08:49:07 GMT"], Some(DATE), Some(0)),
+            (&["Mon, 07 Nov 1994 08:49:38 GMT"], Some(DATE), Some(86_401)),
+            (
+                &["Thu, 01 Dec 1994 08:49:37 GMT"],
+                Some(DATE),
+                Some(25 * 86_400),
+            ),
+            (&["Sun, 31 Feb 1994 08:50:07 GMT"], Some(DATE), None),
+            (&["Sun, 06 Nov 1994 24:50:07 GMT"], Some(DATE), None),
+            (&["Sun, 06 Nov 1994 08:50:07 CET"], Some(DATE), None),
+            (&["Sun, 06 Nov 1994 08:50:07"], Some(DATE), None),
             (&["Sun, 06 Nov 1994 08:50:07 GMT"], None, None),
             (&["Sun, 06 Nov 1994 08:50:07 GMT"], Some("now"), None),
         ];

@@ -480,7 +480,11 @@ fn memory(world: &World) -> Result<()> {
         stage.wait_for("requests.allowed.total", outcomes.by_status[&200] as u64)?;
         let linear = stage.envoy.wasm_memory_bytes()?;
         let resident = stage.envoy.resident_bytes()?;
-        let kept = |pool| stage.counter(&format!("cache.{pool}.entries"));
+        let kept = |pool| {
+            let insertions = stage.counter(&format!("cache.{pool}.insertions.total"))?;
+            let evictions = stage.counter(&format!("cache.{pool}.evictions.total"))?;
+            anyhow::Ok(insertions.saturating_sub(evictions))
+        };
         let before = kept("allow")? + kept("deny")?;
         while kept("allow")? < 50_000 || kept("deny")? < 10_000 {
             ask(5_000)?;

@@ -338,7 +338,9 @@ fn one_outage(stage: &mut Stage, what: Outage) -> Result<()> {
     let late = last_answer(&of_doomed.seen()?, 200).context("never allowed")?;
     let late = late.saturating_duration_since(up);
     ensure!(late <= BOUND, "{late:?} until the last 200");
-    stage.envoy.wait_until_constant(&format!("wasmcustom.keystile.{STALE}"))?;
+    stage
+        .envoy
+        .wait_until_constant(&format!("wasmcustom.keystile.{STALE}"))?;
 
     let new = stage.create()?;
     let mut status = 0;

@@ -7,7 +7,7 @@ use keystile_e2e::discovery::Discovery;
 use keystile_e2e::envoy::{Listener, copy_cluster, each_http_settings, module};
 use keystile_e2e::keys::{GOOD, hash, made_up_key};
 use keystile_e2e::manifests::{Document, FOLDERS, documents};
-use keystile_e2e::scripted_auth::{Script, ScriptedAuth, answer};
+use keystile_e2e::scripted_auth::{Script, ScriptedAuth, answer, answer_about};
 use keystile_e2e::shipped;
 use keystile_e2e::stack::{Setup, Stack};
 use serde_json::{Value, json};
@@ -164,7 +164,8 @@ fn ask(world: &World, stack: &Stack, case: &Case) -> Result<()> {
 
     let key = made_up_key();
     world.keep_secret(&key);
-    auth.script(&hash(&key)?, Script::Answer(answer("200 OK", GOOD)));
+    let hash = hash(&key)?;
+    auth.script(&hash, Script::Answer(answer_about(&hash, "200 OK", GOOD)));
     let (key, id) = (
         format!("x-api-key: {key}"),
         format!("mesh-{}", ulid::Ulid::generate()),
@@ -236,7 +237,8 @@ fn as_istio_patches_it(world: &World) -> Result<()> {
 
     let key = made_up_key();
     world.keep_secret(&key);
-    auth.script(&hash(&key)?, Script::Answer(answer("200 OK", GOOD)));
+    let hash = hash(&key)?;
+    auth.script(&hash, Script::Answer(answer_about(&hash, "200 OK", GOOD)));
     let known = format!("x-api-key: {key}");
     let rows: [(&str, &str, &[&str], u16, &str); 8] = [
         ("there", "/v1/x", &[], 401, "api_key_missing"),

@@ -97,14 +97,7 @@ impl Mesh {
             let identity = self.authority.identity(&own);
             listeners.push(inbound(name, &http, peers.peer_mode(port), identity)?);
         }
-        let mut http = http("impostor", &[], json!(null));
-        let route = http.pointer_mut("/route_config/virtual_hosts/0/routes/0");
-        let route = route.and_then(Value::as_object_mut).context("no route")?;
-        route.remove("route");
-        route.insert(
-            "direct_response".to_owned(),
-            json!({"status": 200, "body": {"inline_string": GOOD}}),
-        );
+        let http = http("impostor", &[knows_every_key()], json!({"cluster": "none"}));
         let identity = self.authority.identity(&other);
         listeners.push(inbound("impostor", &http, "STRICT", identity)?);
         let mut config = envoy::config(&[], &clusters);
@@ -153,6 +146,20 @@ impl Mesh {
 }
 
 /// Returns HTTP settings with one route for everything.
+/// Returns a filter that answers every lookup with a record, and names the hash that was asked about.
+fn knows_every_key() -> Value {
+    let answers = format!(
+        "function envoy_on_request(handle)
+           local hash = handle:headers():get(':path'):match('[^/]+$')
+           handle:respond({{[':status'] = '200', ['x-keystile-key-hash'] = hash}}, '{GOOD}')
+         end"
+    );
+    json!({"name": "envoy.filters.http.lua", "typed_config": {
+        "@type": "type.googleapis.com/envoy.extensions.filters.http.lua.v3.Lua",
+        "default_source_code": {"inline_string": answers},
+    }})
+}
+
 fn http(name: &str, filters: &[Value], route: Value) -> Value {
     let router = json!({"name": "envoy.filters.http.router", "typed_config": {
         "@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router",

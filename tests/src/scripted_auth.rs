@@ -265,6 +265,11 @@ pub fn answer(status: &str, body: &str) -> Vec<u8> {
     answer_with(status, &[], body)
 }
 
+/// Returns an answer that names the hash that was looked up, as bytes for a script.
+pub fn answer_about(hash: &str, status: &str, body: &str) -> Vec<u8> {
+    answer_with(status, &[&format!("x-keystile-key-hash: {hash}")], body)
+}
+
 /// Returns an answer with a body and these extra header lines, as bytes for a script.
 pub fn answer_with(status: &str, lines: &[&str], body: &str) -> Vec<u8> {
     let lines: Vec<_> = lines
