@@ -65,6 +65,7 @@ pub fn parse(bytes: &[u8]) -> Result<Settings, ConfigError> {
         cache: cache::parse(json)?,
         feed: feed::parse(json, &lookup)?,
         lookup,
+        replies: replies::parse(json, &credential.sources)?,
         policy: Policy {
             hasher: hash::parse(json)?,
             environment,
@@ -75,7 +76,6 @@ pub fn parse(bytes: &[u8]) -> Result<Settings, ConfigError> {
             strip_headers,
             credential,
         },
-        replies: replies::parse(json)?,
     })
 }
 

@@ -1,19 +1,32 @@
 //! `replies`: the replies to refused requests.
 
-use super::ConfigError;
 use super::reader::{self, at};
+use super::{ConfigError, check};
+use crate::decision::advice::{self, Challenge};
 use crate::decision::denial::Messages;
 use crate::decision::reply::{Replies, ReplyRules};
 use crate::json::Object;
+use crate::request::credential::{CredentialRules, Source};
+
+const SERVICE_NAME: &str = "Asterwise";
+
+impl ReplyRules {
+    /// Returns the default rules where these are the sources of credentials.
+    fn with_sources(sources: &[Source]) -> Self {
+        Self {
+            messages: Messages::new(SERVICE_NAME, sources),
+            doc_base_url: "https://docs.asterwise.com/reference/errors/".to_owned(),
+            scheme: advice::scheme(sources),
+            realm: "api".to_owned(),
+            challenge: Challenge::Standard,
+            retry_after_seconds: 1,
+        }
+    }
+}
 
 impl Default for ReplyRules {
     fn default() -> Self {
-        Self {
-            messages: Messages::for_service("Asterwise"),
-            doc_base_url: "https://docs.asterwise.com/reference/errors/".to_owned(),
-            realm: "api".to_owned(),
-            retry_after_seconds: 1,
-        }
+        Self::with_sources(&CredentialRules::default().sources)
     }
 }
 
@@ -26,19 +39,20 @@ impl Default for Replies {
 
 #[cold]
 #[inline(never)]
-pub(super) fn parse(json: &mut Object<'_>) -> Result<Replies, ConfigError> {
+pub(super) fn parse(json: &mut Object<'_>, sources: &[Source]) -> Result<Replies, ConfigError> {
     let fields = [
         "service_name",
         "doc_base_url",
         "realm",
+        "challenge",
         "retry_after_seconds",
         "messages",
     ];
     let mut json = json.object_or_empty("replies", &fields)?;
-    let mut rules = ReplyRules::default();
+    let mut rules = ReplyRules::with_sources(sources);
     if let Some(name) = json.string("service_name")? {
         at("replies.service_name", check_text(&name, 64))?;
-        rules.messages = Messages::for_service(&name);
+        rules.messages = Messages::new(&name, sources);
     }
     reader::string(
         &mut json,
@@ -47,6 +61,9 @@ pub(super) fn parse(json: &mut Object<'_>) -> Result<Replies, ConfigError> {
         check_url,
     )?;
     reader::string(&mut json, "realm", &mut rules.realm, check_quotable)?;
+    if let Some(challenge) = json.string("challenge")? {
+        rules.challenge = at("replies.challenge", parse_challenge(&challenge))?;
+    }
     if let Some(seconds) = json.integer("retry_after_seconds")? {
         rules.retry_after_seconds = seconds;
     }
@@ -88,6 +105,27 @@ fn check_text(value: &str, longest: usize) -> Result<(), String> {
         );
     }
     Ok(())
+}
+
+fn parse_challenge(value: &str) -> Result<Challenge, String> {
+    const LONGEST: usize = 256;
+
+    match value {
+        "standard" => return Ok(Challenge::Standard),
+        "bare" => return Ok(Challenge::Bare),
+        _ => {}
+    }
+    let scheme = value.split(' ').next().unwrap_or_default();
+    if value.len() > LONGEST || check::token(scheme).is_err() || check::header_value(value).is_err()
+    {
+        return Err(format!(
+            "must be \"standard\", \"bare\" or a whole value for www-authenticate, such as \
+             ApiKey realm=\"api\": a scheme first, at most {LONGEST} visible ASCII characters and \
+             spaces"
+        ));
+    }
+    check_text(value, LONGEST)?;
+    Ok(Challenge::Custom(value.to_owned()))
 }
 
 fn check_url(value: &str) -> Result<(), String> {

@@ -2,6 +2,9 @@
 
 #![forbid(unsafe_code)]
 
+use crate::decision::advice;
+use crate::request::credential::Source;
+
 /// The properties of a denial.
 #[derive(Clone, Copy)]
 struct Row {
@@ -11,20 +14,13 @@ struct Row {
     status: u16,
     /// The gRPC status, which Envoy derives from the HTTP status.
     grpc_status: u8,
-    /// The value of `www-authenticate`.
-    challenge: Challenge,
-    /// The default message; `{service_name}` stands for the name of the service.
+    /// The error in `www-authenticate`, if it names one.
+    auth_error: Option<&'static str>,
+    /// The default message. `{service_name}` stands for the name of the service, and `{place}` for
+    /// where the key belongs.
     message: &'static str,
     /// The message's name in the configuration, if it is not the code.
     message_name: Option<&'static str>,
-}
-
-/// The value of `www-authenticate` (RFC 6750 section 3).
-#[derive(Clone, Copy)]
-enum Challenge {
-    None,
-    Plain,
-    Error(&'static str),
 }
 
 /// The client needs another credential.
@@ -32,7 +28,7 @@ const UNAUTHENTICATED: Row = Row {
     code: "",
     status: 401,
     grpc_status: 16,
-    challenge: Challenge::Error("invalid_token"),
+    auth_error: Some("invalid_token"),
     message: "",
     message_name: None,
 };
@@ -41,7 +37,7 @@ const UNAUTHENTICATED: Row = Row {
 const FORBIDDEN: Row = Row {
     status: 403,
     grpc_status: 7,
-    challenge: Challenge::Error("insufficient_scope"),
+    auth_error: Some("insufficient_scope"),
     ..UNAUTHENTICATED
 };
 
@@ -49,7 +45,7 @@ const FORBIDDEN: Row = Row {
 const UNAVAILABLE: Row = Row {
     status: 503,
     grpc_status: 14,
-    challenge: Challenge::None,
+    auth_error: None,
     ..UNAUTHENTICATED
 };
 
@@ -78,8 +74,8 @@ denials! {
     /// No credential.
     Missing: Row {
         code: "api_key_missing",
-        challenge: Challenge::Plain,
-        message: "API key is missing. Include it in the Authorization header as 'Bearer YOUR_KEY'.",
+        auth_error: None,
+        message: "API key is missing. Include it in {place}.",
         ..UNAUTHENTICATED
     },
     /// More than one credential, or one that is not shaped like a key.
@@ -136,20 +132,16 @@ impl Denial {
         self.row().grpc_status
     }
 
+    /// Returns the error in `www-authenticate`, if it names one.
+    pub const fn auth_error(self) -> Option<&'static str> {
+        self.row().auth_error
+    }
+
     /// Returns the name of the message in the configuration.
     pub const fn message_name(self) -> &'static str {
         match self.row().message_name {
             Some(name) => name,
             None => self.code(),
-        }
-    }
-
-    /// Returns the value of `www-authenticate`, if the reply has one.
-    pub fn challenge(self, realm: &str) -> Option<String> {
-        match self.row().challenge {
-            Challenge::None => None,
-            Challenge::Plain => Some(format!("Bearer realm=\"{realm}\"")),
-            Challenge::Error(error) => Some(format!("Bearer realm=\"{realm}\", error=\"{error}\"")),
         }
     }
 
@@ -186,10 +178,13 @@ impl<T> PerDenial<T> {
 pub struct Messages(PerDenial<String>);
 
 impl Messages {
-    /// Returns the default messages. `name` is the service whose dashboard they mention.
-    pub fn for_service(name: &str) -> Self {
+    /// Returns the default messages. `service_name` is the service whose dashboard they mention, and
+    /// `sources` are where a key may be sent.
+    pub fn new(service_name: &str, sources: &[Source]) -> Self {
+        let place = advice::place(sources);
         Self(PerDenial::new(|denial| {
-            denial.row().message.replace("{service_name}", name)
+            let message = denial.row().message.replace("{place}", &place);
+            message.replace("{service_name}", service_name)
         }))
     }
 
@@ -218,6 +213,12 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
+    use crate::decision::advice::Challenge;
+    use crate::decision::reply::ReplyRules;
+
+    fn challenge(denial: Denial) -> Option<String> {
+        Challenge::Standard.value(denial, "Bearer", "api")
+    }
 
     /// Envoy gets no gRPC status from the filter, and derives it from the HTTP status
     /// (`httpToGrpcStatus` in `source/common/grpc/status.cc`).
@@ -241,7 +242,7 @@ mod tests {
         let pairs = Denial::ALL.into_iter();
         for (one, other) in pairs.flat_map(|one| Denial::ALL.map(|other| (one, other))) {
             if one.code() == other.code() {
-                let rest = |denial: Denial| (denial.status(), denial.challenge("api"));
+                let rest = |denial: Denial| (denial.status(), challenge(denial));
                 assert_eq!(rest(one), rest(other), "{one:?} {other:?}");
             }
             if one != other {
@@ -269,9 +270,9 @@ mod tests {
         let (table, _) = table.split_once("\n\n").unwrap();
         let codes: BTreeSet<_> = Denial::ALL.map(Denial::code).into();
         assert_eq!(table.lines().count(), codes.len(), "{table}");
-        let messages = Messages::for_service("Asterwise");
+        let messages = ReplyRules::default().messages;
         for denial in Denial::ALL {
-            let [_, status, grpc_status, message, challenge] =
+            let [_, status, grpc_status, message, documented] =
                 &documented(table, denial.code())[..]
             else {
                 panic!("{denial:?}");
@@ -281,19 +282,24 @@ mod tests {
             // One code may have several messages.
             let mut said = message.split(" *Or:* ");
             assert!(said.any(|said| said == messages.of(denial)), "{denial:?}");
-            let expected = match denial.challenge("api") {
+            let expected = match challenge(denial) {
                 Some(expected) => format!("`{expected}`"),
                 None => "none; `retry-after: 1`, and `retry_after` in the body".to_owned(),
             };
-            assert_eq!(*challenge, expected, "{denial:?}");
-            let is_temporary = challenge.contains("retry-after");
+            assert_eq!(*documented, expected, "{denial:?}");
+            let is_temporary = documented.contains("retry-after");
             assert_eq!(is_temporary, denial.is_temporary(), "{denial:?}");
         }
     }
 
     #[test]
     fn messages_stay_under_200_characters() {
-        let messages = Messages::for_service(&"x".repeat(64));
+        let header = "x".repeat(1000);
+        let source = Source {
+            header,
+            scheme: None,
+        };
+        let messages = Messages::new(&"x".repeat(64), &[source]);
         for denial in Denial::ALL {
             assert!(messages.of(denial).chars().count() < 200, "{denial:?}");
         }

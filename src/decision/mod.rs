@@ -3,6 +3,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod advice;
 pub mod denial;
 pub mod exempt;
 pub mod log_entry;

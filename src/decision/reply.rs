@@ -13,6 +13,7 @@ use ulid::Ulid;
 
 use crate::auth::record::Record;
 use crate::clock::ms;
+use crate::decision::advice::Challenge;
 use crate::decision::denial::{Denial, Messages, PerDenial};
 use crate::request::headers::Request;
 
@@ -72,8 +73,12 @@ pub struct ReplyRules {
     pub messages: Messages,
     /// Where errors are documented; an error's URL is this followed by its code.
     pub doc_base_url: String,
+    /// The scheme of `www-authenticate`.
+    pub scheme: &'static str,
     /// The realm of `www-authenticate`.
     pub realm: String,
+    /// What `www-authenticate` says.
+    pub challenge: Challenge,
     /// When a client may try again if there was no verdict.
     pub retry_after_seconds: u32,
 }
@@ -156,7 +161,9 @@ impl Replies {
         let ReplyRules {
             messages,
             doc_base_url,
+            scheme,
             realm,
+            challenge,
             retry_after_seconds,
         } = rules;
         Self(PerDenial::new(|denial| {
@@ -164,7 +171,7 @@ impl Replies {
             Template {
                 message: messages.of(denial).to_owned(),
                 doc_url: format!("{doc_base_url}{}", denial.code()),
-                challenge: denial.challenge(realm),
+                challenge: challenge.value(denial, scheme, realm),
                 retry_after,
             }
         }))

@@ -145,7 +145,6 @@ impl Mesh {
     }
 }
 
-/// Returns HTTP settings with one route for everything.
 /// Returns a filter that answers every lookup with a record, and names the hash that was asked about.
 fn knows_every_key() -> Value {
     let answers = format!(
@@ -160,6 +159,7 @@ fn knows_every_key() -> Value {
     }})
 }
 
+/// Returns HTTP settings with one route for everything.
 fn http(name: &str, filters: &[Value], route: Value) -> Value {
     let router = json!({"name": "envoy.filters.http.router", "typed_config": {
         "@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router",

@@ -1,7 +1,9 @@
 //! Cases as rows: one HTTP/1.1 request, what it must get, and the number of lookups it must cost.
 
 use anyhow::{Context, Result, ensure};
-use keystile::decision::denial::{Denial, Messages};
+use keystile::decision::advice::Challenge;
+use keystile::decision::denial::Denial;
+use keystile::decision::reply::ReplyRules;
 use keystile_e2e::client::{self, Response};
 use keystile_e2e::recording_upstream::Arrived;
 use keystile_e2e::scripted_auth::Script;
@@ -270,8 +272,8 @@ impl Reply {
             error: error.to_owned(),
             status: denial.status(),
             grpc_status: denial.grpc_status().to_string(),
-            message: Messages::for_service("Asterwise").of(denial).to_owned(),
-            challenge: denial.challenge("api"),
+            message: ReplyRules::default().messages.of(denial).to_owned(),
+            challenge: Challenge::Standard.value(denial, "Bearer", "api"),
             retry_after: denial.is_temporary().then_some("1"),
         })
     }

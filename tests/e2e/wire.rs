@@ -143,7 +143,7 @@ fn custom(world: &World) -> Result<()> {
     let missing = ask("x-api-key: 12345678")?;
     ensure!(missing.status == 401, "{missing:?}");
     ensure!(
-        missing.header("www-authenticate")? == Some("Bearer realm=\"example\""),
+        missing.header("www-authenticate")? == Some("ApiKey realm=\"example\""),
         "{missing:?}"
     );
     let body: Value = serde_json::from_slice(&missing.body)?;

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use crate::config::parse;
-use crate::decision::reply::Replies;
+use crate::decision::denial::Denial;
+use crate::decision::reply::{Replies, ReplyFormat, RequestId};
 
 #[test]
 fn feed_and_introspection_are_off_by_default() {
@@ -50,6 +51,74 @@ fn a_partial_object_keeps_the_other_defaults() {
     assert_eq!(config.policy.credential.sources.len(), 2);
     assert_eq!(config.policy.credential.formats[0].min_length, 43);
     assert_eq!(config.policy.credential.formats[0].max_length, 64);
+}
+
+/// Challenge and message follow the sources, unless the operator has written them.
+#[test]
+fn advice_follows_sources_and_configuration() {
+    const BOTH: &str = r#"[{"header":"x-api-key"},{"header":"authorization","scheme":"bearer"}]"#;
+    const BEARER: &str = "Include it in the Authorization header as 'Bearer YOUR_KEY'.";
+    const ONE: &str = r#"[{"header":"x-api-key"}]"#;
+    const API_KEY: &str = "API key is missing. Include it in the X-API-Key header.";
+    let cases = [
+        (
+            BOTH,
+            "{}",
+            r#"Bearer realm="api", error="invalid_token""#,
+            BEARER,
+        ),
+        (
+            BOTH,
+            r#"{"challenge":"standard","realm":"my api"}"#,
+            r#"Bearer realm="my api", error="invalid_token""#,
+            BEARER,
+        ),
+        (
+            BOTH,
+            r#"{"challenge":"bare"}"#,
+            r#"Bearer realm="api""#,
+            BEARER,
+        ),
+        (
+            BOTH,
+            r#"{"challenge":"Basic realm=\"x\""}"#,
+            r#"Basic realm="x""#,
+            BEARER,
+        ),
+        (
+            ONE,
+            r#"{"service_name":"X"}"#,
+            r#"ApiKey realm="api", error="invalid_token""#,
+            API_KEY,
+        ),
+        (
+            ONE,
+            r#"{"challenge":"bare"}"#,
+            r#"ApiKey realm="api""#,
+            API_KEY,
+        ),
+        (
+            ONE,
+            r#"{"messages":{"api_key_missing":"Bring a key."}}"#,
+            r#"ApiKey realm="api", error="invalid_token""#,
+            "Bring a key.",
+        ),
+    ];
+    for (sources, replies, challenge, message) in cases {
+        let text = format!(
+            r#"{{"lookup":{{"cluster":"a"}},"credential":{{"sources":{sources}}},"replies":{replies}}}"#
+        );
+        let replies = parse(text.as_bytes()).unwrap().replies;
+        let id = RequestId::new(Duration::ZERO, 0);
+        let reply = |denial| replies.render(denial, ReplyFormat::Http, id, Duration::ZERO);
+        let invalid = reply(Denial::Invalid).headers;
+        assert!(
+            invalid.contains(&("www-authenticate", challenge.into())),
+            "{text} {invalid:?}"
+        );
+        let missing = reply(Denial::Missing).body;
+        assert!(missing.contains(message), "{text} {missing}");
+    }
 }
 
 #[test]
@@ -105,6 +174,7 @@ fn the_longest_strings_are_accepted() {
         format!(r#""replies":{{"service_name":"{}"}}"#, x(64)),
         format!(r#""replies":{{"service_name":"{}"}}"#, "ü".repeat(64)),
         format!(r#""replies":{{"realm":"{}"}}"#, x(128)),
+        format!(r#""replies":{{"challenge":"{}"}}"#, x(256)),
         format!(r#""replies":{{"doc_base_url":"https://{}"}}"#, x(504)),
         format!(
             r#""replies":{{"messages":{{"internal_error":"{}"}}}}"#,

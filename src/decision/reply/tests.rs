@@ -2,6 +2,7 @@ use std::sync::LazyLock;
 
 use super::*;
 use crate::auth::record::Fields;
+use crate::request::credential::CredentialRules;
 
 /// 2026-05-25T12:34:56.789Z
 const NOW: Duration = Duration::from_millis(1_779_712_496_789);
@@ -21,12 +22,12 @@ fn header<'a>(reply: &'a LocalReply<'_>, name: &str) -> Option<&'a str> {
 }
 
 fn message(denial: Denial) -> String {
-    Messages::for_service("Asterwise").of(denial).to_owned()
+    ReplyRules::default().messages.of(denial).to_owned()
 }
 
 /// Checks the headers that both formats have.
 fn check_headers(reply: &LocalReply<'_>, denial: Denial) {
-    let challenge = denial.challenge("api");
+    let challenge = Challenge::Standard.value(denial, "Bearer", "api");
     let retry_after = denial.is_temporary().then_some("1");
     assert_eq!(reply.status, denial.status(), "{denial:?}");
     assert_eq!(header(reply, "cache-control"), Some("no-store"));
@@ -67,15 +68,16 @@ fn grpc_replies_carry_the_plain_message() {
 
 #[test]
 fn configured_text_is_escaped() {
-    let mut messages = Messages::for_service("A \"quoted\" \\ service");
+    let sources = CredentialRules::default().sources;
+    let mut messages = Messages::new("A \"quoted\" \\ service", &sources);
     messages
         .set("api_key_expired", "Zu spät.".to_owned())
         .unwrap();
     let replies = Replies::new(&ReplyRules {
         messages,
         doc_base_url: "https://example.com/#".to_owned(),
-        realm: "my api".to_owned(),
         retry_after_seconds: 7,
+        ..ReplyRules::default()
     });
     let id = RequestId::new(NOW, 74);
     let body = |denial| -> serde_json::Value {

@@ -24,6 +24,7 @@ pub(super) fn all() -> Vec<Broken> {
         ("replies.service_name", 65),
         ("replies.doc_base_url", 513),
         ("replies.realm", 129),
+        ("replies.challenge", 257),
         ("replies.messages.api_key_missing", 200),
     ];
     for (path, length) in too_long {

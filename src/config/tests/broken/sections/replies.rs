@@ -6,13 +6,14 @@ use crate::config::tests::broken::fields::Kind;
 pub(super) const SECTION: Section = Section {
     name: "replies",
     good: r#"{"service_name": "Asterwise", "doc_base_url": "https://docs.example.com/errors/",
-              "realm": "api", "retry_after_seconds": 1,
+              "realm": "api", "challenge": "bare", "retry_after_seconds": 1,
               "messages": {"api_key_missing": "Bring a key."}}"#,
     fields: &[
         ("replies", Kind::Object),
         ("replies.service_name", Kind::String),
         ("replies.doc_base_url", Kind::String),
         ("replies.realm", Kind::String),
+        ("replies.challenge", Kind::String),
         ("replies.retry_after_seconds", Kind::Integer),
         ("replies.messages", Kind::Object),
         ("replies.messages.api_key_missing", Kind::String),
@@ -74,6 +75,25 @@ pub(super) const SECTION: Section = Section {
             field: "replies.realm",
             problem: r#"must not say "deleted" or "once valid": a reply never discloses whether a key once existed"#,
             values: &[r#""once valid""#],
+        },
+        Rejected {
+            field: "replies.challenge",
+            problem: r#"must be "standard", "bare" or a whole value for www-authenticate, such as ApiKey realm="api": a scheme first, at most 256 visible ASCII characters and spaces"#,
+            values: &[
+                r#""""#,
+                r#"" ""#,
+                r#""\"ApiKey\"""#,
+                r#"" ApiKey""#,
+                r#""ApiKey ""#,
+                r#""ApiKey\trealm=x""#,
+                r#""ApiKey\r\nx: y""#,
+                r#""ApiKey realm=\"äpi\"""#,
+            ],
+        },
+        Rejected {
+            field: "replies.challenge",
+            problem: r#"must not say "deleted" or "once valid": a reply never discloses whether a key once existed"#,
+            values: &[r#""Deleted realm=x""#],
         },
         Rejected {
             field: "replies.retry_after_seconds",
