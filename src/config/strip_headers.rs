@@ -24,7 +24,7 @@ impl Default for StripHeaders {
             "x-http-method-override",
             "x-method-override",
         ];
-        Self(names.map(str::to_owned).to_vec())
+        Self(names.iter().map(|name| (*name).to_owned()).collect())
     }
 }
 

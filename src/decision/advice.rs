@@ -18,15 +18,24 @@ pub enum Challenge {
 }
 
 impl Challenge {
+    /// Takes `standard`, `bare` or another text.
+    pub fn new(text: String) -> Self {
+        match &*text {
+            "standard" => Self::Standard,
+            "bare" => Self::Bare,
+            _ => Self::Custom(text),
+        }
+    }
+
     /// Returns the value of `www-authenticate`, if the reply to a denial has one.
     pub fn value(&self, denial: Denial, scheme: &str, realm: &str) -> Option<String> {
         if denial.is_temporary() {
             return None;
         }
-        let bare = format!("{scheme} realm=\"{realm}\"");
+        let bare = [scheme, " realm=\"", realm, "\""].concat();
         Some(match (self, denial.auth_error()) {
             (Self::Custom(text), _) => text.clone(),
-            (Self::Standard, Some(error)) => format!("{bare}, error=\"{error}\""),
+            (Self::Standard, Some(error)) => [&bare, ", error=\"", error, "\""].concat(),
             (Self::Standard, None) | (Self::Bare, _) => bare,
         })
     }
@@ -50,11 +59,12 @@ pub fn place(sources: &[Source]) -> String {
     let source = sources.iter().find(|source| is_bearer(source));
     let place = source.or(sources.first()).map(|source| {
         let header = title_case(&source.header);
-        match source.scheme.as_deref() {
-            Some(_) if is_bearer(source) => format!("the {header} header as '{BEARER} YOUR_KEY'"),
-            Some(scheme) => format!("the {header} header as '{scheme} YOUR_KEY'"),
-            None => format!("the {header} header"),
-        }
+        let (before, scheme, after) = match source.scheme.as_deref() {
+            Some(_) if is_bearer(source) => (" as '", BEARER, " YOUR_KEY'"),
+            Some(scheme) => (" as '", scheme, " YOUR_KEY'"),
+            None => ("", "", ""),
+        };
+        ["the ", &header, " header", before, scheme, after].concat()
     });
     let place = place.filter(|place| place.len() <= LONGEST);
     place.unwrap_or_else(|| "the header that the documentation names".to_owned())
@@ -69,15 +79,15 @@ fn is_bearer(source: &Source) -> bool {
 
 /// Returns a header's name as people write it: `X-API-Key`.
 fn title_case(name: &str) -> String {
-    let words = name.split('-').map(|word| {
-        let mut word = word.to_owned();
-        let capitals = if word == "api" { 3 } else { 1 };
-        if let Some(start) = word.get_mut(..capitals) {
-            start.make_ascii_uppercase();
+    let mut title = name.to_owned();
+    let mut is_first = true;
+    for (at, byte) in name.bytes().enumerate() {
+        if is_first && let Some(letter) = title.get_mut(at..=at) {
+            letter.make_ascii_uppercase();
         }
-        word
-    });
-    words.collect::<Vec<_>>().join("-")
+        is_first = byte == b'-';
+    }
+    title.replace("-Api-", "-API-")
 }
 
 #[cfg(test)]

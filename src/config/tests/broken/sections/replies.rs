@@ -78,15 +78,21 @@ pub(super) const SECTION: Section = Section {
         },
         Rejected {
             field: "replies.challenge",
-            problem: r#"must be "standard", "bare" or a whole value for www-authenticate, such as ApiKey realm="api": a scheme first, at most 256 visible ASCII characters and spaces"#,
+            problem: "must be 1 to 256 characters, not only spaces, without control characters",
             values: &[
                 r#""""#,
                 r#"" ""#,
+                r#""ApiKey\trealm=x""#,
+                r#""ApiKey\r\nx: y""#,
+            ],
+        },
+        Rejected {
+            field: "replies.challenge",
+            problem: r#"must be "standard", "bare" or a whole value for www-authenticate, such as ApiKey realm="api": a scheme first, then visible ASCII and spaces"#,
+            values: &[
                 r#""\"ApiKey\"""#,
                 r#"" ApiKey""#,
                 r#""ApiKey ""#,
-                r#""ApiKey\trealm=x""#,
-                r#""ApiKey\r\nx: y""#,
                 r#""ApiKey realm=\"äpi\"""#,
             ],
         },
