@@ -19,6 +19,7 @@ use crate::auth::cause::Cause;
 use crate::auth::record::Record;
 use crate::decision::denial::Denial;
 use crate::decision::policy::Policy;
+use crate::decision::reply::ReplyFormat;
 use crate::request::credential::Credential;
 use crate::request::header_map::Header;
 use crate::request::headers::{Request, same_name};
@@ -164,13 +165,13 @@ pub fn strip<'a>(policy: &Policy, headers: &'a Request, remove: impl FnMut(&'a [
     remove_matching(headers.as_slice(), is_stripped, remove);
 }
 
-/// Returns true if this is an introspection request. gRPC requests are not: Envoy could not send the
-/// record in their format.
+/// Returns true if this is an introspection request. Remote procedure calls are not: only the HTTP
+/// format has room for a record.
 fn introspects(policy: &Policy, request: &Request) -> bool {
     let path = policy.introspection.as_deref();
     path.is_some_and(|path| path.as_bytes() == request.path())
         && matches!(request.first(":method"), Some(b"GET" | b"HEAD"))
-        && !request.is_grpc()
+        && ReplyFormat::of(request) == ReplyFormat::Http
 }
 
 /// Returns true if a client could use this header to pass for somebody else, or its request for

@@ -2,6 +2,11 @@
 
 #![forbid(unsafe_code)]
 
+mod format;
+mod rpc;
+
+pub use format::{Codec, ReplyFormat};
+
 use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
@@ -15,7 +20,7 @@ use crate::auth::record::Record;
 use crate::clock::ms;
 use crate::decision::advice::Challenge;
 use crate::decision::denial::{Denial, Messages, PerDenial};
-use crate::request::headers::Request;
+use rpc::RpcError;
 
 /// The ID of a request that is answered here, for its client and the logs: `req_` and a ULID.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,26 +40,6 @@ impl fmt::Display for RequestId {
     }
 }
 
-/// The format of a reply. A `HEAD` request gets the HTTP format, whose body Envoy leaves out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ReplyFormat {
-    /// Status, headers and a JSON body.
-    Http,
-    /// Envoy turns the status into `grpc-status` and the body into `grpc-message`.
-    Grpc,
-}
-
-impl ReplyFormat {
-    /// Returns the format in which Envoy sends a reply to this request.
-    pub fn of(request: &Request) -> Self {
-        if request.is_grpc() {
-            Self::Grpc
-        } else {
-            Self::Http
-        }
-    }
-}
-
 /// A local reply, ready to be sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LocalReply<'a> {
@@ -62,8 +47,8 @@ pub struct LocalReply<'a> {
     pub status: u16,
     /// The headers, with names in lower case.
     pub headers: Vec<(&'static str, Cow<'a, str>)>,
-    /// The body, or the message of a gRPC reply.
-    pub body: String,
+    /// The body.
+    pub body: Vec<u8>,
 }
 
 /// The settings of the replies to refused requests.
@@ -192,11 +177,11 @@ impl Replies {
         let in_vain = retry_after.map_or(0, whole_seconds);
         let retry_after = template.retry_after.map(|seconds| seconds.max(in_vain));
         let id = id.to_string();
-        let (body, of_format) = match format {
-            ReplyFormat::Grpc => (
-                template.message.clone(),
-                ("x-keystile-error", denial.code()),
-            ),
+        let rpc = RpcError {
+            denial,
+            message: &template.message,
+        };
+        let (status, body) = match format {
             ReplyFormat::Http => {
                 let body = json(&Body {
                     success: false,
@@ -208,10 +193,14 @@ impl Replies {
                     request_id: &id,
                     timestamp: &timestamp(now),
                 });
-                (body, ("content-type", "application/json"))
+                (denial.status(), body)
             }
+            ReplyFormat::Grpc => (200, Vec::new()),
+            ReplyFormat::GrpcWeb { is_text, .. } => (200, rpc.trailers_frame(is_text)),
+            ReplyFormat::ConnectUnary => (denial.status(), rpc.connect_error()),
+            ReplyFormat::ConnectStream(_) => (200, rpc.connect_end()),
         };
-        let mut headers = Vec::with_capacity(5);
+        let mut headers = Vec::with_capacity(7);
         headers.push(("cache-control", "no-store".into()));
         if let Some(challenge) = &template.challenge {
             headers.push(("www-authenticate", challenge.into()));
@@ -220,10 +209,17 @@ impl Replies {
             headers.push(("retry-after", seconds.to_string().into()));
         }
         headers.push(("x-request-id", id.into()));
-        let (name, value) = of_format;
-        headers.push((name, value.into()));
+        if let Some(content_type) = format.content_type() {
+            headers.push(("content-type", content_type.into()));
+        }
+        match format {
+            // Whole, so that it also suits a filter in front that translates from another protocol.
+            ReplyFormat::Grpc => headers.extend(rpc.grpc_fields()),
+            ReplyFormat::ConnectUnary => headers.push((rpc::ERROR, denial.code().into())),
+            ReplyFormat::Http | ReplyFormat::GrpcWeb { .. } | ReplyFormat::ConnectStream(_) => {}
+        }
         LocalReply {
-            status: denial.status(),
+            status,
             headers,
             body,
         }
@@ -237,11 +233,11 @@ fn whole_seconds(duration: Duration) -> u32 {
 }
 
 /// Serialises a body.
-fn json(body: &impl Serialize) -> String {
+fn json(body: &impl Serialize) -> Vec<u8> {
     // Plain strings and numbers can always be written as JSON.
     let mut json = Vec::with_capacity(512);
     let _ = serde_json::to_writer(&mut json, body);
-    String::from_utf8(json).unwrap_or_default()
+    json
 }
 
 /// Returns a time in RFC 3339, in UTC and whole seconds.

@@ -5,7 +5,6 @@ mod rows;
 
 use super::*;
 use crate::auth::record::Fields;
-use crate::decision::reply::ReplyFormat;
 use crate::engine::settings::Settings;
 
 const KEY: &str = "aw_0123456789abcdefghijklmnopqrstuvwxyzABCD-_";
@@ -108,21 +107,6 @@ fn the_identity_comes_from_the_record() {
         let record = record(fields);
         let set: Vec<_> = config.identity(&record).collect();
         assert_eq!(set, expected, "{name}");
-    }
-}
-
-#[test]
-fn grpc_requests_get_the_grpc_format() {
-    for (content_type, expected) in [
-        ("application/grpc", ReplyFormat::Grpc),
-        ("application/grpc+proto", ReplyFormat::Grpc),
-        ("application/grpc-web", ReplyFormat::Http),
-        ("application/grpc-web+proto", ReplyFormat::Http),
-        ("application/json", ReplyFormat::Http),
-        ("", ReplyFormat::Http),
-    ] {
-        let request = request("POST", "/s/m", &[("content-type", content_type)]);
-        assert_eq!(ReplyFormat::of(&request), expected, "{content_type}");
     }
 }
 

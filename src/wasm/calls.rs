@@ -116,7 +116,7 @@ impl Host for Calls {
         }
         let headers = reply.headers.iter();
         let headers = headers.map(|(name, value)| (*name, &**value)).collect();
-        let body = Some(reply.body.as_bytes());
+        let body = Some(&*reply.body);
         let _ = hostcalls::send_http_response(u32::from(reply.status), headers, body);
     }
 

@@ -256,7 +256,7 @@ impl Case {
 pub(crate) struct Reply {
     error: String,
     pub(crate) status: u16,
-    pub(crate) grpc_status: String,
+    pub(crate) grpc_status: &'static str,
     pub(crate) message: String,
     challenge: Option<String>,
     retry_after: Option<&'static str>,
@@ -271,7 +271,7 @@ impl Reply {
         Ok(Self {
             error: error.to_owned(),
             status: denial.status(),
-            grpc_status: denial.grpc_status().to_string(),
+            grpc_status: denial.grpc_status(),
             message: ReplyRules::default().messages.of(denial).to_owned(),
             challenge: Challenge::Standard.value(denial, "Bearer", "api"),
             retry_after: denial.is_temporary().then_some("1"),

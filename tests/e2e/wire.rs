@@ -54,7 +54,7 @@ fn grpc(world: &World) -> Result<()> {
                 "{error}: {response:?}"
             );
             ensure!(
-                header("grpc-status")? == Some(&*reply.grpc_status),
+                header("grpc-status")? == Some(reply.grpc_status),
                 "{error}: {response:?}"
             );
             ensure!(

@@ -11,7 +11,7 @@ use keystile::request::headers::Request;
 use keystile::request::key_hash::KeyHasher;
 
 use crate::credential_model::Reading;
-use setup::{SETUPS, is_grpc, is_preflight};
+use setup::{SETUPS, is_preflight, is_rpc};
 
 /// Returns bytes as characters, one each, so that texts can be cut and compared.
 fn text(bytes: &[u8]) -> String {
@@ -68,7 +68,7 @@ pub fn credential(input: &[u8]) {
             );
             let asks = setup.introspection == Some(path)
                 && ["GET", "HEAD"].contains(&first(":method"))
-                && !is_grpc(&headers);
+                && !is_rpc(&headers);
             assert_eq!(
                 introspects, asks,
                 "whether the request asks about its own key"

@@ -116,7 +116,7 @@ fn advice_follows_sources_and_configuration() {
             invalid.contains(&("www-authenticate", challenge.into())),
             "{text} {invalid:?}"
         );
-        let missing = reply(Denial::Missing).body;
+        let missing = String::from_utf8(reply(Denial::Missing).body).unwrap();
         assert!(missing.contains(message), "{text} {missing}");
     }
 }

@@ -10,7 +10,13 @@ fn only_a_get_at_the_path_asks_about_itself() {
     let elsewhere = config(r#","introspection":{"path":"/me"}"#);
     let on = on();
     let grpc: Headers<'_> = &[("content-type", "application/grpc")];
-    let cases: [(&Policy, &str, &str, Headers<'_>, bool); 12] = [
+    let web: Headers<'_> = &[("content-type", "application/grpc-web+proto")];
+    let connect: Headers<'_> = &[
+        ("content-type", "application/json"),
+        ("connect-protocol-version", "1"),
+    ];
+    let call = "/v1/keys/me?connect=v1&encoding=json&message=%7B%7D";
+    let cases: [(&Policy, &str, &str, Headers<'_>, bool); 15] = [
         (&on, "GET", "/v1/keys/me", &[], true),
         (&on, "GET", "/v1/keys/me?verbose=1", &[], true),
         (&on, "HEAD", "/v1/keys/me", &[], true),
@@ -20,6 +26,9 @@ fn only_a_get_at_the_path_asks_about_itself() {
         (&on, "GET", "/v1/keys", &[], false),
         (&on, "GET", "/V1/keys/me", &[], false),
         (&on, "GET", "/v1/keys/me", grpc, false),
+        (&on, "GET", "/v1/keys/me", web, false),
+        (&on, "GET", "/v1/keys/me", connect, false),
+        (&on, "GET", call, &[], false),
         (&off, "GET", "/v1/keys/me", &[], false),
         (&elsewhere, "GET", "/v1/keys/me", &[], false),
         (&elsewhere, "GET", "/me", &[], true),

@@ -70,7 +70,7 @@ impl Host for FakeHost {
         let end = End::Answered {
             status: reply.status,
             headers: headers.collect(),
-            body: reply.body.clone(),
+            body: String::from_utf8_lossy(&reply.body).into_owned(),
         };
         self.ends(stream, end);
     }

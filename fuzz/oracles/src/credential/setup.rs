@@ -98,12 +98,36 @@ pub(super) const SETUPS: [Setup; 6] = [
 
 type Headers = [(String, String)];
 
-pub(super) fn is_grpc(headers: &Headers) -> bool {
-    let mut types = headers.iter().filter(|(name, _)| name == "content-type");
-    let of_grpc = types.next().is_some_and(|(_, value)| {
-        value == "application/grpc" || value.starts_with("application/grpc+")
-    });
-    of_grpc && headers.iter().any(|(name, _)| name == ":path")
+/// Returns true if this is a call of gRPC, gRPC-Web or Connect.
+pub(super) fn is_rpc(headers: &Headers) -> bool {
+    let first = |wanted| values(headers, wanted).first().copied();
+    let target = first(":path");
+    let Some(content_type) = first("content-type") else {
+        let target = target.unwrap_or_default().to_ascii_lowercase();
+        let parts: Vec<_> = target.split(['?', '&']).collect();
+        let has = |name: &str| parts.iter().any(|part| part.starts_with(name));
+        return first(":method") == Some("GET")
+            && has("connect=v1")
+            && has("encoding=")
+            && has("message=");
+    };
+    if target.is_some()
+        && (content_type == "application/grpc" || content_type.starts_with("application/grpc+"))
+    {
+        return true;
+    }
+    let lower = content_type.to_ascii_lowercase();
+    let ends = |c: char| c == ';' || c.is_ascii_whitespace();
+    let media_type = lower
+        .trim_ascii_start()
+        .split(ends)
+        .next()
+        .unwrap_or_default();
+    ["application/grpc-web", "application/grpc-web-text"]
+        .iter()
+        .any(|web| media_type == *web || media_type.starts_with(&format!("{web}+")))
+        || media_type.starts_with("application/connect+")
+        || (lower.starts_with("application/") && first("connect-protocol-version").is_some())
 }
 
 /// Returns all values of a header.
