@@ -36,6 +36,7 @@ mod registry_behind_gateway;
 mod registry_in_mesh;
 mod remote_registry;
 mod routes;
+mod rpc;
 mod rules;
 mod stage;
 mod streams;

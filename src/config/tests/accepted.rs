@@ -110,7 +110,7 @@ fn advice_follows_sources_and_configuration() {
         );
         let replies = parse(text.as_bytes()).unwrap().replies;
         let id = RequestId::new(Duration::ZERO, 0);
-        let reply = |denial| replies.render(denial, ReplyFormat::Http, id, Duration::ZERO);
+        let reply = |denial| replies.render(denial, ReplyFormat::Http, id, Duration::ZERO, None);
         let invalid = reply(Denial::Invalid).headers;
         assert!(
             invalid.contains(&("www-authenticate", challenge.into())),

@@ -21,7 +21,7 @@ struct Way {
     ask: fn(&Site, &str) -> Result<(u16, String)>,
 }
 
-const WAYS: [Way; 6] = [
+const WAYS: [Way; 8] = [
     Way {
         name: "GET",
         status: 401,
@@ -51,6 +51,16 @@ const WAYS: [Way; 6] = [
         name: "gRPC",
         status: 200,
         ask: |site, key| over_http2(site, "application/grpc", key),
+    },
+    Way {
+        name: "gRPC-Web",
+        status: 200,
+        ask: |site, key| over_http2(site, "application/grpc-web", key),
+    },
+    Way {
+        name: "Connect",
+        status: 200,
+        ask: |site, key| over_http2(site, "application/connect+json", key),
     },
 ];
 
