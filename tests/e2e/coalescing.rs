@@ -89,10 +89,11 @@ fn a_burst_on_a_new_connection() -> Result<()> {
     let shipped = shipped::auth(limited.address)?;
     Setup {
         asks: Asks::Registry,
+        max_concurrent: 1024,
         ..Setup::new(json!({}))
     }
     .run(|stage| a_burst(stage, stage.to, 250).context("the registry"))?;
-    let plugin = json!({"lookup": {"cluster": "auth", "timeout": "10s"}});
+    let plugin = json!({"lookup": {"cluster": "auth", "timeout": "10s", "max_concurrent": 1024}});
     let stack = Stack::start(stack::Setup {
         clusters: vec![shipped],
         ..stack::Setup::new(vec![Listener::new("stage", &plugin)])

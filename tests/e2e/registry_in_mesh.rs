@@ -97,7 +97,11 @@ impl Mesh {
             let identity = self.authority.identity(&own);
             listeners.push(inbound(name, &http, peers.peer_mode(port), identity)?);
         }
-        let http = http("impostor", &[knows_every_key()], json!({"cluster": "none"}));
+        let http = http(
+            "impostor",
+            &[knows_every_key()],
+            json!({"cluster": "lookups"}),
+        );
         let identity = self.authority.identity(&other);
         listeners.push(inbound("impostor", &http, "STRICT", identity)?);
         let mut config = envoy::config(&[], &clusters);

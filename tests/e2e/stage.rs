@@ -77,6 +77,8 @@ pub(crate) struct Setup {
     pub(crate) asks: Asks,
     /// Becomes [`Stack::auth`]. Its scripts apply from the first poll and lookup on.
     pub(crate) auth: ScriptedAuth,
+    /// The `lookup.max_concurrent`.
+    pub(crate) max_concurrent: u32,
     /// The limit of simultaneous lookups, if it is not the default of circuit breakers.
     pub(crate) most_lookups: Option<u32>,
     /// How long a request may wait before Envoy itself answers it.
@@ -98,6 +100,7 @@ impl Setup {
             timeout: "10s",
             asks: Asks::Auth,
             auth: ScriptedAuth::default(),
+            max_concurrent: 256,
             most_lookups: None,
             stream_idle_timeout: None,
             allow_on_headers_stop_iteration: false,
@@ -140,6 +143,7 @@ impl Stage {
             "lookup": {
                 "cluster": "auth",
                 "timeout": setup.timeout,
+                "max_concurrent": setup.max_concurrent,
                 "headers": {"authorization": format!("Bearer {SERVICE_TOKEN}")},
             },
             "cache": setup.cache,

@@ -1,7 +1,7 @@
 //! `credential.formats`: what a key looks like.
 
-use super::super::ConfigError;
-use super::super::reader::{self, at};
+use crate::config::ConfigError;
+use crate::config::reader::{self, at};
 use crate::json::{Fields, Object};
 use crate::request::credential::{Alphabet, Format};
 use crate::request::key_tag::{KeyTagger, TAG_LENGTH};
