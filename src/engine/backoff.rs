@@ -4,8 +4,10 @@
 //! | what happened | lookups that are sent |
 //! |---|---|
 //! | an answer had a `retry-after` that has not elapsed | 1 per second |
-//! | there was such an answer, or lookups of 5 keys failed, and no verdict since | 10, then 10 per second |
-//! | 5 lookups of a key failed, without a verdict on that key since | the same, of that key |
+//! | an answer had a `retry-after`, or lookups of 5 keys failed | 10, then 10 per second |
+//! | 5 lookups of a key failed | the same, of that key |
+//!
+//! Each limit ends with a verdict; that on the lookups of one key, with a verdict on that key.
 
 #![forbid(unsafe_code)]
 
@@ -55,6 +57,7 @@ struct Bucket {
 
 #[derive(Debug)]
 struct RetryAfter {
+    since: Duration,
     until: Duration,
     /// When the next lookup may be sent.
     next: Duration,
@@ -93,11 +96,16 @@ impl Backoff {
         }
     }
 
-    /// Notes a verdict on this hash.
-    pub(crate) fn succeeded(&mut self, hash: &KeyHash) {
-        self.failed.clear();
-        self.all = None;
+    /// Notes a verdict on this hash. Its lookup was sent at `since`. If that was before the auth
+    /// cluster asked to wait, the verdict does not show that it is ready again.
+    pub(crate) fn succeeded(&mut self, hash: &KeyHash, since: Duration) {
         self.keys.retain(|key| key.hash != *hash);
+        let pause = self.retry_after.as_ref();
+        if pause.is_none_or(|pause| pause.since <= since) {
+            self.failed.clear();
+            self.all = None;
+            self.retry_after = None;
+        }
     }
 
     /// Notes that a lookup of this hash failed. An answer that is only wrong for its own key does
@@ -123,10 +131,12 @@ impl Backoff {
         self.limit_all(now);
         let until = now.saturating_add(retry_after.min(LONGEST));
         let pause = self.retry_after.get_or_insert(RetryAfter {
+            since: now,
             until,
             next: now.saturating_add(PAUSE),
         });
         pause.until = pause.until.max(until);
+        pause.since = now;
     }
 
     /// Returns how long the auth cluster still asks to wait, if it does.

@@ -141,7 +141,7 @@ impl<H: Host> Engine<H> {
         mut answer: Answer,
         now: Duration,
     ) {
-        self.answered(host, &hash, &mut answer, now);
+        self.answered(host, &hash, &mut answer, lookup.since, now);
         let is_verdict = !matches!(answer.verdict, Verdict::Indeterminate(_));
         if is_verdict && lookup.outdated && !lookup.waiting.is_empty() {
             self.send_again(host, hash, lookup, now);
@@ -169,7 +169,7 @@ impl<H: Host> Engine<H> {
         mut answer: Answer,
         now: Duration,
     ) {
-        self.answered(host, &lookup.hash, &mut answer, now);
+        self.answered(host, &lookup.hash, &mut answer, lookup.since, now);
         let took = now.saturating_sub(lookup.since);
         self.reporter.observe_lookup(host, took);
         if self.verdicts.contradicts(&lookup.hash, &answer.verdict) {
@@ -288,8 +288,16 @@ impl<H: Host> Engine<H> {
             })
     }
 
-    /// Records what an answer says about its key and about the auth cluster.
-    fn answered(&mut self, host: &mut H, hash: &KeyHash, answer: &mut Answer, now: Duration) {
+    /// Records what the answer to a lookup that was sent at `since` says about its key and about the
+    /// auth cluster.
+    fn answered(
+        &mut self,
+        host: &mut H,
+        hash: &KeyHash,
+        answer: &mut Answer,
+        since: Duration,
+        now: Duration,
+    ) {
         self.reporter.count(Counter::of_lookup(&answer.verdict));
         self.verdicts.answered(answer, now);
         if let Some(retry_after) = answer.retry_after {
@@ -298,7 +306,7 @@ impl<H: Host> Engine<H> {
         match &answer.verdict {
             Verdict::Indeterminate(cause) => self.backoff.failed(hash, cause, now),
             verdict => {
-                self.backoff.succeeded(hash);
+                self.backoff.succeeded(hash, since);
                 self.notices.about(host, hash, verdict, answer.names_hash);
             }
         }

@@ -44,8 +44,10 @@ pub(crate) fn setup(listeners: Vec<Listener>) -> Setup {
 /// Returns a plugin configuration that sends lookups to the cluster `auth`. The fields of `more`
 /// override the others.
 pub(crate) fn plugin(more: &Value) -> Value {
-    // Far above the default of 250 ms: a machine under load must not decide a case.
-    let mut plugin = json!({"lookup": {"cluster": "auth", "timeout": "10s"}});
+    // The timeout is far above the default of 250 ms: a machine under load must not decide a case. As
+    // many lookups may be in flight as the circuit breaker allows.
+    let mut plugin =
+        json!({"lookup": {"cluster": "auth", "timeout": "10s", "max_concurrent": 4096}});
     for (name, value) in more.as_object().into_iter().flatten() {
         plugin[name] = value.clone();
     }

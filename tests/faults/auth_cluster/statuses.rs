@@ -77,7 +77,6 @@ pub(crate) fn tables() -> Vec<Table> {
         ("301 Moved Permanently", "location: /v1/key-hashes/0"),
         ("302 Found", "location: http://127.0.0.1:1/"),
         ("302 Found, relative", "location: ."),
-        ("429 Too Many Requests, with an hour", "retry-after: 3600"),
         (
             "503 Service Unavailable, to be kept",
             "cache-control: max-age=3600",
