@@ -33,10 +33,15 @@ fn the_shipped_page_is_on_loopback() -> Result<()> {
 /// Whoever reaches the admin page can read the secrets of the plugin's configuration. docs/envoy.md
 /// says so. It is the same if the filter is delivered by discovery, as in Istio.
 fn config_dump_shows_secrets() -> Result<()> {
-    let secrets = ["Bearer a-service-token", "the pepper of this test"];
+    let secrets = [
+        "Bearer a-service-token",
+        "the pepper of this test",
+        "the tag secret of this test",
+    ];
     let plugin = json!({
         "lookup": {"cluster": "auth", "headers": {"authorization": secrets[0]}},
         "hash": {"pepper": secrets[1]},
+        "credential": {"formats": [{"tag": {"secrets": [secrets[2]]}}]},
     });
     let folder = tempfile::tempdir()?;
     let discovery = Discovery::new("keystile.wasm", folder.path().join("filter.json"));
