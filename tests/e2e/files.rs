@@ -64,6 +64,16 @@ fn broken_configurations_are_refused(world: &World) -> Result<()> {
             r#"{"lookup":{"cluster":"a"},"lookup":{"cluster":"b"}}"#,
             "lookup: is given more than once",
         ),
+        (
+            "wildcard in an exempt path",
+            r#"{"lookup":{"cluster":"a"},"exempt":{"paths":["/files/*"]}}"#,
+            "exempt.paths[0]: has no wildcards",
+        ),
+        (
+            "wildcard in an exempt prefix",
+            r#"{"lookup":{"cluster":"a"},"exempt":{"path_prefixes":["/a","/files/*"]}}"#,
+            "exempt.path_prefixes[1]: has no wildcards",
+        ),
     ];
     for (name, plugin, expected) in cases {
         let listener = Listener {
