@@ -19,6 +19,7 @@ trials! { Together:
     "wire: credential forwarded" => forwarded,
     "wire: trace headers" => trace_headers,
     "wire: keys in trace headers" => keys_in_trace_headers,
+    "wire: other trace headers" => other_trace_headers,
     "wire: non-disclosure" => non_disclosure,
 }
 
@@ -271,6 +272,43 @@ fn keys_in_trace_headers(world: &World) -> Result<()> {
             ensure!(!lookup.contains(&key), "{value}: {lookup}");
         }
     }
+    Ok(())
+}
+
+/// `lookup.propagate_headers`: the lookup carries the listed headers instead of the default ones, except
+/// values with a key.
+fn other_trace_headers(world: &World) -> Result<()> {
+    let to = world.envoy.listener("propagating")?;
+    let key = world.scripted_key(Script::Answer(answer("200 OK", GOOD)))?;
+    let carried = [
+        "b3: 80f198ee56343ba864fe8b2a57d3eff7-e457b5a2e4d86bd1-1",
+        "x-b3-traceid: 80f198ee56343ba864fe8b2a57d3eff7",
+        "baggage: user=1,other=2",
+        "baggage: third=3",
+    ];
+    let dropped = [
+        "traceparent: 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+        "tracestate: a=1",
+        "x-request-id: e2e-other-trace",
+        "x-b3-spanid: e457b5a2e4d86bd1",
+        &format!("baggage: key={key}"),
+        &format!("b3: {key}"),
+    ];
+    let credential = format!("x-api-key: {key}");
+    let lines = carried.into_iter().chain(dropped).chain([&*credential]);
+    let response = client::get(to, "/v1/x", lines)?;
+    ensure!(response.status == 200, "{response:?}");
+    let lookup = world.auth.lookup_about(&hash(&key)?).context("no lookup")?;
+    for line in carried {
+        ensure!(
+            lookup.contains(&format!("{line}\r\n")),
+            "no {line} in {lookup}"
+        );
+    }
+    for line in dropped {
+        ensure!(!lookup.contains(line), "{line} in {lookup}");
+    }
+    ensure!(!lookup.contains(&key), "the key in {lookup}");
     Ok(())
 }
 

@@ -237,6 +237,17 @@ fn listeners() -> Vec<Listener> {
             "no_preflight",
             &with(&json!({"exempt": {"preflight": false}})),
         ),
+        Listener::new(
+            "propagating",
+            &asking(
+                json!({
+                    "cluster": "auth",
+                    "timeout": "10s",
+                    "propagate_headers": ["b3", "x-b3-traceid", "baggage"],
+                }),
+                &json!({}),
+            ),
+        ),
         Listener::new("production", &with(&json!({"environment": "production"}))),
         Listener::new("forward", &with(&json!({"credential": {"forward": true}}))),
         Listener::new(
