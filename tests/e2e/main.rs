@@ -27,6 +27,7 @@ mod identities;
 mod introspection;
 mod leaks;
 mod leaving;
+mod log_entries;
 mod log_formats;
 mod mesh;
 mod observed;

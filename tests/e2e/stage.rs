@@ -255,7 +255,14 @@ impl Stage {
 
     /// Creates a key in the registry.
     pub(crate) fn create(&mut self) -> Result<Created> {
-        let created = self.registry.create(&["--account", "acct_1"])?;
+        self.create_with(&[])
+    }
+
+    /// Does the same with further options.
+    pub(crate) fn create_with(&mut self, options: &[&str]) -> Result<Created> {
+        let created = self
+            .registry
+            .create(&[&["--account", "acct_1"], options].concat())?;
         self.keys.push(created.key.clone());
         Ok(created)
     }
@@ -267,6 +274,12 @@ impl Stage {
 
     /// Sends one request below `path`. Returns its status and its log entry without the key ID.
     pub(crate) fn logged(&mut self, path: &str, key: &str) -> Result<(u16, String)> {
+        let (response, entry) = self.entry(path, key)?;
+        Ok((response.status, without_key_id(&entry)?))
+    }
+
+    /// Sends one request below `path`. Returns its response and its log entry.
+    pub(crate) fn entry(&mut self, path: &str, key: &str) -> Result<(Response, String)> {
         let path = format!("{path}/{}", ulid::Ulid::generate());
         let line = format!("x-api-key: {key}");
         let response = client::get(self.to, &path, [line.as_str()])?;
@@ -275,7 +288,7 @@ impl Stage {
             let entry = line["keystile"].as_str().unwrap_or_default().to_owned();
             (line["path"] == path).then_some(entry)
         })?;
-        Ok((response.status, without_key_id(&entry)?))
+        Ok((response, entry))
     }
 
     /// Returns the number of lookups of this key at the auth cluster.
