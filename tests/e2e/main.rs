@@ -21,6 +21,7 @@ mod copies;
 mod decisions;
 mod discovered;
 mod docker_files;
+mod endpoints;
 mod feed;
 mod files;
 mod identities;
