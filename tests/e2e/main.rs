@@ -43,6 +43,7 @@ mod rules;
 mod stage;
 mod streams;
 mod table;
+mod tags;
 #[allow(
     dead_code,
     unused_macros,

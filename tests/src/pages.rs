@@ -2,6 +2,15 @@
 
 /// Returns the YAML blocks of a page.
 pub fn yaml_blocks(page: &str) -> impl Iterator<Item = &str> {
-    let blocks = page.split("```yaml\n").skip(1);
+    blocks(page, "```yaml\n")
+}
+
+/// Returns the JSON blocks of a page.
+pub fn json_blocks(page: &str) -> impl Iterator<Item = &str> {
+    blocks(page, "```json\n")
+}
+
+fn blocks<'a>(page: &'a str, begin: &'static str) -> impl Iterator<Item = &'a str> {
+    let blocks = page.split(begin).skip(1);
     blocks.filter_map(|block| block.split("```").next())
 }
