@@ -40,8 +40,12 @@ pub enum Cause {
     TooManyWait,
     /// The answer has a status that is not a verdict.
     Status(u16),
-    /// Envoy could not read what the auth cluster sent.
+    /// Envoy could not read what the auth cluster sent, or the auth cluster what Envoy sent.
     ProtocolError,
+    /// The auth cluster closed the connection instead of answering.
+    Closed,
+    /// The auth cluster reset the lookup's stream.
+    Reset,
     /// The answer is a 200 with a body over [`MAX_ANSWER`].
     TooLarge {
         /// The body's size.
@@ -66,6 +70,8 @@ impl Cause {
             | Self::NoAnswer
             | Self::WaitTimedOut
             | Self::ProtocolError
+            | Self::Closed
+            | Self::Reset
             | Self::Status(429 | 500..=599) => true,
             Self::NotSent(_)
             | Self::NotConfigured
@@ -117,7 +123,16 @@ impl fmt::Display for Cause {
             },
             Self::ProtocolError => f.write_str(
                 "no answer: protocol error. Is the cluster configured for HTTP/2, but the auth \
-                 cluster speaks HTTP/1.1, or the reverse?",
+                 cluster speaks HTTP/1.1, or the reverse? Over TLS, does it need lookup.scheme \
+                 \"https\"?",
+            ),
+            Self::Closed => f.write_str(
+                "no answer: the auth cluster closed the connection. If it always does, is the \
+                 cluster configured for HTTP/2, but the auth cluster speaks HTTP/1.1?",
+            ),
+            Self::Reset => f.write_str(
+                "no answer: the auth cluster reset the stream. Over TLS, does it need lookup.scheme \
+                 \"https\"?",
             ),
             Self::Status(504) => {
                 f.write_str("answer 504: lookup.timeout passed, or the auth cluster returned it")
@@ -165,6 +180,8 @@ mod tests {
             (Cause::NotSent(Unsent::RetryAfter), "retry-after"),
             (Cause::NoAnswer, "reset"),
             (Cause::ProtocolError, "HTTP/2"),
+            (Cause::Closed, "closed the connection"),
+            (Cause::Reset, "reset the stream"),
             (Cause::Html(404), "answer 404 with an HTML page"),
             (Cause::NoHash(404), "answer 404 without x-keystile-key-hash"),
             (Cause::WaitTimedOut, "within lookup.timeout"),

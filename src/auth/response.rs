@@ -58,8 +58,8 @@ impl Response<'_> {
     /// What is wrong, without quoting the response.
     pub fn page(&self) -> Result<Page, String> {
         let status = self.headers.first(":status");
-        if status == Some(b"502") && self.is_protocol_error() {
-            return Err(Cause::ProtocolError.to_string());
+        if let Some(cause) = status.and_then(parse_status).and_then(|it| self.reset(it)) {
+            return Err(cause.to_string());
         }
         let page = Page::read(status, self.body_size, self.body);
         page.map_err(|problem| self.with_media_type(problem))
@@ -73,7 +73,7 @@ impl Response<'_> {
         let verdict = match status.ok_or(Cause::NoAnswer)? {
             200 => self.record()?,
             status @ (404 | 410) => self.not_found(status)?,
-            other => return Err(self.failure(other)),
+            other => return Err(self.reset(other).unwrap_or(Cause::Status(other))),
         };
         // Otherwise, a connection or a cache on the way has mixed up answers.
         let mut named = self.headers.values(KEY_HASH);
@@ -113,27 +113,25 @@ impl Response<'_> {
         }
     }
 
-    fn failure(&self, status: u16) -> Cause {
-        if status == 502 && self.is_protocol_error() {
-            Cause::ProtocolError
-        } else {
-            Cause::Status(status)
-        }
-    }
-
-    /// Returns true if this is Envoy's own reply because it could not read what the auth cluster
-    /// sent: `upstream connect error or disconnect/reset before headers. reset reason: protocol
-    /// error`.
-    fn is_protocol_error(&self) -> bool {
-        const REASON: &[u8] = b"reset reason: protocol error";
+    /// Returns why there is no answer, if this is Envoy's own reply because the auth cluster broke off:
+    /// `upstream connect error or disconnect/reset before headers. reset reason: protocol error`.
+    fn reset(&self, status: u16) -> Option<Cause> {
+        const REASONS: [(u16, &[u8], Cause); 3] = [
+            (502, b"reset reason: protocol error", Cause::ProtocolError),
+            (503, b"reset reason: connection termination", Cause::Closed),
+            (503, b"reset reason: remote reset", Cause::Reset),
+        ];
         /// Longer than such a reply is.
         const LONGEST: usize = 1024;
 
-        self.is_from_envoy()
-            && self.body_size <= LONGEST
-            && (self.body)()
-                .windows(REASON.len())
-                .any(|part| part == REASON)
+        if !matches!(status, 502 | 503) || !self.is_from_envoy() || self.body_size > LONGEST {
+            return None;
+        }
+        let body = (self.body)();
+        let says = |reason: &[u8]| body.windows(reason.len()).any(|part| part == reason);
+        let mut reasons = REASONS.into_iter();
+        let found = reasons.find(|(of, reason, _)| *of == status && says(reason));
+        found.map(|(_, _, cause)| cause)
     }
 
     /// Returns true if this is Envoy's own reply, because the cluster's circuit breaker was full.

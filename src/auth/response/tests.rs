@@ -138,23 +138,32 @@ fn an_answer_without_a_hash_counts_unless_it_is_required() {
     }
 }
 
-/// Envoy answers like this if it cannot read what the auth cluster sends.
+/// Envoy itself answers like this if the auth cluster breaks off.
 #[test]
-fn a_protocol_error_is_told_from_other_failures() {
-    const BODY: &str =
-        "upstream connect error or disconnect/reset before headers. reset reason: protocol error";
-
+fn resets_are_told_from_other_failures() {
+    let reset = |reason| {
+        format!("upstream connect error or disconnect/reset before headers. reset reason: {reason}")
+    };
+    let (protocol, closed) = (reset("protocol error"), reset("connection termination"));
+    let (stream, refused) = (reset("remote reset"), reset("remote connection failure"));
+    let long = format!("{protocol}{}", " ".repeat(1024));
     let served: &[(&str, &str)] = &[("x-envoy-upstream-service-time", "1")];
     let none: &[(&str, &str)] = &[];
     let cases = [
-        ("502", none, BODY, Cause::ProtocolError),
-        ("502", served, BODY, Cause::Status(502)),
+        ("502", none, &*protocol, Cause::ProtocolError),
+        ("502", served, &*protocol, Cause::Status(502)),
         ("502", none, "Bad Gateway", Cause::Status(502)),
-        ("503", none, BODY, Cause::Status(503)),
+        ("502", none, &*long, Cause::Status(502)),
+        ("503", none, &*closed, Cause::Closed),
+        ("503", served, &*closed, Cause::Status(503)),
+        ("503", none, &*stream, Cause::Reset),
+        ("503", none, &*refused, Cause::Status(503)),
+        ("503", none, &*protocol, Cause::Status(503)),
+        ("500", none, &*protocol, Cause::Status(500)),
     ];
     for (status, headers, body, cause) in cases {
         let answer = read(status, headers, body, false);
-        assert_eq!(answer.verdict, Verdict::Indeterminate(cause));
+        assert_eq!(answer.verdict, Verdict::Indeterminate(cause), "{status}");
     }
 }
 
