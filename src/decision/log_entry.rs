@@ -9,8 +9,9 @@ use crate::decision::outcome::Outcome;
 use crate::decision::reply::RequestId;
 
 /// Writes an entry in logfmt: `outcome=allowed source=cache key_id=key_01J…`, and with a reply
-/// `request_id=req_…`. `reason=expired` tells an expired key from a revoked one. `record` is that of the request's key, if there is one. The entry is a single
-/// string, because each string costs a call to the host.
+/// `request_id=req_…`. `reason=expired` tells an expired key from a revoked one. `record` is that of
+/// the request's key, if there is one. The entry is a single string, because each string costs a call
+/// to the host.
 pub fn write_log_entry(
     entry: &mut String,
     outcome: Outcome,
