@@ -32,6 +32,7 @@ mod leaving;
 mod log_entries;
 mod log_formats;
 mod mesh;
+mod misconfigured;
 mod observed;
 mod paused;
 mod reconfigured;

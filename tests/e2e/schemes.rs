@@ -142,6 +142,12 @@ impl Case {
         let polls = format!("wasmcustom.keystile.feed_polls.{polls}.total");
         wait_until(|| Ok(stack.envoy.counter(&polls)? > 0)).context(polls)?;
 
+        let hints = stack
+            .envoy
+            .written()
+            .contains("Over TLS, does it need lookup.scheme");
+        ensure!(hints == (self.status != 200), "{}", stack.envoy.written());
+
         let seen = server.seen();
         for path in ["/v1/key-hashes/", "/v1/changes"] {
             let any = seen.iter().any(|seen| seen.path.starts_with(path));
