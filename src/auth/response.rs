@@ -62,7 +62,11 @@ impl Response<'_> {
             return Err(cause.to_string());
         }
         let page = Page::read(status, self.body_size, self.body);
-        page.map_err(|problem| self.with_media_type(problem))
+        // Other answers need not be JSON.
+        page.map_err(|problem| match status {
+            Some(b"200") => self.with_media_type(problem),
+            _ => problem,
+        })
     }
 
     fn verdict(&self, hash: &KeyHash, require_key_hash: bool) -> Result<Verdict, Cause> {

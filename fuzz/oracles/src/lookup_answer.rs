@@ -20,8 +20,8 @@ const PATH: &str = "/v1/numerology/today";
 /// When the lookup is answered, in ms since the Unix epoch: 2027-01-15T08:00:00Z.
 const NOW: u64 = 1_800_000_000_000;
 
-/// The statuses whose body is read. Envoy's own reply with a 502 may say why.
-const BODIES: [&[u8]; 4] = [b"200", b"404", b"410", b"502"];
+/// The statuses whose body is read. Envoy's own replies with the last two may say why.
+const BODIES: [&[u8]; 5] = [b"200", b"404", b"410", b"502", b"503"];
 
 /// A record as written in the answer.
 #[derive(Debug)]
