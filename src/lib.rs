@@ -10,7 +10,7 @@
 //! | 1 | matches an exemption, or is a genuine CORS preflight | forwarded without authentication |
 //! | 2 | carries no credential | `api_key_missing` |
 //! | 3 | carries more than one: a repeated header, a comma, or two sources that differ | `api_key_invalid` |
-//! | 4 | carries one that is not shaped like a key | `api_key_invalid`, without a lookup |
+//! | 4 | carries one that is not shaped like a key, or whose tag is wrong | `api_key_invalid`, without a lookup |
 //! | 5 | no record of the key's hash, or one of another environment | `api_key_not_found` |
 //! | 6 | the key is revoked | `api_key_revoked` |
 //! | 7 | the key has expired | `api_key_revoked`, with another message |

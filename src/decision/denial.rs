@@ -90,7 +90,7 @@ denials! {
         message: "API key is missing. Include it in {place}.",
         ..UNAUTHENTICATED
     },
-    /// More than one credential, or one that is not shaped like a key.
+    /// More than one credential, or one that is not shaped like a key or has a wrong tag.
     Invalid: Row {
         code: "api_key_invalid",
         message: "Invalid API key format.",

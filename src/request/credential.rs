@@ -183,7 +183,7 @@ impl Source {
 pub enum Credential<'a> {
     /// None: absent, empty, or with another scheme.
     Missing,
-    /// More than one, or not shaped like a key.
+    /// More than one, not shaped like a key, or with a wrong tag.
     Invalid,
     /// Exactly one, shaped like a key.
     Key(ApiKey<'a>),
