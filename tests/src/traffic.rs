@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Empty};
 use hyper::client::conn::http2::{SendRequest, handshake};
@@ -98,7 +98,7 @@ impl Traffic {
     /// # Errors
     /// When requests cannot be sent any more.
     pub fn seen(&self) -> Result<Vec<Seen>> {
-        anyhow::ensure!(!self.task.is_finished(), "requests cannot be sent any more");
+        ensure!(!self.task.is_finished(), "requests cannot be sent any more");
         let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         Ok(seen.clone())
     }
@@ -120,6 +120,31 @@ impl Drop for Traffic {
     fn drop(&mut self) {
         self.task.abort();
     }
+}
+
+/// Returns the 99th percentile of how long responses took. All of them must be a 200.
+///
+/// # Errors
+/// When one is not, or there are none.
+pub fn p99(seen: &[&Seen]) -> Result<Duration> {
+    let others: Vec<_> = seen
+        .iter()
+        .filter(|seen| seen.status != Some(200))
+        .collect();
+    ensure!(
+        others.is_empty(),
+        "{} of {} valid requests were not answered with 200, the first with {:?}",
+        others.len(),
+        seen.len(),
+        others[0].status
+    );
+    let took = seen
+        .iter()
+        .map(|seen| seen.answered.duration_since(seen.sent));
+    let mut took: Vec<_> = took.collect();
+    took.sort();
+    let at = took.len() * 99 / 100;
+    took.get(at).copied().context("no valid request was sent")
 }
 
 /// Opens an HTTP/2 connection with prior knowledge.

@@ -13,7 +13,7 @@ use h2::client::SendRequest;
 use keystile_e2e::client;
 use keystile_e2e::process::until;
 use keystile_e2e::recording_upstream::{DELAY, RecordingUpstream};
-use keystile_e2e::traffic::{Seen, Traffic};
+use keystile_e2e::traffic::{Traffic, p99};
 use keystile_e2e::trials::trial;
 use libtest_mimic::Trial;
 use tokio::net::TcpStream;
@@ -150,7 +150,7 @@ fn while_attacked(
     ensure!(ended.is_none(), "the attack ended early: {ended:?}");
     let seen = valid.finish(&runtime)?;
     let (before, during): (Vec<_>, Vec<_>) = seen.iter().partition(|seen| seen.sent < began);
-    let (before, during) = (percentile(&before)?, percentile(&during)?);
+    let (before, during) = (p99(&before)?, p99(&during)?);
     println!(
         "attack: {name}: {} streams in {LASTS:?}, {} of them answered, {} of them with a 401; \
          {at_upstream} requests at the upstream at the end; p99 of {} valid requests {before:?} \
@@ -169,28 +169,6 @@ fn while_attacked(
         "p99 of valid requests: {before:?} before, {during:?} during the attack"
     );
     Ok(counts)
-}
-
-/// Returns the 99th percentile of how long answers took. All of them must be a 200.
-fn percentile(seen: &[&Seen]) -> Result<Duration> {
-    let others: Vec<_> = seen
-        .iter()
-        .filter(|seen| seen.status != Some(200))
-        .collect();
-    ensure!(
-        others.is_empty(),
-        "{} of {} valid requests were not answered with 200, the first with {:?}",
-        others.len(),
-        seen.len(),
-        others[0].status
-    );
-    let took = seen
-        .iter()
-        .map(|seen| seen.answered.duration_since(seen.sent));
-    let mut took: Vec<_> = took.collect();
-    took.sort();
-    let at = took.len() * 99 / 100;
-    took.get(at).copied().context("no valid request was sent")
 }
 
 #[derive(Default)]
