@@ -60,12 +60,11 @@ fn failing(range: &Range, name: &str) -> Result<()> {
         ask(range, counters, FAILING, BEFORE, &keys, PLACES / 2)?;
         let failure = Script::Answer(answer("500 Internal Server Error", ""));
         range.auth.script(LOOKUPS, failure);
-        let after = feed
+        let asked = feed
             .reset()
-            .and_then(|()| Reset::happens(range, counters, FAILING, &keys));
+            .and_then(|()| ask_again(range, counters, name, FAILING, &keys));
         range.auth.unscript(LOOKUPS);
-        after?.report(name);
-        Ok(())
+        asked
     })
 }
 
@@ -81,8 +80,7 @@ fn crowded(range: &Range, name: &str) -> Result<()> {
             range.auth.script(&key.hash, Script::Steps(steps));
         }
         feed.reset()?;
-        Reset::happens(range, counters, CROWDED, &keys)?.report(name);
-        Ok(())
+        ask_again(range, counters, name, CROWDED, &keys)
     })
 }
 
@@ -92,39 +90,26 @@ fn others(listener: &'static str) -> Result<Steady> {
     Ok(steady.without("a known key").without("an unknown key"))
 }
 
-/// What happened after a reset.
-struct Reset {
-    requests: usize,
-    lookups: usize,
-    stale: u64,
-}
+/// Sends requests with all keys at once, after a reset.
+fn ask_again(
+    range: &Range,
+    counters: &Counters,
+    name: &str,
+    listener: &str,
+    keys: &[Known],
+) -> Result<()> {
+    const STALE: &str = "wasmcustom.keystile.verdicts.stale.total";
 
-impl Reset {
-    /// Sends requests with all keys at once.
-    fn happens(range: &Range, counters: &Counters, listener: &str, keys: &[Known]) -> Result<Self> {
-        let looked_up = all_lookups(range);
-        let name = "wasmcustom.keystile.verdicts.stale.total";
-        let stale = range.envoy.counter(name)?;
-        ask(range, counters, listener, AFTER_RESET, keys, keys.len())?;
-        range.envoy.wait_until_constant(name)?;
-        Ok(Self {
-            requests: keys.len(),
-            lookups: all_lookups(range) - looked_up,
-            stale: range.envoy.counter(name)? - stale,
-        })
-    }
-
-    fn report(&self, name: &str) {
-        let Self {
-            requests,
-            lookups,
-            stale,
-        } = self;
-        println!(
-            "{name}: {requests} keys at once, {lookups} lookups, {stale} requests served as stale, \
-             in a circuit breaker of {PLACES}"
-        );
-    }
+    let (looked_up, stale) = (all_lookups(range), range.envoy.counter(STALE)?);
+    ask(range, counters, listener, AFTER_RESET, keys, keys.len())?;
+    range.envoy.wait_until_constant(STALE)?;
+    println!(
+        "{name}: {} keys at once, {} lookups, {} requests served as stale",
+        keys.len(),
+        all_lookups(range) - looked_up,
+        range.envoy.counter(STALE)? - stale
+    );
+    Ok(())
 }
 
 /// Sends a request with each key, up to `at_once` at a time.
