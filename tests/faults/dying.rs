@@ -2,6 +2,8 @@
 //! of them end and none gets in. Then the filter comes back or refuses everything,
 //! depending on its `failure_policy`.
 
+mod statistics;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -189,6 +191,8 @@ fn setup(policy: Policy, workers: u32, idle: Duration) -> Result<Setup> {
     }));
     // Longer than any case, so that no lookup times out.
     plugin["lookup"]["timeout"] = json!("60s");
+    // All requests that wait get a lookup.
+    plugin["lookup"]["max_concurrent"] = json!(2 * PAUSED);
     let listeners = vec![
         Listener::new("dying", &plugin),
         Listener {
@@ -201,6 +205,16 @@ fn setup(policy: Policy, workers: u32, idle: Duration) -> Result<Setup> {
         edit: Box::new(move |config| edit(config, policy, idle)),
         ..range::setup(listeners)
     })
+}
+
+/// Returns steady traffic of all kinds, which may meet a worker without a VM.
+fn steady() -> Result<Steady> {
+    let refused = [401, 503].map(End::Answered);
+    Ok(Steady::on("dying")?
+        .but("a known key", &[200, 503].map(End::Answered))
+        .but("no key, but an identity", &refused)
+        .but("an unknown key", &refused)
+        .but("a malformed key", &refused))
 }
 
 /// Returns a duration as it is written in Envoy's configuration.
@@ -273,12 +287,7 @@ impl Death {
 
     /// Returns the steady traffic of the case.
     fn steady(&self) -> Result<Steady> {
-        let refused = [401, 503].map(End::Answered);
-        let steady = Steady::on("dying")?
-            .but("a known key", &[200, 503].map(End::Answered))
-            .but("no key, but an identity", &refused)
-            .but("an unknown key", &refused)
-            .but("a malformed key", &refused);
+        let steady = steady()?;
         // Some of these requests wait when the VM dies, and for longer than their client does.
         Ok(if self.idle > IDLE {
             steady.without("an unknown key")
