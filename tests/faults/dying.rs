@@ -191,8 +191,6 @@ fn setup(policy: Policy, workers: u32, idle: Duration) -> Result<Setup> {
     }));
     // Longer than any case, so that no lookup times out.
     plugin["lookup"]["timeout"] = json!("60s");
-    // All requests that wait get a lookup.
-    plugin["lookup"]["max_concurrent"] = json!(2 * PAUSED);
     let listeners = vec![
         Listener::new("dying", &plugin),
         Listener {
