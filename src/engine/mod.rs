@@ -15,9 +15,11 @@ mod polls;
 mod reachability;
 pub mod refuse_all;
 mod reporter;
+mod sending;
 mod session;
 pub mod settings;
 pub mod stats;
+mod ticks;
 mod verdicts;
 
 #[cfg(any(test, feature = "fake-host"))]
@@ -31,19 +33,17 @@ use std::time::Duration;
 use crate::auth::answer::{Source, Verdict};
 use crate::auth::cause::Cause;
 use crate::auth::response::Response;
-use crate::clock::ms;
 use crate::decision::outcome::Outcome;
 use crate::decision::reply::ReplyFormat;
 use crate::decision::{self, Next};
 use crate::engine::backoff::Backoff;
-use crate::engine::cache::{PoolName, Seed};
+use crate::engine::cache::Seed;
 use crate::engine::host::{Flow, Host, Part, Token};
 use crate::engine::inflight::{Answered, InFlight};
 use crate::engine::notices::Notices;
 use crate::engine::reporter::Reporter;
 use crate::engine::session::{Decided, Session, Sessions, Subject};
 use crate::engine::settings::Settings;
-use crate::engine::stats::Counter;
 use crate::engine::verdicts::Verdicts;
 
 /// The longest tick period: how often counts are reported to the host.
@@ -276,38 +276,6 @@ impl<H: Host> Engine<H> {
                     .refuse(host, stream, format, source, &refusal, retry_after);
                 Flow::Pause
             }
-        }
-    }
-
-    /// Reports the counts since the last flush.
-    fn flush(&mut self, host: &mut H, now: Duration) {
-        for pool in PoolName::ALL {
-            let (insertions, evictions) = self.verdicts.take_counts(pool);
-            self.reporter.add(Counter::of_insertions(pool), insertions);
-            self.reporter.add(Counter::of_evictions(pool), evictions);
-        }
-        let since = self.flushed.replace(now).unwrap_or(now);
-        if self.verdicts.is_feed_stale(now) {
-            let passed = ms(now.saturating_sub(since));
-            self.reporter.add(Counter::FeedStale, passed);
-        }
-        self.reporter.flush(host);
-    }
-
-    /// Schedules the next tick for when it is needed.
-    fn tick_in_time(&mut self, host: &mut H, now: Duration) {
-        let deadlines = [self.sessions.next_deadline(), self.verdicts.next_poll()];
-        let left = match deadlines.into_iter().flatten().min() {
-            _ if !self.decided.is_empty() => MIN_TICK,
-            Some(deadline) => deadline.saturating_sub(now),
-            None => MAX_TICK,
-        };
-        self.tick_every(host, left.clamp(MIN_TICK, MAX_TICK));
-    }
-
-    fn tick_every(&mut self, host: &mut H, period: Duration) {
-        if std::mem::replace(&mut self.period, period) != period {
-            host.tick_every(period);
         }
     }
 }

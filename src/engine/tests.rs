@@ -39,7 +39,9 @@ mod stale_feed;
 mod ttl;
 
 use super::*;
+use crate::engine::cache::PoolName;
 use crate::engine::fake_host::{End, FakeHost};
+use crate::engine::stats::Counter;
 use scene::{Scene, at, hash};
 
 /// Exact times: no jitter and no refreshes.
