@@ -13,6 +13,9 @@ use sha2::Sha256;
 /// The number of characters of a tag.
 pub const TAG_LENGTH: usize = 8;
 
+/// The fewest characters of a secret, in a configuration or in the registry's options.
+pub const SHORTEST_SECRET: usize = 16;
+
 /// The number of bytes that a tag encodes.
 const TAG_BYTES: usize = 6;
 

@@ -6,10 +6,7 @@ use clap::builder::TypedValueParser;
 use clap::error::ErrorKind;
 use clap::{Arg, Command};
 use keystile::request::key_hash::KeyHasher;
-use keystile::request::key_tag::KeyTagger;
-
-/// The fewest characters of a tag secret. The filter has the same limit.
-const SHORTEST_TAG_SECRET: usize = 16;
+use keystile::request::key_tag::{KeyTagger, SHORTEST_SECRET};
 
 /// Parses the pepper.
 pub(super) fn peppered(pepper: &str) -> Result<KeyHasher, String> {
@@ -42,10 +39,10 @@ impl TypedValueParser for TagSecret {
             let mut command = command.clone();
             command.error(ErrorKind::ValueValidation, problem)
         };
-        let is_long = |secret: &&str| secret.chars().count() >= SHORTEST_TAG_SECRET;
+        let is_long = |secret: &&str| secret.chars().count() >= SHORTEST_SECRET;
         let secret = secret.to_str().filter(is_long).ok_or_else(|| {
             refuse(format!(
-                "a tag secret has at least {SHORTEST_TAG_SECRET} characters, such as the output of \
+                "a tag secret has at least {SHORTEST_SECRET} characters, such as the output of \
                  `openssl rand -hex 32`; use the filter's first one, or leave --tag-secret and \
                  KEYSTILE_TAG_SECRET unset for keys without a tag"
             ))

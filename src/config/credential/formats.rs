@@ -4,13 +4,10 @@ use crate::config::ConfigError;
 use crate::config::reader::{self, at};
 use crate::json::{Fields, Object};
 use crate::request::credential::{Alphabet, Format};
-use crate::request::key_tag::{KeyTagger, TAG_LENGTH};
+use crate::request::key_tag::{KeyTagger, SHORTEST_SECRET, TAG_LENGTH};
 
 /// The longest key, in bytes.
 const LONGEST: usize = 8192;
-
-/// The length of the shortest secret of tags, in characters.
-const SHORTEST_SECRET: usize = 16;
 
 impl Default for Format {
     fn default() -> Self {
