@@ -62,10 +62,14 @@ impl Response<'_> {
             return Err(cause.to_string());
         }
         let page = Page::read(status, self.body_size, self.body);
-        // Other answers need not be JSON.
-        page.map_err(|problem| match status {
-            Some(b"200") => self.with_media_type(problem),
-            _ => problem,
+        // Envoy's own replies are in plain text, which says nothing about the auth cluster.
+        let may_name = status == Some(b"200") || !self.is_from_envoy();
+        page.map_err(|problem| {
+            if may_name {
+                self.with_media_type(problem)
+            } else {
+                problem
+            }
         })
     }
 
