@@ -36,7 +36,7 @@ const LASTS: Duration = Duration::from_secs(2);
 /// often that is done. The machine can take more, so that the times are the filter's.
 const FLOOD_RATE: u32 = 1000;
 const ROUND: Duration = Duration::from_millis(500);
-const ROUNDS: usize = 5;
+const ROUNDS: usize = 9;
 
 /// `lookup.max_concurrent`, and the room in the cluster's circuit breaker.
 const MAX_CONCURRENT: u64 = 64;
@@ -47,8 +47,12 @@ const TAKES: Duration = Duration::from_millis(100);
 const TAG_SECRET: &str = "a secret of the tests for tags";
 
 /// How many times as long a known key's requests may take during a flood with tags, by the 99th
-/// percentile. On an idle machine it is less than 1.5; the bound is for machines under load.
+/// percentile. In the middle of ten runs it was 1.35; the bound is for machines under load.
 const MOST: u32 = 3;
+
+/// What a known key's requests may take in any case: a machine of two processors, which also runs the
+/// clients, delays a request in a hundred by milliseconds.
+const NOTICEABLE: Duration = Duration::from_millis(5);
 
 /// Requests per second with the known key.
 const RATE: u32 = 500;
@@ -214,7 +218,8 @@ fn with_tags() -> Result<()> {
         let invalid = "wasmcustom.keystile.requests.api_key_invalid.total";
         let all = ends.values().sum();
         range.envoy.wait_for_counter(invalid, all)?;
-        ensure!(flooded <= MOST * quiet, "p99 {flooded:?}, without a flood {quiet:?}");
+        let most = (MOST * quiet).max(NOTICEABLE);
+        ensure!(flooded <= most, "p99 {flooded:?}, without a flood {quiet:?}");
         Ok(())
     })
 }
