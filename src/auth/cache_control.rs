@@ -17,14 +17,13 @@ pub(crate) fn max_age(value: &[u8]) -> Option<Duration> {
             return Some(Duration::ZERO);
         }
         name.eq_ignore_ascii_case(b"max-age")
-            .then(|| delta_seconds(argument))
+            .then(|| argument_seconds(argument))
     });
     lives.min()
 }
 
-/// Parses `=60` or `="60"`. A number that is too large becomes the longest duration (RFC 9111
-/// section 1.2.2).
-fn delta_seconds(argument: &[u8]) -> Duration {
+/// Parses `=60` or `="60"`.
+fn argument_seconds(argument: &[u8]) -> Duration {
     let digits = argument
         .trim_ascii()
         .strip_prefix(b"=")
@@ -34,11 +33,13 @@ fn delta_seconds(argument: &[u8]) -> Duration {
         .strip_prefix(b"\"")
         .and_then(|rest| rest.strip_suffix(b"\""))
         .unwrap_or(digits);
-    if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
-        return Duration::ZERO;
-    }
-    let seconds = std::str::from_utf8(digits)
-        .ok()
-        .and_then(|digits| digits.parse().ok());
-    Duration::from_secs(seconds.unwrap_or(u64::MAX))
+    delta_seconds(digits).unwrap_or(Duration::ZERO)
+}
+
+/// Parses a number of seconds. One that is too large becomes the longest duration (RFC 9111 section
+/// 1.2.2).
+pub(crate) fn delta_seconds(digits: &[u8]) -> Option<Duration> {
+    let are_digits = !digits.is_empty() && digits.iter().all(u8::is_ascii_digit);
+    let digits = std::str::from_utf8(digits).ok().filter(|_| are_digits)?;
+    Some(Duration::from_secs(digits.parse().unwrap_or(u64::MAX)))
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use time::{Date, Month, OffsetDateTime};
 
+use crate::auth::cache_control::delta_seconds;
 use crate::request::headers::Request;
 
 /// Returns the longest time that an answer asks to wait. A time of day counts from the answer's
@@ -14,16 +15,10 @@ pub(crate) fn retry_after(answer: &Request) -> Option<Duration> {
     let date = answer.first("date").and_then(parse_date);
     let values = answer.values("retry-after");
     values
-        .filter_map(|value| parse_seconds(value).or_else(|| until(parse_date(value)?, date?)))
+        .filter_map(|value| {
+            delta_seconds(value.trim_ascii()).or_else(|| until(parse_date(value)?, date?))
+        })
         .max()
-}
-
-/// Parses delta-seconds. A number that is too large becomes the longest duration.
-fn parse_seconds(value: &[u8]) -> Option<Duration> {
-    let digits = value.trim_ascii();
-    let are_digits = !digits.is_empty() && digits.iter().all(u8::is_ascii_digit);
-    let digits = std::str::from_utf8(digits).ok().filter(|_| are_digits)?;
-    Some(Duration::from_secs(digits.parse().unwrap_or(u64::MAX)))
 }
 
 /// Parses an IMF-fixdate (RFC 9110 section 5.6.7): `Sun, 06 Nov 1994 08:49:37 GMT`. The library's
