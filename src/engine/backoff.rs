@@ -109,11 +109,8 @@ impl Backoff {
     }
 
     /// Notes that a lookup of this hash failed. An answer that is only wrong for its own key does
-    /// not slow down others, and a full circuit breaker is no failure.
+    /// not slow down others.
     pub(crate) fn failed(&mut self, hash: &KeyHash, cause: &Cause, now: Duration) {
-        if *cause == Cause::NotSent(Unsent::Overflow) {
-            return;
-        }
         self.note_key(hash, now);
         if !cause.is_outage() {
             return;

@@ -183,12 +183,12 @@ impl<H: Host> Engine<H> {
         for forgotten in self.inflight.take_forgotten(now) {
             match forgotten {
                 Answered::Lookup(hash, lookup) => {
-                    self.backoff.failed(&hash, &Cause::NoAnswer, now);
+                    self.note_failure(&hash, &Cause::NoAnswer, now);
                     let (verdict, source) = self.without_answer(host, &hash, now);
                     self.decide(&lookup.waiting, &verdict, source);
                 }
                 Answered::Uncached(lookup) => {
-                    self.backoff.failed(&lookup.hash, &Cause::NoAnswer, now);
+                    self.note_failure(&lookup.hash, &Cause::NoAnswer, now);
                     let verdict = Verdict::Indeterminate(Cause::NoAnswer);
                     self.decide(&[lookup.stream], &verdict, None);
                 }

@@ -45,11 +45,7 @@ impl<H: Host> Engine<H> {
         host.dispatch(&lookup.cluster, &headers, callout.timeout)
             .inspect_err(|reason| {
                 self.reporter.count(Counter::LookupsIndeterminate);
-                let (cause, others) = (Cause::NotSent(*reason), self.inflight.any());
-                // A full circuit breaker is not an outage.
-                if !self.verdicts.is_overflow(&cause, others, now) {
-                    self.backoff.failed(hash, &cause, now);
-                }
+                self.note_failure(hash, &Cause::NotSent(*reason), now);
             })
     }
 
@@ -69,11 +65,19 @@ impl<H: Host> Engine<H> {
             self.backoff.wait(retry_after, now);
         }
         match &answer.verdict {
-            Verdict::Indeterminate(cause) => self.backoff.failed(hash, cause, now),
+            Verdict::Indeterminate(cause) => self.note_failure(hash, cause, now),
             verdict => {
                 self.backoff.succeeded(hash, since);
                 self.notices.about(host, hash, verdict, answer.names_hash);
             }
+        }
+    }
+
+    /// Notes that a lookup failed. A full circuit breaker is no failure, because anybody can fill it.
+    pub(super) fn note_failure(&mut self, hash: &KeyHash, cause: &Cause, now: Duration) {
+        let others = self.inflight.any();
+        if !self.verdicts.is_overflow(cause, others, now) {
+            self.backoff.failed(hash, cause, now);
         }
     }
 }
