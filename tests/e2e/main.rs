@@ -33,6 +33,8 @@ mod log_entries;
 mod log_formats;
 mod mesh;
 mod misconfigured;
+#[path = "../support/numbers.rs"]
+mod numbers;
 mod observed;
 mod paused;
 mod reconfigured;

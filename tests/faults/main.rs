@@ -16,6 +16,8 @@ mod dying;
 mod floods;
 mod memory;
 mod neighbours;
+#[path = "../support/numbers.rs"]
+mod numbers;
 mod outages;
 mod paths;
 mod range;

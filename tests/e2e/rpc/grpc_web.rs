@@ -1,52 +1,13 @@
 //! gRPC-Web: with tonic's client, and byte for byte.
 
-use bytes::BufMut;
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
 use tonic::Status;
-use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic::codegen::http::uri::PathAndQuery;
 use tonic_web::GrpcWebClientService;
 
 use super::*;
-
-/// A codec whose messages are single bytes.
-#[derive(Clone, Copy, Default)]
-struct Byte;
-
-impl Codec for Byte {
-    type Encode = u8;
-    type Decode = u8;
-    type Encoder = Self;
-    type Decoder = Self;
-
-    fn encoder(&mut self) -> Self {
-        Self
-    }
-
-    fn decoder(&mut self) -> Self {
-        Self
-    }
-}
-
-impl Encoder for Byte {
-    type Item = u8;
-    type Error = Status;
-
-    fn encode(&mut self, item: u8, buffer: &mut EncodeBuf<'_>) -> Result<(), Status> {
-        buffer.put_u8(item);
-        Ok(())
-    }
-}
-
-impl Decoder for Byte {
-    type Item = u8;
-    type Error = Status;
-
-    fn decode(&mut self, _: &mut DecodeBuf<'_>) -> Result<Option<u8>, Status> {
-        Err(Status::internal("a message in a refusal"))
-    }
-}
+use crate::numbers::Numbers;
 
 pub(super) fn tonic() -> Result<()> {
     each(&GRPC_WEB, |stack, to, refused| {
@@ -73,7 +34,7 @@ async fn called(to: SocketAddr, refused: &Refused) -> Result<Status> {
         request.metadata_mut().insert("x-api-key", key.parse()?);
     }
     let path = PathAndQuery::from_static(PATH);
-    let answer = client.unary(request, path, Byte).await;
+    let answer = client.unary(request, path, Numbers).await;
     answer.err().context("not refused")
 }
 

@@ -7,7 +7,6 @@ use std::pin::Pin;
 use std::task::{Context as Tasks, Poll};
 
 use anyhow::{Context, Result, ensure};
-use bytes::{Buf, BufMut};
 use futures_util::{Stream, StreamExt};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -23,7 +22,6 @@ use libtest_mimic::Trial;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::UnboundedReceiverStream;
-use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic::codegen::{Service, http::uri::PathAndQuery};
 use tonic::metadata::{AsciiMetadataKey, AsciiMetadataValue};
 use tonic::transport::{Channel, Endpoint};
@@ -31,6 +29,7 @@ use tonic::{Code, Status, Streaming};
 
 use super::held::Held;
 use super::patient;
+use crate::numbers::Numbers;
 use crate::range::{self, OnDemand, Range, Steady, key_id, known_key, plugin, unknown_key};
 
 const LISTENER: &str = "grpc";
@@ -59,45 +58,6 @@ fn setup() -> Result<Setup> {
         }),
         ..range::setup(vec![Listener::new(LISTENER, &plugin(&json!({})))])
     })
-}
-
-/// A codec whose messages are numbers.
-#[derive(Clone, Copy, Default)]
-struct Numbers;
-
-impl Codec for Numbers {
-    type Encode = u64;
-    type Decode = u64;
-    type Encoder = Self;
-    type Decoder = Self;
-
-    fn encoder(&mut self) -> Self {
-        Self
-    }
-
-    fn decoder(&mut self) -> Self {
-        Self
-    }
-}
-
-impl Encoder for Numbers {
-    type Item = u64;
-    type Error = Status;
-
-    fn encode(&mut self, item: u64, buffer: &mut EncodeBuf<'_>) -> Result<(), Status> {
-        buffer.put_u64(item);
-        Ok(())
-    }
-}
-
-impl Decoder for Numbers {
-    type Item = u64;
-    type Error = Status;
-
-    fn decode(&mut self, buffer: &mut DecodeBuf<'_>) -> Result<Option<u64>, Status> {
-        let number = buffer.try_get_u64();
-        number.map(Some).map_err(|_| Status::internal("short"))
-    }
 }
 
 type Pinned<T> = Pin<Box<dyn Future<Output = T> + Send>>;
